@@ -1,0 +1,80 @@
+# The front door. The first use of any target below makes .venv and installs toolchat into it, which takes
+# make, Python 3.11 or newer and a package index (scripts/install.py says what is missing, in one line).
+#
+## make demo       ask the built-in demo model a question that needs a Python function
+## make test       the fast tests
+## make test-all   every test, also the slow ones
+## make lint       ruff, mypy and the direction of imports
+## make bench      the measured claims, each with its table
+## make install    only make .venv
+## make clean      remove .venv, caches and build output
+##
+## PYTHON=python3.12   make .venv with that Python
+## EXTRA=cpu | cuda    install that engine; else cuda where nvidia-smi answers, and cpu elsewhere
+
+PYTHON ?=
+EXTRA ?=
+
+BIN := .venv/bin
+ENGINE := .venv/.installed-engine
+DEV := .venv/.installed-dev
+QUESTION := Can you tell me what the temperature will be in Dallas, in fahrenheit?
+
+.PHONY: help install demo test test-all lint bench clean FORCE
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^## \{0,1\}//p' Makefile
+
+install: $(ENGINE)
+
+# Always the demo model, so that it is quick on a machine with a GPU too.
+demo: $(ENGINE)
+	$(BIN)/toolchat ask --model demo --tools tools.yaml "$(QUESTION)"
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+test-all: $(DEV)
+	$(BIN)/python -m pytest -m ""
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy scripts
+	$(BIN)/lint-imports
+
+bench: $(ENGINE)
+	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/throughput.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Of the Pythons that are new enough, the first that can make a virtual environment, else the last that
+# cannot: scripts/install.py then says what it lacks.
+define INSTALL
+@found=; for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+    "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || continue; \
+    found=$$python; \
+    "$$python" -c 'import venv, ensurepip' 2>/dev/null && break; \
+done; \
+if [ -z "$$found" ]; then \
+    echo "make: $(or $(PYTHON),python3) is missing or not Python 3.11 to 3.14: install one (Debian, Ubuntu: apt install python3.11 python3.11-venv) or name it: make PYTHON=/path/to/python3.11" >&2; \
+    exit 1; \
+fi; \
+"$$found" scripts/install.py --python "$$found" --extra "$(EXTRA)" $(if $(PYTHON),--exact) $(1)
+endef
+
+# What a command line chooses, where it is not what .venv was made with, makes the installation stale.
+ifneq ($(filter-out $(shell cat .venv/.choice 2>/dev/null),$(EXTRA) $(PYTHON)),)
+$(ENGINE) $(DEV): FORCE
+endif
+
+$(ENGINE): pyproject.toml
+	$(call INSTALL)
+
+$(DEV): pyproject.toml
+	$(call INSTALL,--dev)

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from toolchat.chat.loop import Decision, LimitChoice, LimitMet, PendingCall
+from toolchat.engine.base import ContextOverflowError
+from toolchat.engine.scripted import Answer, call
+from toolchat.wire import events
+from toolchat.wire.deltas import FinishReason
+from toolchat.wire.errors import EngineError
+from toolchat.wire.events import TurnStatus
+from toolchat.wire.messages import (
+    AssistantMessage,
+    CallOrigin,
+    FailedCall,
+    ResultStatus,
+    ToolMessage,
+    UserMessage,
+)
+
+
+def finished(harness: Any) -> events.TurnFinished:
+    (*_, last) = harness.events
+    assert isinstance(last.body, events.TurnFinished)
+    return last.body
+
+
+def results(harness: Any) -> list[str]:
+    return [message.content for message in harness.conversation.messages if isinstance(message, ToolMessage)]
+
+
+def test_text_answer_ends_the_turn(harness: Any) -> None:
+    harness.engine.enqueue(Answer(["Hel", "lo"]))
+    asyncio.run(harness.ask("hi"))
+    assert harness.conversation.messages == (UserMessage("hi"), AssistantMessage("Hello"))
+    assert finished(harness).status is TurnStatus.ANSWERED
+    assert "".join(body.text for body in harness.bodies(events.TextDelta)) == "Hello"
+
+
+def test_call_runs_and_its_result_goes_into_the_next_round(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("add", a=2, b=3)]), "It is 5.")
+    asyncio.run(harness.ask("2 + 3?"))
+    assert results(harness) == ["5"]
+    second = harness.engine.requests[1]
+    assert [type(message).__name__ for message in second.messages] == [
+        "UserMessage",
+        "AssistantMessage",
+        "ToolMessage",
+    ]
+    assert harness.kinds() == [
+        "TurnStarted",
+        "UserMessage",
+        "CallProposed",
+        "RoundFinished",
+        "CallDecided",
+        "CallStarted",
+        "CallFinished",
+        "TextDelta",
+        "RoundFinished",
+        "TurnFinished",
+    ]
+    assert [event.sequence for event in harness.events] == list(range(len(harness.events)))
+    assert finished(harness).rounds == 2
+
+
+def test_tools_are_offered_in_file_order(harness: Any) -> None:
+    harness.engine.enqueue("ok")
+    asyncio.run(harness.ask("hi"))
+    assert [tool.name for tool in harness.engine.requests[0].tools] == ["add", "fail", "slow"]
+
+
+def test_unknown_tool_is_answered_with_the_names_there_are(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("subtract", a=1)]), "sorry")
+    asyncio.run(harness.ask("1 - 1?"))
+    (content,) = results(harness)
+    assert "subtract" in content
+    assert "add, fail, slow" in content
+
+
+def test_wrong_arguments_are_answered_with_what_is_allowed(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("add", a="two", b=3)]), "sorry")
+    asyncio.run(harness.ask("two + 3?"))
+    (content,) = results(harness)
+    assert content.startswith("Error: a must be an integer")
+    assert not harness.bodies(events.CallStarted)
+
+
+def test_converted_arguments_are_marked_repaired(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("add", a="2", b=3)]), "5")
+    asyncio.run(harness.ask("2 + 3?"))
+    (started,) = harness.bodies(events.CallStarted)
+    assert started.call.origin is CallOrigin.REPAIRED
+    assert started.call.arguments == {"a": 2, "b": 3}
+    assert results(harness) == ["5"]
+
+
+def test_a_tool_that_raises_is_the_models_to_deal_with(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("fail", why="no disk")]), "it failed")
+    asyncio.run(harness.ask("go"))
+    assert results(harness) == ["Error: RuntimeError: no disk"]
+    assert finished(harness).status is TurnStatus.ANSWERED
+
+
+def test_calls_of_one_round_run_at_once_and_answer_in_call_order(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("slow", seconds=0.4), call("slow", seconds=0.1)]), "done")
+    asyncio.run(harness.ask("go"))
+    ids = [item.id for item in harness.conversation.messages[1].calls]
+    assert [message.call_id for message in harness.conversation.messages[2:4]] == ids
+    assert results(harness) == ["2", "2"]
+    assert [body.result.call_id for body in harness.bodies(events.CallFinished)] == ids[::-1]
+
+
+def test_a_call_that_hangs_times_out(make_harness: Callable[..., Any]) -> None:
+    harness = make_harness(call_seconds=0.2)
+    harness.engine.enqueue(Answer(calls=[call("slow", seconds=3)]), "too slow")
+    asyncio.run(harness.ask("go"))
+    (body,) = harness.bodies(events.CallFinished)
+    assert body.result.status is ResultStatus.TIMEOUT
+
+
+def test_malformed_call_is_never_run_and_is_explained(harness: Any) -> None:
+    bad = FailedCall("abcdefghi", "add", 'add[ARGS]{"a": 1,', "the JSON ends too soon")
+    harness.engine.enqueue(Answer(calls=[bad, call("add", a=1, b=1)]), "2")
+    asyncio.run(harness.ask("1 + 1?"))
+    first, second = results(harness)
+    assert "could not be read" in first
+    assert "the JSON ends too soon" in first
+    assert second == "2"
+
+
+def test_truncated_call_ends_the_turn_unrun(harness: Any) -> None:
+    bad = FailedCall("abcdefghi", "add", 'add[ARGS]{"a": 1', "cut off", truncated=True)
+    harness.engine.enqueue(Answer(calls=[bad], reason=FinishReason.LENGTH))
+    asyncio.run(harness.ask("1 + 1?"))
+    assert finished(harness).status is TurnStatus.TRUNCATED
+    assert not harness.bodies(events.CallStarted)
+    assert not harness.conversation.open
+
+
+def test_truncated_text_is_kept_and_said(harness: Any) -> None:
+    harness.engine.enqueue(Answer("once upon", reason=FinishReason.LENGTH))
+    asyncio.run(harness.ask("a story"))
+    assert finished(harness).status is TurnStatus.TRUNCATED
+    assert harness.conversation.messages[-1] == AssistantMessage("once upon")
+    assert "--max-tokens" in harness.bodies(events.Notice)[0].text
+
+
+def test_rounds_are_limited_and_the_history_closed(make_harness: Callable[..., Any]) -> None:
+    harness = make_harness(rounds=2)
+    harness.engine.enqueue(*[Answer(calls=[call("add", a=1, b=1)]) for _ in range(2)])
+    asyncio.run(harness.ask("loop"))
+    assert finished(harness).status is TurnStatus.LIMIT
+    assert finished(harness).rounds == 2
+    assert isinstance(harness.conversation.messages[-1], AssistantMessage)
+    assert "2 rounds" in harness.bodies(events.Notice)[0].text
+
+
+def test_limit_may_be_passed_by_choice(make_harness: Callable[..., Any]) -> None:
+    asked: list[int] = []
+
+    async def go_on(met: LimitMet) -> LimitChoice:
+        asked.append(met.rounds)
+        return LimitChoice.CONTINUE
+
+    harness = make_harness(rounds=1, continue_=go_on)
+    harness.engine.enqueue(*[Answer(calls=[call("add", a=1, b=1)]) for _ in range(2)], "2")
+    asyncio.run(harness.ask("loop"))
+    assert asked == [1, 2]
+    assert finished(harness).status is TurnStatus.ANSWERED
+
+
+def test_denied_call_still_gets_a_result(make_harness: Callable[..., Any]) -> None:
+    async def decide(pending: PendingCall) -> Decision:
+        return Decision(pending.call.arguments["a"] == 1, "not that one")
+
+    harness = make_harness(decide=decide)
+    harness.engine.enqueue(Answer(calls=[call("add", a=2, b=2), call("add", a=1, b=1)]), "ok")
+    asyncio.run(harness.ask("go"))
+    first, second = results(harness)
+    assert "declined" in first
+    assert "not that one" in first
+    assert second == "2"
+    assert finished(harness).declined
+
+
+def test_interrupt_keeps_the_partial_answer_and_the_chat(harness: Any) -> None:
+    harness.engine.enqueue(Answer(["one ", "two ", *["more "] * 100], delay=0.05), "fine")
+
+    def on(event: events.Event) -> None:
+        if isinstance(event.body, events.TextDelta) and "two" in event.body.text:
+            harness.loop.interrupt()
+
+    async def play() -> None:
+        await harness.ask("count", on)
+        await harness.ask("still there?")
+
+    asyncio.run(play())
+    closing = harness.conversation.messages[1]
+    assert isinstance(closing, AssistantMessage)
+    assert closing.content.startswith("one two")
+    assert closing.content.endswith("[interrupted]")
+    assert "Interrupted" in harness.kinds()
+    assert harness.conversation.messages[-1] == AssistantMessage("fine")
+
+
+def test_interrupt_while_tools_run_gives_each_call_a_result(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("slow", seconds=5), call("slow", seconds=5)]), "fine")
+
+    def on(event: events.Event) -> None:
+        if isinstance(event.body, events.CallStarted):
+            harness.loop.interrupt()
+
+    async def play() -> None:
+        await asyncio.wait_for(harness.ask("go", on), 3)
+        await harness.ask("still there?")
+
+    asyncio.run(play())
+    finished_calls = harness.bodies(events.CallFinished)
+    assert [body.result.status for body in finished_calls] == [ResultStatus.INTERRUPTED] * 2
+    assert len(results(harness)) == 2
+    assert harness.conversation.messages[-1] == AssistantMessage("fine")
+
+
+def test_engine_crash_keeps_what_had_come(harness: Any) -> None:
+    harness.engine.enqueue(Answer("half an ans", crash=True))
+    asyncio.run(harness.ask("hi"))
+    assert finished(harness).status is TurnStatus.ENGINE_FAILED
+    assert harness.conversation.messages[-1] == AssistantMessage("half an ans [interrupted]")
+
+
+@pytest.mark.parametrize("error", [EngineError("no"), ContextOverflowError("9000 tokens")])
+def test_refused_question_leaves_no_trace_in_the_history(harness: Any, error: EngineError) -> None:
+    harness.engine.enqueue(Answer(error=error))
+    with pytest.raises(EngineError):
+        asyncio.run(harness.ask("hi"))
+    assert harness.conversation.messages == ()
+
+
+def test_context_filled_by_results_ends_the_turn_legally(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("add", a=1, b=1)]), Answer(error=ContextOverflowError("9000 tokens")))
+    asyncio.run(harness.ask("hi"))
+    assert finished(harness).status is TurnStatus.LIMIT
+    assert not harness.conversation.open
+
+
+def test_empty_answer_is_said_and_legal(harness: Any) -> None:
+    harness.engine.enqueue("")
+    asyncio.run(harness.ask("hi"))
+    assert isinstance(harness.conversation.messages[-1], AssistantMessage)
+    assert harness.conversation.messages[-1].content
+    assert "empty" in harness.bodies(events.Notice)[0].text
+
+
+def test_a_consumer_that_stops_listening_leaves_no_half_turn(harness: Any) -> None:
+    harness.engine.enqueue(Answer(["a", "b", "c"], delay=0.05), "fine")
+
+    async def play() -> None:
+        turn = harness.loop.turn("hi")
+        async for event in turn:
+            if isinstance(event.body, events.TextDelta):
+                break
+        await turn.aclose()
+        assert harness.conversation.messages == ()
+        await harness.ask("again")
+
+    asyncio.run(play())
+    assert harness.conversation.messages[-1] == AssistantMessage("fine")

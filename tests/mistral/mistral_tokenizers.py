@@ -1,0 +1,99 @@
+"""Tokenizers of every version, made from the vocabularies that mistral_common ships.
+
+SentencePiece files are used as they are; tekken ones get the first 8,000 entries of the shipped vocabulary
+and the control tokens of their version, so that each takes milliseconds to load.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mistral_common
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
+DATA = Path(mistral_common.__file__).parent / "data"
+ENTRIES = 8_000
+SPECIALS = 64
+
+_SENTENCEPIECE = {
+    "v2-spm": "mistral_instruct_tokenizer_240216.model.v2",
+    "v3-spm": "mistral_instruct_tokenizer_240323.model.v3",
+    "v7-spm": "mistral_instruct_tokenizer_241114.model.v7",
+}
+_COMMON = [
+    *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
+    *("[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]"),
+    *("[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"),
+]
+_NAMED = ["[ARGS]", "[CALL_ID]"]
+_THINK = ["[THINK]", "[/THINK]"]
+_TEKKEN = {
+    "v3-tekken": ("v3", []),
+    "v7-tekken": ("v7", []),
+    "v11": ("v11", _NAMED),
+    "v13": ("v13", _NAMED + _THINK),
+    "v13-plain": ("v13", _NAMED),
+    "v15": ("v15", [*_NAMED, *_THINK, "[MODEL_SETTINGS]", "[/MODEL_SETTINGS]"]),
+}
+ALL = (*_SENTENCEPIECE, *_TEKKEN)
+LISTS = ("v2-spm", "v3-spm", "v3-tekken", "v7-spm", "v7-tekken")
+NAMED = ("v11", "v13", "v13-plain", "v15")
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((DATA / "tekken_240911.json").read_text())
+    return found
+
+
+def _tekken_file(folder: Path, label: str) -> Path:
+    version, extra = _TEKKEN[label]
+    names = _COMMON + extra
+    names += [f"<SPECIAL_{index}>" for index in range(len(names), SPECIALS)]
+    content: dict[str, Any] = {
+        "config": {
+            **_shipped()["config"],
+            "version": version,
+            "num_vocab_tokens": ENTRIES,
+            "default_vocab_size": ENTRIES + SPECIALS,
+            "default_num_special_tokens": SPECIALS,
+        },
+        "vocab": _shipped()["vocab"][:ENTRIES],
+        "special_tokens": [{"rank": rank, "token_str": name, "is_control": True} for rank, name in enumerate(names)],
+        "type": "Tekken",
+        "version": 1,
+    }
+    if version == "v15":
+        effort = {"type": "enum", "values": ["none", "high"], "accepts_none": True, "default": None}
+        content["model_settings_builder"] = {"reasoning_effort": effort}
+    path = folder / f"tekken_{label}.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def load(folder: Path, label: str) -> MistralTokenizer:
+    path = DATA / _SENTENCEPIECE[label] if label in _SENTENCEPIECE else _tekken_file(folder, label)
+    return MistralTokenizer.from_file(str(path))
+
+
+class Mark(str):
+    """A control token, where a plain string would be text."""
+
+
+def spell(tokenizer: MistralTokenizer, *parts: str | Mark) -> list[int]:
+    """Token ids of texts and control tokens, as a model would have generated them."""
+    inner = tokenizer.instruct_tokenizer.tokenizer
+    ids: list[int] = []
+    for part in parts:
+        if isinstance(part, Mark):
+            ids.append(inner.get_special_token(str(part)))
+        else:
+            ids += inner.encode(part, bos=False, eos=False)
+    return ids
+
+
+CALLS, ARGS, CALL_ID, EOS = Mark("[TOOL_CALLS]"), Mark("[ARGS]"), Mark("[CALL_ID]"), Mark("</s>")
+THINK, END_THINK, PAD, INST = Mark("[THINK]"), Mark("[/THINK]"), Mark("<pad>"), Mark("[INST]")

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import copy
+import json
+import random
+
+import llguidance
+import pytest
+from mistral_cases import Case, encode
+from mistral_common.guidance.grammar_factory import GrammarFactory
+from mistral_common.protocol.instruct.tool_calls import Function, Tool, ToolChoiceEnum
+from mistral_tokenizers import ALL, ARGS, CALL_ID, CALLS, END_THINK, EOS, LISTS, NAMED, THINK, spell
+
+from toolchat.mistral import grammar
+from toolchat.mistral.grammar import closed_schema, supports_lark, tool_call_grammar
+from toolchat.mistral.vocabulary import MistralVocabulary
+from toolchat.wire.messages import ToolSpec
+
+WEATHER = ToolSpec(
+    "get_current_weather",
+    "The weather in a city.",
+    {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string"},
+            "state": {"type": "string"},
+            "unit": {"enum": ["celsius", "fahrenheit"]},
+        },
+        "required": ["city", "state", "unit"],
+    },
+)
+PLACE = ToolSpec(
+    "go",
+    "Go somewhere.",
+    {
+        "type": "object",
+        "properties": {
+            "place": {"$ref": "#/$defs/Place"},
+            "stops": {"type": "array", "items": {"$ref": "#/$defs/Place"}},
+            "who": {"anyOf": [{"type": "object", "properties": {"name": {"type": "string"}}}, {"type": "null"}]},
+            "options": {"type": "object"},
+        },
+        "required": ["place"],
+        "$defs": {"Place": {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}},
+    },
+)
+PING = ToolSpec("ping", "No arguments.", {"type": "object", "properties": {}})
+TOOLS = [WEATHER, PLACE, PING]
+RIGHT = '{"city": "Dallas", "state": "TX", "unit": "fahrenheit"}'
+
+
+@pytest.fixture(scope="session")
+def accepts(tokenizer_of):
+    cache = {}
+
+    def check(label, lark, *parts):
+        tokenizer = tokenizer_of(label)
+        if label not in cache:
+            cache[label] = GrammarFactory(tokenizer).llg_tokenizer
+        matcher = llguidance.LLMatcher(cache[label], lark)
+        assert not matcher.is_error(), matcher.get_error()
+        ids = spell(tokenizer, *parts)
+        return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+
+    return check
+
+
+@pytest.fixture
+def allows(tokenizer_of, accepts):
+    def check(*parts, label="v13", tools=TOOLS, tool_choice="auto", parallel=True):
+        lark = tool_call_grammar(tokenizer_of(label), tools, tool_choice=tool_choice, parallel=parallel)
+        return accepts(label, lark, *parts)
+
+    return check
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_only_tekken_from_v11_on_takes_a_grammar(tokenizer_of, label):
+    tokenizer = tokenizer_of(label)
+    assert supports_lark(tokenizer) == supports_lark(MistralVocabulary(tokenizer)) == (label in NAMED)
+    assert supports_lark(tokenizer) == GrammarFactory.is_supported(tokenizer)
+
+
+@pytest.mark.parametrize("label", LISTS)
+def test_a_tokenizer_without_grammars_is_refused(tokenizer_of, label):
+    with pytest.raises(ValueError, match="tekken tokenizer of version 11"):
+        tool_call_grammar(tokenizer_of(label), TOOLS, tool_choice="auto")
+
+
+@pytest.mark.parametrize("label", NAMED)
+def test_right_calls_pass(allows, label):
+    call = [CALLS, "get_current_weather", ARGS, RIGHT]
+    for parts in ([*call], ["Let me see.", *call], [*call, CALLS, "ping", ARGS, "{}"], ["Just text."]):
+        assert allows(*parts, label=label)
+        assert allows(*parts, label=label, tools=[*reversed(TOOLS)])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (CALLS, "get_weather", ARGS, RIGHT),
+        (CALLS, "get_current_weather2", ARGS, RIGHT),
+        (CALLS, "get_current_weather", CALL_ID, "abcdefghi", ARGS, RIGHT),
+        (CALLS, "get_current_weather", RIGHT),
+        (CALLS, "get_current_weather", ARGS, RIGHT.replace("fahrenheit", "kelvin")),
+        (CALLS, "get_current_weather", ARGS, RIGHT.replace("}", ', "extra": 1}')),
+        (CALLS, "get_current_weather", ARGS, RIGHT.replace('"TX"', "7")),
+        (CALLS, "get_current_weather", ARGS, '{"city": "Dallas"}'),
+        (CALLS, "get_current_weather", ARGS, "{}"),
+        (CALLS, "get_current_weather", ARGS, RIGHT[:-1]),
+        (CALLS, "get_current_weather", ARGS, "[1]"),
+        (CALLS, "ping", ARGS, '{"a": 1}'),
+        (CALLS, "go", ARGS, '{"place": {"x": 1, "y": 2}}'),
+        (CALLS, "go", ARGS, '{"place": {"x": 1}, "stops": [{"x": 1}, {"y": 1}]}'),
+        (CALLS, "go", ARGS, '{"place": {"x": 1}, "who": {"nick": "b"}}'),
+        (CALLS, "get_current_weather", ARGS, RIGHT, "And then some text."),
+        (CALLS, "get_current_weather", ARGS, RIGHT.replace(", ", "," + "\n" * 40)),
+        (CALLS,),
+        (ARGS,),
+    ],
+)
+@pytest.mark.parametrize("label", ["v11", "v13"])
+def test_wrong_calls_cannot_be_written(allows, label, parts):
+    assert not allows(*parts, label=label)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"place": {"x": 1}}',
+        '{"place": {"x": 1}, "stops": [{"x": 1}, {"x": 2}]}',
+        '{"place": {"x": 1}, "who": {"name": "b"}}',
+        '{"place": {"x": 1}, "who": null, "options": {"any": ["thing", {}]}}',
+    ],
+)
+def test_nested_objects_are_closed_and_free_form_ones_stay_free(allows, arguments):
+    assert allows(CALLS, "go", ARGS, arguments)
+
+
+@pytest.mark.parametrize("label", ["v13", "v15"])
+@pytest.mark.parametrize("choice", ["auto", "required", "ping"])
+def test_thinking_may_come_first(allows, label, choice):
+    parts = [THINK, "hm", END_THINK, CALLS, "ping", ARGS, "{}"]
+    assert allows(*parts, label=label, tool_choice=choice)
+
+
+@pytest.mark.parametrize("label", NAMED)
+def test_a_required_call_has_no_text_before_it(allows, label):
+    call = [CALLS, "ping", ARGS, "{}"]
+    for choice in ("required", "ping"):
+        assert allows(*call, label=label, tool_choice=choice)
+        assert not allows("Text.", *call, label=label, tool_choice=choice)
+        assert not allows("Text.", label=label, tool_choice=choice)
+    if label in ("v13", "v15"):
+        assert not allows(THINK, "hm", END_THINK, "Text.", *call, label=label, tool_choice="required")
+
+
+def test_a_named_choice_allows_that_tool_only(allows):
+    assert not allows(CALLS, "get_current_weather", ARGS, RIGHT, tool_choice="ping")
+    assert allows(CALLS, "get_current_weather", ARGS, RIGHT, tool_choice="get_current_weather")
+
+
+def test_none_allows_text_and_no_call(allows):
+    assert allows("Text.", tool_choice="none")
+    assert allows(THINK, "hm", END_THINK, "Text.", tool_choice="none")
+    assert not allows(CALLS, "ping", ARGS, "{}", tool_choice="none")
+
+
+def test_without_parallel_calls_there_is_one(allows):
+    call = [CALLS, "ping", ARGS, "{}"]
+    assert allows(*call, parallel=False)
+    assert not allows(*call, *call, parallel=False)
+    assert allows(*call, *call, *call)
+
+
+def test_no_tools_constrain_nothing(tokenizer_of):
+    for choice in ("auto", "none", "required"):
+        assert tool_call_grammar(tokenizer_of("v13"), [], tool_choice=choice) is None
+
+
+def test_a_choice_that_is_no_tool_and_an_illegal_name_are_refused(tokenizer_of):
+    tokenizer = tokenizer_of("v13")
+    with pytest.raises(ValueError, match="'pong' is not among the tools: get_current_weather, go, ping"):
+        tool_call_grammar(tokenizer, TOOLS, tool_choice="pong")
+    with pytest.raises(ValueError, match="cannot name a tool"):
+        tool_call_grammar(tokenizer, [ToolSpec('a" | "b', "", {})], tool_choice="auto")
+
+
+@pytest.mark.parametrize("label", ["v11", "v13"])
+@pytest.mark.parametrize("mode", ["auto", "none"])
+def test_the_language_is_that_of_the_librarys_factory(tokenizer_of, accepts, label, mode):
+    tokenizer = tokenizer_of(label)
+    factory = GrammarFactory(tokenizer)
+    strict = [
+        Tool(function=Function(name=tool.name, parameters=closed_schema(tool.parameters), strict=True))
+        for tool in TOOLS
+    ]
+    theirs = factory.get_lark_from_jinja(
+        factory.select_jinja_template(), ToolChoiceEnum(mode), strict, None, parallel_tool_calls=True
+    )
+    ours = tool_call_grammar(tokenizer, TOOLS, tool_choice=mode)
+    rng = random.Random(label + mode)
+    pieces = ["Text. ", CALLS, "ping", "get_current_weather", ARGS, "{}", RIGHT, " ", '{"a": 1}']
+    pieces += [THINK, "hm", END_THINK] if label == "v13" else []
+    call = (CALLS, "ping", ARGS, "{}")
+    fixed = [("Text.", *call), call, (*call, *call), (*call, " ", *call), ("Text.",), (*call, "Text.")]
+    drawn = [tuple(rng.choices(pieces, k=rng.randint(1, 6))) for _ in range(120)]
+    verdicts = [(accepts(label, ours, *parts), accepts(label, theirs, *parts)) for parts in fixed + drawn]
+    assert all(own == other for own, other in verdicts)
+    assert {own for own, _ in verdicts} == {True, False}
+
+
+@pytest.mark.parametrize("label", ["v13", "v13-plain", "v15"])
+def test_what_mistral_common_encodes_for_these_tools_passes(tokenizer_of, accepts, label):
+    tokenizer = tokenizer_of(label)
+    lark = tool_call_grammar(tokenizer, TOOLS, tool_choice="required")
+    wanted = Case(
+        (
+            (WEATHER.name, {"city": 'é "x" 😀', "state": "[TOOL_CALLS]", "unit": "celsius"}, "abcdefghi"),
+            (PLACE.name, {"place": {"x": 1}, "stops": [{"x": 2}, {"x": 3}]}, "bcdefghij"),
+            (PING.name, {}, "cdefghijk"),
+        )
+    )
+    ids = encode(tokenizer, wanted)
+    assert ids[-1] == spell(tokenizer, EOS)[0]
+    matcher = llguidance.LLMatcher(GrammarFactory(tokenizer).llg_tokenizer, lark)
+    assert matcher.try_consume_tokens(ids[:-1]) == len(ids) - 1
+    assert matcher.is_accepting()
+
+
+UNSUPPORTED = [
+    ({"a": {"type": "array", "uniqueItems": True}}, '{"a": [1]}'),
+    ({"a": {"type": "string", "format": "weird"}}, '{"a": "x"}'),
+    ({"a": {"not": {"type": "string"}}}, '{"a": 1}'),
+    ({"a": {"oneOf": [{"type": "number"}, {"type": "integer"}]}}, '{"a": 1}'),
+    ({"a": {"$ref": "http://nowhere.invalid/x"}}, '{"a": 1}'),
+    ({"a": {"type": "string", "pattern": "(?=x)xy"}}, '{"a": "xy"}'),
+]
+
+
+@pytest.mark.parametrize(("properties", "arguments"), UNSUPPORTED)
+def test_a_keyword_llguidance_lacks_loosens_its_own_tool_only(allows, properties, arguments):
+    tools = [ToolSpec("odd", "", {"type": "object", "properties": properties}), PING]
+    assert allows(CALLS, "odd", ARGS, arguments, tools=tools)
+    assert not allows(CALLS, "even", ARGS, arguments, tools=tools)
+    assert not allows(CALLS, "odd", ARGS, "[]", tools=tools)
+    assert not allows(CALLS, "ping", ARGS, '{"a": 1}', tools=tools)
+
+
+def test_a_keyword_llguidance_lacks_keeps_the_rest_of_the_schema(allows):
+    tools = [ToolSpec("odd", "", {"type": "object", "properties": UNSUPPORTED[0][0]})]
+    assert not allows(CALLS, "odd", ARGS, '{"b": []}', tools=tools)
+    assert not allows(CALLS, "odd", ARGS, '{"a": 1}', tools=tools)
+
+
+def test_a_schema_without_parameters_takes_none(allows):
+    for parameters in ({}, {"type": "object"}, {"type": "object", "properties": {}}):
+        assert allows(CALLS, "f", ARGS, "{}", tools=[ToolSpec("f", "", parameters)])
+        assert not allows(CALLS, "f", ARGS, '{"a": 1}', tools=[ToolSpec("f", "", parameters)])
+
+
+def test_the_same_request_again_costs_nothing(tokenizer_of, monkeypatch):
+    tokenizer = tokenizer_of("v13")
+    first = tool_call_grammar(tokenizer, TOOLS, tool_choice="auto")
+    monkeypatch.setattr(grammar, "_arguments", None)
+    assert tool_call_grammar(tokenizer, copy.deepcopy(TOOLS), tool_choice="auto") is first
+
+
+def test_the_order_of_properties_is_the_authors(tokenizer_of, allows):
+    schema = {"type": "object", "properties": {"b": {"type": "integer"}, "a": {"type": "integer"}}}
+    turned = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
+    text = '{"b": 1, "a": 2}'
+    assert allows(CALLS, "f", ARGS, text, tools=[ToolSpec("f", "", schema)])
+    assert not allows(CALLS, "f", ARGS, text, tools=[ToolSpec("f", "", turned)])
+
+
+def test_a_schema_in_any_language_makes_a_grammar(allows):
+    schema = {
+        "type": "object",
+        "properties": {"måned": {"enum": ["maj\n", 'ju"ni', "漢"]}},
+        "required": ["måned"],
+    }
+    tools = [ToolSpec("f", "", schema)]
+    assert allows(CALLS, "f", ARGS, json.dumps({"måned": 'ju"ni'}, ensure_ascii=False), tools=tools)
+    assert not allows(CALLS, "f", ARGS, '{"måned": "juli"}', tools=tools)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from mistral_cases import Case, canonical, case, chunked, encode, parse, parser_for
+from mistral_tokenizers import ALL, LISTS, NAMED
+
+from toolchat.mistral.ids import is_legal_call_id
+from toolchat.mistral.vocabulary import MistralVocabulary
+
+CASES = 500
+TRUNCATED = 8
+
+
+def check_round_trip(tokenizer, label, count, seed):
+    vocabulary = MistralVocabulary(tokenizer)
+    rng = random.Random(seed)
+    for _ in range(count):
+        wanted = case(rng, vocabulary.version, thinks=vocabulary.special("[THINK]") is not None)
+        ids = encode(tokenizer, wanted)
+        whole = parse(vocabulary, [ids])
+        assert parse(vocabulary, [[token] for token in ids]) == whole
+        assert parse(vocabulary, chunked(ids, rng)) == whole
+        check(whole, wanted, label, vocabulary.version)
+
+
+def check(found, wanted: Case, label, version):
+    assert found.failed == []
+    assert (found.text, found.thinking) == (wanted.text, wanted.thinking)
+    assert [(call.name, canonical(call.arguments)) for call in found.calls] == [
+        (name, canonical(arguments)) for name, arguments, _ in wanted.calls
+    ]
+    if version in (3, 7, 11):
+        assert [call.id for call in found.calls] == [call_id for _, _, call_id in wanted.calls]
+    assert len({call.id for call in found.calls}) == len(found.calls)
+    assert all(is_legal_call_id(call.id) for call in found.calls)
+    assert list(found.started.values()) == [name for name, _, _ in wanted.calls]
+    assert list(found.streamed.values()) == [canonical(arguments) for _, arguments, _ in wanted.calls]
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_what_mistral_common_encodes_comes_back_under_every_split(tokenizer_of, label):
+    check_round_trip(tokenizer_of(label), label, CASES, seed=label)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", ALL)
+def test_ten_thousand_generations_come_back(tokenizer_of, label):
+    check_round_trip(tokenizer_of(label), label, 10_000, seed=f"{label} slow")
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_cut_anywhere_only_whole_calls_come_back(tokenizer_of, label):
+    tokenizer = tokenizer_of(label)
+    vocabulary = MistralVocabulary(tokenizer)
+    rng = random.Random(f"{label} cut")
+    for _ in range(TRUNCATED):
+        wanted = case(rng, vocabulary.version, thinks=vocabulary.special("[THINK]") is not None)
+        ids = encode(tokenizer, wanted)[:-1]
+        marker = vocabulary.special("[TOOL_CALLS]")
+        expected = [(name, canonical(arguments)) for name, arguments, _ in wanted.calls]
+        for length in range(len(ids)):
+            found = parse(vocabulary, [ids[:length]], truncated=True)
+            calls = [(call.name, canonical(call.arguments)) for call in found.calls]
+            assert calls == expected[: len(calls)]
+            assert wanted.text.startswith(found.text.rstrip("\ufffd"))
+            assert wanted.thinking.startswith(found.thinking.rstrip("\ufffd"))
+            begun = ids[:length].count(marker)
+            if label in NAMED:
+                assert len(found.ended) == begun
+            assert len(found.failed) <= 1
+            assert all(call.truncated for call in found.failed)
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_a_cut_call_is_told_from_a_call_the_model_left_unfinished(tokenizer_of, label):
+    tokenizer = tokenizer_of(label)
+    ids = encode(tokenizer, Case((("f", {"city": "Dallas"}, "abcdefghi"),)))[:-3]
+    (cut,) = parse(tokenizer, [ids], truncated=True).ended
+    (left,) = parse(tokenizer, [ids], truncated=False).ended
+    assert cut.truncated
+    assert not left.truncated
+    assert cut.name == left.name == "f"
+    assert cut.raw == left.raw
+    assert cut.raw.startswith("[TOOL_CALLS]")
+    assert "Dallas" in cut.raw
+    assert "not valid JSON" in left.reason
+
+
+@pytest.mark.parametrize("label", NAMED)
+def test_parts_of_a_call_arrive_as_soon_as_they_are_certain(tokenizer_of, label):
+    tokenizer = tokenizer_of(label)
+    vocabulary = MistralVocabulary(tokenizer)
+    ids = encode(tokenizer, Case((("f", {"a": 1}, "abcdefghi"), ("g", {}, "bcdefghij"))))
+    parser = parser_for(vocabulary)
+    at = {}
+    for index, token in enumerate(ids):
+        for delta in parser.feed([token]):
+            at.setdefault((type(delta).__name__, delta.index), index)
+    markers = [index for index, token in enumerate(ids) if token == vocabulary.special("[TOOL_CALLS]")]
+    named = vocabulary.special("[CALL_ID]") if label == "v11" else vocabulary.special("[ARGS]")
+    assert at["CallStarted", 0] == ids.index(named)
+    assert at["CallArguments", 0] == ids.index(vocabulary.special("[ARGS]")) + 1
+    assert at["CallEnded", 0] == markers[1] - 1
+    assert at["CallEnded", 1] == len(ids) - 2
+
+
+@pytest.mark.parametrize("label", LISTS[1:])
+def test_a_call_of_a_list_arrives_with_its_closing_brace(tokenizer_of, label):
+    tokenizer = tokenizer_of(label)
+    ids = encode(tokenizer, Case((("f", {"a": 1}, "abcdefghi"), ("g", {"b": 2}, "bcdefghij"))))
+    parser = parser_for(tokenizer)
+    first = next(index for index, token in enumerate(ids) if parser.feed([token]))
+    inner = tokenizer.instruct_tokenizer.tokenizer
+    assert '"abcdefghi"}' in inner.decode(ids[: first + 1])
+    assert '"abcdefghi"}' not in inner.decode(ids[:first])
+
+
+def test_text_arrives_token_by_token(tokenizer_of):
+    tokenizer = tokenizer_of("v13")
+    parser = parser_for(tokenizer)
+    ids = tokenizer.instruct_tokenizer.tokenizer.encode("The weather in Dallas is fine.", bos=False, eos=False)
+    assert all(parser.feed([token]) for token in ids)

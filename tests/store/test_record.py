@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+from toolchat.store.record import SessionRecord, new_session_id
+from toolchat.wire import events
+from toolchat.wire.events import Stamper
+from toolchat.wire.messages import ToolCall
+
+
+def test_events_are_on_disk_at_once_and_private(tmp_path: Path) -> None:
+    record = SessionRecord(tmp_path / "sessions", "s1")
+    stamp = Stamper("s1", lambda: 12.0)
+    for body in (
+        events.TextDelta("[caf\ud800é]\n"),
+        events.CallStarted(ToolCall("abcdefghi", "f", {"x": 1})),
+    ):
+        record.append(stamp(body))
+    rows = [json.loads(row) for row in record.path.read_text().splitlines()]
+    assert [row["type"] for row in rows] == ["text_delta", "call_started"]
+    assert [row["seq"] for row in rows] == [0, 1]
+    assert rows[0]["data"]["text"] == "[caf\ud800é]\n"
+    assert rows[1]["data"]["call"]["arguments"] == {"x": 1}
+    assert stat.S_IMODE(record.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(record.path.parent.stat().st_mode) == 0o700
+
+
+def test_a_full_disk_is_remembered_and_raises_nothing(tmp_path: Path) -> None:
+    record = SessionRecord(tmp_path, "s1")
+    record.close()
+    import os
+
+    record._file = os.open("/dev/full", os.O_WRONLY)
+    record.append(Stamper("s1", lambda: 0.0)(events.TurnStarted()))
+    assert record.failure is not None
+    record.close()
+
+
+def test_a_folder_that_cannot_be_made_is_remembered(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    record = SessionRecord(tmp_path / "file" / "sessions", "s1")
+    record.append(Stamper("s1", lambda: 0.0)(events.TurnStarted()))
+    assert record.failure is not None
+
+
+def test_session_ids_differ() -> None:
+    assert len({new_session_id() for _ in range(100)}) == 100

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toolchat.settings import Settings, resolve
+from toolchat.wire.errors import UsageError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def test_nothing_given_means_the_defaults(file: Path) -> None:
+    assert resolve({}, environment={}, file=file) == Settings(max_tokens=8192, temperature=0.0)
+
+
+def test_flags_beat_variables_beat_the_file_beat_the_model(file: Path) -> None:
+    file.write_text("max_tokens = 3\ntemperature = 0.3\nsystem = 'file'\n")
+    environment = {"TOOLCHAT_MAX_TOKENS": "2", "TOOLCHAT_TEMPERATURE": "0.2"}
+    settings = resolve(
+        {"max_tokens": "1"},
+        environment=environment,
+        file=file,
+        model_defaults={"max_tokens": 4, "temperature": 0.4, "context": 4},
+    )
+    assert (settings.max_tokens, settings.temperature, settings.system, settings.context) == (
+        1,
+        0.2,
+        "file",
+        4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "written", "message"),
+    [
+        ({"max_tokens": "many"}, {}, "", "--max-tokens: expected a whole number, at least 1, not 'many'"),
+        ({"max_tokens": "0"}, {}, "", "--max-tokens: expected a whole number, at least 1, not '0'"),
+        ({"temperature": "-1"}, {}, "", "--temperature: expected a number from 0 to 5, not '-1'"),
+        ({"temperature": "nan"}, {}, "", "--temperature: expected a number from 0 to 5, not 'nan'"),
+        ({}, {"TOOLCHAT_CONTEXT": "x"}, "", "TOOLCHAT_CONTEXT: expected a whole number, at least 1, not 'x'"),
+        (
+            {},
+            {},
+            "max_tokens = true",
+            "config.toml: max_tokens: expected a whole number, at least 1, not True",
+        ),
+        ({}, {}, "max_tokens = 1.5", "config.toml: max_tokens: expected a whole number, at least 1, not 1.5"),
+        ({}, {}, "model = 7", "config.toml: model: expected a text, not 7"),
+        ({}, {}, "max_token = 7", "config.toml: there is no setting 'max_token'; did you mean max_tokens?"),
+        ({}, {}, "zzz = 7", "config.toml: there is no setting 'zzz'; the settings are model, tools"),
+        ({}, {}, "max_tokens =", "config.toml: not valid TOML:"),
+        (
+            {"kv_cache_gib": "lots"},
+            {},
+            "",
+            "--kv-cache: expected a number of GiB from 0.01 to 4096, not 'lots'",
+        ),
+    ],
+)
+def test_wrong_values_name_their_place(
+    flags: dict[str, str], environment: dict[str, str], written: str, message: str, file: Path
+) -> None:
+    file.write_text(written)
+    with pytest.raises(UsageError) as caught:
+        resolve(flags, environment=environment, file=file)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_empty_variable_counts_as_none(file: Path) -> None:
+    assert resolve({}, environment={"TOOLCHAT_MODEL": ""}, file=file).model is None

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from toolchat.ui.calls import call_line, result_lines
+from toolchat.wire.messages import CallOrigin, FailedCall, ResultStatus, ToolCall, ToolResult
+
+
+def test_call_reads_as_python() -> None:
+    call = ToolCall("abcdefghi", "get_current_weather", {"city": "Dallas", "n": 3, "deep": {"a": [1]}})
+    assert call_line(call) == 'get_current_weather(city="Dallas", n=3, deep={"a": [1]})'
+
+
+def test_repaired_call_says_so_and_control_characters_show() -> None:
+    call = ToolCall("abcdefghi", "f", {"x": "a\u202eb"}, CallOrigin.REPAIRED)
+    assert call_line(call) == 'f(x="a<U+202E>b") (repaired)'
+
+
+def test_unreadable_call_gives_the_reason() -> None:
+    assert call_line(FailedCall("abcdefghi", "f", "raw", "no JSON")) == "f(…) could not be read: no JSON"
+
+
+def test_long_result_is_cut_with_a_count() -> None:
+    rows = result_lines(ToolResult("abcdefghi", "f", "\n".join(map(str, range(20)))))
+    assert rows[0] == "✓ 0"
+    assert rows[-1] == "  … 15 more lines"
+    assert len(rows) == 6
+
+
+def test_empty_and_failed_results_have_a_line() -> None:
+    assert result_lines(ToolResult("abcdefghi", "f", "")) == ["✓ "]
+    assert result_lines(ToolResult("abcdefghi", "f", "Error: no", ResultStatus.ERROR)) == ["✗ Error: no"]

@@ -1,0 +1,1 @@
+"""What a person types: one small module per command group; everything heavy is imported inside the commands."""

@@ -1,0 +1,79 @@
+"""`toolchat ask`: one question, one answer on stdout; everything else on stderr."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from typing import Annotated
+
+import typer
+
+from toolchat.cli import options
+
+WAIT_SECONDS = 2.0
+"""How long standard input may stay silent before a person is told that it is being waited for."""
+
+
+def ask(
+    question: Annotated[
+        str | None,
+        typer.Argument(help="What to ask; standard input is added to it, or is it.", show_default=False),
+    ] = None,
+    model: options.Model = None,
+    tools: options.Tools = None,
+    no_tools: options.NoTools = False,
+    system: options.System = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    context: options.Context = None,
+    kv_cache: options.KvCache = None,
+) -> int:
+    """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
+    from toolchat.cli.exits import exit_code
+    from toolchat.cli.session import open_session, prepare
+    from toolchat.cli.signals import Interrupts, run_async
+    from toolchat.ui.plain import PlainRenderer
+
+    text = _question(question)
+    plan = prepare(
+        {
+            "model": model,
+            "tools": tools,
+            "system": system,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "context": context,
+            "kv_cache_gib": kv_cache,
+        },
+        no_tools=no_tools,
+        debug="TOOLCHAT_DEBUG" in os.environ,
+    )
+
+    async def main(_: Interrupts) -> int:
+        with PlainRenderer(sys.stdout) as renderer:
+            async with open_session(plan, renderer.show) as session:
+                await session.ready()
+                return exit_code(await session.ask(text))
+
+    return run_async(main)
+
+
+def _question(given: str | None) -> str:
+    """The question and what stands on standard input, in this order. Raises UsageError where there is neither."""
+    from toolchat.wire.errors import UsageError
+
+    piped = ""
+    if sys.stdin is not None and not sys.stdin.isatty():
+        ready, _, _ = select.select([sys.stdin], [], [], WAIT_SECONDS)
+        if not ready:
+            print("toolchat: reading standard input to its end; </dev/null leaves it out", file=sys.stderr)
+        try:
+            piped = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError as error:
+            raise UsageError(f"standard input is not text in UTF-8 (byte {error.start}); pipe text") from None
+    parts = [part.strip() for part in (given or "", piped)]
+    text = "\n\n".join(part for part in parts if part)
+    if not text:
+        raise UsageError('there is no question; write toolchat ask "…", or pipe one in')
+    return text

@@ -1,0 +1,124 @@
+"""The `toolchat` command: its subcommands, and what becomes of failures and signals. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from typing import Annotated, Never
+
+import click
+import typer
+
+import toolchat
+from toolchat.cli import ask, models, repl, signals, tools
+from toolchat.wire.errors import ExitCode, ToolchatError
+
+EPILOG = """
+Examples:\n
+\b
+  toolchat ask "What is 17 * 24?"
+  toolchat ask --tools my-tools.yaml "List the files in src"
+  git diff | toolchat ask "Write a commit message"
+  toolchat repl --model mistralai/Mistral-7B-Instruct-v0.3
+  toolchat tools list
+"""
+
+app = typer.Typer(
+    name="toolchat",
+    help="Chat in the terminal with a local Mistral model that can call your Python functions.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("ask")(ask.ask)
+app.command("repl")(repl.repl)
+app.add_typer(tools.app, name="tools")
+app.add_typer(models.app, name="models")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"toolchat {toolchat.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and have the engine log more.")] = False,
+) -> None:
+    if debug:
+        os.environ["TOOLCHAT_DEBUG"] = "1"
+
+
+def run(arguments: list[str] | None = None) -> Never:
+    """Run the command line and exit with its code; failures become one line on stderr."""
+    signals.install()
+    code: int
+    try:
+        result = app(args=arguments, prog_name="toolchat", standalone_mode=False)
+        sys.stdout.flush()
+        code = result if isinstance(result, int) else ExitCode.OK
+    except ToolchatError as error:
+        code = _say(error, error.exit_code)
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        code = _usage(error)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        code = ExitCode.INTERRUPTED
+    except signals.Terminated as error:
+        code = 128 + error.number
+    except SystemExit as error:
+        # click answers a closed pipe with sys.exit(1) before anyone else can.
+        code = ExitCode.BROKEN_PIPE if _reader_has_gone() else int(error.code or 0)
+    except Exception as error:
+        code = _say(error, ExitCode.FAILURE)
+    _end(code)
+
+
+def _usage(error: click.ClickException) -> int:
+    hint = ""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"; see {error.ctx.command_path} --help"
+    print(f"toolchat: {error.format_message().rstrip('.')}{hint}", file=sys.stderr)
+    return ExitCode.USAGE
+
+
+def _say(error: Exception, code: int) -> int:
+    if os.environ.get("TOOLCHAT_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, ToolchatError):
+        print(f"toolchat: {error}", file=sys.stderr)
+    else:
+        reason = " ".join(str(error).split())
+        print(
+            f"toolchat: unexpected {type(error).__name__}: {reason} (please report it; --debug shows more)",
+            file=sys.stderr,
+        )
+    return code
+
+
+def _reader_has_gone() -> bool:
+    """True where standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(what & select.POLLERR for _, what in poll.poll(0))
+
+
+def _end(code: int) -> Never:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = ExitCode.BROKEN_PIPE
+    if code == ExitCode.BROKEN_PIPE:
+        # The interpreter would flush once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(code)

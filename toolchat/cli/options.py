@@ -1,0 +1,34 @@
+"""The flags that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="demo, a Hugging Face id, or a model's folder.", metavar="MODEL"),
+]
+Tools = Annotated[
+    str | None,
+    typer.Option("--tools", "-t", help="The tools file [default: ./tools.yaml, else the samples].", metavar="FILE"),
+]
+NoTools = Annotated[bool, typer.Option("--no-tools", help="Offer the model no tools.")]
+System = Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.", metavar="TEXT")]
+MaxTokens = Annotated[
+    str | None,
+    typer.Option("--max-tokens", help="At most so many tokens an answer [default: 8192; demo: 512].", metavar="N"),
+]
+Temperature = Annotated[
+    str | None,
+    typer.Option("--temperature", help="0 for the likeliest tokens, more for variety [default: 0].", metavar="T"),
+]
+Context = Annotated[
+    str | None,
+    typer.Option("--context", help="Tokens of prompt and answer together [default: by model].", metavar="N"),
+]
+KvCache = Annotated[
+    str | None,
+    typer.Option("--kv-cache", help="GiB for keys and values [default: by context and memory].", metavar="GIB"),
+]

@@ -1,0 +1,50 @@
+"""`toolchat repl`: the chat in the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from toolchat.cli import options
+
+
+def repl(
+    model: options.Model = None,
+    tools: options.Tools = None,
+    no_tools: options.NoTools = False,
+    system: options.System = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    context: options.Context = None,
+    kv_cache: options.KvCache = None,
+) -> int:
+    """Chat with the model. Ctrl-C stops an answer, Ctrl-D leaves."""
+    from toolchat.wire.errors import UsageError
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("repl needs a terminal; for pipes and scripts there is: toolchat ask")
+
+    from toolchat.cli.session import open_session, prepare
+    from toolchat.cli.signals import Interrupts, run_async
+    from toolchat.ui.repl import Repl
+
+    plan = prepare(
+        {
+            "model": model,
+            "tools": tools,
+            "system": system,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "context": context,
+            "kv_cache_gib": kv_cache,
+        },
+        no_tools=no_tools,
+        debug="TOOLCHAT_DEBUG" in os.environ,
+    )
+
+    async def main(interrupts: Interrupts) -> int:
+        ui = Repl()
+        async with open_session(plan, ui.show) as session:
+            return await ui.run(session, interrupts.to)
+
+    return run_async(main)

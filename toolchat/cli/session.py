@@ -1,0 +1,182 @@
+"""Puts a session together: settings, model, engine, tools, record. `ask` and `repl` differ in what they do with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import toolchat
+from toolchat.chat.conversation import Conversation
+from toolchat.chat.loop import ChatLoop
+from toolchat.cli.tools_file import choose_tools_file
+from toolchat.engine.base import Engine, GenerateOptions
+from toolchat.engine.config import plan
+from toolchat.engine.local import LocalEngine
+from toolchat.models.hardware import engine_device
+from toolchat.models.resolve import ModelChoice, choose_model, obtain
+from toolchat.settings import Settings, cache_folder, resolve, state_folder
+from toolchat.store.record import SessionRecord, new_session_id
+from toolchat.tools.load import load_tools
+from toolchat.tools.run import ToolRunner
+from toolchat.tools.toolbox import Toolbox
+from toolchat.wire.errors import EngineError
+from toolchat.wire.events import EngineState, Event, Notice, SessionStarted, Stamper, TurnFinished
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known before anything heavy starts."""
+
+    settings: Settings
+    choice: ModelChoice
+    folder: Path
+    device: str
+    tools: Path | None
+    """The tools file; None for no tools."""
+    debug: bool
+
+    def engine(self) -> LocalEngine:
+        """A new engine of this plan. Raises EngineError or UsageError where it cannot work."""
+        config = plan(
+            self.choice.name,
+            self.folder,
+            self.device,
+            context=self.settings.context,
+            kv_cache_gib=self.settings.kv_cache_gib,
+            debug=self.debug,
+        )
+        return LocalEngine(config, state_folder() / "logs")
+
+
+def prepare(flags: Mapping[str, Any], *, no_tools: bool = False, debug: bool = False) -> Plan:
+    """Resolve the settings, choose the tools file (which may ask the user) and have the model's files here.
+
+    Builds the demo model, or fetches the model, where need be. What is cheap to find wrong is found first.
+    """
+    settings = resolve(flags)
+    tools = None if no_tools else choose_tools_file(settings.tools)
+    device = engine_device()
+    choice = choose_model(settings.model, cache_folder())
+    settings = resolve(flags, model_defaults=choice.defaults)
+    return Plan(settings, choice, obtain_with_progress(choice), device, tools, debug)
+
+
+def obtain_with_progress(choice: ModelChoice) -> Path:
+    """The model's folder; what has to be built first is shown as a bar on stderr."""
+    cache = cache_folder()
+    if choice.folder is not None:
+        return choice.folder
+    from toolchat.ui.progress import progress
+
+    with progress(f"building the {choice.name} model" if choice.kind == "demo" else None) as report:
+        return obtain(choice, cache, report)
+
+
+class Session:
+    """One chat: engine, conversation, record, and the one stream of events that all of them make.
+
+    Every event is on disk before `show` is called with it.
+    """
+
+    def __init__(
+        self, settings: Settings, model: str, engine: Engine, records: Path, show: Callable[[Event], None]
+    ) -> None:
+        name = new_session_id()
+        self.engine = engine
+        self.conversation = Conversation(settings.system)
+        self.record = SessionRecord(records, name)
+        self._options = GenerateOptions(max_tokens=settings.max_tokens, temperature=settings.temperature)
+        self._show = show
+        self._stamp = Stamper(name, time.time)
+        self._loop: ChatLoop | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._emit(self._stamp(SessionStarted(model, f"toolchat {toolchat.__version__}")))
+
+    def equip(self, toolbox: Toolbox) -> None:
+        """Say which tools there are; before the first turn."""
+        for text in toolbox.notices:
+            self._emit(self._stamp(Notice(text)))
+        self._loop = ChatLoop(
+            engine=self.engine,
+            conversation=self.conversation,
+            toolbox=toolbox,
+            runner=ToolRunner(),
+            options=self._options,
+            stamp=self._stamp,
+        )
+
+    @property
+    def alive(self) -> bool:
+        """True while the engine is loaded and running."""
+        return self.engine.info is not None
+
+    async def launch(self) -> None:
+        """Start the engine, or start it again, and go on while it loads."""
+        self._starting = asyncio.create_task(self._start(), name="engine-start")
+        # One turn of the event loop is enough for the engine's process to be under way.
+        await asyncio.sleep(0)
+
+    async def ready(self) -> None:
+        """Wait until the engine is loaded. Raises EngineError where it cannot be."""
+        assert self._starting is not None
+        await self._starting
+
+    async def ask(self, text: str) -> TurnFinished:
+        """One turn. Raises EngineError where the engine refuses it; the conversation is then as it was."""
+        assert self._loop is not None
+        finished = None
+        # aclosing: where `show` raises (a closed pipe), the turn ends here and now and not at some later collection.
+        async with contextlib.aclosing(self._loop.turn(text)) as turn:
+            async for event in turn:
+                self._emit(event)
+                if isinstance(event.body, TurnFinished):
+                    finished = event.body
+        assert finished is not None
+        return finished
+
+    def interrupt(self) -> None:
+        """Stop the turn under way; `ask` then returns soon."""
+        if self._loop is not None:
+            self._loop.interrupt()
+
+    async def close(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        await self.engine.close()
+        self.record.close()
+
+    async def _start(self) -> None:
+        try:
+            async for state in self.engine.start():
+                self._emit(self._stamp(state))
+        except EngineError as error:
+            self._emit(self._stamp(EngineState("failed", str(error))))
+            raise
+
+    def _emit(self, event: Event) -> None:
+        healthy = self.record.failure is None
+        self.record.append(event)
+        self._show(event)
+        if healthy and self.record.failure is not None:
+            self._show(self._stamp(Notice(f"this session is not recorded: {self.record.failure}")))
+
+
+@contextlib.asynccontextmanager
+async def open_session(plan: Plan, show: Callable[[Event], None]) -> AsyncIterator[Session]:
+    """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
+
+    The engine's process starts before the tools are loaded, so that it imports vLLM meanwhile.
+    """
+    session = Session(plan.settings, plan.choice.name, plan.engine(), state_folder() / "sessions", show)
+    try:
+        await session.launch()
+        session.equip(load_tools(plan.tools) if plan.tools else Toolbox(Path(), ()))
+        yield session
+    finally:
+        await session.close()

@@ -1,0 +1,44 @@
+"""`toolchat tools`: what the model may call."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from toolchat.cli.options import Tools
+
+app = typer.Typer(help="The Python functions that the model may call.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_(tools: Tools = None) -> None:
+    """List the tools: name, signature, description, and where each comes from."""
+    from toolchat.cli.tools_file import choose_tools_file
+    from toolchat.settings import resolve
+    from toolchat.tools.load import load_tools
+    from toolchat.ui.tables import print_tools
+
+    print_tools(load_tools(choose_tools_file(resolve({"tools": tools}).tools)))
+
+
+@app.command()
+def trust(
+    file: Annotated[str, typer.Argument(help="The tools file.", metavar="[FILE]")] = "tools.yaml",
+) -> None:
+    """Accept a tools file for use without --tools, until it or its local modules change."""
+    from pathlib import Path
+
+    from toolchat.settings import state_folder
+    from toolchat.tools.trust import TrustStore, describe, fingerprint
+    from toolchat.ui.sanitize import sanitize_line
+    from toolchat.wire.errors import UsageError
+
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UsageError(f"{file}: no such file")
+    seen = fingerprint(path)
+    for row in describe(path):
+        typer.echo(sanitize_line(row))
+    TrustStore(state_folder()).trust(path, seen)
+    typer.echo(f"{path.resolve()} is accepted until it or its modules change.")

@@ -1,0 +1,1 @@
+"""Where tokens come from: the `Engine` protocol and its implementations."""

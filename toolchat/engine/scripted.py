@@ -1,0 +1,119 @@
+"""A test double of the engine: it is enqueued with answers and gives them in order, as the real one streams them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from toolchat.engine.base import EngineCrashedError, EngineInfo, GenerateOptions, TokenCount
+from toolchat.mistral.ids import new_call_id
+from toolchat.wire.deltas import (
+    CallArguments,
+    CallEnded,
+    CallStarted,
+    Delta,
+    Finished,
+    FinishReason,
+    Text,
+    Thinking,
+    Usage,
+)
+from toolchat.wire.events import EngineState
+from toolchat.wire.messages import FailedCall, Message, ToolCall, ToolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One generation: text in pieces, then calls."""
+
+    text: str | Sequence[str] = ""
+    calls: Sequence[ToolCall | FailedCall] = ()
+    thinking: str = ""
+    reason: FinishReason = FinishReason.STOP
+    delay: float = 0.0
+    """Seconds before each piece of text."""
+    crash: bool = False
+    """The engine dies after the text, before the calls."""
+    error: Exception | None = None
+    """Raised at once instead of an answer."""
+
+
+def call(name: str, **arguments: object) -> ToolCall:
+    """A tool call with a fresh id."""
+    return ToolCall(new_call_id(), name, dict(arguments))
+
+
+@dataclass(slots=True)
+class Request:
+    """What the engine was asked, for assertions."""
+
+    request_id: str
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...]
+    options: GenerateOptions
+
+
+@dataclass
+class ScriptedEngine:
+    """Gives `answers` in order; running out of them is an error, so that no test passes by accident."""
+
+    answers: list[Answer] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    starts: int = 0
+    closed: bool = False
+    info: EngineInfo | None = None
+    context: int = 8192
+    _aborted: set[str] = field(default_factory=set)
+
+    def enqueue(self, *answers: Answer | str) -> None:
+        self.answers += [Answer(text=answer) if isinstance(answer, str) else answer for answer in answers]
+
+    async def start(self) -> AsyncIterator[EngineState]:
+        self.starts += 1
+        for state in ("starting", "importing", "loading weights"):
+            yield EngineState(state)
+            await asyncio.sleep(0)
+        self.info = EngineInfo("scripted", self.context, 13, constrains_calls=True)
+        yield EngineState("ready")
+
+    async def generate(
+        self,
+        request_id: str,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        options: GenerateOptions,
+    ) -> AsyncIterator[Delta]:
+        self.requests.append(Request(request_id, tuple(messages), tuple(tools), options))
+        answer = self.answers.pop(0)
+        if answer.error is not None:
+            raise answer.error
+        if answer.thinking:
+            yield Thinking(answer.thinking)
+        for piece in [answer.text] if isinstance(answer.text, str) else answer.text:
+            await asyncio.sleep(answer.delay)
+            if request_id in self._aborted:
+                yield Finished(FinishReason.ABORT, Usage())
+                return
+            if piece:
+                yield Text(piece)
+        if answer.crash:
+            self.info = None
+            raise EngineCrashedError("the engine's process ended unexpectedly")
+        for index, item in enumerate(answer.calls):
+            yield CallStarted(index, item.name)
+            if isinstance(item, ToolCall):
+                yield CallArguments(index, json.dumps(item.arguments))
+            yield CallEnded(index, item)
+        yield Finished(answer.reason, Usage(prompt_tokens=10 * len(messages), completion_tokens=5))
+
+    def abort(self, request_id: str) -> None:
+        self._aborted.add(request_id)
+
+    async def count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
+        return TokenCount(10 * len(messages), 0)
+
+    async def close(self) -> None:
+        self.closed = True
+        self.info = None

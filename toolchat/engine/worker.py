@@ -1,0 +1,340 @@
+"""The engine's own process: vLLM's `LLMEngine`, behind a socket. The only module that imports vLLM or torch.
+
+Run as `python -m toolchat.engine.worker --fd N --parent PID`; the first line on the socket is the `EngineConfig`.
+It renders the chat, injects the grammar, steps the engine, parses token ids and sends typed deltas. It lives exactly
+as long as its parent: the kernel kills it when the parent dies, and a closed socket ends it too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolchat.engine.codec import decode_message, decode_tool, encode_delta, line
+from toolchat.engine.config import BLOCK, EngineConfig, read_params
+from toolchat.wire.deltas import Delta, Finished, FinishReason, Usage
+from toolchat.wire.messages import CallOrigin
+
+if TYPE_CHECKING:
+    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
+    from toolchat.mistral.parse import StreamParser
+    from toolchat.mistral.vocabulary import MistralVocabulary
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that this process gets when its parent dies."""
+
+
+class Channel:
+    """The worker's end of the socket: commands in, by a thread of its own; messages out, whole lines at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._file = sock.makefile("rb")
+        self.commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def receive(self) -> dict[str, Any]:
+        """The next command, read here and now. Ends the process where the parent has gone."""
+        row = self._file.readline()
+        if not row:
+            end_with_parent()
+        message: dict[str, Any] = json.loads(row)
+        return message
+
+    def listen(self) -> None:
+        """Read commands for ever, in a thread, so that a parent that goes is noticed also while a model loads."""
+
+        def read() -> None:
+            while True:
+                self.commands.put(self.receive())
+
+        threading.Thread(target=read, name="commands", daemon=True).start()
+
+    def send(self, *messages: dict[str, Any]) -> None:
+        try:
+            self._socket.sendall(b"".join(map(line, messages)))
+        except OSError:
+            end_with_parent()
+
+
+def end_with_parent() -> None:
+    """End at once, with every process this one started: whoever asked for the answer is gone."""
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when `parent` ends, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died between the fork and the line above
+        os._exit(1)
+
+
+def hide_unloadable_modules() -> None:
+    """Make absent what is installed but cannot load, before transformers looks for it.
+
+    PyPI's torchvision, torchaudio and torchcodec are built for another torch than the CPU build of it; importing
+    them raises ("operator torchvision::nms does not exist"), and transformers imports them wherever it finds them.
+    """
+    for name in ("torchvision", "torchaudio", "torchcodec"):
+        try:
+            __import__(name)
+        except Exception:
+            sys.modules[name] = None  # type: ignore[assignment]  # the documented way to make an import fail
+
+
+def register_model(folder: Path) -> None:
+    """Have vLLM inspect the model's class in this process.
+
+    It would otherwise start a second interpreter to look at the class (to keep CUDA out of this one), which takes
+    seconds and knows nothing of the modules hidden here. The name is what vLLM makes of a params.json, by its
+    transformers_utils/configs/mistral.py.
+    """
+    from vllm import ModelRegistry
+
+    params = read_params(folder)
+    name = "MistralForCausalLM"
+    if params.get("moe"):
+        name = "MixtralForCausalLM"
+    if params.get("vision_encoder"):
+        name = "PixtralForConditionalGeneration"
+    ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
+
+
+@dataclass(slots=True)
+class Request:
+    """One generation under way."""
+
+    id: str
+    parser: StreamParser
+    prompt_tokens: int
+    began: float
+    first: float = 0.0
+    cached: int = 0
+    completion: int = 0
+
+    def usage(self) -> Usage:
+        now = time.monotonic()
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached,
+            completion_tokens=self.completion,
+            ttft=round((self.first or now) - self.began, 6),
+            seconds=round(now - self.began, 6),
+        )
+
+
+class Worker:
+    """The loaded engine, and the requests it is serving."""
+
+    def __init__(self, channel: Channel, config: EngineConfig) -> None:
+        from vllm import EngineArgs, LLMEngine
+
+        from toolchat.mistral.grammar import supports_lark
+        from toolchat.mistral.vocabulary import MistralVocabulary
+
+        folder = Path(config.folder)
+        tekken = (folder / "tekken.json").exists()
+        arguments: dict[str, Any] = {
+            "model": config.folder,
+            "served_model_name": config.model,
+            "tokenizer_mode": "mistral",
+            "config_format": "mistral",
+            "load_format": "mistral",
+            # -1 has vLLM fit the context to the memory that the GPU has left.
+            "max_model_len": config.context if config.context is not None else -1,
+            "max_num_seqs": config.max_num_seqs,
+            "disable_log_stats": True,
+            # One backend serves an engine for life: guidance knows tekken's special tokens and refuses
+            # SentencePiece, xgrammar the other way round.
+            "structured_outputs_config": {
+                "backend": "guidance" if tekken else "xgrammar",
+                "disable_any_whitespace": True,
+            },
+        }
+        if config.kv_cache_bytes is not None:
+            arguments["kv_cache_memory_bytes"] = config.kv_cache_bytes
+        if config.device == "cpu":
+            arguments |= {"enforce_eager": True, "block_size": BLOCK}
+            register_model(folder)
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        self._context: int = self._engine.model_config.max_model_len
+        self._tokenizer: MistralTokenizer = self._engine.get_tokenizer().mistral
+        self._vocabulary: MistralVocabulary = MistralVocabulary(self._tokenizer)
+        self._constrains = supports_lark(self._tokenizer)
+        self._channel = channel
+        self._requests: dict[str, Request] = {}
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "context": self._context,
+            "tokenizer_version": self._vocabulary.version,
+            "constrains_calls": self._constrains,
+            "thinks": self._vocabulary.special("[THINK]") is not None,
+        }
+
+    def serve(self) -> None:
+        """Answer commands for ever; waits for one only while nothing is being generated."""
+        commands = self._channel.commands
+        while True:
+            while not self._requests or not commands.empty():
+                self._handle(commands.get())
+            self._step()
+
+    def _handle(self, command: dict[str, Any]) -> None:
+        match command["op"]:
+            case "abort":
+                self._abort(command["id"])
+            case "generate" | "count":
+                try:
+                    self._generate(command) if command["op"] == "generate" else self._count(command)
+                except Exception as error:
+                    # An illegal history or an impossible grammar is the request's failure, not the engine's.
+                    self._fail(command["id"], one_line(error))
+
+    def _encode(self, command: dict[str, Any], *, with_tools: bool = True) -> list[int]:
+        from toolchat.mistral.render import encode
+
+        messages = [decode_message(message) for message in command["messages"]]
+        tools = [decode_tool(tool) for tool in command["tools"]] if with_tools else []
+        return encode(self._tokenizer, self._vocabulary.version, messages, tools)
+
+    def _count(self, command: dict[str, Any]) -> None:
+        total = len(self._encode(command))
+        tools = total - len(self._encode(command, with_tools=False))
+        self._channel.send({"op": "count", "id": command["id"], "total": total, "tools": tools})
+
+    def _generate(self, command: dict[str, Any]) -> None:
+        from vllm import SamplingParams
+        from vllm.inputs import tokens_input
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        from toolchat.mistral.grammar import tool_call_grammar
+        from toolchat.mistral.parse import StreamParser
+
+        began = time.monotonic()
+        prompt = self._encode(command)
+        room = self._context - len(prompt)
+        if room < 1:
+            self._fail(
+                command["id"],
+                f"the conversation takes {len(prompt)} tokens and the context holds {self._context}; "
+                "start a new one, or shorten the question",
+                kind="context",
+            )
+            return
+        options = command["options"]
+        grammar = None
+        if self._constrains:
+            tools = [decode_tool(tool) for tool in command["tools"]]
+            grammar = tool_call_grammar(
+                self._tokenizer,
+                tools,
+                tool_choice=options["tool_choice"],
+                parallel=options["parallel_tool_calls"],
+            )
+        params = SamplingParams(
+            max_tokens=min(options["max_tokens"], room),
+            temperature=options["temperature"],
+            seed=options["seed"],
+            # Token ids are parsed here; vLLM's own detokenizer would do the work twice and lose the markers.
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+            structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
+        )
+        origin = CallOrigin.CONSTRAINED if grammar else CallOrigin.PARSED
+        self._engine.add_request(command["id"], tokens_input(prompt), params)
+        self._requests[command["id"]] = Request(
+            command["id"], StreamParser(self._vocabulary, origin=origin), len(prompt), began
+        )
+
+    def _abort(self, request_id: str) -> None:
+        request = self._requests.pop(request_id, None)
+        if request is None:
+            return
+        self._engine.abort_request([request_id])
+        self._send_deltas(request, [Finished(FinishReason.ABORT, request.usage())])
+
+    def _step(self) -> None:
+        for output in self._engine.step():
+            request = self._requests.get(output.request_id)
+            if request is None:
+                continue
+            completion = output.outputs[0]
+            token_ids = completion.token_ids
+            if token_ids and not request.first:
+                request.first = time.monotonic()
+                request.cached = output.num_cached_tokens or 0
+            request.completion += len(token_ids)
+            deltas: list[Delta] = request.parser.feed(token_ids)
+            if output.finished:
+                del self._requests[request.id]
+                reason = FinishReason.LENGTH if completion.finish_reason == "length" else FinishReason.STOP
+                deltas += request.parser.finish(truncated=reason is FinishReason.LENGTH)
+                deltas.append(Finished(reason, request.usage()))
+            if deltas:
+                self._send_deltas(request, deltas)
+
+    def _send_deltas(self, request: Request, deltas: list[Delta]) -> None:
+        self._channel.send({"op": "deltas", "id": request.id, "deltas": [encode_delta(delta) for delta in deltas]})
+
+    def _fail(self, request_id: str, message: str, kind: str = "request") -> None:
+        self._channel.send({"op": "error", "id": request_id, "kind": kind, "message": message})
+
+
+def one_line(error: BaseException) -> str:
+    """The most telling line of an exception: vLLM wraps its reasons in pages of pydantic or tracebacks."""
+    rows = [row.strip() for row in str(error).splitlines() if row.strip()]
+    telling = [row for row in rows if row.startswith(("Value error,", "Assertion failed,"))] or rows
+    text = telling[0].split(" [type=")[0] if telling else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    arguments = parser.parse_args()
+    die_with_parent(arguments.parent)
+    channel = Channel(socket.socket(fileno=arguments.fd))
+    config = EngineConfig(**channel.receive())
+    channel.listen()
+    try:
+        channel.send({"op": "state", "state": "importing"})
+        hide_unloadable_modules()
+        import vllm.v1.engine.llm_engine  # noqa: F401  # the better part of vLLM's imports
+
+        channel.send({"op": "state", "state": "loading weights"})
+        worker = Worker(channel, config)
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()  # into the log
+        channel.send({"op": "failed", "message": one_line(error)})
+        os._exit(1)
+    channel.send({"op": "ready"} | worker.info())
+    try:
+        worker.serve()
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        channel.send({"op": "failed", "message": one_line(error)})
+    finally:
+        # Not sys.exit: vLLM's and torch's finalizers take seconds and can hang.
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Calls before v11: `[TOOL_CALLS]`, a JSON list of `{"name", "arguments", "id"}`, and what text follows it.
+
+Each object is handed over as soon as its closing brace is there; the list around it is walked, never loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from enum import Enum
+from typing import Any
+
+from toolchat.mistral.ids import is_legal_name
+from toolchat.mistral.json_scan import WHITESPACE, BadJsonError, ObjectScanner, flaw, kind, load_object
+from toolchat.mistral.segments import CUT_OFF, NAME_RULE, CallSink, Prose
+from toolchat.wire.deltas import Text
+
+_LEADING_NAME = re.compile(r'\{\s*"name"\s*:\s*"([a-zA-Z0-9_-]{1,64})"')
+
+
+class _Stage(Enum):
+    """Where in the list it is; the value says what must come next."""
+
+    LIST = "a list of calls was expected after [TOOL_CALLS]"
+    CALL = "a call in braces was expected"
+    WITHIN = "a call's closing brace"
+    SEPARATOR = "a comma or ] was expected after a call"
+    BROKEN = "nothing that could be used"
+
+
+class CallList:
+    """The segment that one `[TOOL_CALLS]` opens.
+
+    A comma before the closing bracket and a closing bracket that never comes are forgiven: no call is in
+    doubt.
+    """
+
+    def __init__(self, sink: CallSink) -> None:
+        self._sink = sink
+        self._stage = _Stage.LIST
+        self._raw = ["[TOOL_CALLS]"]
+        self._part: list[str] = []
+        self._scanner = ObjectScanner()
+        self._reason = ""
+        self._any = False
+        self._after: Prose | None = None
+
+    def text(self, text: str) -> None:
+        while text and not self._after:
+            text = self._within(text) if self._stage is _Stage.WITHIN else self._between(text)
+        if self._after:
+            self._after.text(text)
+
+    def _between(self, text: str) -> str:
+        """Takes from `text` up to one character of the list's own; returns what is left."""
+        bare = text.lstrip(WHITESPACE)
+        if self._stage is _Stage.BROKEN or not bare:
+            self._raw.append(text)
+            return ""
+        rest = bare[1:]
+        match self._stage, bare[0]:
+            case (_Stage.LIST, "["):
+                self._raw.append(text[: -len(rest)] if rest else text)
+                self._stage = _Stage.CALL
+                return rest
+            case (_Stage.CALL, "{"):
+                self._stage, self._scanner = _Stage.WITHIN, ObjectScanner()
+                return bare
+            case (_Stage.SEPARATOR, ","):
+                self._fail_pending()
+                self._raw = []
+                self._stage = _Stage.CALL
+                return rest
+            case (_Stage.CALL | _Stage.SEPARATOR, "]"):
+                if not self._any:
+                    self._raw.append("]")
+                    self._reason = "the list of calls is empty"
+                self._fail_pending()
+                self._after = Prose(self._sink, Text, after_call=True)
+                return rest
+        self._break(f"the call is not valid JSON: {self._stage.value}, not {bare[0]!r}")
+        return text
+
+    def _within(self, text: str) -> str:
+        """Takes from `text` what belongs to the call's object; returns what is left."""
+        end = self._scanner.feed(text)
+        self._raw.append(text[:end])
+        self._part.append(text[:end])
+        if self._scanner.broken:
+            self._break(f"the call is {flaw(''.join(self._part))}")
+        if end is None:
+            return ""
+        self._stage = _Stage.SEPARATOR
+        self._any = True
+        try:
+            call = load_object("".join(self._part))
+        except BadJsonError as error:
+            # Told only when a comma or ] shows that it ended here: an unescaped quote moves the end.
+            self._reason = f"the call is {error}"
+        else:
+            self._whole(call)
+            self._raw, self._part = [], []
+        return text[end:]
+
+    def _whole(self, call: dict[str, Any]) -> None:
+        name, wanted_id = call.get("name"), call.get("id")
+        wanted_id = wanted_id if isinstance(wanted_id, str) else ""
+        try:
+            if not isinstance(name, str) or not is_legal_name(name):
+                raise BadJsonError(_name_flaw(name))
+            arguments = _arguments(call)
+        except BadJsonError as error:
+            # It cannot be run, but where it ends is certain, so its neighbours in the list can.
+            known = name if isinstance(name, str) else ""
+            self._sink.failed(known, "".join(self._raw), str(error), wanted_id=wanted_id)
+            return
+        self._sink.started(name)
+        self._sink.arguments(json.dumps(arguments, ensure_ascii=False))
+        self._sink.whole(name, arguments, wanted_id)
+
+    def marker(self, name: str) -> None:
+        if self._after:
+            return
+        self._raw.append(name)
+        self._break(f"the control token {name} stands within the call")
+
+    def _break(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._stage = _Stage.BROKEN
+
+    def _fail_pending(self, *, truncated: bool = False) -> None:
+        if not self._reason:
+            return
+        named = _LEADING_NAME.match("".join(self._part))
+        known = named[1] if named else ""
+        self._sink.failed(known, "".join(self._raw), self._reason, truncated=truncated)
+        self._reason, self._part = "", []
+
+    def end(self, *, truncated: bool) -> None:
+        if self._after:
+            return
+        unfinished = self._stage is _Stage.WITHIN or not self._any
+        cut = truncated and unfinished and not self._reason
+        if cut:
+            self._reason = CUT_OFF
+        elif unfinished and not self._reason:
+            self._reason = f"the call is {flaw(''.join(self._part))}" if self._part else _Stage.LIST.value
+        self._fail_pending(truncated=cut)
+
+
+def _name_flaw(name: object) -> str:
+    if name is None:
+        return "the name is missing"
+    return f"{json.dumps(name, ensure_ascii=False)[:80]} {NAME_RULE}"
+
+
+def _arguments(call: dict[str, Any]) -> dict[str, Any]:
+    """The call's arguments; some models write the object as a string that holds it."""
+    if "arguments" not in call:
+        raise BadJsonError("the arguments are missing")
+    arguments = call["arguments"]
+    if isinstance(arguments, str):
+        try:
+            return load_object(arguments)
+        except BadJsonError as error:
+            raise BadJsonError(f"the arguments are a string, and what it holds is {error}") from error
+    if not isinstance(arguments, dict):
+        raise BadJsonError(f"the arguments are {kind(arguments)}, not an object")
+    return arguments

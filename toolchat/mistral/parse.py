@@ -1,0 +1,119 @@
+"""From the token ids of a generation to typed deltas, as they arrive. Never raises, whatever the tokens are.
+
+Control tokens are told by their ids, so a literal "[TOOL_CALLS]" in a text or an argument is only text. Each
+token is looked at once; what a token costs does not grow with what came before it.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Sequence
+
+from toolchat.mistral.call_list import CallList
+from toolchat.mistral.ids import new_call_id
+from toolchat.mistral.named_call import NamedCall
+from toolchat.mistral.segments import CallSink, Prose, Segment
+from toolchat.mistral.vocabulary import Vocabulary
+from toolchat.wire.deltas import Delta, Text, Thinking
+from toolchat.wire.messages import CallOrigin
+
+_FIRST_NAMED = 11
+"""From this version on a call is a name and arguments between control tokens; before it, a JSON list."""
+_UTF8 = codecs.getincrementaldecoder("utf-8")
+
+
+class StreamParser:
+    """Parses one generation.
+
+    - Text, Thinking and the pieces of a call come as soon as they are certain: never a control token, never
+      half a character (bytes that are not UTF-8 become U+FFFD; so do those left over where a segment ends).
+    - Every `[TOOL_CALLS]` comes to at least one CallEnded. It holds a ToolCall only where the arguments were
+      complete, valid JSON (load_object says what else it refuses) and an object; else a FailedCall with the
+      text as it was generated and the reason. CallStarted comes before it only where the name was certain and
+      legal.
+    - The arguments' text streams as CallArguments from v11 on; before that a whole call arrives at once.
+    - Text after a call is Text, without the whitespace between the two. Text after malformed arguments is
+      part of the FailedCall, because where they were meant to end is not known.
+    - A control token within a call, other than its own markers, makes it malformed: left out, it could join
+      what stood apart. Elsewhere control tokens are dropped.
+    - Ids the model gave are kept where legal and not yet used in this generation; other calls get `new_id()`.
+    - The end-of-sequence token ends it: what follows is ignored.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        new_id: Callable[[], str] = new_call_id,
+        origin: CallOrigin = CallOrigin.PARSED,
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._sink = CallSink(new_id, origin)
+        self._decoder = _UTF8(errors="replace")
+        self._segment: Segment = self._prose()
+        self._begins = True
+        self._ended = False
+        openers: dict[str, Callable[[], Segment]] = {
+            "[TOOL_CALLS]": self._calls,
+            "[THINK]": lambda: Prose(self._sink, Thinking),
+            "[/THINK]": self._prose,
+        }
+        ids = {name: vocabulary.special(name) for name in openers}
+        self._openers = {found: openers[name] for name, found in ids.items() if found is not None}
+        self._eos = vocabulary.special("</s>")
+
+    def feed(self, token_ids: Sequence[int]) -> list[Delta]:
+        """What these tokens, following those fed before, make certain."""
+        for token_id in token_ids:
+            if self._ended:
+                break
+            if self._vocabulary.is_special(token_id):
+                self._control(token_id)
+            else:
+                self._piece(self._vocabulary.piece(token_id))
+        return self._sink.take()
+
+    def finish(self, truncated: bool) -> list[Delta]:
+        """Closes what is open; `truncated` where a limit ended the generation and not the model.
+
+        Never yields Finished: the engine does, with the usage. A second call yields nothing.
+        """
+        if not self._ended:
+            self._close(truncated=truncated)
+            self._ended = True
+        return self._sink.take()
+
+    def _piece(self, piece: bytes) -> None:
+        if self._begins and self._vocabulary.adds_space:
+            piece = piece.removeprefix(b" ")
+        self._begins = False
+        if text := self._decoder.decode(piece):
+            self._segment.text(text)
+
+    def _control(self, token_id: int) -> None:
+        if token_id == self._eos:
+            self._close(truncated=False)
+            self._ended = True
+        elif opener := self._openers.get(token_id):
+            self._close(truncated=False)
+            self._segment = opener()
+            self._begins = True
+        else:
+            self._flush()
+            self._segment.marker(self._vocabulary.piece(token_id).decode(errors="replace"))
+
+    def _close(self, *, truncated: bool) -> None:
+        self._flush()
+        self._segment.end(truncated=truncated)
+
+    def _flush(self) -> None:
+        text = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        if text:
+            self._segment.text(text)
+
+    def _prose(self) -> Segment:
+        return Prose(self._sink, Text)
+
+    def _calls(self) -> Segment:
+        return NamedCall(self._sink) if self._vocabulary.version >= _FIRST_NAMED else CallList(self._sink)

@@ -1,0 +1,95 @@
+"""The parts a generation falls into, and where they put what they find out.
+
+A segment is fed the text between two control tokens and knows nothing of token ids. The CallSink numbers the
+calls and sees to it that each has a legal id of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from toolchat.mistral.ids import INVALID_NAME, is_legal_call_id, is_legal_name, new_call_id
+from toolchat.wire.deltas import CallArguments, CallEnded, CallStarted, Delta, Text, Thinking
+from toolchat.wire.messages import CallOrigin, FailedCall, ToolCall
+
+CUT_OFF = "the call was cut off before it was complete"
+NAME_RULE = "cannot name a tool: 1 to 64 of a-z, A-Z, 0-9, _ and - can"
+
+
+class Segment(Protocol):
+    """What stands between two control tokens that matter."""
+
+    def text(self, text: str) -> None:
+        """More text; never empty, never part of a character."""
+
+    def marker(self, name: str) -> None:
+        """A control token that opens no segment of its own stands here."""
+
+    def end(self, *, truncated: bool) -> None:
+        """Nothing more comes; `truncated` where that is not the model's doing. Called once."""
+
+
+class CallSink:
+    """Collects deltas, counts calls from 0, and keeps ids unique within the generation."""
+
+    def __init__(self, new_id: Callable[[], str], origin: CallOrigin) -> None:
+        self._new_id = new_id
+        self._origin = origin
+        self._ids: set[str] = set()
+        self._index = 0
+        self._deltas: list[Delta] = []
+
+    def take(self) -> list[Delta]:
+        """The deltas since the last take."""
+        deltas, self._deltas = self._deltas, []
+        return deltas
+
+    def emit(self, delta: Text | Thinking) -> None:
+        self._deltas.append(delta)
+
+    def started(self, name: str) -> None:
+        self._deltas.append(CallStarted(self._index, name))
+
+    def arguments(self, text: str) -> None:
+        self._deltas.append(CallArguments(self._index, text))
+
+    def whole(self, name: str, arguments: dict[str, Any], wanted_id: str = "") -> None:
+        self._end(ToolCall(self._pick_id(wanted_id), name, arguments, self._origin))
+
+    def failed(self, name: str, raw: str, reason: str, *, wanted_id: str = "", truncated: bool = False) -> None:
+        shown = name if is_legal_name(name) else INVALID_NAME
+        self._end(FailedCall(self._pick_id(wanted_id), shown, raw, reason, truncated))
+
+    def _end(self, call: ToolCall | FailedCall) -> None:
+        self._deltas.append(CallEnded(self._index, call))
+        self._index += 1
+
+    def _pick_id(self, wanted: str) -> str:
+        call_id = wanted if is_legal_call_id(wanted) and wanted not in self._ids else self._new_id()
+        while call_id in self._ids:
+            call_id = new_call_id()
+        self._ids.add(call_id)
+        return call_id
+
+
+class Prose:
+    """Text for the reader, or thinking. After a call its leading whitespace is the format's: dropped."""
+
+    def __init__(self, sink: CallSink, delta: type[Text] | type[Thinking], *, after_call: bool = False) -> None:
+        self._sink = sink
+        self._delta = delta
+        self._skip = after_call
+
+    def text(self, text: str) -> None:
+        if self._skip:
+            text = text.lstrip()
+            self._skip = not text
+        if text:
+            self._sink.emit(self._delta(text))
+
+    def marker(self, name: str) -> None:
+        """Dropped: a control token is never text."""
+
+    def end(self, *, truncated: bool) -> None:
+        """Prose may end anywhere."""

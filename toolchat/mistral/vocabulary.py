@@ -1,0 +1,87 @@
+"""What parser and grammars need to know of a tokenizer: its version, its control tokens, each token's bytes.
+
+It never decodes a whole text, and nothing here costs time in proportion to the vocabulary: a token is looked
+up when it is first seen, and remembered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
+_SPACE = "▁"
+"""How SentencePiece writes a space within a piece (U+2581)."""
+
+
+@runtime_checkable
+class Vocabulary(Protocol):
+    """A tokenizer, as far as toolchat reads one."""
+
+    @property
+    def version(self) -> int:
+        """The tokenizer's version: 2, 3, 7, 11, 13 or 15 (1 knows no tools)."""
+
+    @property
+    def adds_space(self) -> bool:
+        """True of SentencePiece, whose encoder puts a space before every text: decoding drops it again."""
+
+    def special(self, name: str) -> int | None:
+        """The id of a control token such as "[TOOL_CALLS]"; None where the tokenizer lacks it."""
+
+    def is_special(self, token_id: int) -> bool:
+        """Whether the token is a control token, which is never text."""
+
+    def piece(self, token_id: int) -> bytes:
+        """The raw bytes of a token, not always whole characters; of a control token its written-out name.
+
+        An id beyond the vocabulary (a model's embedding may be padded) has no bytes.
+        """
+
+
+class MistralVocabulary:
+    """The vocabulary of a mistral_common tokenizer, tekken or SentencePiece."""
+
+    def __init__(self, tokenizer: MistralTokenizer) -> None:
+        from mistral_common.tokens.tokenizers.tekken import is_tekkenizer
+
+        # Any: the two kinds share a base class that has neither id_to_byte_piece nor the SentencePiece model.
+        self._inner: Any = tokenizer.instruct_tokenizer.tokenizer
+        self._seen: dict[int, tuple[bool, bytes]] = {}
+        self.version = int(self._inner.version.value.removeprefix("v"))
+        self.adds_space = not is_tekkenizer(self._inner)
+
+    def special(self, name: str) -> int | None:
+        if not self._inner.is_special(name):
+            return None
+        # SentencePiece answers an unknown name with the id of <unk>, tekken raises.
+        return int(self._inner.get_special_token(name))
+
+    def is_special(self, token_id: int) -> bool:
+        return self._look(token_id)[0]
+
+    def piece(self, token_id: int) -> bytes:
+        return self._look(token_id)[1]
+
+    def _look(self, token_id: int) -> tuple[bool, bytes]:
+        found = self._seen.get(token_id)
+        if found is None:
+            found = self._seen[token_id] = self._read(token_id)
+        return found
+
+    def _read(self, token_id: int) -> tuple[bool, bytes]:
+        if not 0 <= token_id < self._inner.n_words:
+            return False, b""
+        special = self._inner.is_special(token_id)
+        if not self.adds_space:
+            if special:
+                return True, self._inner.id_to_piece(token_id).encode()
+            return False, self._inner.id_to_byte_piece(token_id)
+        piece: str = self._inner.id_to_piece(token_id)
+        # To SentencePiece <unk> is not a control token, yet it is no text either.
+        if special or token_id == self._inner.unk_id:
+            return True, piece.encode()
+        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+            return False, bytes([int(piece[3:5], 16)])
+        return False, piece.replace(_SPACE, " ").encode()

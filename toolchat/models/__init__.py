@@ -1,0 +1,1 @@
+"""Which model: names, files on disk, defaults, and the built-in demo model."""

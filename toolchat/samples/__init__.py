@@ -1,0 +1,1 @@
+"""The sample tools that the packaged tools.yaml points at."""

@@ -1,0 +1,148 @@
+"""Settings, resolved in one place: flags > TOOLCHAT_* variables > config.toml > the model's own defaults > built-in.
+
+A value that is wrong is a UsageError that names where it stands: the flag, the variable, or the file and key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from toolchat.wire.errors import UsageError
+
+APP = "toolchat"
+
+
+def config_file() -> Path:
+    """Where config.toml is looked for; it need not exist."""
+    return Path(platformdirs.user_config_dir(APP)) / "config.toml"
+
+
+def cache_folder() -> Path:
+    """What can be made again: the built demo model."""
+    return Path(platformdirs.user_cache_dir(APP))
+
+
+def state_folder() -> Path:
+    """What a user would miss: records of sessions, logs, what was trusted."""
+    return Path(platformdirs.user_state_dir(APP))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, resolved. None means: by the model, or none."""
+
+    model: str | None = None
+    tools: str | None = None
+    system: str | None = None
+    max_tokens: int = 8192
+    temperature: float = 0.0
+    context: int | None = None
+    kv_cache_gib: float | None = None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("expected a text")
+    return value
+
+
+def _count(value: Any) -> int:
+    number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else 0
+    if number < 1:
+        raise ValueError("expected a whole number, at least 1")
+    return number
+
+
+def _number(low: float, high: float, unit: str) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        what = f"expected a number{unit} from {low:g} to {high:g}"
+        try:
+            number = float(value) if not isinstance(value, bool) else float("nan")
+        except (TypeError, ValueError):
+            raise ValueError(what) from None
+        if not low <= number <= high:
+            raise ValueError(what)
+        return number
+
+    return parse
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    flag: str
+    parse: Callable[[Any], Any]
+
+
+SETTINGS: Mapping[str, _Setting] = {
+    "model": _Setting("--model", _text),
+    "tools": _Setting("--tools", _text),
+    "system": _Setting("--system", _text),
+    "max_tokens": _Setting("--max-tokens", _count),
+    "temperature": _Setting("--temperature", _number(0, 5, "")),
+    "context": _Setting("--context", _count),
+    "kv_cache_gib": _Setting("--kv-cache", _number(0.01, 4096, " of GiB")),
+}
+assert set(SETTINGS) == {field.name for field in fields(Settings)}
+
+
+def resolve(
+    flags: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+    model_defaults: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Resolve all settings.
+
+    `flags` maps a setting's name to what was given, None for what was not. Raises UsageError for a wrong value and
+    for a key of config.toml that there is not.
+    """
+    environment = os.environ if environment is None else environment
+    file = config_file() if file is None else file
+    written = _read(file)
+    values: dict[str, Any] = dict(model_defaults or {})
+    for name, setting in SETTINGS.items():
+        variable = f"TOOLCHAT_{name.upper()}"
+        sources = (
+            (setting.flag, flags.get(name)),
+            (variable, environment.get(variable) or None),
+            (f"{file}: {name}", written.get(name)),
+        )
+        for where, value in sources:
+            if value is not None:
+                values[name] = _parsed(setting, where, value)
+                break
+    return Settings(**values)
+
+
+def _parsed(setting: _Setting, where: str, value: Any) -> Any:
+    try:
+        return setting.parse(value)
+    except ValueError as error:
+        reason = str(error) if str(error).startswith("expected") else "expected a whole number, at least 1"
+        raise UsageError(f"{where}: {reason}, not {value!r}") from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        written = tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file}: not valid TOML: {error}") from None
+    for key in written:
+        if key not in SETTINGS:
+            near = get_close_matches(key, SETTINGS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(SETTINGS)}"
+            raise UsageError(f"{file}: there is no setting {key!r}; {hint}")
+    return written

@@ -1,0 +1,1 @@
+"""From tools.yaml to callables: loading, schemas, checking, running."""

@@ -1,0 +1,89 @@
+"""A YAML file as a tree of nodes that know their line and column; it must never construct an object from it.
+
+Nodes, not values: whoever reads them can say where in the file something is wrong.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from toolchat.wire.errors import UsageError
+
+# A tools file is a few hundred lines. The bound keeps a file named by mistake from being read whole.
+_MAX_BYTES = 1024 * 1024
+# libyaml's parser is in C and several times faster; wheels of PyYAML have it, a source build may not.
+_LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
+
+def place(path: Path, node: yaml.Node) -> str:
+    """ "FILE:LINE:COL" of a node, counted from 1."""
+    return f"{path}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
+def compose(path: Path) -> yaml.Node | None:
+    """The root node of the only document in the file; None where the file holds none.
+
+    Raises:
+        UsageError: the file cannot be read, is not UTF-8, or does not parse as YAML.
+    """
+    text = _text(path)
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        what = error.problem or error.context or "cannot be read"
+        raise UsageError(f"{where}: not valid YAML: {what}; correct the file at this place") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        column = error.position - text.rfind("\n", 0, error.position)
+        raise UsageError(f"{path}:{line}:{column}: not valid YAML: {error.reason}; remove the character") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"{path}: not valid YAML: {error}; correct the file") from None
+    return node
+
+
+def duplicate_keys(root: yaml.Node) -> list[tuple[yaml.Node, str]]:
+    """Every key that its mapping already holds, with its name: YAML would silently take the last."""
+    found: list[tuple[yaml.Node, str]] = []
+    seen: set[int] = set()
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        # An alias is the node it points at, which may even hold itself.
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            pending.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            names: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in names:
+                        found.append((key, key.value))
+                    names.add(key.value)
+                pending.extend((key, value))
+    return sorted(found, key=lambda item: (item[0].start_mark.line, item[0].start_mark.column))
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; name an existing tools file with --tools FILE") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: is a folder; name a tools file with --tools FILE") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path}: cannot be read ({reason}); name a readable tools file") from None
+    if len(data) > _MAX_BYTES:
+        raise UsageError(f"{path}: is larger than 1 MiB; name a tools file with --tools FILE")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}:{line}: is not UTF-8 text; save the file as UTF-8") from None

@@ -1,0 +1,1 @@
+"""What a person sees: renderers of the event stream, and the REPL. Nothing here runs tools or talks to vLLM."""

@@ -1,0 +1,38 @@
+"""How a tool call and its result read in a terminal, in a line or a few."""
+
+from __future__ import annotations
+
+import json
+
+from toolchat.ui.sanitize import sanitize, sanitize_line
+from toolchat.wire.messages import CallOrigin, FailedCall, ResultStatus, ToolCall, ToolResult
+
+RESULT_LINES = 6
+"""Lines of a result that are shown; the model gets all of it."""
+
+MARKS = {
+    ResultStatus.OK: "✓",
+    ResultStatus.ERROR: "✗",
+    ResultStatus.TIMEOUT: "✗",
+    ResultStatus.INTERRUPTED: "■",
+    ResultStatus.DENIED: "✗",
+}
+
+
+def call_line(call: ToolCall | FailedCall) -> str:
+    """`name(argument="value", …)`, as it would be written in Python, with JSON's values."""
+    if isinstance(call, FailedCall):
+        return sanitize_line(f"{call.name}(…) could not be read: {call.reason}")
+    arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())
+    repaired = " (repaired)" if call.origin is CallOrigin.REPAIRED else ""
+    return sanitize_line(f"{call.name}({arguments}){repaired}")
+
+
+def result_lines(result: ToolResult) -> list[str]:
+    """The mark and the first lines of a result; the last says how much is left out."""
+    rows = sanitize(result.content).splitlines() or [""]
+    shown = rows if len(rows) <= RESULT_LINES else rows[: RESULT_LINES - 1]
+    lines = [f"{MARKS[result.status]} {shown[0]}", *(f"  {row}" for row in shown[1:])]
+    if len(shown) < len(rows):
+        lines.append(f"  … {len(rows) - len(shown)} more lines")
+    return lines

@@ -1,0 +1,99 @@
+"""Renders the events of one question for `ask`: the answer on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.status import Status
+from rich.text import Text
+
+from toolchat.ui.calls import call_line, result_lines
+from toolchat.ui.sanitize import sanitize, sanitize_line
+from toolchat.ui.tables import console
+from toolchat.wire import events
+from toolchat.wire.events import Event
+from toolchat.wire.messages import FailedCall
+
+
+class PlainRenderer:
+    """A context manager, so that a spinner never outlives the question.
+
+    In a pipe the answer is data and goes out as the model wrote it; on a terminal it is made safe first.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._to_terminal = out.isatty()
+        self._err = console(stderr=True)
+        self._status: Status | None = None
+        self._midline = False
+        self._said = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._wait(None)
+        with contextlib.suppress(BrokenPipeError):
+            self._end_line()
+
+    def show(self, event: Event) -> None:
+        match event.body:
+            case events.EngineState("ready"):
+                self._wait(None)
+            case events.EngineState("failed" | "crashed", detail):
+                self._wait(None)
+                if event.body.state == "crashed":
+                    self._note(f"toolchat: {detail}", "red")
+            case events.EngineState(state, detail):
+                self._wait(f"{sanitize_line(detail)}: {state}" if detail else state)
+            case events.TextDelta(text):
+                self._wait(None)
+                self._write(text)
+            case events.CallProposed(FailedCall() as call):
+                self._note(f"→ {call_line(call)}", "yellow")
+            case events.CallStarted(call):
+                self._note(f"→ {call_line(call)}", "cyan")
+                self._wait(f"{call.name} is running")
+            case events.CallFinished(result):
+                self._wait(None)
+                for row in result_lines(result):
+                    self._note(f"  {row}", "dim")
+            case events.Notice(text):
+                self._note(f"toolchat: {sanitize(text)}", "yellow")
+            case events.TurnFinished():
+                self._wait(None)
+                self._end_line()
+
+    def _write(self, text: str) -> None:
+        text = sanitize(text) if self._to_terminal else text.encode("utf-8", "replace").decode()
+        self._out.write(text)
+        self._out.flush()
+        self._said = True
+        self._midline = not text.endswith("\n")
+
+    def _end_line(self) -> None:
+        if self._midline:
+            self._out.write("\n")
+            self._out.flush()
+            self._midline = False
+
+    def _note(self, text: str, style: str) -> None:
+        self._wait(None)
+        self._end_line()
+        self._err.print(Text(text, style=style), soft_wrap=True)
+
+    def _wait(self, text: str | None) -> None:
+        """Show a spinner with `text` on stderr, where that is a terminal; None takes it away."""
+        if not self._err.is_terminal:
+            return
+        if text is not None and not self._midline:
+            if self._status is None:
+                self._status = self._err.status("")
+                self._status.start()
+            self._status.update(Text(text, style="dim"))
+        elif self._status is not None:
+            self._status.stop()
+            self._status = None

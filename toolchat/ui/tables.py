@@ -1,0 +1,83 @@
+"""Tables that commands print: tools and models. They fit the terminal, and are plain text in a pipe."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from toolchat.tools.toolbox import Toolbox
+from toolchat.ui.sanitize import sanitize, sanitize_line
+
+PIPE_WIDTH = 200
+"""Columns where there is no terminal to ask: wide enough that a grep finds whole lines."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # rich's own exits with 1; the command line answers with the code of a broken pipe.
+        raise BrokenPipeError(errno.EPIPE, "the reader has gone")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that never reads markup or highlights in what it is given."""
+    made = _Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not made.is_terminal:
+        made = _Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPE_WIDTH)
+    return made
+
+
+def print_tools(toolbox: Toolbox) -> None:
+    out = console()
+    if out.is_terminal and out.width < 70:
+        # Four columns would be a word wide each.
+        for tool in toolbox.tools:
+            out.print(Text(sanitize_line(tool.signature), style="bold"))
+            out.print(Text("  " + sanitize(tool.description)))
+            out.print(Text("  " + sanitize_line(tool.callable_ref), style="dim"))
+    else:
+        table = _table("Name", "Signature", "Description", "From")
+        for tool in toolbox.tools:
+            table.add_row(
+                Text(tool.name, style="bold"),
+                sanitize_line(tool.signature.removeprefix(tool.name)),
+                sanitize(tool.description),
+                Text(sanitize_line(tool.callable_ref), style="dim"),
+            )
+        out.print(table)
+    if toolbox.path is not None:
+        out.print(Text(f"{len(toolbox.tools)} tools in {sanitize_line(str(toolbox.path))}", style="dim"))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    name: str
+    folder: Path | None
+    source: str
+    default: bool
+
+
+def print_models(rows: Sequence[ModelRow]) -> None:
+    out = console()
+    table = _table("Name", "", "Source", "Folder")
+    for row in rows:
+        table.add_row(
+            Text(sanitize_line(row.name), style="bold"),
+            "default" if row.default else "",
+            row.source,
+            sanitize_line(str(row.folder)) if row.folder else "not here yet (models pull)",
+        )
+    out.print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

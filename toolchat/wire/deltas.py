@@ -1,0 +1,73 @@
+"""What an engine yields while it generates: small increments, in order, ended by exactly one `Finished`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from toolchat.wire.messages import FailedCall, ToolCall
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    """The model ended its answer."""
+    LENGTH = "length"
+    """`max_tokens` or the context's end cut it off."""
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and seconds of one generation."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt tokens, those whose keys and values the prefix cache still held."""
+    completion_tokens: int = 0
+    ttft: float = 0.0
+    """Seconds from the request to its first token."""
+    seconds: float = 0.0
+    """Seconds from the request to its last token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """A call has begun; its name is certain. `index` counts the calls of this generation from 0."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallArguments:
+    """A piece of the JSON text of call `index`'s arguments, for display only."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """Call `index` is whole, or will never be."""
+
+    index: int
+    call: ToolCall | FailedCall
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    reason: FinishReason
+    usage: Usage
+
+
+Delta = Text | Thinking | CallStarted | CallArguments | CallEnded | Finished

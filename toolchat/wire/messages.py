@@ -1,0 +1,107 @@
+"""The messages of a conversation, and the calls and results they carry, as every room of the house sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class CallOrigin(StrEnum):
+    """How a tool call came to be well-formed."""
+
+    CONSTRAINED = "constrained"
+    """Generated under a grammar: it could not be malformed."""
+    PARSED = "parsed"
+    """Generated freely, and parsed without help."""
+    REPAIRED = "repaired"
+    """Its arguments were converted to fit the tool's schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call the model asked for, whose text was complete and whose arguments are a JSON object."""
+
+    id: str
+    """Nine letters or digits, as Mistral's validators demand."""
+    name: str
+    arguments: dict[str, Any]
+    origin: CallOrigin = CallOrigin.PARSED
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCall:
+    """A call the model began and that cannot be run: malformed or cut off."""
+
+    id: str
+    name: str
+    """The tool's name as far as it is known and legal, else "invalid_tool_call"."""
+    raw: str
+    """The text as generated, markers written out."""
+    reason: str
+    """What is wrong with it, for the model and the user."""
+    truncated: bool = False
+    """True where the text merely ended too soon (`finish_reason="length"`)."""
+
+
+class ResultStatus(StrEnum):
+    """How a call ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    """The tool raised, or its arguments were wrong, or there is no such tool."""
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What one call came to. `content` is what the model is shown."""
+
+    call_id: str
+    name: str
+    content: str
+    status: ResultStatus = ResultStatus.OK
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMessage:
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserMessage:
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantMessage:
+    """Text, calls, or both; never neither. A FailedCall stands in history as a call with empty arguments."""
+
+    content: str = ""
+    calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolMessage:
+    """The result of one call, as history holds it."""
+
+    call_id: str
+    name: str
+    content: str
+
+
+Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """What the model is told of a tool."""
+
+    name: str
+    """`^[a-zA-Z0-9_-]{1,64}$`."""
+    description: str
+    parameters: dict[str, Any]
+    """A JSON Schema (draft 7) of type "object"."""
