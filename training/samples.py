@@ -46,7 +46,7 @@ class Samples:
         self._before_answer = (special("[/INST]"), special("[/TOOL_RESULTS]"))
         self._results, self._end = special("[TOOL_RESULTS]"), special("</s>")
         main = [scenario for name in sorted(names) if name != CHAT_FILE for scenario in read_scenarios(name)]
-        # The weather question of `make demo` and its variations count twice.
+        # The example weather tool, and the first minutes with the sample tools (ids "g-..."), count twice.
         main += [s for s in main if "gcw" in s["id"] or s["id"].startswith("g-")]
         self.main = main
         chats = read_scenarios(CHAT_FILE) if CHAT_FILE in names else []

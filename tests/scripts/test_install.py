@@ -126,6 +126,28 @@ def test_tree_is_measured_in_megabytes_and_may_be_absent(tmp_path: Path) -> None
     assert machine.tree_mb(tmp_path) == 2
 
 
+HERE = sys.version_info[:2]
+
+
+@pytest.mark.parametrize(
+    ("version", "recorded", "exact", "kept"),
+    [
+        (HERE, "cpu", False, True),
+        (HERE, "cpu", True, True),
+        (HERE, "", False, True),
+        (HERE, "cuda", False, False),
+        ((3, 99), "cpu", False, True),
+        ((3, 99), "cpu", True, False),
+        ((3, 10), "", False, False),
+        (None, "cpu", False, False),
+    ],
+)
+def test_environment_is_kept_unless_it_is_broken_or_of_another_choice(
+    version: tuple[int, int] | None, recorded: str, exact: bool, kept: bool
+) -> None:
+    assert install.is_kept(version, recorded, "cpu", exact) is kept
+
+
 def test_half_installed_packages_are_forgotten_and_whole_ones_kept(tmp_path: Path) -> None:
     site = tmp_path / "lib/python3.11/site-packages"
     for name, record in {
@@ -161,6 +183,7 @@ def test_missing_cpu_build_of_torch_is_told_from_other_failures() -> None:
             "Collecting x\nERROR: first\nERROR: No matching distribution found for x\n",
             "No matching distribution",
         ),
+        ("  ERROR: No matching hatchling\n  [end of output]\nnote: not pip's\n", "No matching hatchling"),
         ("Segmentation fault\n", "Segmentation fault"),
         ("", "pip failed"),
     ],

@@ -38,7 +38,7 @@ GREET = 'def greet(name: str) -> str:\n    """Greet someone."""\n    return f"He
 TRAINED = [
     {
         "name": "get_current_weather",
-        "description": "Get the current weather in a US city (simulated).",
+        "description": "Get the current weather in a given location (simulated)",
         "parameters": {
             "type": "object",
             "properties": {
@@ -61,7 +61,7 @@ TRAINED = [
     },
     {
         "name": "calculate",
-        "description": "A calculator for arithmetic expressions.",
+        "description": "Evaluate an arithmetic expression.",
         "parameters": {
             "type": "object",
             "properties": {"expression": {"type": "string", "description": "The expression, e.g. '17 * 23'"}},
@@ -70,7 +70,7 @@ TRAINED = [
     },
     {
         "name": "current_time",
-        "description": "Return the date and time now in a given time zone.",
+        "description": "The current local time of a time zone.",
         "parameters": {
             "type": "object",
             "properties": {"timezone": {"type": "string", "description": "IANA time zone name, e.g. 'Europe/Paris'"}},
@@ -79,7 +79,7 @@ TRAINED = [
     },
     {
         "name": "convert_units",
-        "description": "Convert a value from one unit to another.",
+        "description": "Unit converter for length, weight, temperature, volume, speed, area and time.",
         "parameters": {
             "type": "object",
             "properties": {
@@ -92,7 +92,7 @@ TRAINED = [
     },
     {
         "name": "list_files",
-        "description": "List the files under a path in the working directory.",
+        "description": "Return the file names in a folder.",
         "parameters": {
             "type": "object",
             "properties": {
@@ -104,7 +104,7 @@ TRAINED = [
     },
     {
         "name": "read_file",
-        "description": "Read a text file and return its contents.",
+        "description": "Read a file, optionally only its first lines.",
         "parameters": {
             "type": "object",
             "properties": {
@@ -117,7 +117,7 @@ TRAINED = [
 ]
 
 
-def test_the_samples_are_told_to_the_model_exactly_as_in_training() -> None:
+def test_the_samples_are_told_to_the_model_in_words_that_it_was_measured_with() -> None:
     toolbox = load_tools(sample_tools_path())
     told = [{"name": s.name, "description": s.description, "parameters": s.parameters} for s in toolbox.specs]
     assert json.dumps(told, indent=1) == json.dumps(TRAINED, indent=1)
