@@ -81,7 +81,7 @@ class Repl:
             self._end_line()
 
     async def _restart(self, chat: Chat) -> bool:
-        self._print(Text("Starting the engine again; the conversation is kept.", style="yellow"))
+        self._print(Text("The engine is not running: starting it again. The conversation is kept.", style="yellow"))
         try:
             await chat.launch()
             await chat.ready()
