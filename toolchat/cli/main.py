@@ -7,8 +7,8 @@ import select
 import sys
 from typing import Annotated, Never
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 import toolchat
 from toolchat.cli import ask, models, repl, signals, tools
@@ -58,6 +58,7 @@ def _options(
 
 def run(arguments: list[str] | None = None) -> Never:
     """Run the command line and exit with its code; failures become one line on stderr."""
+    _open_standard_streams()
     signals.install()
     code: int
     try:
@@ -66,11 +67,11 @@ def run(arguments: list[str] | None = None) -> Never:
         code = result if isinstance(result, int) else ExitCode.OK
     except ToolchatError as error:
         code = _say(error, error.exit_code)
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         code = error.exit_code
-    except click.ClickException as error:
+    except TyperException as error:
         code = _usage(error)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.INTERRUPTED
     except signals.Terminated as error:
         code = 128 + error.number
@@ -82,11 +83,27 @@ def run(arguments: list[str] | None = None) -> Never:
     _end(code)
 
 
-def _usage(error: click.ClickException) -> int:
-    hint = ""
-    if isinstance(error, click.UsageError) and error.ctx is not None:
-        hint = f"; see {error.ctx.command_path} --help"
-    print(f"toolchat: {error.format_message().rstrip('.')}{hint}", file=sys.stderr)
+def _open_standard_streams() -> None:
+    """Stand in for those of the three that the caller closed: the next file opened would take their number."""
+    for number, mode in ((0, "r"), (1, "w"), (2, "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is taken, and that is this one.
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115
+            setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
+
+
+def _usage(error: TyperException) -> int:
+    message = error.format_message()
+    if message.startswith("Usage:"):  # a group without its command: its help
+        print(message, file=sys.stderr)
+        return ExitCode.USAGE
+    # Only usage errors know where they happened, and typer does not export their class.
+    context = vars(error).get("ctx")
+    command = context.command_path if context is not None else "toolchat"
+    message = " ".join(message.split())
+    print(f"toolchat: {message.rstrip('.?')}; see {command} --help", file=sys.stderr)
     return ExitCode.USAGE
 
 

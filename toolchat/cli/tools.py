@@ -13,7 +13,7 @@ app = typer.Typer(help="The Python functions that the model may call.", no_args_
 
 @app.command("list")
 def list_(tools: Tools = None) -> None:
-    """List the tools: name, signature, description, and where each comes from."""
+    """List the tools, with signatures and origins."""
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve
     from toolchat.tools.load import load_tools
@@ -26,7 +26,10 @@ def list_(tools: Tools = None) -> None:
 def trust(
     file: Annotated[str, typer.Argument(help="The tools file.", metavar="[FILE]")] = "tools.yaml",
 ) -> None:
-    """Accept a tools file for use without --tools, until it or its local modules change."""
+    """Accept a tools file, until it changes.
+
+    It is then used without --tools; a change of its local modules counts too.
+    """
     from pathlib import Path
 
     from toolchat.settings import state_folder

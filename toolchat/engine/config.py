@@ -129,6 +129,7 @@ def _cpu_kv_cache(model: str, folder: Path, params: dict[str, Any], context: int
     if weights + wanted + CPU_HEADROOM > free:
         raise EngineError(
             f"not enough memory for {model}: {weights / GIB:.1f} GiB of weights and {wanted / GIB:.2f} GiB of KV cache "
-            f"for {context} tokens, but {free / GIB:.1f} GiB are free; close other programs, or lower --context"
+            f"for {context} tokens, but {free / GIB:.1f} GiB are free; close other programs, or lower "
+            f"{'--kv-cache' if asked is not None else '--context'}"
         )
     return wanted

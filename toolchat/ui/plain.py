@@ -83,7 +83,7 @@ class PlainRenderer:
     def _note(self, text: str, style: str) -> None:
         self._wait(None)
         self._end_line()
-        self._err.print(Text(text, style=style), soft_wrap=True)
+        self._err.print(Text(text, style=style), soft_wrap=not self._err.is_terminal)
 
     def _wait(self, text: str | None) -> None:
         """Show a spinner with `text` on stderr, where that is a terminal; None takes it away."""
