@@ -125,11 +125,6 @@ class LocalEngine:
             self._process = None
         self._fail_requests(EngineCrashedError("the engine was closed"))
 
-    def kill(self) -> None:
-        """End the worker and whatever it started, without waiting: for exits that cannot await `close`."""
-        if self._process is not None:
-            self._kill()
-
     def _kill(self) -> None:
         assert self._process is not None
         # The worker leads its own process group; nothing in it holds state that a clean exit would save, and
