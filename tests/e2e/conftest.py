@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
-import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
 import pytest
+from e2e_engine import Running, copy_model
+from e2e_processes import PROGRAM
+from e2e_terminal import Terminal
 
+from toolchat.engine.config import plan
+from toolchat.engine.local import LocalEngine
 from toolchat.models import demo
+from toolchat.models.hardware import engine_device
 
 # Read before the autouse fixture gives each test a home of its own.
 USER_CACHE = Path(platformdirs.user_cache_dir("toolchat"))
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -31,12 +40,40 @@ def cached_demo(demo_cache: Path, home: Path) -> Path:
     folder = home / ".cache" / "toolchat" / "models"
     folder.mkdir(parents=True)
     source = demo.demo_folder(demo_cache)
-    target = folder / source.name
-    target.mkdir()
-    for file in source.iterdir():
-        # Hard links, where the file system allows: the model is 270 MB.
-        try:
-            os.link(file, target / file.name)
-        except OSError:
-            shutil.copy(file, target / file.name)
+    copy_model(source, folder / source.name)
     return home
+
+
+@pytest.fixture(scope="session")
+def make_engine(
+    demo_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., contextlib.AbstractContextManager[Running]]:
+    """Makes an engine with the demo model, which lives as long as the `with` block. It is not started yet."""
+
+    @contextlib.contextmanager
+    def make(context: int | None = None) -> Iterator[Running]:
+        config = plan("demo", demo.demo_folder(demo_cache), engine_device(), context=context)
+        with asyncio.Runner() as loop:
+            running = Running(LocalEngine(config, tmp_path_factory.mktemp("logs")), loop)
+            try:
+                yield running
+            finally:
+                loop.run(running.engine.close())
+
+    return make
+
+
+@pytest.fixture
+def terminal(cached_demo: Path, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Opens terminals with `toolchat ARGUMENTS` in the repository."""
+    opened: list[Terminal] = []
+
+    def open_(*arguments: str) -> Terminal:
+        notes = tmp_path / f"terminal-{len(opened)}"
+        notes.mkdir()
+        opened.append(Terminal([*PROGRAM, *arguments], notes, REPOSITORY, os.environ))
+        return opened[-1]
+
+    yield open_
+    for one in opened:
+        one.child.close(force=True)

