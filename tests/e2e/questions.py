@@ -20,12 +20,12 @@ CITIES = tuple(
     for name in """
     Savannah GA, Fresno CA, Wichita KS, Madison WI, Spokane WA, Richmond VA, El Paso TX, Fort Worth TX, Reno NV,
     Lincoln NE, Chattanooga TN, Knoxville TN, Birmingham AL, Little Rock AR, Baton Rouge LA, Lubbock TX, Toledo OH,
-    Akron OH, Rochester NY, Syracuse NY, Hartford CT, Santa Fe NM, Boulder CO, Eugene OR, Tacoma WA, Bakersfield CA,
-    Arlington TX, Plano TX, Laredo TX, Durham NC, Norfolk VA, Scottsdale AZ, Jackson MS, Dayton OH, Provo UT,
-    Salem OR, Macon GA, Augusta GA, Topeka KS, Springfield IL, Peoria IL, Lansing MI, Duluth MN, Billings MT,
-    Concord NH, Newark NJ, Trenton NJ, Albany NY, Charleston SC, Columbia SC, Greenville SC, Waco TX, Amarillo TX,
+    Akron OH, Rochester NY, Hartford CT, Santa Fe NM, Boulder CO, Tacoma WA, Bakersfield CA,
+    Arlington TX, Plano TX, Laredo TX, Durham NC, Scottsdale AZ, Jackson MS, Provo UT,
+    Salem OR, Macon GA, Springfield IL, Peoria IL, Lansing MI, Duluth MN, Billings MT,
+    Concord NH, Newark NJ, Albany NY, Charleston SC, Columbia SC, Greenville SC, Waco TX, Amarillo TX,
     Burlington VT, Yakima WA, Helena MT, Juneau AK, Pasadena CA, Oakland CA, Stockton CA, Modesto CA, Lexington KY,
-    Shreveport LA, Worcester MA, Providence RI, Henderson NV, Erie PA, Scranton PA, Midland TX, Odessa TX,
+    Shreveport LA, Worcester MA, Providence RI, Henderson NV, Scranton PA, Midland TX, Odessa TX,
     Roanoke VA, Bellevue WA, Green Bay WI, Casper WY, Evansville IN, Fort Wayne IN, South Bend IN, Cedar Rapids IA,
     Davenport IA, Gainesville FL, Pensacola FL, Huntsville AL, Montgomery AL
     """.replace("\n", " ")
@@ -35,14 +35,18 @@ CITIES = tuple(
 )
 
 WEATHER = (
-    "What is the temperature in {city}, {state}, in {unit}?",
     "Could you look up the weather in {city}, {state}, in {unit}?",
     "How is the weather in {city}, {state} today? Use {unit}.",
-    "Tell me how warm it is in {city}, {state} right now, in {unit}.",
     "I am travelling to {city}, {state}. What is the weather there, in {unit}?",
     "Give me the current weather of {city}, {state} in {unit}.",
-    "What would a thermometer show in {city}, {state}, in {unit}?",
     "Please check the temperature for {city}, {state}. I want it in {unit}.",
+    "I need the current weather for {city}, {state}, in {unit}.",
+    "My sister lives in {city}, {state}. How is the weather there, in {unit}?",
+    "Show me the weather in {city}, {state}, in {unit}.",
+    "Could you check how the weather is in {city}, {state}? In {unit}, please.",
+    "Is it warm in {city}, {state}? Tell me in {unit}.",
+    "We are driving to {city}, {state}. Look up the weather in {unit}, please.",
+    "I want to know the weather in {city}, {state} in {unit}.",
 )
 
 SUMS: tuple[tuple[str, Callable[[int, int], int]], ...] = (
