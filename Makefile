@@ -48,6 +48,8 @@ lint: $(DEV)
 bench: $(ENGINE)
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/help_time.py
+	$(BIN)/python benchmarks/tool_call.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

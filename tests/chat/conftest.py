@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inprocess_tools import InProcessRunner
 
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.guards import Limits
@@ -13,8 +14,6 @@ from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import GenerateOptions
 from toolchat.engine.scripted import ScriptedEngine
 from toolchat.tools.load import load_tools
-from toolchat.tools.run import ToolRunner
-from toolchat.tools.toolbox import Toolbox
 from toolchat.wire.events import Event, Stamper
 
 FUNCTIONS = '''
@@ -27,6 +26,10 @@ lock = threading.Lock()
 def add(a: int, b: int) -> int:
     """Add two numbers."""
     return a + b
+
+def long(lines: int) -> str:
+    """Say much."""
+    return "\\n".join(f"line {number}" for number in range(lines))
 
 def fail(why: str) -> str:
     """Fail."""
@@ -46,28 +49,28 @@ def slow(seconds: float) -> int:
 
 
 @pytest.fixture
-def toolbox(tmp_path: Path, request: pytest.FixtureRequest) -> Toolbox:
+def runner(tmp_path: Path, request: pytest.FixtureRequest) -> InProcessRunner:
     module = f"loop_tools_{abs(hash(request.node.nodeid))}"
     (tmp_path / f"{module}.py").write_text(FUNCTIONS)
-    names = ("add", "fail", "slow")
+    names = ("add", "long", "fail", "slow")
     rows = "".join(f"  - callable: {module}:{name}\n" for name in names)
     file = tmp_path / "tools.yaml"
     file.write_text(f"version: 1\ntools:\n{rows}")
-    return load_tools(file)
+    return InProcessRunner(load_tools(file), says="at work")
 
 
 class Harness:
     """A chat on a scripted engine, and everything that happened in it."""
 
-    def __init__(self, toolbox: Toolbox, **options: Any) -> None:
+    def __init__(self, runner: InProcessRunner, **options: Any) -> None:
         self.engine = ScriptedEngine()
+        self.runner = runner
         self.conversation = Conversation()
         self.events: list[Event] = []
         self.loop = ChatLoop(
             engine=self.engine,
             conversation=self.conversation,
-            toolbox=toolbox,
-            runner=ToolRunner(),
+            runner=runner,
             options=GenerateOptions(max_tokens=100),
             stamp=Stamper("s", time.time),
             **options,
@@ -89,13 +92,13 @@ class Harness:
 
 
 @pytest.fixture
-def harness(toolbox: Toolbox) -> Harness:
-    return Harness(toolbox)
+def harness(runner: InProcessRunner) -> Harness:
+    return Harness(runner)
 
 
 @pytest.fixture
-def make_harness(toolbox: Toolbox) -> Callable[..., Harness]:
-    def make(rounds: int = 8, call_seconds: float = 5.0, **options: Any) -> Harness:
-        return Harness(toolbox, limits=Limits(rounds, call_seconds), **options)
+def make_harness(runner: InProcessRunner) -> Callable[..., Harness]:
+    def make(rounds: int = 8, **options: Any) -> Harness:
+        return Harness(runner, limits=Limits(rounds), **options)
 
     return make

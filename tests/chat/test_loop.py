@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from toolchat.chat.loop import Decision, LimitChoice, LimitMet, PendingCall
+from toolchat.chat.calls import Decision, PendingCall
+from toolchat.chat.loop import LimitChoice, LimitMet
 from toolchat.engine.base import ContextOverflowError
 from toolchat.engine.scripted import Answer, call
+from toolchat.store.results import keep_result
 from toolchat.wire import events
 from toolchat.wire.deltas import FinishReason
 from toolchat.wire.errors import EngineError
@@ -58,6 +61,7 @@ def test_call_runs_and_its_result_goes_into_the_next_round(harness: Any) -> None
         "RoundFinished",
         "CallDecided",
         "CallStarted",
+        "ToolOutput",
         "CallFinished",
         "TextDelta",
         "RoundFinished",
@@ -70,7 +74,7 @@ def test_call_runs_and_its_result_goes_into_the_next_round(harness: Any) -> None
 def test_tools_are_offered_in_file_order(harness: Any) -> None:
     harness.engine.enqueue("ok")
     asyncio.run(harness.ask("hi"))
-    assert [tool.name for tool in harness.engine.requests[0].tools] == ["add", "fail", "slow"]
+    assert [tool.name for tool in harness.engine.requests[0].tools] == ["add", "long", "fail", "slow"]
 
 
 def test_unknown_tool_is_answered_with_the_names_there_are(harness: Any) -> None:
@@ -78,7 +82,7 @@ def test_unknown_tool_is_answered_with_the_names_there_are(harness: Any) -> None
     asyncio.run(harness.ask("1 - 1?"))
     (content,) = results(harness)
     assert "subtract" in content
-    assert "add, fail, slow" in content
+    assert "add, long, fail, slow" in content
 
 
 def test_wrong_arguments_are_answered_with_what_is_allowed(harness: Any) -> None:
@@ -112,14 +116,6 @@ def test_calls_of_one_round_run_at_once_and_answer_in_call_order(harness: Any) -
     assert [message.call_id for message in harness.conversation.messages[2:4]] == ids
     assert results(harness) == ["2", "2"]
     assert [body.result.call_id for body in harness.bodies(events.CallFinished)] == ids[::-1]
-
-
-def test_a_call_that_hangs_times_out(make_harness: Callable[..., Any]) -> None:
-    harness = make_harness(call_seconds=0.2)
-    harness.engine.enqueue(Answer(calls=[call("slow", seconds=3)]), "too slow")
-    asyncio.run(harness.ask("go"))
-    (body,) = harness.bodies(events.CallFinished)
-    assert body.result.status is ResultStatus.TIMEOUT
 
 
 def test_malformed_call_is_never_run_and_is_explained(harness: Any) -> None:
@@ -185,6 +181,7 @@ def test_denied_call_still_gets_a_result(make_harness: Callable[..., Any]) -> No
     assert "not that one" in first
     assert second == "2"
     assert finished(harness).declined
+    assert harness.conversation.messages[1].calls[0].id in harness.runner.discarded
 
 
 def test_interrupt_keeps_the_partial_answer_and_the_chat(harness: Any) -> None:
@@ -208,7 +205,7 @@ def test_interrupt_keeps_the_partial_answer_and_the_chat(harness: Any) -> None:
 
 
 def test_interrupt_while_tools_run_gives_each_call_a_result(harness: Any) -> None:
-    harness.engine.enqueue(Answer(calls=[call("slow", seconds=5), call("slow", seconds=5)]), "fine")
+    harness.engine.enqueue(Answer(calls=[call("slow", seconds=2), call("slow", seconds=2)]), "fine")
 
     def on(event: events.Event) -> None:
         if isinstance(event.body, events.CallStarted):
@@ -269,3 +266,59 @@ def test_a_consumer_that_stops_listening_leaves_no_half_turn(harness: Any) -> No
 
     asyncio.run(play())
     assert harness.conversation.messages[-1] == AssistantMessage("fine")
+
+
+def test_a_call_repeated_is_first_reminded_then_refused(harness: Any) -> None:
+    harness.engine.enqueue(*[Answer(calls=[call("add", b=1, a=1)]) for _ in range(6)], "never reached")
+    asyncio.run(harness.ask("loop"))
+    contents = results(harness)
+    assert contents[:2] == ["2", "2"]
+    assert contents[2].startswith("2\n[This is call number 3 of add")
+    assert "not run" in contents[4]
+    assert len(contents) == 5
+    assert len(harness.bodies(events.CallStarted)) == 4
+    assert finished(harness).status is TurnStatus.LIMIT
+    assert "5 times for add" in harness.bodies(events.Notice)[0].text
+
+
+def test_other_arguments_are_no_repetition_and_turns_count_anew(harness: Any) -> None:
+    harness.engine.enqueue(*[Answer(calls=[call("add", a=number, b=1)]) for number in range(6)], "done")
+    harness.engine.enqueue(*[Answer(calls=[call("add", a=1, b=1)]) for _ in range(2)], "done")
+
+    async def play() -> None:
+        await harness.ask("count")
+        await harness.ask("again")
+
+    asyncio.run(play())
+    assert not any("call number" in content for content in results(harness))
+    assert finished(harness).status is TurnStatus.ANSWERED
+
+
+def test_more_calls_than_one_round_may_have_are_answered_unrun(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("add", a=number, b=1) for number in range(20)]), "done")
+    asyncio.run(harness.ask("go"))
+    contents = results(harness)
+    assert contents[:16] == [str(number + 1) for number in range(16)]
+    assert all("at most 16" in content for content in contents[16:])
+
+
+def test_a_long_result_is_cut_to_a_quarter_of_the_context_and_kept_whole(
+    make_harness: Callable[..., Any], tmp_path: Path
+) -> None:
+    harness = make_harness(keep=lambda result: keep_result(tmp_path / "results", result))
+    harness.engine.enqueue(Answer(calls=[call("long", lines=9000)]), "much")
+
+    async def play() -> None:
+        async for _ in harness.engine.start():
+            pass
+        await harness.ask("go")
+
+    asyncio.run(play())
+    (content,) = results(harness)
+    assert asyncio.run(harness.engine.count([UserMessage(content)], ())).total <= 8192 // 4
+    assert content.startswith("line 0\n")
+    assert content.endswith("line 8999")
+    (kept,) = (tmp_path / "results").iterdir()
+    assert str(kept) in content
+    assert kept.read_text().splitlines() == [f"line {number}" for number in range(9000)]
+    assert kept.stat().st_mode & 0o777 == 0o600

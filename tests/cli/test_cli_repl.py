@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inprocess_tools import InProcessRunner
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
@@ -35,7 +36,7 @@ class Screen:
         self.handlers: list[Callable[[], None]] = []
         self.on_event: Callable[[Event], None] = lambda event: None
         self.session = Session(Settings(), "scripted", self.engine, records, self._show)
-        self.session.equip(load_tools(sample_tools_path()))
+        self.session.equip(InProcessRunner(load_tools(sample_tools_path())))
 
     def _show(self, event: Event) -> None:
         self.repl.show(event)

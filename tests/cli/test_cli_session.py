@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inprocess_tools import InProcessRunner
 
 from toolchat.cli.exits import exit_code
 from toolchat.cli.session import Session
@@ -36,7 +37,7 @@ class Chat:
         self._show = show
         self._session: Session | None = None
         self.session = self._session = Session(Settings(**settings), "scripted", self.engine, records, self.show)
-        self.session.equip(load_tools(sample_tools_path()))
+        self.session.equip(InProcessRunner(load_tools(sample_tools_path())))
 
     def show(self, event: Event) -> None:
         self.events.append(event)
@@ -359,7 +360,7 @@ def test_a_cut_off_answer_is_printed_and_told_about(plain: Plain, capsys: pytest
 
 
 def test_a_turn_of_calls_only_ends_at_the_limit_of_rounds(plain: Plain, capsys: pytest.CaptureFixture[str]) -> None:
-    plain.engine.enqueue(*[Answer(calls=[call("calculate", expression="1+1")]) for _ in range(8)])
+    plain.engine.enqueue(*[Answer(calls=[call("calculate", expression=f"1+{one}")]) for one in range(8)])
     (finished,) = plain.ask("Count.")
     assert exit_code(finished) == ExitCode.LIMIT
     assert plain.out.getvalue() == ""

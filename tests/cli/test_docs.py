@@ -15,10 +15,10 @@ from toolchat.engine.config import CPU_CONTEXT
 from toolchat.engine.local import LOGS_KEPT
 from toolchat.models.resolve import GPU_DEFAULT, choose_model
 from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
-from toolchat.tools.load import load_tools
 from toolchat.tools.run import ToolRunner
+from toolchat.tools.toolbox import MIB, ToolOptions
 from toolchat.wire.errors import ExitCode
-from toolchat.wire.messages import ResultStatus, ToolCall
+from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
 DOCS = REPOSITORY / "docs"
 SETTINGS_PAGE = (DOCS / "settings.md").read_text()
@@ -122,7 +122,14 @@ def test_the_documented_limits_of_a_turn_are_the_programs() -> None:
     limits = Limits()
     assert limits.rounds == 8
     assert "eight rounds" in SETTINGS_PAGE
-    assert f"After {limits.call_seconds:g} seconds" in TOOLS_PAGE
+    assert f"after {limits.rounds} rounds of calls" in TOOLS_PAGE
+    assert f"more than {limits.calls_per_round} calls in one round" in TOOLS_PAGE
+    assert limits.stop_at == 5
+    assert "for the\nfifth time" in TOOLS_PAGE
+    options = ToolOptions()
+    assert f"After `timeout` ({options.timeout:g} seconds)" in TOOLS_PAGE
+    assert options.memory == 2048 * MIB
+    assert "`memory` (2 GiB)" in TOOLS_PAGE
 
 
 @pytest.fixture
@@ -143,15 +150,20 @@ def test_the_commands_of_the_tools_page_say_what_it_shows(written: Program) -> N
         assert [line.rstrip() for line in (ran.out + ran.err).splitlines()] == shown.splitlines()
 
 
-def test_the_tools_of_the_tools_page_load_and_answer_calls(written: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(written.folder)
-    toolbox = load_tools(written.folder / "more.yaml")
-    assert toolbox.names == ("my_books", "lend", "calculate")
-
+def test_the_tools_of_the_tools_page_load_and_answer_calls(written: Program) -> None:
     def answer(name: str, **arguments: object) -> tuple[ResultStatus, str]:
-        tool = toolbox.get(name)
-        assert tool is not None
-        result = asyncio.run(ToolRunner().run(tool, ToolCall("abcdefghi", name, dict(arguments)), 10))
+        async def play() -> ToolResult:
+            runner = await ToolRunner.start(written.folder / "more.yaml")
+            try:
+                assert runner.toolbox.names == ("my_books", "lend", "calculate")
+                tool = runner.toolbox.get(name)
+                assert tool is not None
+                ready = await runner.prepare(tool, ToolCall("abcdefghi", name, dict(arguments)))
+                return ready if isinstance(ready, ToolResult) else await ready.run()
+            finally:
+                await runner.close()
+
+        result = asyncio.run(play())
         return result.status, result.content
 
     assert answer("my_books", author="lem", sort="year", limit="1") == (ResultStatus.OK, '["Solaris (1961)"]')
@@ -166,10 +178,12 @@ def test_the_tools_of_the_tools_page_load_and_answer_calls(written: Program, mon
 
 
 def test_every_key_of_a_tools_file_is_documented() -> None:
-    from toolchat.tools import spec
+    from toolchat.tools.file_schema import file_schema
 
-    keys = [quoted(row[0])[0] for row in rows(section(TOOLS_PAGE, "What the file may hold"))]
-    assert sorted(keys) == sorted((*spec._FILE_KEYS, *spec._TOOL_KEYS))
+    page = (DOCS / "tools-reference.md").read_text()
+    tool = file_schema()["properties"]["tools"]["items"]["properties"]
+    for key in (*file_schema()["properties"], *tool):
+        assert f"`{key}`" in page, key
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))

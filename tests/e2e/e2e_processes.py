@@ -49,6 +49,17 @@ def workers(parent: int) -> list[int]:
     ]
 
 
+def tool_hosts(parent: int) -> list[int]:
+    """The processes that hold the tools of a toolchat with the process id `parent`, running still."""
+    return [
+        pid
+        for pid in (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
+        if "toolchat.tools.host.server" in (command := _read(pid, "cmdline"))
+        and f'"parent": {parent},' in command
+        and is_running(pid)
+    ]
+
+
 def in_session_of(leader: int) -> list[int]:
     """The processes of the session that `leader` leads, itself too; a worker leads one of its own."""
     found = []
@@ -71,8 +82,9 @@ def wait_for_import(worker: int) -> None:
 
 
 def assert_nothing_left(parent: int, worker: int) -> None:
-    """`parent` has ended; its worker, and whatever that started, must end too."""
+    """`parent` has ended; its worker, the tools' process, and whatever they started, must end too."""
     wait_until("no engine left", lambda: not workers(parent) and not in_session_of(worker), 30)
+    wait_until("no tools left", lambda: not tool_hosts(parent), 30)
 
 
 def start(*arguments: str, cwd: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:

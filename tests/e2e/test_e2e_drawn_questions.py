@@ -18,7 +18,7 @@ from questions import Question
 
 from toolchat.cli.session import Session
 from toolchat.settings import Settings
-from toolchat.tools.load import load_tools
+from toolchat.tools.run import ToolRunner
 from toolchat.ui.plain import PlainRenderer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -38,9 +38,17 @@ def answer_to(running: Running, question: str, records: Path) -> str:
     out = io.StringIO()
     with PlainRenderer(out) as renderer:
         session = Session(Settings(max_tokens=512), "demo", running.engine, records, renderer.show)
-        session.equip(load_tools(REPOSITORY / "tools.yaml"))
-        running.loop.run(session.ask(question))
-        session.record.close()
+
+        async def ask() -> None:
+            runner = await ToolRunner.start(REPOSITORY / "tools.yaml")
+            try:
+                session.equip(runner)
+                await session.ask(question)
+            finally:
+                await runner.close()
+                session.record.close()
+
+        running.loop.run(ask())
     return out.getvalue()
 
 

@@ -16,8 +16,8 @@ from toolchat.engine.base import ContextOverflowError, EngineCrashedError, Gener
 from toolchat.mistral.ids import is_legal_call_id
 from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.load import load_tools
-from toolchat.tools.toolbox import Toolbox
-from toolchat.wire.deltas import CallEnded, Delta, Finished, FinishReason, Text, Usage
+from toolchat.tools.toolbox import LoadedToolbox, Toolbox
+from toolchat.wire.deltas import CallEnded, CallStarted, Delta, Finished, FinishReason, Text, Usage
 from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import AssistantMessage, CallOrigin, Message, ToolCall, UserMessage
 
@@ -44,8 +44,13 @@ def running(loaded: Running) -> Running:
 
 
 @pytest.fixture(scope="module")
-def tools() -> Toolbox:
+def loaded_tools() -> LoadedToolbox:
     return load_tools(REPOSITORY / "tools.yaml")
+
+
+@pytest.fixture(scope="module")
+def tools(loaded_tools: LoadedToolbox) -> Toolbox:
+    return loaded_tools.toolbox
 
 
 async def generated(
@@ -202,7 +207,9 @@ def test_an_impossible_history_is_the_requests_failure_not_the_engines(running: 
     assert text_of(running.loop.run(generated(running, "b", SONG)))
 
 
-def test_no_call_is_malformed_even_at_a_high_temperature(running: Running, tools: Toolbox) -> None:
+def test_no_call_is_malformed_even_at_a_high_temperature(
+    running: Running, tools: Toolbox, loaded_tools: LoadedToolbox
+) -> None:
     async def play() -> list[ToolCall]:
         found: list[ToolCall] = []
         for seed in range(0, 10, 2):
@@ -219,7 +226,7 @@ def test_no_call_is_malformed_even_at_a_high_temperature(running: Running, tools
     calls = running.loop.run(play())
     assert calls, "no generation called anything, so this test has seen nothing"
     for call in calls:
-        tool = tools.get(call.name)
+        tool = loaded_tools.get(call.name)
         assert tool is not None, call
         assert not isinstance(check_arguments(tool, call.arguments), Rejected), call
         assert is_legal_call_id(call.id)
@@ -264,3 +271,10 @@ def test_a_killed_worker_fails_the_request_and_can_be_started_again(running: Run
     assert running.start() == ["starting", "importing", "loading weights", "ready"]
     assert running.engine.pid != worker
     assert text_of(running.loop.run(generated(running, "c", SONG)))
+
+
+def test_without_tools_nothing_is_called(running: Running) -> None:
+    # The question with which it was seen to call what it had not been offered.
+    deltas = running.loop.run(generated(running, "a", (UserMessage("Count from 1 to 300."),), max_tokens=64))
+    assert text_of(deltas)
+    assert not any(isinstance(delta, CallStarted | CallEnded) for delta in deltas)

@@ -5,9 +5,10 @@ import stat
 from pathlib import Path
 
 from toolchat.store.record import SessionRecord, new_session_id
+from toolchat.store.results import keep_result
 from toolchat.wire import events
 from toolchat.wire.events import Stamper
-from toolchat.wire.messages import ToolCall
+from toolchat.wire.messages import ToolCall, ToolResult
 
 
 def test_events_are_on_disk_at_once_and_private(tmp_path: Path) -> None:
@@ -47,3 +48,15 @@ def test_a_folder_that_cannot_be_made_is_remembered(tmp_path: Path) -> None:
 
 def test_session_ids_differ() -> None:
     assert len({new_session_id() for _ in range(100)}) == 100
+
+
+def test_a_whole_result_is_kept_in_a_private_file(tmp_path: Path) -> None:
+    kept = keep_result(tmp_path / "s1", ToolResult("abcdefghi", "f", "all\ud800 of it"))
+    assert kept is not None
+    assert Path(kept).read_text() == "all\\ud800 of it"
+    assert stat.S_IMODE(Path(kept).stat().st_mode) == 0o600
+
+
+def test_a_result_that_cannot_be_kept_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert keep_result(tmp_path / "file" / "s1", ToolResult("abcdefghi", "f", "x")) is None

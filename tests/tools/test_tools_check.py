@@ -10,15 +10,17 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AfterValidator, BaseModel, Field
 
-from toolchat.tools.check import Checked, Rejected, check_arguments, unknown_tool_message
+from toolchat.tools.check import Checked, Rejected, check_arguments
+from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.schema import function_schema
-from toolchat.tools.toolbox import Tool, Toolbox
+from toolchat.tools.toolbox import LoadedTool, Tool, Toolbox, unknown_tool_message
 
 
-def make(function: Callable[..., Any]) -> Tool:
-    schema = function_schema(function)
+def make(function: Callable[..., Any], entries: dict[str, ParameterEntry] | None = None) -> LoadedTool:
+    schema = function_schema(function, entries)
     name = function.__name__
-    return Tool(name, "A tool.", schema.parameters, function, f"m:{name}", schema.signature, schema.model, "t:1:1")
+    tool = Tool(name, "A tool.", schema.parameters, f"m:{name}", schema.signature, "t:1:1")
+    return LoadedTool(tool, function, schema.model)
 
 
 class Color(Enum):
@@ -160,6 +162,6 @@ def test_arguments_nested_beyond_reason_are_rejected() -> None:
 
 
 def test_an_unknown_tool_is_answered_with_the_names_there_are() -> None:
-    toolbox = Toolbox(Path("tools.yaml"), (WEATHER, TRIP))
+    toolbox = Toolbox(Path("tools.yaml"), (WEATHER.tool, TRIP.tool))
     assert unknown_tool_message("x", toolbox) == 'Error: there is no tool "x"; the tools are weather, trip'
     assert unknown_tool_message("x", Toolbox(Path("t"), ())) == 'Error: there is no tool "x"; there are no tools'

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from toolchat.tools.load import load_tools, sample_tools_path
+from toolchat.tools.toolbox import Approval, ToolOptions
 from toolchat.wire.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -118,10 +119,11 @@ TRAINED = [
 
 
 def test_the_samples_are_told_to_the_model_in_words_that_it_was_measured_with() -> None:
-    toolbox = load_tools(sample_tools_path())
+    toolbox = load_tools(sample_tools_path()).toolbox
     told = [{"name": s.name, "description": s.description, "parameters": s.parameters} for s in toolbox.specs]
     assert json.dumps(told, indent=1) == json.dumps(TRAINED, indent=1)
     assert toolbox.notices == ()
+    assert {tool.options for tool in toolbox.tools} == {ToolOptions(approval=Approval.ALLOW)}
 
 
 def test_the_packaged_file_is_the_one_in_the_repository() -> None:
@@ -135,8 +137,8 @@ def test_a_tool_carries_what_a_table_shows() -> None:
     toolbox = load_tools(sample_tools_path())
     weather = toolbox.get("get_current_weather")
     assert weather is not None
-    assert weather.signature == 'get_current_weather(city: str, state: str, unit: "celsius" | "fahrenheit")'
-    assert weather.callable_ref == "toolchat.samples.weather:get_current_weather"
+    assert weather.tool.signature == 'get_current_weather(city: str, state: str, unit: "celsius" | "fahrenheit")'
+    assert weather.tool.callable_ref == "toolchat.samples.weather:get_current_weather"
     assert weather.function("Dallas", "TX", "fahrenheit").startswith("The weather in Dallas")
     assert toolbox.get("nothing") is None
     assert toolbox.path == sample_tools_path()
@@ -165,8 +167,8 @@ def test_a_module_beside_the_file_is_found_and_may_import_its_neighbours_later(t
     path = write(tmp_path, "load_adder:add", load_adder=source, load_helper="def add(a, b):\n    return a + b\n")
     tool = load_tools(path).get("add")
     assert tool is not None
-    assert tool.description == "Add."
-    assert tool.place == f"{path}:3:15"
+    assert tool.tool.description == "Add."
+    assert tool.tool.place == f"{path}:3:15"
     assert tool.function(2, 3) == 5
 
 
@@ -175,21 +177,21 @@ def test_a_module_in_a_package_beside_the_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "load_pack" / "__init__.py").touch()
     (tmp_path / "load_pack" / "inner.py").write_text(GREET)
     path = write(tmp_path, "load_pack.inner:greet")
-    assert load_tools(path).names == ("greet",)
+    assert load_tools(path).toolbox.names == ("greet",)
 
 
 def test_a_relative_path_works_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "below").mkdir()
     write(tmp_path / "below", "load_relative:greet", load_relative=GREET)
     monkeypatch.chdir(tmp_path)
-    assert load_tools(Path("below/tools.yaml")).names == ("greet",)
+    assert load_tools(Path("below/tools.yaml")).toolbox.names == ("greet",)
 
 
 def test_what_a_module_prints_is_kept_from_the_screen_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = f"import sys\nprint('loading...')\nprint('more', file=sys.stderr)\n{GREET}"
-    toolbox = load_tools(write(tmp_path, "load_printer:greet", load_printer=source))
+    toolbox = load_tools(write(tmp_path, "load_printer:greet", load_printer=source)).toolbox
     assert capsys.readouterr() == ("", "")
     assert toolbox.names == ("greet",)
     assert toolbox.notices == (
@@ -236,7 +238,7 @@ def test_ctrl_c_during_an_import_is_no_problem_of_the_file(tmp_path: Path) -> No
         ("load_good:gret", 'module "load_good" has no "gret"; expected a function of that module; did you mean "greet"?'),
         ("load_good:zzz", "it has: greet"),
         ("load_good:TABLE", '"load_good:TABLE" is a dict; expected a function'),
-        ("load_good:Greeter", '"load_good:Greeter" cannot be a tool: it is a class'),
+        ("load_good:Greeter", 'the class "load_good:Greeter" has no public methods'),
         ("load_good:shout", '"load_good:shout" cannot be a tool: it is a lambda'),
         ("load_good:_quiet", '"load_good:_quiet" has no description; expected one sentence'),
         ("toolchat.samples.weather:_celsius", "has no description"),

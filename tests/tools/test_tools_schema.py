@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import typing
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -31,6 +32,15 @@ class Address(BaseModel):
 
     street: str = Field(description="Street and number")
     zip: int | None = None
+
+
+class Inner(typing.TypedDict):
+    a: int
+
+
+@dataclass
+class Outer:
+    inner: Inner
 
 
 class Tree(BaseModel):
@@ -177,8 +187,9 @@ def unresolved(x: Missing) -> None: ...
 def callback(x: int, done: Callable[[], None]) -> None: ...
 def custom(x: object | Iterator[int] | Path) -> None: ...
 def strange(x: functools.partial[int]) -> None: ...
-def generator() -> Iterator[int]:
-    yield 1
+def iterates(x: list[Iterator[int]]) -> None: ...
+def nested(x: Outer) -> None: ...
+def strange_later(x: int, y: range) -> None: ...
 
 
 async def stream() -> AsyncIterator[int]:
@@ -198,8 +209,10 @@ async def stream() -> AsyncIterator[int]:
         (lambda x: x, "it is a lambda"),
         (Point, "it is a class"),
         (functools.partial(untyped, 1), "it is a partial; expected a function"),
-        (generator, "it is a generator"),
-        (stream, "it is a generator"),
+        (stream, "it is an asynchronous generator, which cannot return a result; expected a function"),
+        (iterates, "its parameter x can be read only once, and JSON cannot hold that; take a list"),
+        (nested, "its parameter x holds a TypedDict inside another type; import it from typing_extensions"),
+        (strange_later, "its parameter y is a range, which JSON cannot hold"),
         (math.sqrt, "its parameter x is positional-only"),
         (max, "it has no readable signature"),
     ],
@@ -226,7 +239,7 @@ def test_mistral_common_accepts_and_encodes_every_schema() -> None:
     def grow(tree: Tree, pair: tuple[int, int], table: dict[str, float] | None = None) -> None:
         """Grow."""
 
-    specs = [*load_tools(sample_tools_path()).specs, spec(everything), spec(grow)]
+    specs = [*load_tools(sample_tools_path()).toolbox.specs, spec(everything), spec(grow)]
     request: ChatCompletionRequest[Any] = ChatCompletionRequest(
         messages=[UserMessage(content="hi")],
         tools=[Tool(function=Function(name=s.name, description=s.description, parameters=s.parameters)) for s in specs],

@@ -1,14 +1,15 @@
-# ruff: noqa: E501 (a row of a table reads best as one line)
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 
+from toolchat.tools.callable_text import CallableText
+from toolchat.tools.keywords import ParameterEntry
+from toolchat.tools.problems import Place
 from toolchat.tools.spec import ToolEntry, read_tools_file
-from toolchat.wire.errors import ExitCode, UsageError
-
-TOOL = "callable: toolchat.samples.weather:get_current_weather"
+from toolchat.tools.toolbox import Approval, ToolOptions
+from toolchat.wire.errors import UsageError
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -29,13 +30,81 @@ tools:
     description: >
       The weather
       now.
-  - {callable: "my_tools:greet"}
+    parameters:
+      city: The city
+      unit: {enum: [celsius]}
+  - {callable: "./sub/my-tools.py:Greeter", arguments: {day: 2025-01-02}, methods: [greet]}
 """,
     )
-    assert read_tools_file(path).entries == (
-        ToolEntry("toolchat.samples.weather", "get_current_weather", "weather", "The weather now.", f"{path}:4:15"),
-        ToolEntry("my_tools", "greet", "greet", None, f"{path}:9:16"),
+    weather, greeter = read_tools_file(path).entries
+    assert weather == ToolEntry(
+        CallableText("toolchat.samples.weather", "get_current_weather"),
+        "weather",
+        "The weather now.",
+        Place(4, 15),
+        parameters={
+            "city": ParameterEntry(Place(10, 7), {"description": "The city"}, {"description": Place(10, 13)}),
+            "unit": ParameterEntry(Place(11, 7), {"enum": ["celsius"]}, {"enum": Place(11, 20)}),
+        },
+        places=weather.places,
     )
+    assert weather.places["description"] == Place(6, 18)
+    assert greeter.target == CallableText("./sub/my-tools.py", "Greeter")
+    assert (greeter.name, greeter.arguments, greeter.methods) == (None, {"day": "2025-01-02"}, ("greet",))
+    assert greeter.places["arguments.day"] == Place(12, 62)
+    assert greeter.sound
+
+
+def test_options_are_those_of_the_tool_else_of_the_defaults_else_built_in(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """\
+version: 1
+defaults: {approval: allow, timeout: 2m, env: [HOME_TOWN]}
+tools:
+  - callable: m:a
+  - callable: m:b
+    approval: deny
+    timeout: 1.5
+    memory: off
+    max_result_tokens: 500
+    stateful: true
+    env: []
+""",
+    )
+    first, second = read_tools_file(path).entries
+    assert first.options == ToolOptions(Approval.ALLOW, 120.0, env=("HOME_TOWN",))
+    assert second.options == ToolOptions(Approval.DENY, 1.5, None, 500, True, ())
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("30", 30.0), ("0.5", 0.5), ('"30s"', 30.0), ("2m", 120.0), ("1h", 3600.0), ("250ms", 0.25), ("1.5 min", 90.0)],
+)
+def test_a_timeout_is_written_in_any_unit(tmp_path: Path, written: str, seconds: float) -> None:
+    path = write(tmp_path, f"version: 1\ntools:\n- callable: m:f\n  timeout: {written}\n")
+    assert read_tools_file(path).entries[0].options.timeout == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        *[("512MB", 512_000_000), ("2GiB", 2**31), ("1.5GB", 1_500_000_000), ('"1 TiB"', 2**40), ("1048576", 2**20)],
+        *[("off", None), ('"off"', None), ("4096KiB", 2**22)],
+    ],
+)
+def test_a_memory_limit_is_written_in_any_unit(tmp_path: Path, written: str, size: int | None) -> None:
+    path = write(tmp_path, f"version: 1\ntools:\n- callable: m:f\n  memory: {written}\n")
+    assert read_tools_file(path).entries[0].options.memory == size
+
+
+def test_a_tool_that_is_switched_off_is_left_out_but_still_checked(tmp_path: Path) -> None:
+    text = "version: 1\ntools:\n- callable: m:f\n  enabled: false\n- callable: m:f\n"
+    assert len(read_tools_file(write(tmp_path, text)).entries) == 1
+    with pytest.raises(UsageError, match="timeout"):
+        read_tools_file(write(tmp_path, f"{text}  timeout: soon\n"))
+    all_off = "version: 1\ndefaults: {enabled: false}\ntools:\n- callable: m:f\n- callable: m:g\n  enabled: true\n"
+    assert [entry.callable_ref for entry in read_tools_file(write(tmp_path, all_off)).entries] == ["m:g"]
 
 
 @pytest.mark.parametrize("text", ["version: 1\ntools: []\n", "\ufeffversion: 1\r\ntools: []\r\n"])
@@ -52,76 +121,26 @@ def test_no_tools_is_a_right_file(tmp_path: Path, text: str) -> None:
         ("toolchat", False),
         ("my_tools", False),
         ("my.toolchat.samples.weather", False),
+        ("./toolchat.samples.py", False),
+        ("./toolchat/samples/weather.py", False),
     ],
 )
 def test_only_the_samples_count_as_samples(module: str, ours: bool) -> None:
-    assert ToolEntry(module, "f", "f", None, "tools.yaml:1:1").from_samples is ours
-
-
-@pytest.mark.parametrize(
-    ("text", "place", "message"),
-    [
-        ("", "1:1", "the file is empty; expected version: 1"),
-        ("# only a comment\n", "1:1", "the file is empty"),
-        ("tools: [", "2:1", "not valid YAML: did not find expected node content"),
-        ("version: 1\ntools:\n  - callable: a:b\n   name: c\n", "4:", "not valid YAML"),
-        ("a: b: c", "1:5", "not valid YAML: mapping values are not allowed"),
-        ("version: 1\n\ttools: []", "2:1", "not valid YAML: found"),
-        ("version: 1\ntools: *nothing", "2:8", "not valid YAML: found undefined alias"),
-        ("version: 1\n---\ntools: []\n", "2:1", "not valid YAML: but found another document"),
-        ("version: 1\ntools: [\x01]", "2:9", "not valid YAML: control characters"),
-        ("[" * 3000, "2:1", "not valid YAML"),
-        ("- a\n- b\n", "1:1", "the file is a list; expected the keys version, tools"),
-        ("just words", "1:1", 'the file is "just words"; expected the keys version, tools'),
-        ("tools: []", "1:1", "version is missing; expected version: 1; add it"),
-        ('version: "1"\ntools: []', "1:10", 'version is "1"; expected 1'),
-        ("version: 2\ntools: []", "1:10", "version is 2; expected 1"),
-        ("version: 1\n", "1:1", "tools is missing; expected a list"),
-        ("version: 1\ntools:\n", "2:7", "tools is empty; expected a list"),
-        ("version: 1\ntools: {a: b}", "2:8", "tools is a mapping; expected a list"),
-        ("version: 1\ntool: []\ntools: []", "2:1", 'unknown key "tool"; expected version, tools; did you mean "tools"?'),
-        ("version: 1\ntools: []\n? [x]\n: 1", "3:3", "unknown key a list"),
-        ("version: 1\nversion: 1\ntools: []", "2:1", 'the key "version" stands here a second time'),
-        (f"version: 1\ntools:\n- {TOOL}\n  name: a\n  name: b", "5:3", 'the key "name" stands here a second time'),
-        ("version: 1\ntools:\n- a.b:c", "3:3", 'a tool is "a.b:c"; expected the keys callable, name, description'),
-        ("version: 1\ntools:\n- name: x", "3:3", "callable is missing; expected callable: module:function"),
-        ("version: 1\ntools:\n- callable: 5", "3:13", "callable is 5; expected text"),
-        ("version: 1\ntools:\n- callable: [a]", "3:13", "callable is a list; expected text"),
-        ("version: 1\ntools:\n- callable: my_tools.greet", "3:13", 'callable is "my_tools.greet"; expected module:function'),
-        ("version: 1\ntools:\n- callable: a:b.c", "3:13", "expected module:function"),
-        ("version: 1\ntools:\n- callable: ../x:f", "3:13", "expected module:function"),
-        ("version: 1\ntools:\n- callable: m:grüße", "3:13", '"grüße" cannot be a tool\'s name'),
-        (f"version: 1\ntools:\n- {TOOL}\n  name: a b", "4:9", 'name is "a b"; expected 1 to 64 of the characters'),
-        (f"version: 1\ntools:\n- {TOOL}\n  name: {'x' * 65}", "4:9", "expected 1 to 64"),
-        (f"version: 1\ntools:\n- {TOOL}\n  name: 7", "4:9", "name is 7; expected text"),
-        (f"version: 1\ntools:\n- {TOOL}\n  description:", "4:15", "description is empty; expected text"),
-        (f"version: 1\ntools:\n- {TOOL}\n  description: {'x ' * 600}", "4:16", "description has 1199 characters"),
-        (f"version: 1\ntools:\n- {TOOL}\n  desciption: x", "4:3", 'did you mean "description"?'),
-        (f"version: 1\ntools:\n- {TOOL}\n- {TOOL}", "4:3", 'a second tool is named "get_current_weather"'),
-        ("version: !!python/object:os.x 1\ntools: []", "1:10", "version is 1; expected 1"),
-    ],
-)  # fmt: skip
-def test_each_mistake_is_named_at_its_place(tmp_path: Path, text: str, place: str, message: str) -> None:
-    path = write(tmp_path, text)
-    with pytest.raises(UsageError) as caught:
-        read_tools_file(path)
-    assert caught.value.exit_code == ExitCode.USAGE
-    line = str(caught.value).splitlines()[0]
-    assert line.startswith(f"{path}:{place}")
-    assert message in line
+    assert CallableText(module, "f").from_samples is ours
 
 
 def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     path = write(
         tmp_path,
-        "version: 3\nextra: 1\ntools:\n- name: 'a b'\n- callable: nonsense\n  desc: x\n- callable: m:f\n",
+        "version: 3\nextra: 1\ndefaults: {timeout: x}\ntools:\n- name: 'a b'\n- callable: nonsense\n  desc: x\n"
+        "- callable: m:f\n  memory: lots\n  parameters: {a: {minimum: x, enum: []}}\n",
     )
     with pytest.raises(UsageError) as caught:
         read_tools_file(path)
     lines = str(caught.value).splitlines()
     assert [line.removeprefix(f"{path}:").split(": ")[0] for line in lines] == [
-        "1:10", "2:1", "4:3", "4:9", "5:13", "6:3",
-    ]  # fmt: skip
+        *("1:10", "2:1", "3:21", "5:3", "5:9", "6:13", "7:3", "9:11", "10:29", "10:38")
+    ]
     assert all(line.count("; ") >= 2 for line in lines)
 
 
@@ -152,3 +171,8 @@ def test_aliases_that_multiply_or_loop_cost_nothing(tmp_path: Path) -> None:
     path = write(tmp_path, "\n".join([*lines, "loop: &loop [*loop]", "version: 1", "tools: []"]))
     with pytest.raises(UsageError, match='unknown key "x0"'):
         read_tools_file(path)
+    bomb = "version: 1\ntools:\n- callable: m:C\n  arguments:\n"
+    bomb += "\n".join("    " + line for line in lines) + "\n    loop: &loop [*loop]\n"
+    with pytest.raises(UsageError, match=r"holds more than 10000 values") as caught:
+        read_tools_file(write(tmp_path, bomb))
+    assert "loop is nested deeper than 50 levels" in str(caught.value)

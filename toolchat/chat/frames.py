@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from toolchat.wire.deltas import Delta, Text, Thinking
 
@@ -21,7 +21,7 @@ class InterruptedGeneration(Exception):  # noqa: N818  # not an error
 
 async def frames(
     stream: AsyncIterator[Delta], interrupt: asyncio.Event, seconds: float = FRAME_SECONDS
-) -> AsyncIterator[list[Delta]]:
+) -> AsyncGenerator[list[Delta], None]:
     """Yield lists of deltas, adjacent texts joined, no two lists less than `seconds` apart.
 
     Raises InterruptedGeneration as soon as `interrupt` is set, without waiting for the stream; what had arrived by

@@ -7,36 +7,21 @@ a turn ends. What needs an answer from outside is a function it is given: `decid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from toolchat.chat.conversation import Conversation
+from toolchat.chat.calls import Decide, Outcome, TurnCalls, allow_all
+from toolchat.chat.conversation import INTERRUPTED, Conversation
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
 from toolchat.engine.base import ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
-from toolchat.tools.check import Rejected, check_arguments, unknown_tool_message
 from toolchat.tools.run import ToolRunner
-from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.wire import deltas, events
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Event, EventBody, Stamper, TurnStatus
-from toolchat.wire.messages import CallOrigin, FailedCall, ResultStatus, ToolCall, ToolResult
-
-
-@dataclass(frozen=True, slots=True)
-class PendingCall:
-    """A call that is about to run, as `decide` sees it."""
-
-    call: ToolCall
-    tool: Tool
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    allowed: bool
-    reason: str = ""
-    """For the model, where the call is declined."""
+from toolchat.wire.messages import FailedCall, ToolCall, ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +33,6 @@ class LimitChoice(StrEnum):
     STOP = "stop"
     CONTINUE = "continue"
     """As many rounds again."""
-
-
-async def allow_all(_: PendingCall) -> Decision:
-    return Decision(True)
 
 
 async def stop_at_limit(_: LimitMet) -> LimitChoice:
@@ -67,6 +48,16 @@ class _Round:
     finished: deltas.Finished | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A turn that ends without an answer of the model."""
+
+    status: TurnStatus
+    why: str
+    """What closes it in the history, for the model to read."""
+    event: EventBody
+
+
 class ChatLoop:
     """Runs the turns of one conversation, one at a time."""
 
@@ -75,23 +66,23 @@ class ChatLoop:
         *,
         engine: Engine,
         conversation: Conversation,
-        toolbox: Toolbox,
         runner: ToolRunner,
         options: GenerateOptions,
         stamp: Stamper,
-        decide: Callable[[PendingCall], Awaitable[Decision]] = allow_all,
+        decide: Decide = allow_all,
         continue_: Callable[[LimitMet], Awaitable[LimitChoice]] = stop_at_limit,
         limits: Limits | None = None,
+        keep: Callable[[ToolResult], str | None] = lambda _: None,
     ) -> None:
         self._engine = engine
         self._conversation = conversation
-        self._toolbox = toolbox
         self._runner = runner
         self._options = options
         self._stamp = stamp
         self._decide = decide
         self._continue = continue_
         self._limits = limits or Limits()
+        self._keep = keep
         self._interrupt = asyncio.Event()
 
     def interrupt(self) -> None:
@@ -111,8 +102,10 @@ class ChatLoop:
         try:
             yield self._stamp(events.TurnStarted())
             yield self._stamp(events.UserMessage(text))
-            async for body in self._rounds():
-                yield self._stamp(body)
+            # Closed here and now where the consumer breaks off, and not at some later collection.
+            async with aclosing(self._rounds()) as rounds:
+                async for body in rounds:
+                    yield self._stamp(body)
         except EngineError:
             self._conversation.rewind(before)
             raise
@@ -126,14 +119,23 @@ class ChatLoop:
         declined = False
         rounds = 0
         allowed = self._limits.rounds
+        calls = TurnCalls(
+            engine=self._engine,
+            runner=self._runner,
+            decide=self._decide,
+            limits=self._limits,
+            keep=self._keep,
+            interrupt=self._interrupt,
+        )
         status = TurnStatus.ANSWERED
         while True:
             rounds += 1
             self._stamp.round = rounds
             this = _Round()
             try:
-                async for body in self._generate(this):
-                    yield body
+                async with aclosing(self._generate(this)) as generation:
+                    async for body in generation:
+                        yield body
             except InterruptedGeneration:
                 self._conversation.close(this.text)
                 yield events.Interrupted()
@@ -168,38 +170,55 @@ class ChatLoop:
                     self._conversation.close("", "[no answer]")
                     yield events.Notice("the model gave an empty answer")
                 break
-            results: list[ToolResult] = []
-            async for body in self._run(this, results):
-                declined = declined or (isinstance(body, events.CallDecided) and not body.allowed)
-                yield body
-            if self._interrupt.is_set():
-                self._conversation.close("")
-                yield events.Interrupted()
-                status = TurnStatus.INTERRUPTED
+            outcome = Outcome()
+            async with aclosing(calls.run(this.calls, outcome)) as running:
+                async for body in running:
+                    declined = declined or (isinstance(body, events.CallDecided) and not body.allowed)
+                    yield body
+            self._conversation.add_calls(this.text, outcome.calls)
+            self._conversation.add_results(outcome.results)
+            ending = self._ending(calls, truncated=truncated)
+            if ending is None and rounds >= allowed:
+                if await self._continue(LimitMet(rounds)) is LimitChoice.CONTINUE:
+                    allowed += self._limits.rounds
+                else:
+                    ending = _Ending(
+                        TurnStatus.LIMIT,
+                        f"[stopped after {rounds} rounds of tool calls]",
+                        events.Notice(f"the turn ends here: the limit of {rounds} rounds of tool calls is reached"),
+                    )
+            if ending is not None:
+                self._conversation.close("", ending.why)
+                yield ending.event
+                status = ending.status
                 break
-            if truncated:
-                self._conversation.close("", "[the answer was cut off inside a tool call]")
-                yield events.Notice(
-                    "the answer was cut off inside a tool call, which was not run; --max-tokens allows more"
-                )
-                status = TurnStatus.TRUNCATED
-                break
-            if rounds >= allowed:
-                if await self._continue(LimitMet(rounds)) is LimitChoice.STOP:
-                    self._conversation.close("", f"[stopped after {rounds} rounds of tool calls]")
-                    yield events.Notice(f"the turn ends here: the limit of {rounds} rounds of tool calls is reached")
-                    status = TurnStatus.LIMIT
-                    break
-                allowed += self._limits.rounds
         yield events.TurnFinished(status, rounds, total, declined)
+
+    def _ending(self, calls: TurnCalls, *, truncated: bool) -> _Ending | None:
+        """Why the turn is not to go on after a round of calls, if so."""
+        if self._interrupt.is_set():
+            return _Ending(TurnStatus.INTERRUPTED, INTERRUPTED, events.Interrupted())
+        if truncated:
+            what = "the answer was cut off inside a tool call"
+            notice = events.Notice(f"{what}, which was not run; --max-tokens allows more")
+            return _Ending(TurnStatus.TRUNCATED, f"[{what}]", notice)
+        if calls.repeated is not None:
+            often = f"{self._limits.stop_at} times"
+            notice = events.Notice(
+                f"the turn ends here: the model asked {often} for {calls.repeated.name} with the same arguments"
+            )
+            return _Ending(TurnStatus.LIMIT, f"[stopped: the same call {often}]", notice)
+        return None
 
     async def _generate(self, this: _Round) -> AsyncGenerator[EventBody, None]:
         """One generation; fills `this` as it goes, so that it holds what had come when an exception ends it."""
         request_id = f"{self._stamp.session}-{self._stamp.turn}-{self._stamp.round}"
-        stream = self._engine.generate(request_id, self._conversation.messages, self._toolbox.specs, self._options)
+        stream = self._engine.generate(
+            request_id, self._conversation.messages, self._runner.toolbox.specs, self._options
+        )
         try:
-            async for batch in frames(stream, self._interrupt):
-                for delta in batch:
+            async with aclosing(frames(stream, self._interrupt)) as batches:
+                async for delta in _each(batches):
                     match delta:
                         case deltas.Text(text):
                             this.text += text
@@ -215,71 +234,11 @@ class ChatLoop:
             self._engine.abort(request_id)
             raise
 
-    async def _run(self, this: _Round, results: list[ToolResult]) -> AsyncGenerator[EventBody, None]:
-        """Decide on every call of a round, run the allowed ones concurrently, and add all results to the history."""
-        calls = [_as_call(call) for call in this.calls]
-        done: dict[int, ToolResult] = {}
-        ready: dict[int, tuple[Tool, ToolCall]] = {}
-        for index, call in enumerate(this.calls):
-            checked = self._check(call)
-            if isinstance(checked, ToolResult):
-                done[index] = checked
-                yield events.CallFinished(checked)
-                continue
-            decision = await self._decide(PendingCall(checked[1], checked[0]))
-            yield events.CallDecided(call.id, decision.allowed, decision.reason)
-            if not decision.allowed:
-                reason = f": {decision.reason}" if decision.reason else ""
-                done[index] = _failed(call, f"Error: the user declined this call{reason}", ResultStatus.DENIED)
-                yield events.CallFinished(done[index])
-                continue
-            ready[index] = checked
-        for index, (_, call) in ready.items():
-            calls[index] = call
-            yield events.CallStarted(call)
-        tasks = {
-            asyncio.create_task(
-                self._runner.run(tool, call, self._limits.call_seconds, self._interrupt), name=call.name
-            ): index
-            for index, (tool, call) in ready.items()
-        }
-        try:
-            pending = set(tasks)
-            while pending:
-                finished, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in finished:
-                    done[tasks[task]] = task.result()
-                    yield events.CallFinished(task.result())
-        finally:
-            for task in tasks:
-                task.cancel()
-        results += [done[index] for index in range(len(calls))]
-        self._conversation.add_calls(this.text, calls)
-        self._conversation.add_results(results)
 
-    def _check(self, call: ToolCall | FailedCall) -> ToolResult | tuple[Tool, ToolCall]:
-        """The tool and the call with converted arguments, or the error that the model is answered with."""
-        if isinstance(call, FailedCall):
-            raw = call.raw if len(call.raw) <= 200 else f"{call.raw[:200]}…"
-            return _failed(call, f"Error: this tool call could not be read: {call.reason}. It was: {raw}")
-        tool = self._toolbox.get(call.name)
-        if tool is None:
-            return _failed(call, unknown_tool_message(call.name, self._toolbox))
-        checked = check_arguments(tool, call.arguments)
-        if isinstance(checked, Rejected):
-            return _failed(call, checked.message)
-        if checked.repaired:
-            return tool, replace(call, arguments=checked.arguments, origin=CallOrigin.REPAIRED)
-        return tool, call
-
-
-def _as_call(call: ToolCall | FailedCall) -> ToolCall:
-    """How a call stands in history: one that could not be read, with empty arguments."""
-    return call if isinstance(call, ToolCall) else ToolCall(call.id, call.name, {})
-
-
-def _failed(call: ToolCall | FailedCall, content: str, status: ResultStatus = ResultStatus.ERROR) -> ToolResult:
-    return ToolResult(call.id, call.name, content, status)
+async def _each(batches: AsyncIterator[list[deltas.Delta]]) -> AsyncGenerator[deltas.Delta, None]:
+    async for batch in batches:
+        for delta in batch:
+            yield delta
 
 
 def _sum(total: deltas.Usage, usage: deltas.Usage) -> deltas.Usage:

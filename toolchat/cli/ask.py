@@ -47,7 +47,7 @@ def ask(
             "kv_cache_gib": kv_cache,
         },
         no_tools=no_tools,
-        debug="TOOLCHAT_DEBUG" in os.environ,
+        debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
 
     async def main(_: Interrupts) -> int:

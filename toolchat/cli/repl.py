@@ -39,7 +39,7 @@ def repl(
             "kv_cache_gib": kv_cache,
         },
         no_tools=no_tools,
-        debug="TOOLCHAT_DEBUG" in os.environ,
+        debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
 
     async def main(interrupts: Interrupts) -> int:

@@ -20,10 +20,10 @@ from toolchat.engine.local import LocalEngine
 from toolchat.models.hardware import engine_device
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
+from toolchat.store.logs import appendable
 from toolchat.store.record import SessionRecord, new_session_id
-from toolchat.tools.load import load_tools
+from toolchat.store.results import keep_result
 from toolchat.tools.run import ToolRunner
-from toolchat.tools.toolbox import Toolbox
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Event, Notice, SessionStarted, Stamper, TurnFinished
 
@@ -95,20 +95,23 @@ class Session:
         self._stamp = Stamper(name, time.time)
         self._loop: ChatLoop | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._runner: ToolRunner | None = None
+        self._results = records / name
         self._told_unrecorded = False
         self._emit(self._stamp(SessionStarted(model, f"toolchat {toolchat.__version__}")))
 
-    def equip(self, toolbox: Toolbox) -> None:
-        """Say which tools there are; before the first turn."""
-        for text in toolbox.notices:
+    def equip(self, runner: ToolRunner) -> None:
+        """Say which tools there are; before the first turn. They end with the session."""
+        self._runner = runner
+        for text in runner.toolbox.notices:
             self._emit(self._stamp(Notice(text)))
         self._loop = ChatLoop(
             engine=self.engine,
             conversation=self.conversation,
-            toolbox=toolbox,
-            runner=ToolRunner(),
+            runner=runner,
             options=self._options,
             stamp=self._stamp,
+            keep=lambda result: keep_result(self._results, result),
         )
 
     @property
@@ -149,6 +152,8 @@ class Session:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.close()
         await self.engine.close()
         self.record.close()
 
@@ -172,12 +177,16 @@ class Session:
 async def open_session(plan: Plan, show: Callable[[Event], None]) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
 
-    The engine's process starts before the tools are loaded, so that it imports vLLM meanwhile.
+    The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
     session = Session(plan.settings, plan.choice.name, plan.engine(), state_folder() / "sessions", show)
     try:
         await session.launch()
-        session.equip(load_tools(plan.tools) if plan.tools else Toolbox(Path(), ()))
+        if plan.tools is None:
+            session.equip(ToolRunner.none())
+        else:
+            log = appendable(state_folder() / "logs" / "tools.log")
+            session.equip(await ToolRunner.start(plan.tools, log, debug=plan.debug))
         yield session
     finally:
         await session.close()

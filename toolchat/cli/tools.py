@@ -16,10 +16,10 @@ def list_(tools: Tools = None) -> None:
     """List the tools, with signatures and origins."""
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve
-    from toolchat.tools.load import load_tools
+    from toolchat.tools.run import load_toolbox
     from toolchat.ui.tables import print_tools
 
-    print_tools(load_tools(choose_tools_file(resolve({"tools": tools}).tools)))
+    print_tools(load_toolbox(choose_tools_file(resolve({"tools": tools}).tools)))
 
 
 @app.command()
@@ -45,3 +45,13 @@ def trust(
         typer.echo(sanitize_line(row))
     TrustStore(state_folder()).trust(path, seen)
     typer.echo(f"{path.resolve()} is accepted until it or its modules change.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a tools file, for an editor to complete and check it with."""
+    import json
+
+    from toolchat.tools.file_schema import file_schema
+
+    typer.echo(json.dumps(file_schema(), indent=2, ensure_ascii=False))

@@ -36,6 +36,10 @@ PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that this process gets when its parent dies."""
 
 
+NEVER = -100.0
+"""The least logit bias that vLLM takes: far below any token that could be chosen."""
+
+
 class Channel:
     """The worker's end of the socket: commands in, by a thread of its own; messages out, whole lines at a time."""
 
@@ -244,6 +248,8 @@ class Worker:
                 tool_choice=options["tool_choice"],
                 parallel=options["parallel_tool_calls"],
             )
+        calls_token = self._vocabulary.special("[TOOL_CALLS]")
+        no_calls = grammar is None and calls_token is not None and not self._may_call(command)
         params = SamplingParams(
             max_tokens=min(options["max_tokens"], room),
             temperature=options["temperature"],
@@ -252,12 +258,18 @@ class Worker:
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
             structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
+            # A model that learnt to call begins calls also where it was offered nothing to call.
+            logit_bias={calls_token: NEVER} if no_calls else None,
         )
         origin = CallOrigin.CONSTRAINED if grammar else CallOrigin.PARSED
         self._engine.add_request(command["id"], tokens_input(prompt), params)
         self._requests[command["id"]] = Request(
             command["id"], StreamParser(self._vocabulary, origin=origin), len(prompt), began
         )
+
+    @staticmethod
+    def _may_call(command: dict[str, Any]) -> bool:
+        return bool(command["tools"]) and command["options"]["tool_choice"] != "none"
 
     def _abort(self, request_id: str) -> None:
         request = self._requests.pop(request_id, None)

@@ -6,6 +6,7 @@ The explanations name what is allowed, so that the model's next call can be righ
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError
 
 from toolchat.tools.result import without_surrogates
-from toolchat.tools.toolbox import Tool, Toolbox
+from toolchat.tools.toolbox import LoadedTool
+from toolchat.tools.unknown_keys import unknown_key, unknown_keys
 
 _MAX_QUOTED = 60
 _MAX_DETAILS = 3
@@ -39,43 +41,59 @@ class Rejected:
     """For the model, one line; begins with "Error: "."""
 
 
-def check_arguments(tool: Tool, arguments: dict[str, Any]) -> Checked | Rejected:
+def check_arguments(loaded: LoadedTool, arguments: dict[str, Any]) -> Checked | Rejected:
     """Check `arguments`, a JSON object, against the tool's parameters; convert where the intent is plain."""
     try:
-        model = tool.model.model_validate_json(json.dumps(arguments, allow_nan=False), strict=True)
-        return Checked(dict(arguments), _values(tool, model), repaired=False)
+        model = loaded.model.model_validate_json(json.dumps(arguments, allow_nan=False), strict=True)
+        return _unless_unknown(dict(arguments), loaded, model, repaired=False)
     except (ValidationError, ValueError, TypeError, RecursionError):
         pass
-    required = tool.parameters.get("required", ())
+    required = loaded.tool.parameters.get("required", ())
     try:
         plain = json.loads(without_surrogates(json.dumps(arguments, ensure_ascii=False)))
         # A model that writes null for an optional parameter means that it leaves it out.
         given = {name: value for name, value in plain.items() if value is not None or name in required}
-        model = tool.model.model_validate(given)
+        model = loaded.model.model_validate(given)
         repaired = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     except ValidationError as error:
-        return Rejected(f"Error: {'; '.join(_explained(tool, error))}")
+        return Rejected(f"Error: {'; '.join(_explained(loaded, error))}")
     except (PydanticSerializationError, TypeError, ValueError, RecursionError):
         return Rejected("Error: the arguments are nested too deeply or hold what is not JSON")
-    return Checked(repaired, _values(tool, model), repaired=True)
+    return _unless_unknown(repaired, loaded, model, repaired=True, given=given)
 
 
-def unknown_tool_message(name: str, toolbox: Toolbox) -> str:
-    """What a model is told that called a tool which does not exist."""
-    if not toolbox.tools:
-        return f'Error: there is no tool "{name}"; there are no tools'
-    return f'Error: there is no tool "{name}"; the tools are {", ".join(toolbox.names)}'
+def _unless_unknown(
+    arguments: dict[str, Any],
+    loaded: LoadedTool,
+    model: BaseModel,
+    *,
+    repaired: bool,
+    given: dict[str, Any] | None = None,
+) -> Checked | Rejected:
+    """The checked arguments, if no key deep inside them would be silently dropped."""
+    values = _values(loaded, model)
+    unknown = list(unknown_keys(arguments if given is None else given, values))
+    if unknown:
+        return Rejected(f"Error: {'; '.join(unknown[:_MAX_DETAILS])}")
+    return Checked(arguments, values, repaired)
 
 
-def _values(tool: Tool, model: BaseModel) -> dict[str, Any]:
-    """What to call the function with; parameters left out keep the function's own defaults."""
-    fields = tool.model.model_fields
-    return {fields[name].alias or name: getattr(model, name) for name in fields if name in model.model_fields_set}
+def _values(loaded: LoadedTool, model: BaseModel) -> dict[str, Any]:
+    """What to call the function with; parameters left out keep the function's own defaults.
+
+    A default from the tools file, which is a factory, is passed: the function does not know it.
+    """
+    given = model.model_fields_set
+    return {
+        field.alias or name: getattr(model, name)
+        for name, field in loaded.model.model_fields.items()
+        if name in given or field.default_factory is not None
+    }
 
 
-def _explained(tool: Tool, error: ValidationError) -> list[str]:
+def _explained(loaded: LoadedTool, error: ValidationError) -> list[str]:
     """One explanation for each argument that is wrong; missing ones come first, in the signature's order."""
-    properties: dict[str, Any] = tool.parameters["properties"]
+    properties: dict[str, Any] = loaded.tool.parameters["properties"]
     by_argument: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False, include_context=False):
         by_argument.setdefault(str(detail["loc"][0]) if detail["loc"] else "", []).append(detail)
@@ -103,6 +121,8 @@ def _wrong(detail: ErrorDetails, schema: dict[str, Any]) -> str:
     path, got = _path(detail), f"(got {_quoted(detail['input'])})"
     if detail["type"] == "missing":
         return f"{path} is missing"
+    if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return _unknown_inside(path, detail, schema)
     allowed = _allowed(schema) if len(detail["loc"]) == 1 else None
     plain = detail["type"].endswith(("_type", "_parsing", "_from_float")) or detail["type"] in (
         "literal_error",
@@ -116,9 +136,24 @@ def _wrong(detail: ErrorDetails, schema: dict[str, Any]) -> str:
     return f"{path}: {text} {got}"
 
 
+def _unknown_inside(path: str, detail: ErrorDetails, schema: dict[str, Any]) -> str:
+    """A key that an object inside an argument does not have."""
+    *outer, key = detail["loc"]
+    for part in outer[1:]:
+        inner = schema.get("items") if isinstance(part, int) else schema.get("properties", {}).get(part)
+        schema = inner if isinstance(inner, dict) else schema.get("additionalProperties") or {}
+        schema = schema if isinstance(schema, dict) else {}
+    known = schema.get("properties")
+    return unknown_key(path, str(key), _joined(outer), known)
+
+
 def _path(detail: ErrorDetails) -> str:
     """ "items[0].name" """
-    first, *rest = detail["loc"] or ("arguments",)
+    return _joined(detail["loc"] or ("arguments",))
+
+
+def _joined(parts: Sequence[int | str]) -> str:
+    first, *rest = parts
     return str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
 
 

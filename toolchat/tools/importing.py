@@ -5,19 +5,23 @@ Whatever that code does, the caller gets a function or a one-line reason, never 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import inspect
 import io
+import os
+import re
 import sys
-import traceback
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from toolchat.tools.problems import did_you_mean
+from toolchat.tools.reasons import reason, with_article
 from toolchat.tools.spec import ToolEntry
 
 
@@ -25,61 +29,113 @@ class CallableError(Exception):
     """A callable that cannot be had; the message says why, what was expected and what to do."""
 
 
+class ModuleError(CallableError):
+    """Its module cannot be had, and so none of its callables."""
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
     """A callable, and what its module printed while it was imported (as a rule nothing)."""
 
-    function: Callable[..., Any]
+    value: Callable[..., Any]
+    """A function, or a class."""
     printed: str
 
 
 def import_callable(entry: ToolEntry, folder: Path) -> Imported:
     """The callable of `entry`, whose module may lie in `folder`.
 
-    `folder` is put first on `sys.path` and stays there, because a module may import its neighbours later; for
-    toolchat's own samples it is not.
+    The folder of its module is put first on `sys.path` and stays there, because a module may import its neighbours
+    later; for toolchat's own samples it is not. A file is imported once, under a name that no other file has.
 
     Raises:
         CallableError: the module cannot be imported, or it holds no such function.
         KeyboardInterrupt: the user pressed Ctrl-C meanwhile.
     """
-    if not entry.from_samples and sys.path[0] != str(folder):
-        sys.path.insert(0, str(folder))
-        importlib.invalidate_caches()
+    file = entry.target.file
+    path = folder / file if file is not None else None
+    if not entry.from_samples:
+        _put_first(path.parent if path is not None else folder)
+    with quiet() as output:
+        module = _module(entry, folder) if path is None else _file_module(entry, path, folder)
+        value = _attribute(module, entry, folder)
+    return Imported(value, output.getvalue())
+
+
+@contextmanager
+def quiet() -> Iterator[io.StringIO]:
+    """Keeps what is printed meanwhile from the screen, and holds it."""
     output = io.StringIO()
     with redirect_stdout(output), redirect_stderr(output):
-        module = _module(entry, folder)
-        function = _attribute(module, entry, folder)
-    return Imported(function, output.getvalue())
+        yield output
+
+
+def _put_first(folder: Path) -> None:
+    if sys.path[:1] == [str(folder)]:
+        return
+    if str(folder) in sys.path:
+        sys.path.remove(str(folder))
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
 
 
 def _module(entry: ToolEntry, folder: Path) -> ModuleType:
-    name = entry.module
+    name = entry.target.where
     try:
         module = importlib.import_module(name)
     except KeyboardInterrupt:
         raise
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise CallableError(_no_module(entry, folder)) from None
-        reason = f'module "{name}" cannot be imported: {_reason(error, folder)}'
-        raise CallableError(f'{reason}; expected it to be installed; install "{error.name}"') from None
+            raise ModuleError(_no_module(entry, folder)) from None
+        raise ModuleError(_failed(entry, error, folder)) from None
     except BaseException as error:
-        reason = f'module "{name}" cannot be imported: {_reason(error, folder)}'
-        raise CallableError(f"{reason}; expected it to import quietly; correct it there") from None
+        raise ModuleError(_failed(entry, error, folder)) from None
     _check_not_shadowed(name.partition(".")[0], entry, folder)
     return module
 
 
+def _file_module(entry: ToolEntry, path: Path, folder: Path) -> ModuleType:
+    if not path.is_file():
+        others = [f"./{other.relative_to(folder)}" for other in sorted(path.parent.glob("*.py"))]
+        fix = did_you_mean(entry.target.where, others, "correct the path")
+        raise ModuleError(f'there is no file "{entry.target.where}"; expected it beside the tools file; {fix}')
+    digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
+    name = f"toolchat_file_{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ModuleError(f'file "{entry.target.where}" cannot be imported; expected Python source; correct it')
+    module = importlib.util.module_from_spec(spec)
+    # Before it runs: dataclasses and pydantic look their module up by name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise ModuleError(_failed(entry, error, folder)) from None
+    return module
+
+
+def _failed(entry: ToolEntry, error: BaseException, folder: Path) -> str:
+    kind = "module" if entry.target.file is None else "file"
+    what = f'{kind} "{entry.target.where}" cannot be imported: {reason(error, folder)}'
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        return f'{what}; expected it to be installed; install "{error.name}"'
+    return f"{what}; expected it to import quietly; correct it there"
+
+
 def _no_module(entry: ToolEntry, folder: Path) -> str:
     if entry.from_samples:
-        return f'there is no module "{entry.module}" among the samples; expected one of them; see tools.yaml'
+        return f'there is no module "{entry.target.where}" among the samples; expected one of them; see tools.yaml'
     stems = [path.stem for path in sorted(folder.glob("*.py"))]
-    near = get_close_matches(entry.module, stems, n=1)
-    fix = f'did you mean "{near[0]}"?' if near else "correct the name"
-    top = entry.module.partition(".")[0]
+    fix = did_you_mean(entry.target.where, stems, "correct the name")
+    top = entry.target.where.partition(".")[0]
     expected = f"expected {top}.py beside the tools file or an installed module"
-    return f'there is no module "{entry.module}"; {expected}; {fix}'
+    return f'there is no module "{entry.target.where}"; {expected}; {fix}'
 
 
 def _check_not_shadowed(top: str, entry: ToolEntry, folder: Path) -> None:
@@ -91,65 +147,32 @@ def _check_not_shadowed(top: str, entry: ToolEntry, folder: Path) -> None:
     if local is None or (found is not None and Path(found).resolve().is_relative_to(folder)):
         return
     where = found or "Python itself"
-    raise CallableError(f'module "{top}" is already taken by {where}; expected {local.name}; rename {local.name}')
+    raise ModuleError(f'module "{top}" is already taken by {where}; expected {local.name}; rename {local.name}')
 
 
 def _attribute(module: ModuleType, entry: ToolEntry, folder: Path) -> Callable[..., Any]:
     try:
-        value: Any = getattr(module, entry.function)
+        value: Any = getattr(module, entry.target.attribute)
     except AttributeError:
-        own = [name for name, item in vars(module).items() if inspect.isroutine(item) and not name.startswith("_")]
-        near = get_close_matches(entry.function, own, n=1)
-        fix = f'did you mean "{near[0]}"?' if near else f"it has: {', '.join(own[:8]) or 'no functions'}"
-        what = f'module "{entry.module}" has no "{entry.function}"'
-        raise CallableError(f"{what}; expected a function of that module; {fix}") from None
+        own = [name for name, item in vars(module).items() if _could_be_tool(module.__name__, name, item)]
+        fix = did_you_mean(entry.target.attribute, own, f"it has: {', '.join(own[:8]) or 'no functions'}")
+        kind = "module" if entry.target.file is None else "file"
+        what = f'{kind} "{entry.target.where}" has no "{entry.target.attribute}"'
+        raise CallableError(f"{what}; expected a function of that {kind}; {fix}") from None
     except Exception as error:
-        raise CallableError(f'"{entry.callable_ref}" cannot be had: {_reason(error, folder)}; correct it') from None
+        raise CallableError(f'"{entry.callable_ref}" cannot be had: {reason(error, folder)}; correct it') from None
     if not callable(value):
-        what = f'"{entry.callable_ref}" is {_article(type(value).__name__)}'
+        what = f'"{entry.callable_ref}" is {with_article(type(value).__name__)}'
         raise CallableError(f"{what}; expected a function; name one that can be called")
     # A tools file of samples alone is used without asking: only what the samples themselves define counts.
-    if entry.from_samples and getattr(value, "__module__", None) != entry.module:
-        raise CallableError(f'"{entry.function}" is no sample of {entry.module}; expected one; see tools.yaml')
+    if entry.from_samples and getattr(value, "__module__", None) != entry.target.where:
+        raise CallableError(
+            f'"{entry.target.attribute}" is no sample of {entry.target.where}; expected one; see tools.yaml'
+        )
     function: Callable[..., Any] = value
     return function
 
 
-def _reason(error: BaseException, folder: Path) -> str:
-    """ "ValueError: no key (my_tools.py:3)": one line, with the line of the person's code that raised it."""
-    text, where = _message(error), _raised_at(error, folder)
-    if isinstance(error, SyntaxError) and error.filename:
-        text, where = error.msg, f"{_relative(error.filename, folder)}:{error.lineno}"
-    kind = type(error).__name__
-    line = " ".join(f"{kind}: {text}".split()) if text else kind
-    return f"{line} ({where})" if where else line
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return ""
-
-
-def _raised_at(error: BaseException, folder: Path) -> str | None:
-    """The innermost line in `folder`, else the innermost of all, the import machinery left out."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen") and frame.filename not in (__file__, importlib.__file__)
-    ]
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
-    if not frames:
-        return None
-    frame = (own or frames)[-1]
-    return f"{_relative(frame.filename, folder)}:{frame.lineno}"
-
-
-def _relative(filename: str, folder: Path) -> str:
-    path = Path(filename)
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else filename
-
-
-def _article(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+def _could_be_tool(module: str, name: str, item: Any) -> bool:
+    own = inspect.isclass(item) and item.__module__ == module
+    return not name.startswith("_") and (own or inspect.isroutine(item))

@@ -5,14 +5,19 @@ All that is wrong is reported together, one line a problem, at the place in the 
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from toolchat.tools.importing import CallableError, import_callable
-from toolchat.tools.schema import SchemaError, function_schema
-from toolchat.tools.spec import ToolEntry, read_tools_file
-from toolchat.tools.toolbox import Tool, Toolbox
-from toolchat.wire.errors import UsageError
+from toolchat.tools.classes import class_problems, function_problems, make_instance, method_names
+from toolchat.tools.importing import CallableError, ModuleError, import_callable, quiet
+from toolchat.tools.problems import Problems
+from toolchat.tools.schema import ParametersError, SchemaError, function_schema
+from toolchat.tools.spec import MAX_DESCRIPTION, TOOL_NAME, ToolEntry, scan_tools_file
+from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool
 
 
 def sample_tools_path() -> Path:
@@ -20,47 +25,138 @@ def sample_tools_path() -> Path:
     return Path(str(files("toolchat.samples") / "tools.yaml"))
 
 
-def load_tools(path: Path) -> Toolbox:
+def load_tools(path: Path) -> LoadedToolbox:
     """Load the tools that the file at `path` names. This runs their modules; see `toolchat.tools.trust`.
+
+    A class is made here, once, so that a constructor that fails is a problem of the file.
 
     Raises:
         UsageError: one line for each problem, "FILE:LINE:COL: what is wrong; what was expected; what to do".
     """
-    folder = path.resolve().parent
-    tools: list[Tool] = []
-    problems: list[str] = []
-    notices: list[str] = []
-    for entry in read_tools_file(path).entries:
-        try:
-            tools.append(_tool(entry, folder, notices))
-        except (CallableError, SchemaError) as problem:
-            problems.append(f"{entry.place}: {problem}")
+    file, problems = scan_tools_file(path)
+    loader = _Loader(path, problems)
+    tools: dict[str, LoadedTool] = {}
+    for entry in file.entries:
+        for loaded in loader.tools(entry):
+            name = loaded.tool.name
+            if name in tools:
+                what = f'a second tool is named "{name}"; the first stands at {tools[name].tool.place}'
+                problems.add(
+                    entry.places.get("name", entry.place), f"{what}; expected each name once; add another name:"
+                )
+            else:
+                tools[name] = loaded
     if problems:
-        raise UsageError("\n".join(problems))
-    return Toolbox(path, tuple(tools), tuple(notices))
+        raise problems.error()
+    return LoadedToolbox(path, tuple(tools.values()), tuple(loader.notices))
 
 
-def _tool(entry: ToolEntry, folder: Path, notices: list[str]) -> Tool:
-    imported = import_callable(entry, folder)
-    if imported.printed.strip():
-        first = imported.printed.strip().splitlines()[0][:80]
-        what = f'module "{entry.module}" printed "{first}" while it was imported'
-        notices.append(f"{entry.place}: {what}; it was not shown; print from the function instead")
-    try:
-        schema = function_schema(imported.function)
-    except SchemaError as problem:
-        raise SchemaError(f'"{entry.callable_ref}" cannot be a tool: {problem}') from None
-    description = entry.description or schema.summary
-    if description is None:
-        what = f'"{entry.callable_ref}" has no description'
+class _Loader:
+    """Loads the entries of one file, one after the other."""
+
+    def __init__(self, path: Path, problems: Problems) -> None:
+        self._folder = path.resolve().parent
+        self._problems = problems
+        self._failed: set[str] = set()
+        self._groups: set[str] = set()
+        self.notices: list[str] = []
+
+    def tools(self, entry: ToolEntry) -> Iterator[LoadedTool]:
+        """The tools of an entry: one of a function, several of a class, none where something is wrong."""
+        # A module that cannot be imported is one problem, not one for each of its functions.
+        if entry.target.where in self._failed:
+            return
+        try:
+            imported = import_callable(entry, self._folder)
+        except CallableError as problem:
+            self._problems.add(entry.place, str(problem))
+            if isinstance(problem, ModuleError):
+                self._failed.add(entry.target.where)
+            return
+        kind = "module" if entry.target.file is None else "file"
+        self._printed(entry, f'{kind} "{entry.target.where}"', "while it was imported", imported.printed)
+        if inspect.isclass(imported.value):
+            yield from self._class(entry, imported.value)
+            return
+        for place, message in function_problems(entry):
+            self._problems.add(place, message)
+        group = entry.target.where if entry.options.stateful else None
+        loaded = self._tool(entry, imported.value, entry.name or entry.target.attribute, entry.callable_ref, group)
+        if loaded is not None:
+            yield loaded
+
+    def _class(self, entry: ToolEntry, made_of: type) -> Iterator[LoadedTool]:
+        wrong = class_problems(entry, made_of)
+        instance: Any = None
+        if not wrong and entry.sound:
+            with quiet() as output:
+                instance, wrong = make_instance(entry, made_of, self._folder)
+            self._printed(entry, f'"{entry.callable_ref}"', "while it was made", output.getvalue())
+        for place, message in wrong:
+            self._problems.add(place, message)
+        if wrong or not entry.sound:
+            return
+        stateful = replace(entry, options=replace(entry.options, stateful=True))
+        group = self._group(entry)
+        for method in method_names(entry, made_of):
+            name = method if entry.name is None else f"{entry.name}_{method}"
+            loaded = self._tool(stateful, getattr(instance, method), name, f"{entry.callable_ref}.{method}", group)
+            if loaded is not None:
+                yield loaded
+
+    def _group(self, entry: ToolEntry) -> str:
+        """The class's name, counted where one file makes several instances: each has its own process."""
+        group, number = entry.callable_ref, 1
+        while group in self._groups:
+            number += 1
+            group = f"{entry.callable_ref} {number}"
+        self._groups.add(group)
+        return group
+
+    def _tool(
+        self, entry: ToolEntry, function: Callable[..., Any], name: str, reference: str, group: str | None
+    ) -> LoadedTool | None:
+        try:
+            schema = function_schema(function, entry.parameters)
+            description = _description(entry, schema.summary, reference)
+            if not TOOL_NAME.fullmatch(name):
+                what = f'"{name}" cannot be a tool\'s name; expected 1 to 64 of the characters a-z A-Z 0-9 _ -'
+                raise SchemaError(f"{what}; shorten or change name:")
+        except ParametersError as error:
+            for place, message in error.problems:
+                self._problems.add(place, message)
+            return None
+        except SchemaError as problem:
+            text = str(problem)
+            self._problems.add(entry.place, text if text.startswith('"') else f'"{reference}" cannot be a tool: {text}')
+            return None
+        tool = Tool(
+            name=name,
+            description=description,
+            parameters=schema.parameters,
+            callable_ref=reference,
+            signature=schema.signature,
+            place=self._problems.where(entry.place),
+            options=entry.options,
+            group=group,
+        )
+        return LoadedTool(tool, function, schema.model)
+
+    def _printed(self, entry: ToolEntry, what: str, when: str, text: str) -> None:
+        if text.strip():
+            first = text.strip().splitlines()[0][:80]
+            where = self._problems.where(entry.place)
+            self.notices.append(
+                f'{where}: {what} printed "{first}" {when}; it was not shown; print from the function instead'
+            )
+
+
+def _description(entry: ToolEntry, summary: str | None, reference: str) -> str:
+    text = entry.description or summary
+    if text is None:
+        what = f'"{reference}" has no description'
         raise SchemaError(f"{what}; expected one sentence for the model; add description: or a docstring")
-    return Tool(
-        name=entry.name,
-        description=description,
-        parameters=schema.parameters,
-        function=imported.function,
-        callable_ref=entry.callable_ref,
-        signature=schema.signature,
-        model=schema.model,
-        place=entry.place,
-    )
+    if len(text) > MAX_DESCRIPTION:
+        what = f'"{reference}" has a docstring that begins with {len(text)} characters before its first empty line'
+        raise SchemaError(f"{what}; expected at most {MAX_DESCRIPTION}; begin it with one sentence")
+    return text

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
 
-def local_files(folder: Path, modules: set[str]) -> list[Path]:
-    """The files in `folder` that importing `modules` can load, sorted: packages whole, and what they import.
+def local_files(folder: Path, modules: set[str], files: Iterable[Path] = ()) -> list[Path]:
+    """The files that importing `modules`, found in `folder`, and `files` can load, sorted.
 
-    Compiled modules count as well as .py files. An import that is not written as a statement is not seen.
+    Packages count whole, with what they import; compiled modules count as well as .py files. What is imported may lie
+    in `folder` or beside one of `files`. An import that is not written as a statement is not seen.
     """
+    named = list(files)
+    folders = {folder, *(file.parent for file in named)}
     found: set[Path] = set()
     pending = {module.partition(".")[0] for module in modules}
+    for file in named:
+        if file.is_file():
+            found.add(file)
+            pending |= _imported(file)
     seen: set[str] = set()
     while pending:
         name = pending.pop()
         seen.add(name)
-        for path in _files_of(folder, name):
+        for path in (path for place in folders for path in _files_of(place, name)):
             if path not in found:
                 found.add(path)
                 pending |= _imported(path) - seen

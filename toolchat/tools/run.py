@@ -1,109 +1,76 @@
-"""Runs one call of a tool, in a thread of its own, and always comes back with a result.
+"""Runs tools in processes of their own (`toolchat.tools.host`), and always comes back with a result.
 
-It never waits longer than the deadline and never raises what the tool raised. A thread cannot be ended from
-outside: a tool that hangs is left behind, in a daemon thread that does not keep the process alive.
+Whatever a tool does ends its call and nothing else: the chat's process imports no tool, and believes nothing that a
+tool's process says beyond the text of its own result.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from threading import Thread
-from typing import Any
+from pathlib import Path
 
-from toolchat.tools.check import Rejected, check_arguments
-from toolchat.tools.result import error_text, result_text, without_surrogates
-from toolchat.tools.toolbox import Tool
+from toolchat.tools.host.call import Prepared
+from toolchat.tools.host.client import IMPORT_SECONDS, Host
+from toolchat.tools.host.supervisor import Supervisor
+from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    content: str
-    status: ResultStatus
+__all__ = ["Prepared", "ToolRunner", "load_toolbox"]
 
 
 class ToolRunner:
-    """Runs calls; several may run at once."""
+    """The tools of one file, ready to be called; several calls may run at once. See `start` and `none`."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, supervisor: Supervisor | None, *, debug: bool = False) -> None:
+        self.toolbox: Toolbox = supervisor.loaded.toolbox if supervisor is not None else Toolbox(Path(), ())
+        self._supervisor = supervisor
+        self._debug = debug
 
-    async def run(self, tool: Tool, call: ToolCall, deadline: float, cancel: asyncio.Event | None = None) -> ToolResult:
-        """Run `call` with `tool` for at most `deadline` seconds, or until `cancel` is set.
+    @classmethod
+    async def start(
+        cls, path: Path, log: Path | None = None, *, debug: bool = False, import_seconds: float = IMPORT_SECONDS
+    ) -> ToolRunner:
+        """Import the tools of the file at `path`, in a process of their own. Call in the main thread.
 
-        The arguments are checked here too, whoever checked them before. The result's `seconds` are measured
-        from this call to its end, on the runner's clock.
+        Tracebacks, and what the modules print, are appended to `log`; with `debug`, tracebacks are also shown to the
+        user, as output of the tool.
+
+        Raises:
+            UsageError: one line for each problem, "FILE:LINE:COL: what is wrong; what was expected; what to do".
         """
-        started = self._clock()
-        checked = check_arguments(tool, call.arguments)
-        if isinstance(checked, Rejected):
-            outcome = _Outcome(checked.message, ResultStatus.ERROR)
-        else:
-            outcome = await _outcome(tool, checked.values, deadline, cancel)
-        content = without_surrogates(outcome.content)
-        return ToolResult(call.id, call.name, content, outcome.status, self._clock() - started)
+        return cls(await Supervisor.start(path, log=log, import_seconds=import_seconds), debug=debug)
+
+    @classmethod
+    def none(cls) -> ToolRunner:
+        """A runner without tools, and without a process."""
+        return cls(None)
+
+    async def prepare(self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None) -> Prepared | ToolResult:
+        """Check and convert the arguments of `call`, in the process that is to run it.
+
+        The call is then run, or discarded; until then its process waits. Where it cannot run, the result says why.
+        """
+        if self._supervisor is None:
+            return ToolResult(call.id, call.name, "Error: there are no tools", ResultStatus.ERROR)
+        return await Prepared(self._supervisor, tool, call, debug=self._debug).check(cancel)
+
+    async def close(self) -> None:
+        """End every process of the tools."""
+        if self._supervisor is not None:
+            await self._supervisor.close()
 
 
-async def _outcome(tool: Tool, values: dict[str, Any], deadline: float, cancel: asyncio.Event | None) -> _Outcome:
-    interrupted = _Outcome("Error: interrupted by the user", ResultStatus.INTERRUPTED)
-    if cancel is not None and cancel.is_set():
-        return interrupted
-    try:
-        answer = _start(tool, values)
-    except RuntimeError as error:
-        return _Outcome(f"Error: no thread could be started for the tool: {error}", ResultStatus.ERROR)
-    cancelled = asyncio.ensure_future(cancel.wait()) if cancel is not None else None
-    awaited: set[asyncio.Future[Any]] = {answer} if cancelled is None else {answer, cancelled}
-    try:
-        await asyncio.wait(awaited, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if cancelled is not None:
-            cancelled.cancel()
-    # A result that came in the same instant as the interruption is still the result.
-    if answer.done():
-        return answer.result()
-    if cancel is not None and cancel.is_set():
-        return interrupted
-    return _Outcome(f"Error: {tool.name} did not answer within {deadline:g} seconds", ResultStatus.TIMEOUT)
+def load_toolbox(path: Path, log: Path | None = None) -> Toolbox:
+    """The tools of the file at `path`, loaded in a process that has ended by the time this returns.
 
-
-def _start(tool: Tool, values: dict[str, Any]) -> asyncio.Future[_Outcome]:
-    """The future outcome of a thread that has just been started.
-
-    A bare daemon thread, not the loop's executor, which would hold up the interpreter's exit on a hung tool.
+    Not for use within a running event loop. Raises UsageError as `ToolRunner.start` does.
     """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_Outcome] = loop.create_future()
 
-    def deliver(outcome: _Outcome) -> None:
-        if not answer.done():
-            answer.set_result(outcome)
+    async def load() -> Toolbox:
+        host = Host(path, log, known=None)
+        try:
+            return (await host.load()).toolbox
+        finally:
+            await host.close()
 
-    def work() -> None:
-        outcome = _call(tool, values)
-        # The loop is closed where the chat ended before the tool did: nobody waits any more.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(deliver, outcome)
-
-    Thread(target=work, name=f"tool {tool.name}", daemon=True).start()
-    return answer
-
-
-def _call(tool: Tool, values: dict[str, Any]) -> _Outcome:
-    try:
-        value = tool.function(**values)
-        if inspect.isawaitable(value):
-            value = asyncio.run(_awaited(value))
-        return _Outcome(result_text(value), ResultStatus.OK)
-    # SystemExit and KeyboardInterrupt too: raised by a tool they are its error, not the program's end.
-    except BaseException as error:
-        return _Outcome(error_text(error), ResultStatus.ERROR)
-
-
-async def _awaited(value: Any) -> Any:
-    return await value
+    return asyncio.run(load())

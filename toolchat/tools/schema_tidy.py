@@ -11,9 +11,11 @@ from typing import Any
 Schema = dict[str, Any]
 
 _PREFIX = "#/$defs/"
+# Those that constrained generation can hold a model to. The others ("path", "binary") say nothing about the text.
+_FORMATS = ("date", "time", "date-time", "duration", "uuid", "email", "hostname", "ipv4", "ipv6", "uri")
 # The order of the keywords in the schemas that tool-calling models are trained on.
 _ORDER = ("type", "description", "enum")
-_OF_SCHEMA = ("items", "additionalProperties", "not", "contains")
+_OF_SCHEMA = ("items", "additionalProperties", "not", "contains", "propertyNames")
 _OF_LIST = ("anyOf", "allOf", "oneOf", "prefixItems")
 _OF_MAPPING = ("properties", "$defs", "patternProperties")
 
@@ -88,8 +90,7 @@ def _inlined(schema: Any, definitions: Schema, recursive: set[str]) -> Any:
 def _tidy(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
-    kept = {key: value for key, value in schema.items() if key != "title"}
-    result = _mapped(kept, _tidy)
+    result = _mapped(_plainer(schema), _tidy)
     required = result.get("required", [])
     if "properties" in result:
         result["properties"] = {
@@ -97,6 +98,35 @@ def _tidy(schema: Any) -> Any:
         }
     first = {key: result[key] for key in _ORDER if key in result}
     return {**first, **result}
+
+
+def _plainer(schema: Schema) -> Schema:
+    """`schema` in the keywords that constrained generation knows, and without those that say nothing to a model."""
+    result = {key: value for key, value in schema.items() if key not in ("title", "discriminator", "uniqueItems")}
+    if result.get("format") not in (None, *_FORMATS):
+        del result["format"]
+    if "description" in result:
+        # A class's docstring: its first paragraph says what it is, the rest how it is used.
+        result["description"] = " ".join(str(result["description"]).partition("\n\n")[0].split())
+    if result.get("additionalProperties") is False and "properties" in result:
+        # Constrained generation closes every object that names its properties; the model needs no word of it.
+        del result["additionalProperties"]
+    if "oneOf" in result:
+        # Pydantic writes it for tagged unions alone, of whose choices never two fit.
+        result["anyOf"] = result.pop("oneOf")
+    items = result.get("prefixItems")
+    if items:
+        # The fields of a named tuple: their names stand in titles only.
+        named = [{"description": item["title"], **item} if "title" in item else item for item in items]
+        result["prefixItems"] = named
+        if all(item == named[0] for item in named) and result.get("minItems") == result.get("maxItems") == len(named):
+            result["items"] = result.pop("prefixItems")[0]
+    names = result.get("propertyNames", {})
+    if isinstance(names.get("enum"), list) and all(isinstance(name, str) for name in names["enum"]):
+        value = result.pop("additionalProperties", True)
+        del result["propertyNames"]
+        result["properties"] = {name: {} if value is True else value for name in names["enum"]}
+    return result
 
 
 def _optional(schema: Any) -> Any:

@@ -6,51 +6,66 @@ Every problem is found in one pass and reported at its line and column.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from toolchat.tools.yaml_file import compose, duplicate_keys, place
-from toolchat.wire.errors import UsageError
+from toolchat.tools.callable_text import CallableText, parse_callable
+from toolchat.tools.keywords import ParameterEntry, read_parameters
+from toolchat.tools.options import OPTION_NAMES, OPTIONS, OptionError, read_json, read_text
+from toolchat.tools.problems import Place, Problems, did_you_mean
+from toolchat.tools.toolbox import ToolOptions
+from toolchat.tools.yaml_file import compose, duplicate_keys
+from toolchat.tools.yaml_value import INTEGER, shown
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """The names that Mistral's validators accept."""
+MAX_DESCRIPTION = 1024
+"""Characters."""
 
-_CALLABLE = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<function>[^\W\d]\w*)")
-_FILE_KEYS = ("version", "tools")
-_TOOL_KEYS = ("callable", "name", "description")
-_STRING = "tag:yaml.org,2002:str"
-_INTEGER = "tag:yaml.org,2002:int"
-_MAX_DESCRIPTION = 1024
+FILE_KEYS = ("version", "defaults", "tools")
+TOOL_KEYS = ("callable", "name", "description", "parameters", "arguments", "methods", *OPTION_NAMES)
+_LEGAL = "1 to 64 of the characters a-z A-Z 0-9 _ -"
 
 
 @dataclass(frozen=True, slots=True)
 class ToolEntry:
-    """One tool as the file names it, before anything is imported."""
+    """One entry of the list as the file gives it, before anything is imported."""
 
-    module: str
-    function: str
-    name: str
+    target: CallableText
+    name: str | None
+    """What the model calls it; None for the function's own name. Of a class: what its methods' names begin with."""
     description: str | None
-    """None where the docstring's first line is to serve."""
-    place: str
-    """ "FILE:LINE:COL" of the callable's name, for messages."""
+    """None where the docstring is to serve."""
+    place: Place
+    """Of the callable's name."""
+    options: ToolOptions = field(default_factory=ToolOptions)
+    parameters: Mapping[str, ParameterEntry] = field(default_factory=dict)
+    arguments: Mapping[str, Any] | None = None
+    """Of the constructor, where the callable is a class."""
+    methods: tuple[str, ...] | None = None
+    """Of the class, those that are tools; None for all public ones."""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Of the values of the keys that the entry has itself, and of each item as "arguments.NAME", "methods.NAME"."""
+    sound: bool = True
+    """Whether nothing in it is wrong; where something is, what depends on the whole of it is not checked further."""
 
     @property
     def callable_ref(self) -> str:
-        return f"{self.module}:{self.function}"
+        return self.target.text
 
     @property
     def from_samples(self) -> bool:
         """Whether the callable is one of toolchat's own samples."""
-        return self.module == "toolchat.samples" or self.module.startswith("toolchat.samples.")
+        return self.target.from_samples
 
 
 @dataclass(frozen=True, slots=True)
 class ToolsFile:
-    """A tools file whose text is right."""
+    """A tools file; the entries that are switched off are left out."""
 
     path: Path
     entries: tuple[ToolEntry, ...]
@@ -62,136 +77,182 @@ def read_tools_file(path: Path) -> ToolsFile:
     Raises:
         UsageError: one line for each problem, "FILE:LINE:COL: what is wrong; what was expected; what to do".
     """
+    file, problems = scan_tools_file(path)
+    if problems:
+        raise problems.error()
+    return file
+
+
+def scan_tools_file(path: Path) -> tuple[ToolsFile, Problems]:
+    """As `read_tools_file`, but with what could be read beside the problems, so that more can be looked for.
+
+    Raises:
+        UsageError: the file cannot be read at all, or is not YAML.
+    """
     root = compose(path)
-    reader = _Reader(path)
-    entries = reader.file(root)
-    if reader.problems:
-        raise UsageError("\n".join(reader.problems))
-    return ToolsFile(path, entries)
+    problems = Problems(path)
+    entries = _Reader(problems).file(root)
+    return ToolsFile(path, entries), problems
 
 
 class _Reader:
     """Walks the nodes once, keeping what is right and noting what is wrong."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._found: list[tuple[int, int, str]] = []
-
-    @property
-    def problems(self) -> list[str]:
-        return [line for _, _, line in sorted(self._found)]
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
 
     def file(self, root: yaml.Node | None) -> tuple[ToolEntry, ...]:
         if root is None:
-            self._found.append((0, 0, f"{self._path}:1:1: the file is empty; expected version: 1 and a list of tools"))
+            self._problems.add(Place(1, 1), "the file is empty; expected version: 1 and a list of tools; add them")
             return ()
         for key, name in duplicate_keys(root):
-            self._problem(key, f'the key "{name}" stands here a second time; expected it once; remove one of the two')
-        keys = self._mapping(root, "the file", _FILE_KEYS)
+            what = f'the key "{name}" stands here a second time; expected it once; remove one of the two'
+            self._problems.add(key, what)
+        keys = self._mapping(root, "the file", FILE_KEYS)
         if keys is None:
             return ()
         self._version(root, keys.get("version"))
+        defaults: dict[str, Any] = {}
+        if "defaults" in keys:
+            nodes = self._mapping(keys["defaults"], "defaults", OPTION_NAMES)
+            defaults = self._options(nodes or {})
         tools = keys.get("tools")
         if tools is None:
-            self._problem(
-                root, "tools is missing; expected a list; add tools: and below it - callable: module:function"
-            )
+            what = "tools is missing; expected a list; add tools: and below it - callable: module:function"
+            self._problems.add(root, what)
             return ()
         if not isinstance(tools, yaml.SequenceNode):
-            self._problem(tools, f"tools is {_kind(tools)}; expected a list; begin each tool with - callable:")
+            what = f"tools is {shown(tools)}; expected a list; begin each tool with - callable:"
+            self._problems.add(tools, what)
             return ()
-        entries: list[ToolEntry] = []
-        for node in tools.value:
-            entry = self._entry(node)
-            if entry is None:
-                continue
-            if any(entry.name == other.name for other in entries):
-                what = f'a second tool is named "{entry.name}"; expected each name once; give one another name:'
-                self._problem(node, what)
-            entries.append(entry)
-        return tuple(entries)
+        entries = [self._entry(node, defaults) for node in tools.value]
+        return tuple(entry for entry in entries if entry is not None)
 
     def _version(self, root: yaml.Node, node: yaml.Node | None) -> None:
         if node is None:
-            self._problem(root, "version is missing; expected version: 1; add it as the first line")
-        elif not (isinstance(node, yaml.ScalarNode) and node.tag == _INTEGER and node.value == "1"):
-            self._problem(node, f"version is {_shown(node)}; expected 1; write version: 1")
+            self._problems.add(root, "version is missing; expected version: 1; add it as the first line")
+        elif not (isinstance(node, yaml.ScalarNode) and node.tag == INTEGER and node.value == "1"):
+            self._problems.add(node, f"version is {shown(node)}; expected 1; write version: 1")
 
-    def _entry(self, node: yaml.Node) -> ToolEntry | None:
-        keys = self._mapping(node, "a tool", _TOOL_KEYS)
+    def _entry(self, node: yaml.Node, defaults: Mapping[str, Any]) -> ToolEntry | None:
+        """The entry; None where it is switched off, or names no callable."""
+        before = self._problems.count
+        keys = self._mapping(node, "a tool", TOOL_KEYS)
         if keys is None:
             return None
-        name = self._string(keys.get("name"), "name")
-        description = self._string(keys.get("description"), "description")
+        target = self._target(node, keys.get("callable"))
+        name = self._text("name", keys)
+        description = self._text("description", keys)
         if name is not None and not TOOL_NAME.fullmatch(name):
-            what = f'name is "{name}"; expected 1 to 64 of the characters a-z A-Z 0-9 _ -; rename the tool'
-            self._problem(keys["name"], what)
-        if description is not None and len(description) > _MAX_DESCRIPTION:
-            what = f"description has {len(description)} characters"
-            self._problem(keys["description"], f"{what}; expected at most {_MAX_DESCRIPTION}; shorten it")
-        if "callable" not in keys:
-            self._problem(node, "callable is missing; expected callable: module:function; name the tool's function")
+            self._problems.add(keys["name"], f'name is "{name}"; expected {_LEGAL}; rename the tool')
+            name = None
+        elif name is None and target is not None and not TOOL_NAME.fullmatch(target.attribute):
+            what = f'"{target.attribute}" cannot be a tool\'s name; expected {_LEGAL}; add name:'
+            self._problems.add(keys["callable"], what)
+        if description is not None and len(description) > MAX_DESCRIPTION:
+            what = f"description has {len(description)} characters; expected at most {MAX_DESCRIPTION}; shorten it"
+            self._problems.add(keys["description"], what)
+        parameters = read_parameters(keys["parameters"], self._problems) if "parameters" in keys else {}
+        places = {key: Place.of(value) for key, value in keys.items()}
+        arguments = self._arguments(keys["arguments"], places) if "arguments" in keys else None
+        methods = self._methods(keys["methods"], places) if "methods" in keys else None
+        options = {**defaults, **self._options({key: keys[key] for key in OPTION_NAMES if key in keys})}
+        if not options.pop("enabled", True) or target is None:
             return None
-        reference = self._string(keys["callable"], "callable")
-        if reference is None:
+        return ToolEntry(
+            target=target,
+            name=name,
+            description=description,
+            place=places["callable"],
+            options=replace(ToolOptions(), **options),
+            parameters=parameters,
+            arguments=arguments,
+            methods=methods,
+            places=places,
+            sound=self._problems.count == before,
+        )
+
+    def _target(self, tool: yaml.Node, node: yaml.Node | None) -> CallableText | None:
+        if node is None:
+            what = "callable is missing; expected callable: module:function; name the tool's function"
+            self._problems.add(tool, what)
             return None
-        match = _CALLABLE.fullmatch(reference)
-        if match is None:
-            what = f'callable is "{reference}"; expected module:function; write for example my_tools:greet'
-            self._problem(keys["callable"], what)
+        try:
+            return parse_callable(read_text("callable", node))
+        except OptionError as error:
+            self._problems.add(node, str(error))
             return None
-        function = match["function"]
-        if name is None and not TOOL_NAME.fullmatch(function):
-            what = f'"{function}" cannot be a tool\'s name; expected a-z A-Z 0-9 _ -; add name:'
-            self._problem(keys["callable"], what)
-        return ToolEntry(match["module"], function, name or function, description, place(self._path, keys["callable"]))
+
+    def _text(self, key: str, keys: Mapping[str, yaml.Node]) -> str | None:
+        if key not in keys:
+            return None
+        try:
+            return read_text(key, keys[key])
+        except OptionError as error:
+            self._problems.add(keys[key], str(error))
+            return None
+
+    def _options(self, nodes: Mapping[str, yaml.Node]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for option in OPTIONS:
+            if option.name not in nodes:
+                continue
+            try:
+                values[option.name] = option.read(option.name, nodes[option.name])
+            except OptionError as error:
+                self._problems.add(error.node or nodes[option.name], str(error))
+        return values
+
+    def _arguments(self, node: yaml.Node, places: dict[str, Place]) -> dict[str, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            what = f"arguments is {shown(node)}; expected a mapping; write name: value for each"
+            self._problems.add(node, f"{what} of the class's arguments")
+            return {}
+        values: dict[str, Any] = {}
+        for key, value in node.value:
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            if not name.isidentifier():
+                what = f"arguments holds the key {shown(key)}; expected an argument's name; correct it"
+                self._problems.add(key, what)
+                continue
+            try:
+                values[name] = read_json(name, value)
+                places[f"arguments.{name}"] = Place.of(value)
+            except OptionError as error:
+                self._problems.add(error.node or value, str(error))
+        return values
+
+    def _methods(self, node: yaml.Node, places: dict[str, Place]) -> tuple[str, ...]:
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            what = "an empty list" if isinstance(node, yaml.SequenceNode) else shown(node)
+            self._problems.add(node, f"methods is {what}; expected a list of names; write methods: [search, add]")
+            return ()
+        names: list[str] = []
+        for item in node.value:
+            name = str(item.value) if isinstance(item, yaml.ScalarNode) else ""
+            if not name.isidentifier() or name.startswith("__"):
+                self._problems.add(item, f"methods holds {shown(item)}; expected a method's name; correct it")
+            elif name in names:
+                what = f'methods holds "{name}" a second time; expected it once; remove one of the two'
+                self._problems.add(item, what)
+            else:
+                names.append(name)
+                places[f"methods.{name}"] = Place.of(item)
+        return tuple(names)
 
     def _mapping(self, node: yaml.Node, what: str, allowed: tuple[str, ...]) -> dict[str, yaml.Node] | None:
         """The values of a mapping by key; None where it is no mapping. Other keys are noted as problems."""
+        expected = ", ".join(allowed)
         if not isinstance(node, yaml.MappingNode):
-            self._problem(node, f"{what} is {_kind(node)}; expected the keys {', '.join(allowed)}; write key: value")
+            self._problems.add(node, f"{what} is {shown(node)}; expected the keys {expected}; write key: value")
             return None
         keys: dict[str, yaml.Node] = {}
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if name in allowed:
-                keys[name] = value
+                keys.setdefault(str(name), value)
                 continue
-            near = get_close_matches(name, allowed, n=1) if name else []
-            fix = f'did you mean "{near[0]}"?' if near else "remove it"
-            shown = f'"{name}"' if name is not None else _kind(key)
-            self._problem(key, f"unknown key {shown}; expected {', '.join(allowed)}; {fix}")
+            fix = did_you_mean(name, allowed, "remove it") if name else "remove it"
+            quoted = f'"{name}"' if name is not None else shown(key)
+            self._problems.add(key, f"unknown key {quoted}; expected {expected}; {fix}")
         return keys
-
-    def _string(self, node: yaml.Node | None, key: str) -> str | None:
-        """The text of a value, whitespace folded; None where it is missing or wrong."""
-        if node is None:
-            return None
-        text = " ".join(node.value.split()) if isinstance(node, yaml.ScalarNode) and node.tag == _STRING else ""
-        if not text:
-            self._problem(node, f"{key} is {_shown(node)}; expected text; write it in quotes, or leave the key out")
-            return None
-        return text
-
-    def _problem(self, node: yaml.Node, what: str) -> None:
-        mark = node.start_mark
-        self._found.append((mark.line, mark.column, f"{place(self._path, node)}: {what}"))
-
-
-def _kind(node: yaml.Node) -> str:
-    if isinstance(node, yaml.MappingNode):
-        return "a mapping"
-    if isinstance(node, yaml.SequenceNode):
-        return "a list"
-    return _shown(node)
-
-
-def _shown(node: yaml.Node) -> str:
-    """A value as an error quotes it: one line, not too long."""
-    if not isinstance(node, yaml.ScalarNode):
-        return _kind(node)
-    text = " ".join(node.value.split())
-    if not text:
-        return "empty"
-    text = text if len(text) <= 60 else f"{text[:60]}..."
-    return f'"{text}"' if node.tag == _STRING else text

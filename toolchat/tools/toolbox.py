@@ -1,35 +1,68 @@
-"""The tools of a chat once they are loaded: plain values that the other rooms read and never change."""
+"""The tools of a chat: what the chat's process knows of them, and what the tools' own process holds beside it.
+
+`Tool` and `Toolbox` are plain values that cross a pipe as JSON; `LoadedTool` and `LoadedToolbox` hold the functions
+and never leave the process that imported them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any
 
 from toolchat.wire.messages import ToolSpec
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+MIB = 1024**2
+
+
+class Approval(StrEnum):
+    """Whether a call may run without asking; kept here, used by the approval policy."""
+
+    ALLOW = "allow"
+    ASK = "ask"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOptions:
+    """How a tool may be run."""
+
+    approval: Approval = Approval.ASK
+    timeout: float = 60.0
+    """Seconds that one call may take."""
+    memory: int | None = 2048 * MIB
+    """Bytes that one call may take beyond the process's size after the imports; None for no limit, which tools that
+    map GPU memory need."""
+    max_result_tokens: int | None = None
+    """Of one result; None for a quarter of the model's context."""
+    stateful: bool = False
+    """Whether calls share one process that lives as long as the chat."""
+    env: tuple[str, ...] = ()
+    """Names of environment variables it may see beyond the basic ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the model may call."""
+    """A function that the model may call, as the chat knows it."""
 
     name: str
     description: str
     parameters: dict[str, Any]
     """A JSON Schema (draft 7) of type "object"."""
-    function: Callable[..., Any]
-    """Synchronous or asynchronous."""
     callable_ref: str
-    """ "module:function", as the tools file names it."""
+    """ "module:function" or "./file.py:function", as the tools file names it; ":Class.method" for a method."""
     signature: str
     """For people: `get_current_weather(city: str, state: str, unit: "celsius" | "fahrenheit")`."""
-    model: type[BaseModel]
-    """Checks and converts arguments, see `toolchat.tools.check`."""
     place: str
     """ "FILE:LINE:COL" of the entry in the tools file."""
+    options: ToolOptions = ToolOptions()
+    group: str | None = None
+    """Stateful tools of one group share one process: those of one class, or of one module."""
 
     @property
     def spec(self) -> ToolSpec:
@@ -58,3 +91,39 @@ class Toolbox:
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model is told of all of them."""
         return tuple(tool.spec for tool in self.tools)
+
+
+def unknown_tool_message(name: str, toolbox: Toolbox) -> str:
+    """What a model is told that called a tool which does not exist."""
+    if not toolbox.tools:
+        return f'Error: there is no tool "{name}"; there are no tools'
+    return f'Error: there is no tool "{name}"; the tools are {", ".join(toolbox.names)}'
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTool:
+    """A tool with its function, in the process that imported it."""
+
+    tool: Tool
+    function: Callable[..., Any]
+    """Synchronous or asynchronous, or a generator function."""
+    model: type[BaseModel]
+    """Checks and converts arguments, see `toolchat.tools.check`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedToolbox:
+    """The loaded tools of one file."""
+
+    path: Path
+    tools: tuple[LoadedTool, ...]
+    notices: tuple[str, ...] = ()
+
+    def get(self, name: str) -> LoadedTool | None:
+        """The tool of that name, if there is one."""
+        return next((loaded for loaded in self.tools if loaded.tool.name == name), None)
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """What the chat is told of them."""
+        return Toolbox(self.path, tuple(loaded.tool for loaded in self.tools), self.notices)

@@ -30,7 +30,7 @@ def is_samples_only(path: Path) -> bool:
 
 
 def describe(path: Path) -> list[str]:
-    """The callables of the file as "module:function", in its order: what a person is asked to accept.
+    """The callables of the file as it names them, in its order: what a person is asked to accept.
 
     Raises:
         UsageError: the file is not a tools file.
@@ -47,9 +47,10 @@ def fingerprint(path: Path) -> str:
     """
     entries = read_tools_file(path).entries
     real = path.resolve()
-    modules = {entry.module for entry in entries if not entry.from_samples}
+    modules = {entry.target.where for entry in entries if entry.target.file is None and not entry.from_samples}
+    files = {real.parent / entry.target.file for entry in entries if entry.target.file is not None}
     digest = hashlib.sha256()
-    for file in [real, *local_files(real.parent, modules)]:
+    for file in [real, *local_files(real.parent, modules, files)]:
         try:
             data = file.read_bytes()
         except OSError as error:

@@ -17,11 +17,6 @@ _MAX_BYTES = 1024 * 1024
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
-def place(path: Path, node: yaml.Node) -> str:
-    """ "FILE:LINE:COL" of a node, counted from 1."""
-    return f"{path}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
-
-
 def compose(path: Path) -> yaml.Node | None:
     """The root node of the only document in the file; None where the file holds none.
 

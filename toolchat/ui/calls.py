@@ -19,6 +19,11 @@ MARKS = {
 }
 
 
+def output_lines(text: str) -> list[str]:
+    """What a running tool says to the user, made safe; in full, since the tool's process bounds it."""
+    return [f"│ {row}" for row in sanitize(text).splitlines()]
+
+
 def call_line(call: ToolCall | FailedCall) -> str:
     """`name(argument="value", …)`, as it would be written in Python, with JSON's values."""
     if isinstance(call, FailedCall):

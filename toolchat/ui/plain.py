@@ -9,7 +9,7 @@ from typing import Self, TextIO
 from rich.status import Status
 from rich.text import Text
 
-from toolchat.ui.calls import call_line, result_lines
+from toolchat.ui.calls import call_line, output_lines, result_lines
 from toolchat.ui.sanitize import sanitize, sanitize_line
 from toolchat.ui.tables import console
 from toolchat.wire import events
@@ -57,6 +57,9 @@ class PlainRenderer:
             case events.CallStarted(call):
                 self._note(f"→ {call_line(call)}", "cyan")
                 self._wait(f"{call.name} is running")
+            case events.ToolOutput(_, text):
+                for row in output_lines(text):
+                    self._note(f"  {row}", "dim")
             case events.CallFinished(result):
                 self._wait(None)
                 for row in result_lines(result):

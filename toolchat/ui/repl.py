@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from toolchat.ui.calls import call_line, result_lines
+from toolchat.ui.calls import call_line, output_lines, result_lines
 from toolchat.ui.sanitize import sanitize, sanitize_line
 from toolchat.ui.tables import console
 from toolchat.wire import events
@@ -45,6 +45,7 @@ class Repl:
         self._out = out or console()
         self._status: Status | None = None
         self._midline = False
+        self._style = ""
         self._model = ""
 
     async def run(self, chat: Chat, taking_interrupts: Taking) -> int:
@@ -104,15 +105,17 @@ class Repl:
             case events.TurnStarted():
                 self._wait("thinking")
             case events.TextDelta(text):
-                self._wait(None)
-                text = sanitize(text)
-                self._out.print(Text(text), end="", soft_wrap=True)
-                self._midline = not text.endswith("\n")
+                self._stream(text, "")
+            case events.ThinkingDelta(text):
+                self._stream(text, "dim italic")
             case events.CallProposed(FailedCall() as call):
                 self._print(Text(f"→ {call_line(call)}", style="yellow"))
             case events.CallStarted(call):
                 self._print(Text(f"→ {call_line(call)}", style="cyan"))
                 self._wait(f"{call.name} is running")
+            case events.ToolOutput(_, text):
+                for row in output_lines(text):
+                    self._print(Text(f"  {row}", style="dim"))
             case events.CallFinished(result):
                 for row in result_lines(result):
                     self._print(Text(f"  {row}", style="dim"))
@@ -124,6 +127,15 @@ class Repl:
             case events.TurnFinished():
                 self._wait(None)
                 self._end_line()
+
+    def _stream(self, text: str, style: str) -> None:
+        self._wait(None)
+        if style != self._style:
+            self._end_line()
+            self._style = style
+        text = sanitize(text)
+        self._out.print(Text(text, style=style), end="", soft_wrap=True)
+        self._midline = not text.endswith("\n")
 
     def _print(self, text: Text) -> None:
         self._wait(None)

@@ -52,7 +52,11 @@ def print_tools(toolbox: Toolbox) -> None:
             )
         out.print(table)
     if toolbox.path is not None:
-        out.print(Text(f"{len(toolbox.tools)} tools in {sanitize_line(str(toolbox.path))}", style="dim"))
+        out.print(Text(f"{_tools(len(toolbox.tools))} in {sanitize_line(str(toolbox.path))}", style="dim"))
+
+
+def _tools(number: int) -> str:
+    return "1 tool" if number == 1 else f"{number} tools"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toolchat.tools.load import load_tools
+from toolchat.tools.toolbox import Approval
+from toolchat.wire.errors import UsageError
+
+SOURCE = '''
+from __future__ import annotations
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+import json
+
+@dataclass
+class Where:
+    folder: Path
+
+class Base:
+    def first(self) -> str:
+        """From the base."""
+        return "first"
+
+class Notes(Base, json.JSONEncoder):
+    kind: str = "notes"
+
+    def __init__(self, folder: Path, since: date | None = None, *, where: Where | None = None, plain=None):
+        self.folder, self.since, self.where, self.plain = folder, since, where, plain
+        self.texts: list[str] = []
+        print("made")
+
+    def add(self, text: str, day: date | None = None) -> int:
+        """Keep a note.
+
+        Args:
+            text: What to keep
+        """
+        self.texts.append(text)
+        return len(self.texts)
+
+    async def search(self, word: str) -> list[str]:
+        """Find notes."""
+        return [text for text in self.texts if word in text]
+
+    @staticmethod
+    def version() -> str:
+        """Tell the version."""
+        return "1"
+
+    @property
+    def size(self) -> int:
+        return len(self.texts)
+
+    def _hidden(self) -> None:
+        """Not a tool."""
+'''
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "note_tools.py").write_text(SOURCE)
+    path = folder / "tools.yaml"
+    path.write_text(f"version: 1\ntools:\n{text}")
+    return path
+
+
+def test_public_methods_become_tools_that_share_an_instance(tmp_path: Path) -> None:
+    text = "- callable: ./note_tools.py:Notes\n"
+    text += "  arguments: {folder: /x, since: 2025-01-02, where: {folder: y}, plain: [1]}\n"
+    toolbox = load_tools(write(tmp_path, text + "  approval: deny\n"))
+    assert toolbox.toolbox.names == ("first", "add", "search", "version")
+    first, add, search, version = toolbox.tools
+    assert add.function("a") == 1
+    assert add.function("b") == 2
+    instance = add.function.__self__  # type: ignore[attr-defined]
+    assert instance.texts == ["a", "b"]
+    assert (instance.folder, instance.since.year, instance.where.folder) == (Path("/x"), 2025, Path("y"))
+    assert instance.plain == [1]
+    assert first.function.__self__ is instance  # type: ignore[attr-defined]
+    assert version.function() == "1"
+    assert {loaded.tool.group for loaded in toolbox.tools} == {"./note_tools.py:Notes"}
+    assert all(loaded.tool.options.stateful for loaded in toolbox.tools)
+    assert all(loaded.tool.options.approval is Approval.DENY for loaded in toolbox.tools)
+    assert search.tool.callable_ref == "./note_tools.py:Notes.search"
+    assert add.tool.description == "Keep a note."
+    assert add.tool.parameters == {
+        "type": "object",
+        "properties": {
+            "text": {"type": "string", "description": "What to keep"},
+            "day": {"type": "string", "format": "date"},
+        },
+        "required": ["text"],
+    }
+    assert add.tool.signature == "add(text: str, day: date | None = None)"
+    assert [notice for notice in toolbox.notices if "while it was made" in notice]
+
+
+def test_a_name_is_the_prefix_and_methods_chooses_also_inherited_ones(tmp_path: Path) -> None:
+    one = "- callable: ./note_tools.py:Notes\n  name: work\n  arguments: {folder: a}\n  methods: [search, encode]\n"
+    with pytest.raises(UsageError, match=r'Notes.encode" cannot be a tool: its parameter o has no type'):
+        load_tools(write(tmp_path, one))
+    two = one.replace(", encode", ", add")
+    toolbox = load_tools(write(tmp_path, two + two.replace("work", "home").replace("folder: a", "folder: b")))
+    assert toolbox.toolbox.names == ("work_search", "work_add", "home_search", "home_add")
+    assert [loaded.tool.group for loaded in toolbox.tools] == [
+        *["./note_tools.py:Notes"] * 2,
+        *["./note_tools.py:Notes 2"] * 2,
+    ]
+    toolbox.tools[1].function("only here")
+    assert toolbox.tools[3].function.__self__.texts == []  # type: ignore[attr-defined]
+
+
+def test_stateful_functions_of_one_module_are_one_group(tmp_path: Path) -> None:
+    (tmp_path / "plain_tools.py").write_text('def a() -> None:\n    """A."""\ndef b() -> None:\n    """B."""\n')
+    path = tmp_path / "tools.yaml"
+    entry = "- callable: ./plain_tools.py:"
+    path.write_text(
+        f"version: 1\ntools:\n{entry}a\n  stateful: true\n{entry}b\n  stateful: true\n{entry}a\n  name: c\n"
+    )
+    assert [loaded.tool.group for loaded in load_tools(path).tools] == ["./plain_tools.py"] * 2 + [None]

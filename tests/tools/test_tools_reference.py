@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # it has no stubs
+import pytest
+import yaml
+
+from toolchat.tools.check import Checked, check_arguments
+from toolchat.tools.file_schema import file_schema
+from toolchat.tools.keywords import KEYWORDS
+from toolchat.tools.load import load_tools
+from toolchat.tools.options import OPTION_NAMES
+from toolchat.tools.spec import FILE_KEYS, TOOL_KEYS
+from toolchat.tools.toolbox import LoadedToolbox
+
+PAGE = (Path(__file__).parents[2] / "docs" / "tools-reference.md").read_text()
+BLOCK = re.compile(r"^```(?:yaml|python) file=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def documented(tmp_path: Path) -> Iterator[Path]:
+    path, modules = sys.path.copy(), set(sys.modules)
+    for name, text in BLOCK.findall(PAGE):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    yield tmp_path
+    sys.path[:] = path
+    for module in set(sys.modules) - modules:
+        del sys.modules[module]
+
+
+def test_every_block_of_code_is_one_that_the_tests_load() -> None:
+    assert len(re.findall(r"^```(?:yaml|python)", PAGE, re.MULTILINE)) == len(BLOCK.findall(PAGE)) == 9
+
+
+def test_every_file_loads_and_fits_the_schema(documented: Path) -> None:
+    files = sorted(documented.glob("*/tools.yaml"))
+    assert [file.parent.name for file in files] == ["classes", "options", "parameters", "schema-hint", "smallest"]
+    for file in files:
+        jsonschema.Draft7Validator(file_schema()).validate(yaml.safe_load(file.read_text()))
+        load_tools(file)
+
+
+def call(toolbox: LoadedToolbox, name: str, arguments: dict[str, Any]) -> Any:
+    loaded = toolbox.get(name)
+    assert loaded is not None
+    checked = check_arguments(loaded, arguments)
+    return loaded.function(**checked.values) if isinstance(checked, Checked) else checked.message
+
+
+def test_the_examples_do_what_the_page_says(documented: Path) -> None:
+    toolbox = load_tools(documented / "smallest" / "tools.yaml")
+    assert call(toolbox, "greet", {"name": "Ada", "loudly": True}) == "HELLO ADA!"
+    toolbox = load_tools(documented / "options" / "tools.yaml")
+    assert toolbox.toolbox.names == ("search", "index")
+    search, index = toolbox.tools
+    assert (search.tool.options.timeout, search.tool.options.memory) == (10, 512_000_000)
+    assert (index.tool.options.timeout, index.tool.options.memory) == (300, None)
+    toolbox = load_tools(documented / "parameters" / "tools.yaml")
+    assert call(toolbox, "book", {"guest": "Ada"}) == "SINGLE for Ada, 1 nights"
+    assert call(toolbox, "book", {"guest": "Ada", "room": "suite"}) == (
+        'Error: room must be one of "single", "double" (got "suite")'
+    )
+    assert call(toolbox, "book", {"guest": "A", "code": "abc"}) == (
+        'Error: code must be text that matches ^[A-Z]{3}-[0-9]+$ (got "abc")'
+    )
+    toolbox = load_tools(documented / "classes" / "tools.yaml")
+    assert toolbox.toolbox.names == ("notes_add", "notes_show")
+    assert call(toolbox, "notes_add", {"line": "milk"}) == 1
+    assert call(toolbox, "notes_show", {}) == "Shopping\nmilk"
+
+
+def test_every_key_is_documented() -> None:
+    for key in {*FILE_KEYS, *TOOL_KEYS, *OPTION_NAMES, *KEYWORDS}:
+        assert f"`{key}`" in PAGE, key

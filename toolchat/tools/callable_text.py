@@ -1,0 +1,67 @@
+"""How a tools file names a callable: by module or by file. Text only; nothing is looked up."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from toolchat.tools.options import OptionError
+
+_NAME = r"[^\W\d]\w*"
+_MODULE = re.compile(rf"(?P<where>{_NAME}(?:\.{_NAME})*):(?P<attribute>{_NAME})")
+_FILE = re.compile(rf"(?P<where>\./(?:[^/:]+/)*[^/:]+\.py):(?P<attribute>{_NAME})")
+_SAMPLES = "toolchat.samples"
+
+
+@dataclass(frozen=True, slots=True)
+class CallableText:
+    """ "module:name" or "./file.py:name"."""
+
+    where: str
+    """A module's dotted name, or a file's path from the folder of the tools file, beginning with "./"."""
+    attribute: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.where}:{self.attribute}"
+
+    @property
+    def file(self) -> PurePosixPath | None:
+        """The file's path, where it is named by its file."""
+        return PurePosixPath(self.where) if self.where.startswith("./") else None
+
+    @property
+    def from_samples(self) -> bool:
+        """Whether it is one of toolchat's own samples."""
+        return self.where == _SAMPLES or self.where.startswith(f"{_SAMPLES}.")
+
+
+def parse_callable(text: str) -> CallableText:
+    """The callable that `text` names.
+
+    Raises:
+        OptionError: it names none.
+    """
+    if text.startswith(("/", "~", "../")) or "/../" in text:
+        what = f'callable is "{text}"; expected a file in the folder of the tools file or below it'
+        raise OptionError(f"{what}; put it there, or install it and name its module")
+    match = _FILE.fullmatch(text) or _MODULE.fullmatch(text)
+    # "tools.py:f" has the form of a module named py in a package named tools; nobody means that.
+    if match is None or (match["where"].endswith(".py") and match.re is _MODULE):
+        raise OptionError(f'callable is "{text}"; expected module:function or ./file.py:function; {_fix(text)}')
+    return CallableText(match["where"], match["attribute"])
+
+
+def _fix(text: str) -> str:
+    where, colon, attribute = text.partition(":")
+    if not colon:
+        where, _, attribute = text.rpartition(".")
+        guesses = [text] if text.endswith(".py") else [f"{where}:{attribute}"]
+    elif "." in attribute:
+        return f'a method comes with its class: did you mean "{where}:{attribute.partition(".")[0]}"?'
+    else:
+        local = where if where.startswith("./") else f"./{where}"
+        guesses = [f"{local if local.endswith('.py') else f'{local}.py'}:{attribute}"]
+    right = [guess for guess in guesses if _FILE.fullmatch(guess) or (not colon and _MODULE.fullmatch(guess))]
+    return f'did you mean "{right[0]}"?' if right else "write for example my_tools:greet"

@@ -1,0 +1,201 @@
+"""One call: its arguments are checked, it waits for a decision, it is run or discarded. It always has a result."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from toolchat.tools.host.channel import Message
+from toolchat.tools.host.client import HostDied
+from toolchat.tools.host.output import Window
+from toolchat.tools.host.process import Cause, NoAnswer, Process
+from toolchat.tools.host.supervisor import Supervisor
+from toolchat.tools.host.words import CLOSED, seconds_text
+from toolchat.tools.toolbox import MIB, Tool
+from toolchat.wire.errors import UsageError
+from toolchat.wire.messages import CallOrigin, ResultStatus, ToolCall, ToolResult
+
+STATE_LOST = "[The tool's process was started anew: what earlier calls had changed in it is lost.]"
+"""Below the first result after a stateful tool's process ended."""
+
+_INTERRUPTED = "Error: interrupted by the user"
+
+OnOutput = Callable[[str], None]
+
+
+class Prepared:
+    """A call whose arguments fit, and that waits for the decision whether it runs."""
+
+    def __init__(self, supervisor: Supervisor, tool: Tool, call: ToolCall, *, debug: bool) -> None:
+        self.tool = tool
+        self.call = call
+        """With converted arguments, once they have been checked."""
+        self._asked = call.arguments
+        self._supervisor = supervisor
+        self._debug = debug
+        self._group = supervisor.group(tool)
+        self._process: Process | None = None
+        """Its own; a stateful tool's belongs to the group."""
+
+    async def check(self, cancel: asyncio.Event | None = None) -> Prepared | ToolResult:
+        """Itself, with `call` as converted, or why it cannot run."""
+        if self._group is None:
+            return await self._check(cancel)
+        if not await _acquired(self._group.turn, cancel):
+            return self._result(_INTERRUPTED, ResultStatus.INTERRUPTED)
+        try:
+            return await self._check(cancel)
+        finally:
+            self._group.turn.release()
+
+    async def run(self, cancel: asyncio.Event | None = None, on_output: OnOutput | None = None) -> ToolResult:
+        """Run the call until it answers, its tool's time is over, or `cancel` is set.
+
+        `on_output` is given what the tool says to the user, as it comes; the text is as the tool wrote it.
+        """
+        if self._group is None:
+            return await self._timed(cancel, on_output)
+        if not await _acquired(self._group.turn, cancel):
+            return self._result(_INTERRUPTED, ResultStatus.INTERRUPTED)
+        try:
+            result = await self._timed(cancel, on_output)
+            if self._group.lost:
+                self._group.lost = False
+                result = replace(result, content=f"{result.content}\n{STATE_LOST}")
+            return result
+        finally:
+            self._group.turn.release()
+
+    async def discard(self) -> None:
+        """End the process that waits for this call, if there is one still. May be called at any time."""
+        if self._process is not None and self._group is None:
+            self._process.drop()
+
+    async def _check(self, cancel: asyncio.Event | None) -> Prepared | ToolResult:
+        seconds = self._supervisor.check_seconds
+        answer = await self._ask("check", seconds, cancel)
+        if not isinstance(answer, dict) and answer.cause is Cause.ENDED and not self._supervisor.alive:
+            # Another call ended the host meanwhile; this one has not begun.
+            answer = await self._ask("check", seconds, cancel)
+        match answer:
+            case {"op": "checked", "arguments": dict(arguments), "repaired": bool(repaired)}:
+                if repaired:
+                    self.call = replace(self.call, arguments=arguments, origin=CallOrigin.REPAIRED)
+                return self
+            case {"op": "rejected", "message": str(message)}:
+                await self.discard()
+                return self._result(message)
+        return await self._failure(answer, f"did not check its arguments within {seconds_text(seconds)}")
+
+    async def _timed(self, cancel: asyncio.Event | None, on_output: OnOutput | None) -> ToolResult:
+        started = time.monotonic()
+        if cancel is not None and cancel.is_set():
+            await self.discard()
+            return self._result(_INTERRUPTED, ResultStatus.INTERRUPTED)
+        result = await self._run(cancel, on_output)
+        return replace(result, seconds=time.monotonic() - started)
+
+    async def _run(self, cancel: asyncio.Event | None, on_output: OnOutput | None) -> ToolResult:
+        seconds = self.tool.options.timeout
+        if self._group is not None:
+            self._group.used = True
+        answer = await self._ask("run", seconds, cancel, on_output)
+        match answer:
+            case {"op": "result", "content": str(content), "ok": bool(ok), "traceback": str(traceback), **rest}:
+                await self.discard()
+                self._note(traceback, on_output)
+                if rest.get("out_of_memory") and (limit := self.tool.options.memory) is not None:
+                    content = f"Error: the tool went over its memory limit of {limit // MIB} MiB"
+                return self._result(content, ResultStatus.OK if ok else ResultStatus.ERROR)
+            case {"op": "rejected", "message": str(message)}:
+                await self.discard()
+                return self._result(message)
+        return await self._failure(answer, f"did not answer within {seconds_text(seconds)}")
+
+    async def _ask(
+        self, op: str, seconds: float, cancel: asyncio.Event | None = None, on_output: OnOutput | None = None
+    ) -> Message | NoAnswer:
+        """The answer of the process that the call belongs to; of a new one where there is none, or none any more."""
+        message = {"op": op, "tool": self.tool.name, "arguments": self._asked}
+        try:
+            process = await self._current()
+        except (HostDied, UsageError, OSError) as error:
+            return NoAnswer(Cause.ENDED, " ".join(str(error).split()))
+        window = Window(on_output) if on_output is not None else None
+        process.output.show(window)
+        try:
+            return await process.ask(message, seconds, cancel)
+        except asyncio.CancelledError:
+            process.drop()
+            raise
+        finally:
+            process.output.show(None)
+            if window is not None:
+                window.finish()
+
+    async def _current(self) -> Process:
+        process = self._group.process if self._group is not None else self._process
+        if process is not None and process.alive:
+            return process
+        if process is not None:
+            process.drop()
+        process = await self._supervisor.open(self.tool)
+        if self._group is None:
+            self._process = process
+        else:
+            self._group.process = process
+            self._group.lost = self._group.lost or self._group.used
+            self._group.used = False
+        return process
+
+    async def _failure(self, answer: Any, late: str) -> ToolResult:
+        """The result of a call that was not answered, whose process is ended first."""
+        process = self._group.process if self._group is not None else self._process
+        if process is not None:
+            await self._supervisor.end(process)
+        match answer:
+            case NoAnswer(Cause.TIMEOUT):
+                return self._result(f"Error: {self.tool.name} {late}", ResultStatus.TIMEOUT)
+            case NoAnswer(Cause.CANCELLED):
+                return self._result(_INTERRUPTED, ResultStatus.INTERRUPTED)
+            case NoAnswer(Cause.ENDED, how):
+                return self._result(f"Error: the tool ended unexpectedly ({how})")
+            case NoAnswer(Cause.CLOSED):
+                return self._result(f"Error: the tool ended unexpectedly ({CLOSED})")
+            case {"op": "failed", "message": str(message)}:
+                return self._result(f"Error: the tool could not be loaded: {message}")
+        return self._result("Error: the tool's process answered with what is no answer")
+
+    def _result(self, content: str, status: ResultStatus = ResultStatus.ERROR) -> ToolResult:
+        return ToolResult(self.call.id, self.call.name, content, status)
+
+    def _note(self, traceback: str, on_output: OnOutput | None) -> None:
+        """Log a traceback, and show it where that was asked for."""
+        if not traceback:
+            return
+        if self._debug and on_output is not None:
+            on_output(traceback)
+        if self._supervisor.log is not None:
+            with suppress(OSError), self._supervisor.log.open("a", encoding="utf-8", errors="replace") as log:
+                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self.tool.name}\n{traceback}\n")
+
+
+async def _acquired(lock: asyncio.Lock, cancel: asyncio.Event | None) -> bool:
+    """Wait for `lock` or for `cancel`; whether the lock is held now."""
+    if cancel is None:
+        return await lock.acquire()
+    taking, cancelled = asyncio.ensure_future(lock.acquire()), asyncio.ensure_future(cancel.wait())
+    try:
+        await asyncio.wait({taking, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        if taking.done() and not taking.cancelled():
+            lock.release()
+        raise
+    finally:
+        cancelled.cancel()
+        taking.cancel()
+    return taking.done() and not taking.cancelled()

@@ -1,0 +1,190 @@
+"""A process that runs calls: one call, or the calls of one stateful group, one after the other.
+
+It is forked from the host, or, where forking is unsafe, started by it as an interpreter of its own
+(`python -m toolchat.tools.host.child`). The tool's code shares it, so nothing here may be needed after that code has
+gone wrong: the chat judges by what comes out of the channel and by how the process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Never
+
+from toolchat.tools.check import Rejected, check_arguments
+from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed, out_of_the_way
+from toolchat.tools.host.execute import Executor, Outcome
+from toolchat.tools.host.processes import adopt_orphans, die_with_parent, uses_gpu
+from toolchat.tools.load import load_tools
+from toolchat.tools.result import error_text
+from toolchat.tools.toolbox import MIB, LoadedToolbox
+from toolchat.wire.errors import ToolchatError
+
+_SPARE_MEMORY = 64 * MIB
+"""Beyond the limit, for telling the chat that it was reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the chat wants a process to be."""
+
+    token: str
+    cwd: str | None
+    """None where the chat's own folder is gone."""
+    memory: int | None
+    """Bytes beyond the process's size at its beginning; None for no limit."""
+    env: tuple[str, ...]
+    """Names of the environment variables that its tools may see."""
+    once: bool
+    """Whether it ends after one call."""
+
+
+def enter(setup: Setup, parent: int, hidden: tuple[str, ...], channel: int, output: int) -> tuple[Channel, int]:
+    """Make this process what `setup` says; its channel, and the descriptor of its captured output."""
+    die_with_parent(parent)
+    # Orphans of the tool stay below this process, and so belong to this call, for as long as it lives.
+    adopt_orphans()
+    with suppress(PermissionError):  # started as a session's leader
+        os.setsid()
+    _restore_signals()
+    for name in hidden:
+        os.environ.pop(name, None)
+    if setup.cwd is not None:
+        with suppress(OSError):
+            os.chdir(setup.cwd)
+    said = out_of_the_way(output)
+    link = Channel(channel, setup.token)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    if nothing != 0:
+        os.dup2(nothing, 0)
+        os.close(nothing)
+    for standard in (1, 2):
+        os.dup2(said, standard)
+    with suppress(Exception):
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    with suppress(OSError):
+        # Where memory runs out, the kernel is to end the tool rather than the model.
+        Path("/proc/self/oom_score_adj").write_text("500")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return link, said
+
+
+def serve(channel: Channel, output: int, loaded: LoadedToolbox, setup: Setup) -> Never:
+    """Answer the chat's requests, then end the process."""
+    me = os.getpid()
+    if setup.memory is not None and not uses_gpu():
+        limit = _size() + setup.memory
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit + _SPARE_MEMORY))
+
+    def say(text: str) -> None:
+        rest = f"{text}\n".encode("utf-8", "replace")
+        with suppress(OSError):
+            while rest:
+                rest = rest[os.write(output, rest) :]
+
+    executor = Executor(say)
+    try:
+        while True:
+            message, _ = channel.receive()
+            answer = _answer(message, loaded, executor)
+            if os.getpid() != me:  # the tool forked, and this is the copy
+                os._exit(0)
+            channel.send(answer)
+            if setup.once and answer["op"] == "result":
+                os._exit(0)
+    except ChannelClosed:
+        os._exit(LOST_CHANNEL)
+
+
+def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor) -> dict[str, Any]:
+    tool = loaded.get(message["tool"])
+    if tool is None:
+        return {"op": "rejected", "message": f'Error: there is no tool "{message["tool"]}" any more'}
+    try:
+        checked = check_arguments(tool, message["arguments"])
+    except BaseException as error:  # from a validator of the user's
+        return {"op": "rejected", "message": error_text(error)}
+    if isinstance(checked, Rejected):
+        return {"op": "rejected", "message": checked.message}
+    if message["op"] == "check":
+        return {"op": "checked", "arguments": checked.arguments, "repaired": checked.repaired}
+    try:
+        outcome = executor.run(tool.function, checked.values)
+    except MemoryError:  # also while it dealt with the first one
+        outcome = Outcome("Error: MemoryError", ok=False, out_of_memory=True)
+    if outcome.out_of_memory:
+        _use_spare_memory()
+    return {"op": "result", **asdict(outcome)}
+
+
+def _use_spare_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def _size() -> int:
+    """Bytes of address space that this process has."""
+    return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+
+
+def _restore_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def reseed() -> None:
+    """Make numpy's random numbers this process's own. Python's own generator sees to itself after a fork."""
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        with suppress(Exception):
+            numpy_random.seed()
+
+
+def run_forked(
+    setup: Setup, parent: int, loaded: LoadedToolbox, hidden: tuple[str, ...], channel: int, output: int
+) -> Never:
+    """What a child forked from the host does. Never returns into the host's code."""
+    try:
+        entered, said = enter(setup, parent, hidden, channel, output)
+        reseed()
+        serve(entered, said, loaded, setup)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def main() -> Never:
+    """What an interpreter of its own does: `-m toolchat.tools.host.child REQUEST`."""
+    request = json.loads(sys.argv[1])
+    setup = Setup(**request["setup"])
+    channel, said = enter(setup, request["parent"], (), request["channel"], os.dup(1))
+    try:
+        try:
+            loaded = load_tools(Path(request["path"]))
+        except ToolchatError as error:
+            channel.send({"op": "failed", "message": str(error)})
+            os._exit(1)
+        if setup.cwd is not None:
+            with suppress(OSError):
+                os.chdir(setup.cwd)
+        for name in request["hidden"]:
+            os.environ.pop(name, None)
+        serve(channel, said, loaded, setup)
+    except ChannelClosed:
+        os._exit(LOST_CHANNEL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The host as the chat sees it: started, asked for processes, and known to be dead when it is."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from toolchat.tools.host.channel import LOST_CHANNEL, Message, new_token, socket_pair
+from toolchat.tools.host.codec import decode_toolbox
+from toolchat.tools.host.environment import MARK, basic_environment, named_environment
+from toolchat.tools.host.link import Link
+from toolchat.tools.host.process import Process
+from toolchat.tools.host.processes import kill_marked
+from toolchat.tools.host.words import how_it_ended, seconds_text
+from toolchat.tools.toolbox import Toolbox
+from toolchat.wire.errors import ToolchatError, UsageError
+
+IMPORT_SECONDS = 30.0
+"""For the imports of all the modules that a tools file names."""
+
+_END_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a host said of the tools file."""
+
+    toolbox: Toolbox
+    forks: bool
+    """Whether a host that has imported the modules may be forked."""
+    named: tuple[str, ...]
+    """The environment variables that the file's tools may see beyond the basic ones."""
+
+
+class HostDied(ToolchatError):  # noqa: N818
+    """The host is gone, so that no process can be had of it."""
+
+
+class Host:
+    """One host process and the processes that it started."""
+
+    def __init__(self, path: Path, log: Path | None, known: Loaded | None) -> None:
+        """Start it; `known` is what an earlier host said, where there was one. Call in the main thread."""
+        self._path = path
+        self._log = log
+        self._mark = f"{MARK}={secrets.token_hex(16)}"
+        self._numbers = itertools.count()
+        self._processes: dict[int, Process] = {}
+        self._news: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._ending: asyncio.Task[None] | None = None
+        self.alive = True
+        self._spawn(known)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def load(self, seconds: float = IMPORT_SECONDS) -> Loaded:
+        """What becomes of the imports, which begin by themselves.
+
+        Raises:
+            UsageError: one line for each problem; the host is gone then.
+        """
+        module: str | None = None
+        try:
+            async with asyncio.timeout(seconds):
+                while (news := await self._news.get()) is not None:
+                    match news:
+                        case {"op": "importing", "module": module}:
+                            pass
+                        case {"op": "env", "names": names}:
+                            self._link.send({"op": "env", "values": named_environment(names, os.environ)})
+                        case {"op": "refused", "message": message}:
+                            raise UsageError(message)
+                        case {"op": "loaded", "toolbox": toolbox, "forks": forks, "named": named}:
+                            known = decode_toolbox(self._path, toolbox)
+                            notices = (*known.notices, *self._unset(named))
+                            return Loaded(replace(known, notices=notices), forks, tuple(named))
+        except TimeoutError:
+            self.kill()
+            await self.close()
+            what = f"{_module(module)} was still being imported after {seconds_text(seconds)}"
+            expected = "expected it to import quickly; move slow work into a function"
+            raise UsageError(f"{self._path}: {what}; {expected}") from None
+        except BaseException:
+            await self.close()
+            raise
+        await self.close()
+        how = how_it_ended(self._process.returncode)
+        what = f"{_module(module)} ended Python while it was imported ({how}); expected it to import quietly"
+        if self._process.returncode == LOST_CHANNEL:
+            what = f"{_module(module)} closed files that are not its own while it was imported"
+            what = f"{what}; expected it to close what it opened"
+        log = f"; see {self._log}" if self._log is not None else ""
+        raise UsageError(f"{self._path}: {what}; correct it there{log}")
+
+    def open(self, *, memory: int | None, env: Iterable[str], once: bool) -> Process:
+        """A new process for calls. What cannot be had shows as one that has ended. Raises HostDied."""
+        if not self.alive:
+            raise HostDied("the tools' host process is gone")
+        number = next(self._numbers)
+        ours, theirs = socket_pair()
+        read, write = os.pipe()
+        token = new_token()
+        process = Process(ours, token, read, lambda: self._link.send({"op": "kill", "number": number}))
+        self._processes[number] = process
+        setup = {"token": token, "cwd": _cwd(), "memory": memory, "env": tuple(env), "once": once}
+        self._link.send({"op": "open", "number": number, "setup": setup}, (theirs.detach(), write))
+        return process
+
+    async def close(self) -> None:
+        """End it and all that it started."""
+        self._link.close()  # by which it knows
+        if self._ending is None:
+            self._ended(wait=_END_SECONDS)
+        assert self._ending is not None
+        await asyncio.shield(self._ending)
+
+    def kill(self) -> None:
+        """End it because it does not answer; its processes are told."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGKILL)
+
+    def _unset(self, named: Iterable[str]) -> list[str]:
+        return [
+            f"{self._path}: a tool may see the variable {name}, which is not set; set it before toolchat starts"
+            for name in named
+            if name not in os.environ
+        ]
+
+    def _spawn(self, known: Loaded | None) -> None:
+        ours, theirs = socket_pair()
+        token = new_token()
+        name, _, value = self._mark.partition("=")
+        named = known.named if known is not None else ()
+        request: dict[str, Any] = {
+            "fd": theirs.fileno(),
+            "parent": os.getpid(),
+            "token": token,
+            "path": str(self._path),
+            "forks": known is None or known.forks,
+            "named": named,
+        }
+        environment = basic_environment(os.environ) | named_environment(named, os.environ) | {name: value}
+        # OpenBLAS, which numpy loads, starts its threads at import, after which no process should be forked.
+        environment.setdefault("OPENBLAS_NUM_THREADS", "1")
+        log: Any = subprocess.DEVNULL
+        with suppress(OSError):
+            if self._log is not None:
+                self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                log = self._log.open("ab")
+        try:
+            # In the main thread: the kernel ends the host when the thread that started it ends.
+            self._process = subprocess.Popen(
+                # -P: the folder the user is in must not shadow any module.
+                [sys.executable, "-P", "-X", "faulthandler", "-m", "toolchat.tools.host.server", json.dumps(request)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                env=environment,
+            )
+        except OSError as error:
+            ours.close()
+            raise UsageError(f"{self._path}: no process can be started for the tools: {error.strerror}") from None
+        finally:
+            theirs.close()
+            if log is not subprocess.DEVNULL:
+                log.close()
+        self._link = Link(ours, token, self._heard, self._ended)
+
+    def _heard(self, message: Message) -> None:
+        match message:
+            case {"op": "exited", "number": number, "code": code}:
+                if (process := self._processes.pop(number, None)) is not None:
+                    process.exited(how_it_ended(code))
+            case {"op": "failed", "number": number, "message": text}:
+                if (process := self._processes.pop(number, None)) is not None:
+                    process.exited(f"it could not be started: {text}")
+            case _:
+                self._news.put_nowait(message)
+
+    def _ended(self, wait: float = 0.5) -> None:
+        """Its end of the socket is closed: it is dead, or as good as dead."""
+        if self._ending is None:
+            self.alive = False
+            self._ending = asyncio.get_running_loop().create_task(self._end(wait), name="tools-host-end")
+
+    async def _end(self, wait: float) -> None:
+        try:
+            for _ in range(int(wait / 0.01)):
+                if self._process.poll() is not None:
+                    break
+                await asyncio.sleep(0.01)
+        finally:
+            killed = self._process.poll() is None
+            self.kill()
+            self._process.wait()
+            if killed or self._process.returncode != 0:
+                # It could not end what it had started.
+                kill_marked(self._mark)
+            self._link.close()
+            self._news.put_nowait(None)
+            for process in self._processes.values():
+                process.exited("its host process ended")
+            self._processes.clear()
+
+
+def _module(name: str | None) -> str:
+    return f'module "{name}"' if name else "a module"
+
+
+def _cwd() -> str | None:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return None

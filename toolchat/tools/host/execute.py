@@ -1,0 +1,112 @@
+"""Runs one function and turns whatever it does into text for the model. Runs in a tool's own process only."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import traceback
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from toolchat.tools.result import bounded, error_text, result_text
+
+_MAX_TRACEBACK = 32 * 1024
+
+Say = Callable[[str], None]
+"""Shows the user a line of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    content: str
+    """For the model; bounded, and fit for UTF-8."""
+    ok: bool
+    traceback: str = ""
+    """For the log."""
+    out_of_memory: bool = False
+
+
+class Executor:
+    """Runs functions one after the other, the asynchronous ones on one event loop that is never closed.
+
+    Closing it would wait for tasks that a tool left behind and that may swallow their cancellation; and a client
+    that a stateful tool keeps belongs to the loop that it was made on.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, function: Callable[..., Any], values: dict[str, Any]) -> Outcome:
+        """Call `function` with `values`. Never raises."""
+        try:
+            try:
+                return Outcome(result_text(self._value(function(**values))), ok=True)
+            finally:
+                _flush()
+        # SystemExit and KeyboardInterrupt too: raised by a tool they are its error, not the program's end.
+        except BaseException as error:
+            out_of_memory = isinstance(error, MemoryError)
+            if out_of_memory:
+                # Frees what the frames hold, for there may be no memory left to say anything in.
+                error.with_traceback(None)
+            return Outcome(error_text(error), False, _traceback(error), out_of_memory)
+
+    def _value(self, returned: Any) -> Any:
+        if inspect.isgenerator(returned):
+            return self._drained(returned)
+        if inspect.isasyncgen(returned):
+            return self._wait(self._drained_async(returned))
+        if inspect.isawaitable(returned):
+            return self._wait(_awaited(returned))
+        return returned
+
+    def _drained(self, generator: Generator[Any, Any, Any]) -> Any:
+        """What it returns in the end; what it yields is progress."""
+        while True:
+            try:
+                self._progress(next(generator))
+            except StopIteration as end:
+                return end.value
+
+    async def _drained_async(self, generator: AsyncGenerator[Any, Any]) -> Any:
+        """An asynchronous generator cannot return a value: the last one that it yields is its result."""
+        last, begun = None, False
+        async for value in generator:
+            if begun:
+                self._progress(last)
+            last, begun = value, True
+        return last
+
+    def _progress(self, value: Any) -> None:
+        if value is not None:
+            self._say(result_text(value))
+
+    def _wait(self, awaitable: Any) -> Any:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+        return self._loop.run_until_complete(awaitable)
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _flush() -> None:
+    # A tool may have replaced or closed them.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BaseException):
+            stream.flush()
+
+
+def _traceback(error: BaseException) -> str:
+    with suppress(BaseException):
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+            frames = frames.tb_next
+        return bounded("".join(traceback.format_exception(type(error), error, frames)), _MAX_TRACEBACK)
+    return ""

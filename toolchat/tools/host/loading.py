@@ -1,0 +1,125 @@
+"""What the host does before it serves: imports the user's modules, tells the chat what came of it, and finds out
+whether this process may be forked afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Never
+
+from toolchat.tools.host.channel import Channel, ChannelClosed
+from toolchat.tools.host.codec import encode_toolbox
+from toolchat.tools.host.processes import threads, uses_gpu
+from toolchat.tools.load import load_tools
+from toolchat.tools.result import error_text
+from toolchat.tools.spec import ToolsFile, scan_tools_file
+from toolchat.tools.toolbox import LoadedToolbox
+from toolchat.wire.errors import ToolchatError
+
+_SETTLE_SECONDS = 0.2
+"""A thread that has been joined can be seen by the kernel's count for a moment longer."""
+
+
+def load(control: Channel, path: Path) -> tuple[LoadedToolbox, tuple[str, ...]]:
+    """The loaded tools, and the names of the variables that the file asks for. Ends the process where it cannot."""
+    cwd = Path.cwd()
+    try:
+        file, _ = scan_tools_file(path)  # its problems are for load_tools to report, with its own
+        named = _named(control, file)
+        with _Watch(control, file):
+            loaded = load_tools(path)
+    except ToolchatError as error:
+        _refuse(control, str(error))
+    except ChannelClosed:
+        raise
+    except BaseException as error:
+        what = " ".join(error_text(error).removeprefix("Error: ").split())
+        _refuse(control, f"{path}: the tools cannot be loaded: {what}")
+    with suppress(OSError):
+        os.chdir(cwd)
+    reason = _unsafe_to_fork()
+    toolbox = loaded.toolbox
+    if reason is not None:
+        what = f"{path}: {reason}; each call therefore starts Python anew and imports the tools again, which is slower"
+        toolbox = replace(toolbox, notices=(*toolbox.notices, what))
+    control.send({"op": "loaded", "toolbox": encode_toolbox(toolbox), "forks": reason is None, "named": named})
+    return loaded, named
+
+
+def _named(control: Channel, file: ToolsFile) -> tuple[str, ...]:
+    """Has the chat's values for the variables that the file names, so that its modules see them when they load."""
+    named = tuple(sorted({name for entry in file.entries for name in entry.options.env}))
+    if named:
+        control.send({"op": "env", "names": named})
+        answer, _ = control.receive()
+        os.environ.update(answer["values"])
+    return named
+
+
+def _refuse(control: Channel, message: str) -> Never:
+    try:
+        control.send({"op": "refused", "message": message})
+    finally:
+        os._exit(1)
+
+
+class _Watch:
+    """Tells the chat which module is being imported, so that it can name the one that ends or hangs this process."""
+
+    def __init__(self, control: Channel, file: ToolsFile) -> None:
+        self._control = control
+        self._modules = {entry.target.where for entry in file.entries}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name in self._modules:
+            self._control.send({"op": "importing", "module": name})
+        return None
+
+    def __enter__(self) -> None:
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ValueError):
+            sys.meta_path.remove(self)
+
+
+def _unsafe_to_fork() -> str | None:
+    """Why a copy of this process could hang: a fork copies one thread, and the locks that the others hold for ever."""
+    until = time.monotonic() + _SETTLE_SECONDS
+    while threads() > 1 and time.monotonic() < until:
+        time.sleep(0.01)
+    if threads() > 1:
+        owner = _thread_owner()
+        return f'module "{owner}" starts a thread while it is imported' if owner else "a module starts threads"
+    if uses_gpu():
+        return "a module uses the GPU while it is imported, so that memory limits are off"
+    return None
+
+
+def _thread_owner() -> str | None:
+    """The module whose code the first other thread runs; None for threads of native libraries."""
+    frames = sys._current_frames()
+    for thread in threading.enumerate():
+        frame: FrameType | None = frames.get(thread.ident or 0)
+        if thread is threading.main_thread():
+            continue
+        names: list[str] = []
+        while frame is not None:
+            names.append(str(frame.f_globals.get("__name__")))
+            frame = frame.f_back
+        # From the outermost frame inwards, past the machinery of threads.
+        own = [name for name in reversed(names) if name.partition(".")[0] not in sys.stdlib_module_names]
+        if own:
+            return own[0]
+    return None

@@ -1,0 +1,217 @@
+"""The options of a tool in a tools file: how each is written, what it may be, and how an editor explains it.
+
+The one source of both the reader and the JSON Schema of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import yaml
+
+from toolchat.tools.problems import did_you_mean
+from toolchat.tools.toolbox import MIB, Approval
+from toolchat.tools.yaml_value import BOOLEAN, INTEGER, STRING, NotJsonError, json_value, shown
+
+OWN_PREFIX = "TOOLCHAT_"
+"""Environment variables that no tool is given: toolchat's own, secrets among them."""
+
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>ms|s|sec|m|min|h)?")
+_SECONDS = {None: "1", "ms": "0.001", "s": "1", "sec": "1", "m": "60", "min": "60", "h": "3600"}
+_MAX_SECONDS = 24 * 3600
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>B|[KMGT]i?B)?")
+_FACTORS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_MAX_MEMORY = 2**50
+_MIN_TOKENS = 32
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# What people write for these words; YAML reads some of them as true and false.
+_APPROVAL_WORDS = {
+    **dict.fromkeys(("yes", "true", "on", "always", "auto", "allowed"), "allow"),
+    **dict.fromkeys(("no", "false", "off", "never", "denied"), "deny"),
+    **dict.fromkeys(("prompt", "confirm", "manual"), "ask"),
+}
+
+
+class OptionError(Exception):
+    """A value that an option cannot have: "what is wrong; what was expected; what to do"."""
+
+    def __init__(self, message: str, node: yaml.Node | None = None) -> None:
+        super().__init__(message)
+        self.node = node
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key of `defaults` and of a tool."""
+
+    name: str
+    read: Callable[[str, yaml.Node], Any]
+    """From the key and its node to the value; raises OptionError."""
+    schema: dict[str, Any]
+    """A JSON Schema, with the description that an editor shows."""
+
+
+def read_text(key: str, node: yaml.Node) -> str:
+    """Text of one line: whitespace folded."""
+    text = " ".join(node.value.split()) if isinstance(node, yaml.ScalarNode) and node.tag == STRING else ""
+    if not text:
+        raise OptionError(f"{key} is {shown(node)}; expected text; write it in quotes, or leave the key out")
+    return text
+
+
+def _approval(key: str, node: yaml.Node) -> Approval:
+    word = _word(node)
+    if isinstance(node, yaml.ScalarNode) and node.tag == STRING and word in tuple(Approval):
+        return Approval(word)
+    meant = _APPROVAL_WORDS.get(word.lower())
+    fix = f'did you mean "{meant}"?' if meant else did_you_mean(word, Approval, "write approval: ask")
+    raise OptionError(f"{key} is {shown(node)}; expected allow, ask or deny; {fix}")
+
+
+def _timeout(key: str, node: yaml.Node) -> float:
+    word = _word(node)
+    match = _DURATION.fullmatch(word)
+    if match is None:
+        fix = "a tool cannot be without a limit" if word.lower() in ("off", "none", "no") else "write timeout: 30s"
+        raise OptionError(f'{key} is {shown(node)}; expected seconds, as 30, "30s" or "2m"; {fix}')
+    seconds = float(Decimal(match["number"]) * Decimal(_SECONDS[match["unit"]]))
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise OptionError(f"{key} is {shown(node)}; expected more than 0 seconds and at most 24h; write timeout: 60s")
+    return seconds
+
+
+def _memory(key: str, node: yaml.Node) -> int | None:
+    word = _word(node)
+    # YAML 1.1 reads a bare off as false.
+    if word == "off":
+        return None
+    match = _SIZE.fullmatch(word)
+    if match is None:
+        near = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt])(i?)b?", word, re.IGNORECASE)
+        fix = f'did you mean "{near[1]}{near[2].upper()}{near[3].lower()}B"?' if near else "write memory: 512MB"
+        raise OptionError(f'{key} is {shown(node)}; expected a size, as "512MB" or "2GiB", bytes, or off; {fix}')
+    unit = (match["unit"] or "B").removesuffix("B")
+    size = int(Decimal(match["number"]) * (1024 if unit.endswith("i") else 1000) ** _FACTORS[unit.rstrip("i")])
+    if not MIB <= size <= _MAX_MEMORY:
+        fix = f'did you mean "{word}MB"?' if size < MIB and word.isdigit() else "write memory: 512MB"
+        raise OptionError(f"{key} is {shown(node)}; expected at least 1MiB and at most 1024TiB; {fix}")
+    return size
+
+
+def _tokens(key: str, node: yaml.Node) -> int:
+    if not (isinstance(node, yaml.ScalarNode) and node.tag == INTEGER and re.fullmatch(r"\d{1,9}", node.value)):
+        raise OptionError(f"{key} is {shown(node)}; expected a number of tokens; write for example {key}: 2000")
+    if int(node.value) < _MIN_TOKENS:
+        raise OptionError(f"{key} is {shown(node)}; expected at least {_MIN_TOKENS}; raise it")
+    return int(node.value)
+
+
+def _boolean(key: str, node: yaml.Node) -> bool:
+    if not (isinstance(node, yaml.ScalarNode) and node.tag == BOOLEAN):
+        raise OptionError(f"{key} is {shown(node)}; expected true or false; write {key}: true")
+    return bool(json_value(node))
+
+
+def _env(key: str, node: yaml.Node) -> tuple[str, ...]:
+    if not isinstance(node, yaml.SequenceNode):
+        one = isinstance(node, yaml.ScalarNode) and _VARIABLE.fullmatch(node.value)
+        fix = f"write {key}: [{node.value}]" if one else f"write {key}: [NAME]"
+        raise OptionError(f"{key} is {shown(node)}; expected a list of variable names; {fix}")
+    names: list[str] = []
+    for item in node.value:
+        word = _word(item)
+        if not _VARIABLE.fullmatch(word):
+            fix = f'write "{word.partition("=")[0]}"' if "=" in word else "correct it"
+            what = f"{key} holds {shown(item)}; expected the name of a variable, its value comes from the environment"
+            raise OptionError(f"{what}; {fix}", item)
+        if word.startswith(OWN_PREFIX):
+            what = f'{key} holds "{word}"; expected no {OWN_PREFIX} name, toolchat keeps its own variables from tools'
+            raise OptionError(f"{what}; give the tool a variable of its own", item)
+        if word in names:
+            raise OptionError(f'{key} holds "{word}" a second time; expected it once; remove one of the two', item)
+        names.append(word)
+    return tuple(names)
+
+
+def _word(node: yaml.Node) -> str:
+    return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+
+
+def read_json(key: str, node: yaml.Node) -> Any:
+    """Any JSON value."""
+    try:
+        return json_value(node)
+    except NotJsonError as error:
+        raise OptionError(f"{key} {error}; expected a JSON value; put it in quotes or correct it", error.node) from None
+
+
+OPTIONS = (
+    Option(
+        "approval",
+        _approval,
+        {"enum": list(Approval), "description": "Whether a call may run without asking. Default: ask."},
+    ),
+    Option(
+        "timeout",
+        _timeout,
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": _MAX_SECONDS},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|sec|m|min|h)?$"},
+            ],
+            "description": 'Time that one call may take: seconds, or "30s", "2m", "1h". Default: 60.',
+        },
+    ),
+    Option(
+        "memory",
+        _memory,
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": MIB, "maximum": _MAX_MEMORY},
+                {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? ?(B|[KMGT]i?B)?|off)$"},
+                {"const": False},
+            ],
+            "description": 'Memory that one call may take beyond what the imports took: "512MB", "2GiB", bytes, or '
+            "off (for tools that map GPU memory). Default: 2GiB.",
+        },
+    ),
+    Option(
+        "max_result_tokens",
+        _tokens,
+        {
+            "type": "integer",
+            "minimum": _MIN_TOKENS,
+            "maximum": 999_999_999,
+            "description": "Longer results are cut in the middle. Default: a quarter of the model's context.",
+        },
+    ),
+    Option(
+        "stateful",
+        _boolean,
+        {
+            "type": "boolean",
+            "description": "Whether calls share one process, and so the module's globals, as long as the chat lives. "
+            "Default: false; the methods of a class always do.",
+        },
+    ),
+    Option(
+        "enabled",
+        _boolean,
+        {"type": "boolean", "description": "false leaves the tool out, and does not import it. Default: true."},
+    ),
+    Option(
+        "env",
+        _env,
+        {
+            "type": "array",
+            "items": {"type": "string", "pattern": rf"^(?!{OWN_PREFIX})[A-Za-z_][A-Za-z0-9_]*$"},
+            "uniqueItems": True,
+            "description": "Names of environment variables that the tool may see beyond the basic ones.",
+        },
+    ),
+)  # fmt: skip
+OPTION_NAMES = tuple(option.name for option in OPTIONS)
