@@ -186,7 +186,7 @@ def engine_work(
 
     tokenizer: Any = MistralTokenizer.from_file(str(folder / "tekken.json"))
     version = MistralVocabulary(tokenizer).version
-    tools = load_tools(sample_tools_path()).specs
+    tools = load_tools(sample_tools_path()).toolbox.specs
     grammar = tool_call_grammar(tokenizer, tools, tool_choice="auto")
     messages: list[Message] = [SystemMessage(system)] if system else []
     generations = []

@@ -119,7 +119,7 @@ def default_contender(model: Path, scratch: Path) -> Callable[[], Outcome]:
     from toolchat.tools.load import load_tools, sample_tools_path
 
     tools = scratch / "tools.json"
-    specs = load_tools(sample_tools_path()).specs
+    specs = load_tools(sample_tools_path()).toolbox.specs
     functions = [{"name": one.name, "description": one.description, "parameters": one.parameters} for one in specs]
     tools.write_text(json.dumps([{"type": "function", "function": function} for function in functions]))
     (scratch / "absent").mkdir()
