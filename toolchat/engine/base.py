@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from toolchat.wire.deltas import Delta
 from toolchat.wire.errors import EngineError, ExitCode
@@ -17,9 +17,16 @@ class EngineCrashedError(EngineError):
 
 
 class ContextOverflowError(EngineError):
-    """The prompt alone fills the model's context; nothing was generated."""
+    """The prompt leaves less of the model's context than `GenerateOptions.reserve`; nothing was generated."""
 
     exit_code = ExitCode.LIMIT
+
+    def __init__(self, message: str, count: TokenCount, context: int) -> None:
+        super().__init__(message)
+        self.count = count
+        """What the prompt would have taken, by part."""
+        self.context = context
+        """Tokens of prompt and answer together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,13 @@ class GenerateOptions:
     tool_choice: str = "auto"
     """One of "auto", "none" and "required", or the name of one tool."""
     parallel_tool_calls: bool = True
+    """Whether several calls may come at once."""
+    response_schema: dict[str, Any] | None = None
+    """A JSON Schema that an answer in text is held to; calls may still come, by `tool_choice`."""
+    reasoning_effort: str | None = None
+    """One of `EngineInfo.reasoning_efforts`; None for the model's own default."""
+    reserve: int = 1
+    """A prompt that leaves fewer tokens than this for the answer is refused: ContextOverflowError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +61,22 @@ class EngineInfo:
     """True where tool calls are generated under a grammar."""
     thinks: bool = False
     sees: bool = False
+    """Whether user messages may hold images."""
+    reasoning_efforts: tuple[str, ...] = ()
+    """What may be asked for; empty where the model's format knows no such thing (before v15)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """Exact tokens of a prompt, by part."""
+    """Exact tokens of a prompt, by part; the parts add up to the total."""
 
     total: int
-    tools: int
-    """Of the total, what the tools' schemas cost."""
+    tools: tuple[int, ...] = ()
+    """Of each tool's schema, in their order."""
+    messages: tuple[int, ...] = ()
+    """Of each message, in their order, the system prompt's among them."""
+    format: int = 0
+    """What belongs to no single one of them: the beginning of the sequence, brackets around the tools."""
 
 
 class Engine(Protocol):

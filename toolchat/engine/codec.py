@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from toolchat.engine.base import TokenCount
 from toolchat.wire.deltas import (
     CallArguments,
     CallEnded,
@@ -16,6 +17,7 @@ from toolchat.wire.deltas import (
     Delta,
     Finished,
     FinishReason,
+    Note,
     Text,
     Thinking,
     Usage,
@@ -24,6 +26,7 @@ from toolchat.wire.messages import (
     AssistantMessage,
     CallOrigin,
     FailedCall,
+    Image,
     Message,
     SystemMessage,
     ToolCall,
@@ -62,9 +65,16 @@ def decode_delta(data: dict[str, Any]) -> Delta:
             return CallArguments(index, text)
         case {"t": "CallEnded", "index": index, "ok": ok, "call": call}:
             return CallEnded(index, _tool_call(call) if ok else FailedCall(**call))
+        case {"t": "Note", "text": text}:
+            return Note(text)
         case {"t": "Finished", "reason": reason, "usage": usage}:
             return Finished(FinishReason(reason), Usage(**usage))
     raise ValueError(f"not a delta: {data!r}")
+
+
+def decode_count(data: dict[str, Any]) -> TokenCount:
+    """From `asdict` of one."""
+    return TokenCount(data["total"], tuple(data["tools"]), tuple(data["messages"]), data["format"])
 
 
 def encode_message(message: Message) -> dict[str, Any]:
@@ -77,11 +87,11 @@ def decode_message(data: dict[str, Any]) -> Message:
         case "SystemMessage":
             return SystemMessage(**fields)
         case "UserMessage":
-            return UserMessage(**fields)
+            return UserMessage(**fields | {"images": _images(fields)})
         case "ToolMessage":
-            return ToolMessage(**fields)
+            return ToolMessage(**fields | {"images": _images(fields)})
         case "AssistantMessage":
-            return AssistantMessage(fields["content"], tuple(_tool_call(call) for call in fields["calls"]))
+            return AssistantMessage(**fields | {"calls": tuple(_tool_call(call) for call in fields["calls"])})
     raise ValueError(f"not a message: {data!r}")
 
 
@@ -91,6 +101,10 @@ def encode_tool(tool: ToolSpec) -> dict[str, Any]:
 
 def decode_tool(data: dict[str, Any]) -> ToolSpec:
     return ToolSpec(**data)
+
+
+def _images(fields: dict[str, Any]) -> tuple[Image, ...]:
+    return tuple(Image(**image) for image in fields["images"])
 
 
 def _tool_call(data: dict[str, Any]) -> ToolCall:

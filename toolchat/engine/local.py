@@ -28,7 +28,7 @@ from toolchat.engine.base import (
     GenerateOptions,
     TokenCount,
 )
-from toolchat.engine.codec import LINE_LIMIT, decode_delta, encode_message, encode_tool, line
+from toolchat.engine.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.engine.config import EngineConfig
 from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
@@ -109,7 +109,7 @@ class LocalEngine:
             self._requests.pop(request_id, None)
         if isinstance(item, EngineError):
             raise item
-        return TokenCount(item["total"], item["tools"])
+        return decode_count(item["count"])
 
     async def close(self) -> None:
         self.info = None
@@ -201,15 +201,20 @@ class LocalEngine:
             case {"op": "deltas" | "count", "id": request_id}:
                 if (queue := self._requests.get(request_id)) is not None:
                     queue.put_nowait(message)
-            case {"op": "error", "id": request_id, "kind": kind, "message": text}:
+            case {"op": "error", "id": request_id, "message": text}:
                 if (queue := self._requests.get(request_id)) is not None:
-                    queue.put_nowait(ContextOverflowError(text) if kind == "context" else EngineError(text))
+                    queue.put_nowait(EngineError(text))
+            case {"op": "overflow", "id": request_id, "message": text, "count": count, "context": context}:
+                if (queue := self._requests.get(request_id)) is not None:
+                    queue.put_nowait(ContextOverflowError(text, decode_count(count), context))
             case {"op": "state", "state": state}:
                 self._states.put_nowait(EngineState(state, self._config.model))
             case {"op": "failed", "message": text}:
                 self._failure = text
             case {"op": "ready", **info}:
-                self.info = EngineInfo(model=self._config.model, **info)
+                self.info = EngineInfo(
+                    model=self._config.model, **info | {"reasoning_efforts": tuple(info["reasoning_efforts"])}
+                )
                 self._states.put_nowait(EngineState("ready", self._config.model))
 
     async def _died(self) -> None:

@@ -113,7 +113,7 @@ class ScriptedEngine:
 
     async def count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
         # A token for every four characters: enough for what depends on size.
-        return TokenCount(sum(len(message.content) // 4 + 10 for message in messages), 0)
+        return TokenCount(sum(len(message.content) // 4 + 10 for message in messages))
 
     async def close(self) -> None:
         self.closed = True

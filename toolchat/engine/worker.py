@@ -17,10 +17,11 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolchat.engine.base import TokenCount
 from toolchat.engine.codec import decode_message, decode_tool, encode_delta, line
 from toolchat.engine.config import BLOCK, EngineConfig, read_params
 from toolchat.wire.deltas import Delta, Finished, FinishReason, Usage
@@ -186,6 +187,7 @@ class Worker:
             "tokenizer_version": self._vocabulary.version,
             "constrains_calls": self._constrains,
             "thinks": self._vocabulary.special("[THINK]") is not None,
+            "reasoning_efforts": [],
         }
 
     def serve(self) -> None:
@@ -207,17 +209,16 @@ class Worker:
                     # An illegal history or an impossible grammar is the request's failure, not the engine's.
                     self._fail(command["id"], one_line(error))
 
-    def _encode(self, command: dict[str, Any], *, with_tools: bool = True) -> list[int]:
+    def _encode(self, command: dict[str, Any]) -> list[int]:
         from toolchat.mistral.render import encode
 
         messages = [decode_message(message) for message in command["messages"]]
-        tools = [decode_tool(tool) for tool in command["tools"]] if with_tools else []
+        tools = [decode_tool(tool) for tool in command["tools"]]
         return encode(self._tokenizer, self._vocabulary.version, messages, tools)
 
     def _count(self, command: dict[str, Any]) -> None:
-        total = len(self._encode(command))
-        tools = total - len(self._encode(command, with_tools=False))
-        self._channel.send({"op": "count", "id": command["id"], "total": total, "tools": tools})
+        count = asdict(TokenCount(len(self._encode(command))))
+        self._channel.send({"op": "count", "id": command["id"], "count": count})
 
     def _generate(self, command: dict[str, Any]) -> None:
         from vllm import SamplingParams
@@ -230,15 +231,19 @@ class Worker:
         began = time.monotonic()
         prompt = self._encode(command)
         room = self._context - len(prompt)
-        if room < 1:
-            self._fail(
-                command["id"],
-                f"the conversation takes {len(prompt)} tokens and the context holds {self._context}; "
-                "start a new one, or shorten the question",
-                kind="context",
+        options = command["options"]
+        if room < options["reserve"]:
+            self._channel.send(
+                {
+                    "op": "overflow",
+                    "id": command["id"],
+                    "message": f"the conversation takes {len(prompt)} tokens and the context holds {self._context}; "
+                    "start a new one, or shorten the question",
+                    "count": asdict(TokenCount(len(prompt))),
+                    "context": self._context,
+                }
             )
             return
-        options = command["options"]
         grammar = None
         if self._constrains:
             tools = [decode_tool(tool) for tool in command["tools"]]
@@ -301,8 +306,8 @@ class Worker:
     def _send_deltas(self, request: Request, deltas: list[Delta]) -> None:
         self._channel.send({"op": "deltas", "id": request.id, "deltas": [encode_delta(delta) for delta in deltas]})
 
-    def _fail(self, request_id: str, message: str, kind: str = "request") -> None:
-        self._channel.send({"op": "error", "id": request_id, "kind": kind, "message": message})
+    def _fail(self, request_id: str, message: str) -> None:
+        self._channel.send({"op": "error", "id": request_id, "message": message})
 
 
 def one_line(error: BaseException) -> str:

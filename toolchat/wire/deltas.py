@@ -29,6 +29,11 @@ class Usage:
     seconds: float = 0.0
     """Seconds from the request to its last token."""
 
+    @property
+    def new_tokens(self) -> int:
+        """Of the prompt tokens, those that had to be read anew."""
+        return self.prompt_tokens - self.cached_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -65,9 +70,16 @@ class CallEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Something about this generation that the user should know, in one line: what could not be held to a schema."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     reason: FinishReason
     usage: Usage
 
 
-Delta = Text | Thinking | CallStarted | CallArguments | CallEnded | Finished
+Delta = Text | Thinking | CallStarted | CallArguments | CallEnded | Note | Finished

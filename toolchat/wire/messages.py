@@ -44,6 +44,21 @@ class FailedCall:
     """True where the text merely ended too soon (`finish_reason="length"`)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that a message carries, whole: nothing is fetched later."""
+
+    media_type: str
+    """Such as "image/png"."""
+    data: str
+    """The file's bytes in base64."""
+    width: int
+    """Pixels."""
+    height: int
+    source: str = ""
+    """Where it came from, for people: a file's name, an address, a tool."""
+
+
 class ResultStatus(StrEnum):
     """How a call ended."""
 
@@ -64,6 +79,7 @@ class ToolResult:
     content: str
     status: ResultStatus = ResultStatus.OK
     seconds: float = 0.0
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,7 @@ class SystemMessage:
 @dataclass(frozen=True, slots=True)
 class UserMessage:
     content: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +99,8 @@ class AssistantMessage:
 
     content: str = ""
     calls: tuple[ToolCall, ...] = ()
+    thinking: str = ""
+    """What came before both; sent again only where the tokenizer's version has a place for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +110,7 @@ class ToolMessage:
     call_id: str
     name: str
     content: str
+    images: tuple[Image, ...] = ()
 
 
 Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage
