@@ -24,6 +24,7 @@ from toolchat.wire.messages import (
     ToolMessage,
     UserMessage,
 )
+from toolchat.wire.tokens import TokenCount
 
 
 def finished(harness: Any) -> events.TurnFinished:
@@ -229,7 +230,7 @@ def test_engine_crash_keeps_what_had_come(harness: Any) -> None:
     assert harness.conversation.messages[-1] == AssistantMessage("half an ans [interrupted]")
 
 
-@pytest.mark.parametrize("error", [EngineError("no"), ContextOverflowError("9000 tokens")])
+@pytest.mark.parametrize("error", [EngineError("no"), ContextOverflowError("9000 tokens", TokenCount(9000), 8192)])
 def test_refused_question_leaves_no_trace_in_the_history(harness: Any, error: EngineError) -> None:
     harness.engine.enqueue(Answer(error=error))
     with pytest.raises(EngineError):
@@ -238,7 +239,9 @@ def test_refused_question_leaves_no_trace_in_the_history(harness: Any, error: En
 
 
 def test_context_filled_by_results_ends_the_turn_legally(harness: Any) -> None:
-    harness.engine.enqueue(Answer(calls=[call("add", a=1, b=1)]), Answer(error=ContextOverflowError("9000 tokens")))
+    harness.engine.enqueue(
+        Answer(calls=[call("add", a=1, b=1)]), Answer(error=ContextOverflowError("9000 tokens", TokenCount(9000), 8192))
+    )
     asyncio.run(harness.ask("hi"))
     assert finished(harness).status is TurnStatus.LIMIT
     assert not harness.conversation.open

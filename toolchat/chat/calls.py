@@ -14,7 +14,7 @@ from toolchat.chat.budget import CONTEXT_SHARE, cut_to_budget
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
 from toolchat.engine.base import Engine
 from toolchat.tools.run import Prepared, ToolRunner
-from toolchat.tools.toolbox import Tool, unknown_tool_message
+from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.events import EventBody
 from toolchat.wire.messages import FailedCall, ResultStatus, ToolCall, ToolResult, UserMessage
@@ -59,6 +59,7 @@ class TurnCalls:
         *,
         engine: Engine,
         runner: ToolRunner,
+        toolbox: Toolbox,
         decide: Decide,
         limits: Limits,
         keep: Callable[[ToolResult], str | None],
@@ -66,6 +67,7 @@ class TurnCalls:
     ) -> None:
         self._engine = engine
         self._runner = runner
+        self._toolbox = toolbox
         self._decide = decide
         self._limits = limits
         self._keep = keep
@@ -144,9 +146,9 @@ class TurnCalls:
             return _failed(call, f"Error: this tool call could not be read: {call.reason}. It was: {raw}")
         if index >= (most := self._limits.calls_per_round):
             return _failed(call, f"Error: not run: at most {most} calls at once; make the others afterwards")
-        tool = self._runner.toolbox.get(call.name)
+        tool = self._toolbox.get(call.name)
         if tool is None:
-            return _failed(call, unknown_tool_message(call.name, self._runner.toolbox))
+            return _failed(call, unknown_tool_message(call.name, self._toolbox))
         match self._guard.see(call):
             case Repetition.STOP:
                 self.repeated = call

@@ -3,16 +3,19 @@
 The rules (mistral_common's protocol/instruct/validator.py, all versions): one result per call, in call order and
 before anything else; no empty assistant message; call ids of nine letters or digits; a turn ends with an assistant
 message. A caller that would break one gets a ValueError: that is a bug, not bad input.
+
+The history is a list of turns, and edits take whole turns, so that no edit can break a rule within one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from toolchat.mistral.ids import is_legal_call_id, is_legal_name
 from toolchat.wire.messages import (
     AssistantMessage,
+    Image,
     Message,
     SystemMessage,
     ToolCall,
@@ -23,53 +26,90 @@ from toolchat.wire.messages import (
 
 INTERRUPTED = "[interrupted]"
 """What closes a turn that was stopped, after whatever text had come."""
+SUMMED_UP = "Sum up what we have said so far."
+"""The question that a summary stands in history as the answer of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A place in the history to go back to."""
 
-    length: int
+    turns: int
+    first: int
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A question and all that came of it, up to the assistant's closing message."""
+
+    messages: list[Message]
+    first: int
+    """How many turns were set aside when it began: undoing it brings back those that were set aside for it."""
+    replaced: list[_Turn] = field(default_factory=list)
+    """The turns that this one, a summary, stands for."""
 
 
 class Conversation:
     """Messages in order. Reading is free; changing goes through the methods."""
 
     def __init__(self, system: str | None = None) -> None:
-        self._messages: list[Message] = [SystemMessage(system)] if system else []
+        self._system = system
+        self._turns: list[_Turn] = []
+        self._first = 0
         self._pending: list[ToolCall] = []
 
     @property
+    def system(self) -> str | None:
+        """The system prompt."""
+        return self._system
+
+    @property
     def messages(self) -> tuple[Message, ...]:
-        return tuple(self._messages)
+        """What the model is sent: the system prompt and every turn that is not set aside."""
+        system = [SystemMessage(self._system)] if self._system else []
+        return (*system, *(message for turn in self._turns[self._first :] for message in turn.messages))
+
+    @property
+    def turns(self) -> int:
+        """All turns, those set aside among them."""
+        return len(self._turns)
+
+    @property
+    def set_aside_turns(self) -> int:
+        """How many of the oldest turns the model is not sent any more."""
+        return self._first
+
+    @property
+    def turn_sizes(self) -> tuple[int, ...]:
+        """Messages of each turn that is sent, oldest first; they follow the system prompt in `messages`."""
+        return tuple(len(turn.messages) for turn in self._turns[self._first :])
 
     @property
     def open(self) -> bool:
         """True within a turn: the last message is not the assistant's closing one."""
-        match self._messages[-1:]:
-            case [UserMessage() | ToolMessage()]:
+        match self._turns[-1].messages[-1] if self._turns else None:
+            case UserMessage() | ToolMessage():
                 return True
-            case [AssistantMessage(_, calls)]:
+            case AssistantMessage(calls=calls):
                 return bool(calls)
         return False
 
-    def add_user(self, text: str) -> None:
+    def add_user(self, text: str, images: Sequence[Image] = ()) -> None:
         """Begin a turn. Raises ValueError within one, and for an empty text."""
-        if self.open:
-            raise ValueError("the turn before this one is not closed")
+        self._expect_closed()
         if not text.strip():
             raise ValueError("a user message needs text")
-        self._messages.append(UserMessage(text))
+        self._turns.append(_Turn([UserMessage(text, tuple(images))], self._first))
 
-    def add_answer(self, text: str) -> None:
-        """Close the turn with the model's text."""
+    def add_answer(self, text: str, thinking: str = "") -> None:
+        """Close the turn with the model's text, and what it thought before that."""
         self._expect_generation()
         if not text.strip():
             raise ValueError("an assistant message needs text or calls")
-        self._messages.append(AssistantMessage(text))
+        self._add(AssistantMessage(text, thinking=thinking))
 
-    def add_calls(self, text: str, calls: Sequence[ToolCall]) -> None:
-        """Add the model's calls, and the text before them (may be empty)."""
+    def add_calls(self, text: str, calls: Sequence[ToolCall], thinking: str = "") -> None:
+        """Add the model's calls, and the text and the thinking before them (both may be empty)."""
         self._expect_generation()
         if not calls:
             raise ValueError("no calls")
@@ -78,14 +118,14 @@ class Conversation:
             raise ValueError(f"call ids must be nine letters or digits, and each its own: {ids}")
         if not all(is_legal_name(call.name) for call in calls):
             raise ValueError(f"illegal tool name among {[call.name for call in calls]}")
-        self._messages.append(AssistantMessage(text, tuple(calls)))
+        self._add(AssistantMessage(text, tuple(calls), thinking))
         self._pending = list(calls)
 
     def add_results(self, results: Sequence[ToolResult]) -> None:
         """Add the results of all pending calls, in call order."""
         if [result.call_id for result in results] != [call.id for call in self._pending]:
             raise ValueError("results must answer every pending call, in call order")
-        self._messages += [ToolMessage(result.call_id, result.name, result.content) for result in results]
+        self._add(*(ToolMessage(result.call_id, result.name, result.content, result.images) for result in results))
         self._pending = []
 
     def close(self, text: str, why: str = INTERRUPTED) -> None:
@@ -97,17 +137,81 @@ class Conversation:
 
     def mark(self) -> Mark:
         """A place between turns, for `rewind`."""
-        if self.open:
-            raise ValueError("a mark lies between turns")
-        return Mark(len(self._messages))
+        self._expect_closed()
+        return Mark(len(self._turns), self._first)
 
     def rewind(self, mark: Mark) -> None:
-        """Forget everything after `mark`."""
-        del self._messages[mark.length :]
+        """Forget everything after `mark`; what was set aside since is sent again."""
+        del self._turns[mark.turns :]
+        self._first = mark.first
         self._pending = []
+
+    def undo(self) -> UserMessage | None:
+        """Take the last turn back: its question, to be edited and asked again, or None where there is no turn.
+
+        Where the last turn is a summary, the turns it stands for are put back first.
+        """
+        self._expect_closed()
+        if not self._turns:
+            return None
+        while (turn := self._turns.pop()).replaced:
+            self._turns += turn.replaced
+        self._first = min(turn.first, self._first, len(self._turns))
+        question = turn.messages[0]
+        assert isinstance(question, UserMessage)
+        return question
+
+    def clear(self) -> None:
+        """Forget every turn; the system prompt stays."""
+        self._expect_closed()
+        self._turns, self._first = [], 0
+
+    def set_system(self, text: str | None) -> None:
+        """Have another system prompt from the next turn on; None for none."""
+        self._expect_closed()
+        self._system = text
+
+    def set_aside(self, count: int) -> None:
+        """Send the model the `count` oldest of the turns that it is sent now no more. They are kept.
+
+        Never the turn under way, nor the last one. Raises ValueError for more than there are before that.
+        """
+        if not 0 <= count < max(1, len(self._turns) - self._first):
+            raise ValueError(f"{count} turns cannot be set aside")
+        self._first += count
+
+    def summarise(self, begin: int, end: int, text: str) -> None:
+        """Have one turn, with the summary `text`, stand for the turns from `begin` up to but not with `end`.
+
+        Both count from the oldest turn of all. The summary is sent to the model also where what it stands for was
+        set aside, unless turns after it still are.
+        """
+        self._expect_closed()
+        if not 0 <= begin < end <= len(self._turns) or not text.strip():
+            raise ValueError(f"turns {begin} to {end} cannot be summed up as {text!r}")
+        gone = end - begin - 1
+
+        def moved(first: int) -> int:
+            if first <= begin:
+                return first
+            return begin if first <= end else first - gone
+
+        replaced = self._turns[begin:end]
+        messages: list[Message] = [UserMessage(SUMMED_UP), AssistantMessage(text)]
+        summary = _Turn(messages, moved(replaced[0].first), replaced)
+        later = [replace(turn, first=moved(turn.first)) for turn in self._turns[end:]]
+        self._turns = [*self._turns[:begin], summary, *later]
+        self._first = moved(self._first)
+
+    def _add(self, *messages: Message) -> None:
+        self._turns[-1].messages.extend(messages)
+
+    def _expect_closed(self) -> None:
+        if self.open:
+            raise ValueError("this lies between turns, and the last one is not closed")
 
     def _expect_generation(self) -> None:
         if self._pending:
             raise ValueError("pending calls have no results yet")
-        if not self._messages or not isinstance(self._messages[-1], UserMessage | ToolMessage):
+        if not self._turns or not isinstance(self._turns[-1].messages[-1], UserMessage | ToolMessage):
             raise ValueError("an assistant message follows a user's or a tool's")

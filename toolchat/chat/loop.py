@@ -7,21 +7,23 @@ a turn ends. What needs an answer from outside is a function it is given: `decid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from toolchat.chat.calls import Decide, Outcome, TurnCalls, allow_all
 from toolchat.chat.conversation import INTERRUPTED, Conversation
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
+from toolchat.chat.room import reserve, too_long, turns_to_set_aside
 from toolchat.engine.base import ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
 from toolchat.tools.run import ToolRunner
+from toolchat.tools.toolbox import Toolbox
 from toolchat.wire import deltas, events
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Event, EventBody, Stamper, TurnStatus
-from toolchat.wire.messages import FailedCall, ToolCall, ToolResult
+from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult, ToolSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class _Round:
     """What one generation came to."""
 
     text: str = ""
+    thinking: str = ""
     calls: list[ToolCall | FailedCall] = field(default_factory=list)
     finished: deltas.Finished | None = None
 
@@ -73,7 +76,9 @@ class ChatLoop:
         continue_: Callable[[LimitMet], Awaitable[LimitChoice]] = stop_at_limit,
         limits: Limits | None = None,
         keep: Callable[[ToolResult], str | None] = lambda _: None,
+        offered: Callable[[], Sequence[ToolSpec]] | None = None,
     ) -> None:
+        """`offered` says which of the runner's tools the model may call in this turn; None for all of them."""
         self._engine = engine
         self._conversation = conversation
         self._runner = runner
@@ -83,25 +88,29 @@ class ChatLoop:
         self._continue = continue_
         self._limits = limits or Limits()
         self._keep = keep
+        self._offered = offered
+        self._noted: set[str] = set()
         self._interrupt = asyncio.Event()
 
     def interrupt(self) -> None:
         """Stop the turn under way: the answer, or the tools that are running. The turn ends by itself, soon."""
         self._interrupt.set()
 
-    async def turn(self, text: str) -> AsyncGenerator[Event, None]:
+    async def turn(self, text: str, images: Sequence[Image] = ()) -> AsyncGenerator[Event, None]:
         """Answer `text`. The last event is `TurnFinished`, whatever happens; the conversation is closed by then.
 
-        Raises EngineError where the engine refuses the request; the question is then forgotten again.
+        Where the context is full, the oldest turns are set aside, whole, and the events say so. Raises EngineError
+        where the engine refuses the request, and ContextOverflowError where the question alone is too long for the
+        context; it is then forgotten again, and the conversation is as it was.
         """
         self._interrupt.clear()
         before = self._conversation.mark()
         self._stamp.turn += 1
         self._stamp.round = 0
-        self._conversation.add_user(text)
+        self._conversation.add_user(text, images)
         try:
             yield self._stamp(events.TurnStarted())
-            yield self._stamp(events.UserMessage(text))
+            yield self._stamp(events.UserMessage(text, tuple(images)))
             # Closed here and now where the consumer breaks off, and not at some later collection.
             async with aclosing(self._rounds()) as rounds:
                 async for body in rounds:
@@ -119,9 +128,12 @@ class ChatLoop:
         declined = False
         rounds = 0
         allowed = self._limits.rounds
+        options = self._options
+        toolbox = self._toolbox()
         calls = TurnCalls(
             engine=self._engine,
             runner=self._runner,
+            toolbox=toolbox,
             decide=self._decide,
             limits=self._limits,
             keep=self._keep,
@@ -133,7 +145,7 @@ class ChatLoop:
             self._stamp.round = rounds
             this = _Round()
             try:
-                async with aclosing(self._generate(this)) as generation:
+                async with aclosing(self._generate(this, toolbox.specs, options)) as generation:
                     async for body in generation:
                         yield body
             except InterruptedGeneration:
@@ -142,8 +154,16 @@ class ChatLoop:
                 status = TurnStatus.INTERRUPTED
                 break
             except ContextOverflowError as error:
+                if (count := self._to_set_aside(error, options)) > 0:
+                    rounds -= 1
+                    self._conversation.set_aside(count)
+                    what = "the oldest turn is" if count == 1 else f"the {count} oldest turns are"
+                    yield events.HistoryEdited(f"{what} set aside")
+                    yield events.Notice(f"the context is full: {what} not sent to the model any more")
+                    continue
                 if rounds == 1:
-                    raise
+                    why = too_long(error, self._conversation.messages, self._needed(error.context, options))
+                    raise ContextOverflowError(why, error.count, error.context) from None
                 self._conversation.close("", f"[stopped: {error}]")
                 yield events.Notice(f"the turn ends here: {error}")
                 status = TurnStatus.LIMIT
@@ -165,7 +185,7 @@ class ChatLoop:
                         "--max-tokens allows more, up to what the context leaves"
                     )
                 if this.text.strip():
-                    self._conversation.add_answer(this.text)
+                    self._conversation.add_answer(this.text, this.thinking)
                 else:
                     self._conversation.close("", "[no answer]")
                     yield events.Notice("the model gave an empty answer")
@@ -175,7 +195,7 @@ class ChatLoop:
                 async for body in running:
                     declined = declined or (isinstance(body, events.CallDecided) and not body.allowed)
                     yield body
-            self._conversation.add_calls(this.text, outcome.calls)
+            self._conversation.add_calls(this.text, outcome.calls, this.thinking)
             self._conversation.add_results(outcome.results)
             ending = self._ending(calls, truncated=truncated)
             if ending is None and rounds >= allowed:
@@ -192,6 +212,9 @@ class ChatLoop:
                 yield ending.event
                 status = ending.status
                 break
+            if options.tool_choice != "none":
+                # A call that was required has been made; required again, the turn would never end.
+                options = replace(options, tool_choice="auto")
         yield events.TurnFinished(status, rounds, total, declined)
 
     def _ending(self, calls: TurnCalls, *, truncated: bool) -> _Ending | None:
@@ -210,12 +233,28 @@ class ChatLoop:
             return _Ending(TurnStatus.LIMIT, f"[stopped: the same call {often}]", notice)
         return None
 
-    async def _generate(self, this: _Round) -> AsyncGenerator[EventBody, None]:
+    def _toolbox(self) -> Toolbox:
+        toolbox = self._runner.toolbox
+        if self._offered is None:
+            return toolbox
+        names = {spec.name for spec in self._offered()}
+        return replace(toolbox, tools=tuple(tool for tool in toolbox.tools if tool.name in names))
+
+    def _needed(self, context: int, options: GenerateOptions) -> int:
+        return max(options.reserve, reserve(context, options.max_tokens))
+
+    def _to_set_aside(self, error: ContextOverflowError, options: GenerateOptions) -> int:
+        needed = self._needed(error.context, options)
+        return turns_to_set_aside(error.count, self._conversation.turn_sizes, error.context, needed)
+
+    async def _generate(
+        self, this: _Round, tools: Sequence[ToolSpec], options: GenerateOptions
+    ) -> AsyncGenerator[EventBody, None]:
         """One generation; fills `this` as it goes, so that it holds what had come when an exception ends it."""
         request_id = f"{self._stamp.session}-{self._stamp.turn}-{self._stamp.round}"
-        stream = self._engine.generate(
-            request_id, self._conversation.messages, self._runner.toolbox.specs, self._options
-        )
+        if (info := self._engine.info) is not None:
+            options = replace(options, reserve=self._needed(info.context, options))
+        stream = self._engine.generate(request_id, self._conversation.messages, tools, options)
         try:
             async with aclosing(frames(stream, self._interrupt)) as batches:
                 async for delta in _each(batches):
@@ -224,10 +263,14 @@ class ChatLoop:
                             this.text += text
                             yield events.TextDelta(text)
                         case deltas.Thinking(text):
+                            this.thinking += text
                             yield events.ThinkingDelta(text)
                         case deltas.CallEnded(_, call):
                             this.calls.append(call)
                             yield events.CallProposed(call)
+                        case deltas.Note(text) if text not in self._noted:
+                            self._noted.add(text)
+                            yield events.Notice(text)
                         case deltas.Finished():
                             this.finished = delta
         except InterruptedGeneration:

@@ -10,6 +10,7 @@ from toolchat.wire.deltas import Delta
 from toolchat.wire.errors import EngineError, ExitCode
 from toolchat.wire.events import EngineState
 from toolchat.wire.messages import Message, ToolSpec
+from toolchat.wire.tokens import TokenCount
 
 
 class EngineCrashedError(EngineError):
@@ -66,19 +67,6 @@ class EngineInfo:
     """What may be asked for; empty where the model's format knows no such thing (before v15)."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCount:
-    """Exact tokens of a prompt, by part; the parts add up to the total."""
-
-    total: int
-    tools: tuple[int, ...] = ()
-    """Of each tool's schema, in their order."""
-    messages: tuple[int, ...] = ()
-    """Of each message, in their order, the system prompt's among them."""
-    format: int = 0
-    """What belongs to no single one of them: the beginning of the sequence, brackets around the tools."""
-
-
 class Engine(Protocol):
     """Asynchronous, and able to serve several requests at once."""
 
@@ -108,7 +96,7 @@ class Engine(Protocol):
         """Stop a request as soon as may be; its stream ends with `FinishReason.ABORT`. Unknown ids are ignored."""
 
     async def count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
-        """The exact number of tokens that `generate` would send."""
+        """The exact number of tokens that `generate` would send, by part."""
 
     async def close(self) -> None:
         """End the engine and all its processes; safe to call at any time, and twice."""

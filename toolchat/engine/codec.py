@@ -9,7 +9,6 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from toolchat.engine.base import TokenCount
 from toolchat.wire.deltas import (
     CallArguments,
     CallEnded,
@@ -34,6 +33,7 @@ from toolchat.wire.messages import (
     ToolSpec,
     UserMessage,
 )
+from toolchat.wire.tokens import TokenCount
 
 LINE_LIMIT = 64 * 1024 * 1024
 """Bytes of the longest line either side reads: a long history is one line."""
@@ -93,6 +93,11 @@ def decode_message(data: dict[str, Any]) -> Message:
         case "AssistantMessage":
             return AssistantMessage(**fields | {"calls": tuple(_tool_call(call) for call in fields["calls"])})
     raise ValueError(f"not a message: {data!r}")
+
+
+def decode_prompt(command: dict[str, Any]) -> tuple[list[Message], list[ToolSpec]]:
+    """The messages and the tools of a command."""
+    return [decode_message(message) for message in command["messages"]], [decode_tool(t) for t in command["tools"]]
 
 
 def encode_tool(tool: ToolSpec) -> dict[str, Any]:

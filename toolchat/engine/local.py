@@ -26,7 +26,6 @@ from toolchat.engine.base import (
     EngineCrashedError,
     EngineInfo,
     GenerateOptions,
-    TokenCount,
 )
 from toolchat.engine.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.engine.config import EngineConfig
@@ -34,6 +33,7 @@ from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState
 from toolchat.wire.messages import Message, ToolSpec
+from toolchat.wire.tokens import TokenCount
 
 LOGS_KEPT = 10
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from toolchat.engine.base import EngineCrashedError, EngineInfo, GenerateOptions, TokenCount
+from toolchat.engine.base import ContextOverflowError, EngineCrashedError, EngineInfo, GenerateOptions
 from toolchat.mistral.ids import new_call_id
 from toolchat.wire.deltas import (
     CallArguments,
@@ -22,6 +22,7 @@ from toolchat.wire.deltas import (
 )
 from toolchat.wire.events import EngineState
 from toolchat.wire.messages import FailedCall, Message, ToolCall, ToolSpec
+from toolchat.wire.tokens import TokenCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Request:
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...]
     options: GenerateOptions
+    prompt_tokens: int
 
 
 @dataclass
@@ -85,7 +87,10 @@ class ScriptedEngine:
         tools: Sequence[ToolSpec],
         options: GenerateOptions,
     ) -> AsyncIterator[Delta]:
-        self.requests.append(Request(request_id, tuple(messages), tuple(tools), options))
+        count = self._count(messages, tools)
+        if count.total + options.reserve > self.context:
+            raise ContextOverflowError(f"the conversation takes {count.total} tokens", count, self.context)
+        self.requests.append(Request(request_id, tuple(messages), tuple(tools), options, count.total))
         answer = self.answers.pop(0)
         if answer.error is not None:
             raise answer.error
@@ -106,14 +111,19 @@ class ScriptedEngine:
             if isinstance(item, ToolCall):
                 yield CallArguments(index, json.dumps(item.arguments))
             yield CallEnded(index, item)
-        yield Finished(answer.reason, Usage(prompt_tokens=10 * len(messages), completion_tokens=5))
+        yield Finished(answer.reason, Usage(prompt_tokens=count.total, completion_tokens=5))
 
     def abort(self, request_id: str) -> None:
         self._aborted.add(request_id)
 
     async def count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
+        return self._count(messages, tools)
+
+    def _count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
         # A token for every four characters: enough for what depends on size.
-        return TokenCount(sum(len(message.content) // 4 + 10 for message in messages))
+        by_tool = tuple(len(json.dumps(tool.parameters)) // 4 for tool in tools)
+        by_message = tuple(len(message.content) // 4 + 10 for message in messages)
+        return TokenCount(sum(by_tool) + sum(by_message) + 1, by_tool, by_message, 1)
 
     async def close(self) -> None:
         self.closed = True

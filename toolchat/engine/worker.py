@@ -17,15 +17,15 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchat.engine.base import TokenCount
-from toolchat.engine.codec import decode_message, decode_tool, encode_delta, line
+from toolchat.engine.codec import decode_prompt, encode_delta, line
 from toolchat.engine.config import BLOCK, EngineConfig, read_params
 from toolchat.wire.deltas import Delta, Finished, FinishReason, Usage
-from toolchat.wire.messages import CallOrigin
+from toolchat.wire.messages import CallOrigin, Message, ToolSpec
 
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
@@ -177,17 +177,20 @@ class Worker:
         self._context: int = self._engine.model_config.max_model_len
         self._tokenizer: MistralTokenizer = self._engine.get_tokenizer().mistral
         self._vocabulary: MistralVocabulary = MistralVocabulary(self._tokenizer)
+        self._thinks = self._vocabulary.special("[THINK]") is not None
         self._constrains = supports_lark(self._tokenizer)
         self._channel = channel
         self._requests: dict[str, Request] = {}
 
     def info(self) -> dict[str, Any]:
+        from toolchat.mistral.render import reasoning_efforts
+
         return {
             "context": self._context,
             "tokenizer_version": self._vocabulary.version,
             "constrains_calls": self._constrains,
-            "thinks": self._vocabulary.special("[THINK]") is not None,
-            "reasoning_efforts": [],
+            "thinks": self._thinks,
+            "reasoning_efforts": reasoning_efforts(self._tokenizer),
         }
 
     def serve(self) -> None:
@@ -209,16 +212,34 @@ class Worker:
                     # An illegal history or an impossible grammar is the request's failure, not the engine's.
                     self._fail(command["id"], one_line(error))
 
-    def _encode(self, command: dict[str, Any]) -> list[int]:
+    def _encode(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
+    ) -> list[int]:
         from toolchat.mistral.render import encode
 
-        messages = [decode_message(message) for message in command["messages"]]
-        tools = [decode_tool(tool) for tool in command["tools"]]
-        return encode(self._tokenizer, self._vocabulary.version, messages, tools)
+        return encode(
+            self._tokenizer,
+            self._vocabulary.version,
+            messages,
+            tools,
+            thinks=self._thinks,
+            reasoning_effort=reasoning_effort,
+        )
 
     def _count(self, command: dict[str, Any]) -> None:
-        count = asdict(TokenCount(len(self._encode(command))))
+        messages, tools = decode_prompt(command)
+        count = self._account(self._encode(messages, tools), messages, tools)
         self._channel.send({"op": "count", "id": command["id"], "count": count})
+
+    def _account(
+        self, prompt: Sequence[int], messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None = None
+    ) -> dict[str, Any]:
+        from toolchat.mistral.account import account
+
+        def again(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
+            return self._encode(messages, tools, effort)
+
+        return asdict(account(self._vocabulary, again, prompt, messages, tools))
 
     def _generate(self, command: dict[str, Any]) -> None:
         from vllm import SamplingParams
@@ -229,9 +250,10 @@ class Worker:
         from toolchat.mistral.parse import StreamParser
 
         began = time.monotonic()
-        prompt = self._encode(command)
-        room = self._context - len(prompt)
         options = command["options"]
+        messages, tools = decode_prompt(command)
+        prompt = self._encode(messages, tools, options["reasoning_effort"])
+        room = self._context - len(prompt)
         if room < options["reserve"]:
             self._channel.send(
                 {
@@ -239,14 +261,13 @@ class Worker:
                     "id": command["id"],
                     "message": f"the conversation takes {len(prompt)} tokens and the context holds {self._context}; "
                     "start a new one, or shorten the question",
-                    "count": asdict(TokenCount(len(prompt))),
+                    "count": self._account(prompt, messages, tools, options["reasoning_effort"]),
                     "context": self._context,
                 }
             )
             return
         grammar = None
         if self._constrains:
-            tools = [decode_tool(tool) for tool in command["tools"]]
             grammar = tool_call_grammar(
                 self._tokenizer,
                 tools,

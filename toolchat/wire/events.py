@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from toolchat.wire.deltas import FinishReason, Usage
-from toolchat.wire.messages import FailedCall, ToolCall, ToolResult
+from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult
 
 VERSION = 1
 """Of the JSON form; raised when a consumer of an older one could misread it."""
@@ -50,6 +50,7 @@ class EngineState:
 @dataclass(frozen=True, slots=True)
 class UserMessage:
     text: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

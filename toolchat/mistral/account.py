@@ -1,0 +1,105 @@
+"""Which part of a prompt takes how many of its tokens: each message, each tool, and what is left.
+
+Read off the encoded prompt itself: control tokens say where a message begins and ends, and no text can imitate
+them. Source of the layout: mistral_common's tokens/tokenizers/instruct.py, all versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from toolchat.mistral.vocabulary import Vocabulary
+from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
+from toolchat.wire.tokens import TokenCount
+
+Encode = Callable[[Sequence[Message], Sequence[ToolSpec]], Sequence[int]]
+"""From messages and tools to the prompt's token ids."""
+
+_FIRST_SYSTEM = 7
+"""From this version on the system prompt stands by itself; before it, within the last user message."""
+_FIRST_KEPT = 3
+"""From this version on the calls and results of earlier turns are sent again."""
+
+
+def account(
+    vocabulary: Vocabulary,
+    encode: Encode,
+    prompt: Sequence[int],
+    messages: Sequence[Message],
+    tools: Sequence[ToolSpec],
+) -> TokenCount:
+    """The parts of `prompt`, which is what `encode` made of `messages` and `tools`.
+
+    Encodes again what cannot be read off: the tools one by one, and a system prompt that stands within a message.
+    """
+    whole_tools, sizes = _read(vocabulary, prompt)
+    counts = [0] * len(messages)
+    system = next((index for index, message in enumerate(messages) if isinstance(message, SystemMessage)), None)
+    sent = [index for index in _sent(vocabulary.version, messages) if index != system]
+    if system is not None and vocabulary.version >= _FIRST_SYSTEM:
+        sent.insert(0, system)
+    if len(sizes) != len(sent):
+        raise ValueError(f"a prompt of {len(sizes)} messages was read where {len(sent)} were sent")
+    for index, size in zip(sent, sizes, strict=True):
+        counts[index] = size
+    if system is not None and vocabulary.version < _FIRST_SYSTEM:
+        rest = [message for index, message in enumerate(messages) if index != system]
+        counts[system] = len(prompt) - len(encode(rest, tools))
+        counts[_last_user(messages)] -= counts[system]
+    by_tool = _tools(vocabulary, encode, whole_tools, tools)
+    return TokenCount(len(prompt), by_tool, tuple(counts), len(prompt) - sum(counts) - sum(by_tool))
+
+
+def _read(vocabulary: Vocabulary, prompt: Sequence[int]) -> tuple[int, list[int]]:
+    """Tokens of the tools' block, and of every message, in the prompt's order."""
+    ends = {vocabulary.special(name) for name in ("[/SYSTEM_PROMPT]", "[/INST]", "[/TOOL_RESULTS]", "</s>")} - {None}
+    aside = {
+        vocabulary.special(begin): vocabulary.special(end)
+        for begin, end in (
+            ("[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
+            ("[MODEL_SETTINGS]", "[/MODEL_SETTINGS]"),
+        )
+    }
+    aside.pop(None, None)
+    tools_begin = vocabulary.special("[AVAILABLE_TOOLS]")
+    tools, sizes, at, begin = 0, [], 1, 1  # the first token begins the sequence
+    while at < len(prompt):
+        token = prompt[at]
+        at += 1
+        if (end := aside.get(token)) is not None:
+            first = at - 1
+            while prompt[at - 1] != end:
+                at += 1
+            tools += at - first if token == tools_begin else 0
+            begin = at
+        elif token in ends:
+            sizes.append(at - begin)
+            begin = at
+    return tools, sizes
+
+
+def _sent(version: int, messages: Sequence[Message]) -> list[int]:
+    """Which messages are encoded: v2 leaves out the calls and results before the last question."""
+    if version >= _FIRST_KEPT:
+        return list(range(len(messages)))
+    last = _last_user(messages)
+    return [
+        index
+        for index, message in enumerate(messages)
+        if index > last
+        or not (isinstance(message, ToolMessage) or (isinstance(message, AssistantMessage) and message.calls))
+    ]
+
+
+def _last_user(messages: Sequence[Message]) -> int:
+    return max(index for index, message in enumerate(messages) if isinstance(message, UserMessage))
+
+
+def _tools(vocabulary: Vocabulary, encode: Encode, whole: int, tools: Sequence[ToolSpec]) -> tuple[int, ...]:
+    """Of each tool, by what it adds to those before it; the brackets of the block are the format's."""
+    if not whole:
+        return (0,) * len(tools)
+    sizes = [_read(vocabulary, encode([UserMessage("x")], tools[:number]))[0] for number in range(1, len(tools))]
+    sizes = [2, *sizes, whole]
+    return tuple(after - before for before, after in pairwise(sizes))
