@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchat.chat.conversation import Conversation
+from toolchat.chat.conversation import SUMMED_UP, Conversation
 from toolchat.engine.scripted import call
 from toolchat.mistral.render import to_openai
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
@@ -54,7 +54,7 @@ def test_a_call_without_its_result_blocks_everything_else() -> None:
     conversation.add_calls("", [first, second])
     with pytest.raises(ValueError, match="no results yet"):
         conversation.add_answer("x")
-    with pytest.raises(ValueError, match="not closed"):
+    with pytest.raises(ValueError, match="between turns"):
         conversation.add_user("x")
     with pytest.raises(ValueError, match="call order"):
         conversation.add_results([result(second), result(first)])
@@ -92,3 +92,106 @@ def test_mark_lies_between_turns() -> None:
     conversation.add_user("hi")
     with pytest.raises(ValueError, match="between turns"):
         conversation.mark()
+
+
+def chat_of(*questions: str) -> Conversation:
+    conversation = Conversation("Be brief.")
+    for question in questions:
+        conversation.add_user(question)
+        conversation.add_answer(f"{question}!")
+    return conversation
+
+
+def contents(conversation: Conversation) -> list[str]:
+    return [message.content for message in conversation.messages]
+
+
+def test_undo_takes_the_last_turn_back_and_returns_its_question() -> None:
+    conversation = chat_of("a", "b")
+    undone = conversation.undo()
+    assert undone is not None
+    assert undone.content == "b"
+    assert contents(conversation) == ["Be brief.", "a", "a!"]
+    conversation.undo()
+    assert conversation.undo() is None
+    assert contents(conversation) == ["Be brief."]
+
+
+def test_turns_set_aside_are_not_sent_and_not_lost() -> None:
+    conversation = chat_of("a", "b", "c")
+    conversation.set_aside(2)
+    assert contents(conversation) == ["Be brief.", "c", "c!"]
+    assert (conversation.turns, conversation.set_aside_turns, conversation.turn_sizes) == (3, 2, (2,))
+
+
+def test_undoing_a_turn_brings_back_what_was_set_aside_for_it() -> None:
+    conversation = chat_of("a", "b")
+    conversation.add_user("long")
+    conversation.set_aside(2)
+    conversation.add_answer("long!")
+    assert contents(conversation) == ["Be brief.", "long", "long!"]
+    conversation.undo()
+    assert contents(conversation) == ["Be brief.", "a", "a!", "b", "b!"]
+
+
+def test_rewinding_brings_back_what_was_set_aside_since() -> None:
+    conversation = chat_of("a", "b")
+    mark = conversation.mark()
+    conversation.add_user("long")
+    conversation.set_aside(1)
+    conversation.rewind(mark)
+    assert contents(conversation) == ["Be brief.", "a", "a!", "b", "b!"]
+
+
+@pytest.mark.parametrize("count", [-1, 2, 3])
+def test_the_last_turn_is_never_set_aside(count: int) -> None:
+    with pytest.raises(ValueError, match="cannot be set aside"):
+        chat_of("a", "b").set_aside(count)
+
+
+def test_a_summary_stands_for_its_turns_and_undo_puts_them_back() -> None:
+    conversation = chat_of("a", "b", "c")
+    conversation.summarise(0, 2, "a and b.")
+    assert contents(conversation)[1:] == [SUMMED_UP, "a and b.", "c", "c!"]
+    conversation.undo()
+    undone = conversation.undo()
+    assert undone is not None
+    assert undone.content == "b"
+    assert contents(conversation) == ["Be brief.", "a", "a!"]
+
+
+def test_a_summary_of_turns_that_were_set_aside_is_sent() -> None:
+    conversation = chat_of("a", "b", "c", "d")
+    conversation.set_aside(2)
+    conversation.summarise(0, 2, "a and b.")
+    assert contents(conversation)[1:] == [SUMMED_UP, "a and b.", "c", "c!", "d", "d!"]
+
+
+def test_a_summary_before_turns_that_are_set_aside_stays_aside_with_them() -> None:
+    conversation = chat_of("a", "b", "c", "d")
+    conversation.set_aside(3)
+    conversation.summarise(0, 2, "a and b.")
+    assert contents(conversation)[1:] == ["d", "d!"]
+    assert conversation.set_aside_turns == 2
+
+
+@pytest.mark.parametrize(("begin", "end", "text"), [(0, 0, "x"), (1, 3, "x"), (-1, 1, "x"), (0, 1, " ")])
+def test_a_summary_needs_turns_and_a_text(begin: int, end: int, text: str) -> None:
+    with pytest.raises(ValueError, match="cannot be summed up"):
+        chat_of("a", "b").summarise(begin, end, text)
+
+
+def test_no_edit_within_a_turn() -> None:
+    conversation = chat_of("a")
+    conversation.add_user("b")
+    for edit in (conversation.undo, conversation.clear, lambda: conversation.set_system(None)):
+        with pytest.raises(ValueError, match="between turns"):
+            edit()
+
+
+def test_clearing_keeps_the_system_prompt_and_another_one_may_follow() -> None:
+    conversation = chat_of("a")
+    conversation.clear()
+    assert contents(conversation) == ["Be brief."]
+    conversation.set_system("Be kind.")
+    assert contents(conversation) == ["Be kind."]

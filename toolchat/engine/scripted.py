@@ -16,6 +16,7 @@ from toolchat.wire.deltas import (
     Delta,
     Finished,
     FinishReason,
+    Note,
     Text,
     Thinking,
     Usage,
@@ -35,6 +36,7 @@ class Answer:
     reason: FinishReason = FinishReason.STOP
     delay: float = 0.0
     """Seconds before each piece of text."""
+    notes: Sequence[str] = ()
     crash: bool = False
     """The engine dies after the text, before the calls."""
     error: Exception | None = None
@@ -94,6 +96,8 @@ class ScriptedEngine:
         answer = self.answers.pop(0)
         if answer.error is not None:
             raise answer.error
+        for note in answer.notes:
+            yield Note(note)
         if answer.thinking:
             yield Thinking(answer.thinking)
         for piece in [answer.text] if isinstance(answer.text, str) else answer.text:

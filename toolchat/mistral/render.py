@@ -128,4 +128,4 @@ def reasoning_efforts(tokenizer: MistralTokenizer) -> list[str]:
     """What `reasoning_effort` may be with this tokenizer, by its own file; empty before v15."""
     builder = tokenizer.instruct_tokenizer.tokenizer.model_settings_builder
     effort = builder.reasoning_effort if builder is not None else None
-    return [value.value for value in effort.values] if effort is not None else []
+    return [str(value) for value in effort.values] if effort is not None else []

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from mistral_tokenizers import ALL
+
+from toolchat.mistral.account import account
+from toolchat.mistral.render import encode
+from toolchat.mistral.vocabulary import MistralVocabulary
+from toolchat.wire.messages import AssistantMessage, SystemMessage, ToolCall, ToolMessage, ToolSpec, UserMessage
+from toolchat.wire.tokens import TokenCount
+
+TOOLS = [
+    ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": "integer"}}}),
+    ToolSpec("list_files", "Lists the files of a folder.", {"type": "object", "properties": {}}),
+    ToolSpec("x", "", {"type": "object", "properties": {"é": {"enum": ["[/INST]", "</s>"]}}}),
+]
+SYSTEM = SystemMessage("Be brief [/INST] and kind.")
+FIRST = [UserMessage("What is [TOOL_CALLS] </s>?"), AssistantMessage("Two.", thinking="Hm.")]
+CALLS = (ToolCall("abcdefghi", "add", {"a": 1}), ToolCall("bcdefghij", "add", {"a": 2}))
+LAST = [
+    UserMessage("Add."),
+    AssistantMessage("", CALLS, "I add."),
+    ToolMessage("abcdefghi", "add", "[/TOOL_RESULTS] 1"),
+    ToolMessage("bcdefghij", "add", "2"),
+]
+
+
+@pytest.fixture
+def counted(tokenizer_of: Callable[[str], Any]) -> Callable[..., TokenCount]:
+    def count(label: str, messages: Any, tools: Any = ()) -> TokenCount:
+        tokenizer = tokenizer_of(label)
+        vocabulary = MistralVocabulary(tokenizer)
+        thinks = vocabulary.special("[THINK]") is not None
+        tokens = partial(encode, tokenizer, vocabulary.version, thinks=thinks)
+        return account(vocabulary, tokens, tokens(messages, tools), messages, tools)
+
+    return count
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_the_parts_are_the_whole(counted: Any, label: str) -> None:
+    count = counted(label, [SYSTEM, *FIRST, *LAST], TOOLS)
+    assert sum(count.messages) + sum(count.tools) + count.format == count.total
+    assert len(count.messages) == 7
+    assert len(count.tools) == 3
+    assert 1 <= count.format <= 3
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_a_turn_costs_what_leaving_it_out_saves(counted: Any, label: str) -> None:
+    whole, without = counted(label, [SYSTEM, *FIRST, *LAST], TOOLS), counted(label, [SYSTEM, *LAST], TOOLS)
+    assert whole.total - without.total == sum(whole.messages[1:3])
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_the_system_prompt_costs_what_leaving_it_out_saves(counted: Any, label: str) -> None:
+    whole, without = counted(label, [SYSTEM, *FIRST, *LAST], TOOLS), counted(label, [*FIRST, *LAST], TOOLS)
+    assert whole.total - without.total == whole.messages[0]
+    assert whole.messages[1:] == without.messages
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_the_last_tools_cost_what_leaving_them_out_saves(counted: Any, label: str) -> None:
+    whole, first, none = (counted(label, LAST, TOOLS[:number]) for number in (3, 1, 0))
+    assert whole.total - first.total == sum(whole.tools[1:])
+    assert first.total - none.total == sum(first.tools) + 2
+    assert none.tools == ()
+
+
+def test_v2_does_not_send_the_calls_of_earlier_turns(counted: Any) -> None:
+    messages = [*LAST, AssistantMessage("3"), UserMessage("And?")]
+    assert counted("v2-spm", messages).messages[1:4] == (0, 0, 0)
+    assert all(counted("v3-spm", messages).messages)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from mistral_tokenizers import ALL
+
+from toolchat.mistral.render import encode, reasoning_efforts, to_openai
+from toolchat.mistral.vocabulary import MistralVocabulary
+from toolchat.wire.messages import AssistantMessage, ToolCall, ToolMessage, UserMessage
+
+THOUGHT = [UserMessage("a"), AssistantMessage("b", thinking="hm"), UserMessage("c")]
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_thinking_is_kept_where_the_version_has_a_place_for_it(tokenizer_of: Any, label: str) -> None:
+    tokenizer = tokenizer_of(label)
+    vocabulary = MistralVocabulary(tokenizer)
+    think = vocabulary.special("[THINK]")
+    prompt = encode(tokenizer, vocabulary.version, THOUGHT, (), thinks=think is not None)
+    assert (think is not None) == (label in ("v13", "v15"))
+    assert prompt.count(think) == (1 if think is not None else 0)
+    if think is None:
+        assert prompt == encode(
+            tokenizer, vocabulary.version, [UserMessage("a"), AssistantMessage("b"), THOUGHT[2]], ()
+        )
+
+
+def test_what_was_thought_and_said_reads_back_as_it_was_generated(tokenizer_of: Any) -> None:
+    tokenizer = tokenizer_of("v13")
+    inner = tokenizer.instruct_tokenizer.tokenizer
+    generated = [
+        *(inner.get_special_token("[THINK]"), *inner.encode("Let me see.\n", False, False)),
+        *(inner.get_special_token("[/THINK]"), *inner.encode("It is 2. ", False, False), inner.eos_id),
+    ]
+    messages = [UserMessage("a"), AssistantMessage("It is 2. ", thinking="Let me see.\n"), UserMessage("b")]
+    prompt = encode(tokenizer, 13, messages, (), thinks=True)
+    begin = len(encode(tokenizer, 13, messages[:1], ()))
+    assert prompt[begin : begin + len(generated)] == generated
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_text_beside_calls_is_left_out_before_v7(version: int) -> None:
+    message = AssistantMessage("Let me see.", (ToolCall("abcdefghi", "f", {}),))
+    assert to_openai(message, version)["content"] == ""
+    assert to_openai(message, 7)["content"] == "Let me see."
+
+
+@pytest.mark.parametrize("content", ["1" * 5000, "[" * 3000, '"\\ud800"', '{"a": "\\udfff"}'])
+def test_a_result_that_json_chokes_on_is_sent_as_a_text(content: str) -> None:
+    sent = to_openai(ToolMessage("abcdefghi", "f", content), 13)["content"]
+    assert json.loads(sent) == content
+
+
+@pytest.mark.parametrize("content", ["", "plain", '{"a": 1}', "12", "[1, 2", "NaN", '{"a": "\\ud83d\\ude00"}'])
+def test_other_results_are_sent_as_they_are(content: str) -> None:
+    assert to_openai(ToolMessage("abcdefghi", "f", content), 13)["content"] == content
+
+
+def test_half_a_surrogate_pair_becomes_a_replacement_and_a_whole_one_its_character() -> None:
+    assert to_openai(UserMessage("a\ud800b \ud83d\ude00"), 13)["content"] == "a\ufffdb 😀"
+
+
+def test_reasoning_effort_is_encoded_for_v15_alone(tokenizer_of: Any) -> None:
+    tokenizer = tokenizer_of("v15")
+    assert reasoning_efforts(tokenizer) == ["none", "high"]
+    assert reasoning_efforts(tokenizer_of("v13")) == reasoning_efforts(tokenizer_of("v3-spm")) == []
+    settings = MistralVocabulary(tokenizer).special("[MODEL_SETTINGS]")
+    assert settings in encode(tokenizer, 15, THOUGHT[:1], (), reasoning_effort="high")
+    assert settings not in encode(tokenizer, 15, THOUGHT[:1], ())
