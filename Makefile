@@ -50,6 +50,7 @@ bench: $(ENGINE)
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/help_time.py
 	$(BIN)/python benchmarks/tool_call.py
+	$(BIN)/python benchmarks/prefix_cache.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

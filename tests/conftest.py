@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(folder))
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("MODEL", "TOOLS", "SYSTEM", "MAX_TOKENS", "TEMPERATURE", "CONTEXT", "KV_CACHE_GIB", "DEBUG"):
-        monkeypatch.delenv(f"TOOLCHAT_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith("TOOLCHAT_")]:
+        monkeypatch.delenv(name)
     return folder

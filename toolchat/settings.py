@@ -46,6 +46,7 @@ class Settings:
     temperature: float = 0.0
     context: int | None = None
     kv_cache_gib: float | None = None
+    reasoning_effort: str | None = None
 
 
 def _text(value: Any) -> str:
@@ -89,6 +90,7 @@ SETTINGS: Mapping[str, _Setting] = {
     "temperature": _Setting("--temperature", _number(0, 5, "")),
     "context": _Setting("--context", _count),
     "kv_cache_gib": _Setting("--kv-cache", _number(0.01, 4096, " of GiB")),
+    "reasoning_effort": _Setting("--reasoning-effort", _text),
 }
 assert set(SETTINGS) == {field.name for field in fields(Settings)}
 

@@ -200,3 +200,16 @@ def test_a_full_disk_during_models_pull_demo(
     assert "needs" in line
     assert "MB are free" in line
     assert "XDG_CACHE_HOME" in line
+
+
+def test_a_reasoning_effort_that_the_model_does_not_know_is_refused_before_it_loads(
+    toolchat: Program, model_folder: Path
+) -> None:
+    line = ask(toolchat, "--model", str(model_folder), "--reasoning-effort", "high").refused(2)
+    assert line == (
+        f"--reasoning-effort high: the model {model_folder} has no such setting (tokenizers have it from v15 on)"
+    )
+    builder = '{"model_settings_builder": {"reasoning_effort": {"values": ["none", "high"]}}}'
+    (model_folder / "tekken.json").write_text(builder)
+    line = ask(toolchat, "--model", str(model_folder), "--reasoning-effort", "hihg").refused(2)
+    assert line == f"--reasoning-effort hihg: the model {model_folder} knows none, high"

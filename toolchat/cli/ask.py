@@ -28,6 +28,7 @@ def ask(
     temperature: options.Temperature = None,
     context: options.Context = None,
     kv_cache: options.KvCache = None,
+    reasoning_effort: options.ReasoningEffort = None,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     from toolchat.cli.exits import exit_code
@@ -45,6 +46,7 @@ def ask(
             "temperature": temperature,
             "context": context,
             "kv_cache_gib": kv_cache,
+            "reasoning_effort": reasoning_effort,
         },
         no_tools=no_tools,
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),

@@ -32,3 +32,9 @@ KvCache = Annotated[
     str | None,
     typer.Option("--kv-cache", help="GiB for keys and values [default: by context and memory].", metavar="GIB"),
 ]
+ReasoningEffort = Annotated[
+    str | None,
+    typer.Option(
+        "--reasoning-effort", help="How much the model thinks, such as none or high; v15 and later.", metavar="EFFORT"
+    ),
+]

@@ -17,6 +17,7 @@ def repl(
     temperature: options.Temperature = None,
     context: options.Context = None,
     kv_cache: options.KvCache = None,
+    reasoning_effort: options.ReasoningEffort = None,
 ) -> int:
     """Chat with the model. Ctrl-C stops an answer, Ctrl-D leaves."""
     from toolchat.wire.errors import UsageError
@@ -37,6 +38,7 @@ def repl(
             "temperature": temperature,
             "context": context,
             "kv_cache_gib": kv_cache,
+            "reasoning_effort": reasoning_effort,
         },
         no_tools=no_tools,
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),

@@ -17,6 +17,7 @@ from toolchat.cli.tools_file import choose_tools_file
 from toolchat.engine.base import Engine, GenerateOptions
 from toolchat.engine.config import plan
 from toolchat.engine.local import LocalEngine
+from toolchat.models.abilities import reasoning_efforts
 from toolchat.models.hardware import engine_device
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
@@ -24,7 +25,7 @@ from toolchat.store.logs import appendable
 from toolchat.store.record import SessionRecord, new_session_id
 from toolchat.store.results import keep_result
 from toolchat.tools.run import ToolRunner
-from toolchat.wire.errors import EngineError
+from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import EngineState, Event, Notice, SessionStarted, Stamper, TurnFinished
 
 
@@ -63,7 +64,17 @@ def prepare(flags: Mapping[str, Any], *, no_tools: bool = False, debug: bool = F
     device = engine_device()
     choice = choose_model(settings.model, cache_folder())
     settings = resolve(flags, model_defaults=choice.defaults)
-    return Plan(settings, choice, obtain_with_progress(choice), device, tools, debug)
+    folder = obtain_with_progress(choice)
+    check_reasoning_effort(settings.reasoning_effort, choice.name, folder)
+    return Plan(settings, choice, folder, device, tools, debug)
+
+
+def check_reasoning_effort(effort: str | None, model: str, folder: Path) -> None:
+    """Raise UsageError where the model does not know this effort."""
+    if effort is None or effort in (known := reasoning_efforts(folder)):
+        return
+    knows = f"knows {', '.join(known)}" if known else "has no such setting (tokenizers have it from v15 on)"
+    raise UsageError(f"--reasoning-effort {effort}: the model {model} {knows}")
 
 
 def obtain_with_progress(choice: ModelChoice) -> Path:
@@ -90,7 +101,11 @@ class Session:
         self.engine = engine
         self.conversation = Conversation(settings.system)
         self.record = SessionRecord(records, name)
-        self._options = GenerateOptions(max_tokens=settings.max_tokens, temperature=settings.temperature)
+        self._options = GenerateOptions(
+            max_tokens=settings.max_tokens,
+            temperature=settings.temperature,
+            reasoning_effort=settings.reasoning_effort,
+        )
         self._show = show
         self._stamp = Stamper(name, time.time)
         self._loop: ChatLoop | None = None

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from toolchat.models.abilities import reasoning_efforts
+from toolchat.wire.errors import EngineError
+
+
+def test_efforts_are_those_of_the_tokenizers_file(tmp_path: Path) -> None:
+    effort = {"type": "enum", "values": ["none", "high"], "accepts_none": True, "default": None}
+    (tmp_path / "tekken.json").write_text(json.dumps({"model_settings_builder": {"reasoning_effort": effort}}))
+    assert reasoning_efforts(tmp_path) == ("none", "high")
+
+
+def test_older_tokenizers_know_none(tmp_path: Path) -> None:
+    assert reasoning_efforts(tmp_path) == ()
+    (tmp_path / "tekken.json").write_text('{"config": {"version": "v13"}}')
+    assert reasoning_efforts(tmp_path) == ()
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tekken.json").write_text("{")
+    with pytest.raises(EngineError, match=r"tekken\.json: cannot be read"):
+        reasoning_efforts(tmp_path)
