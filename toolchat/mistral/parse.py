@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from toolchat.mistral.call_list import CallList
 from toolchat.mistral.ids import new_call_id
 from toolchat.mistral.named_call import NamedCall
-from toolchat.mistral.segments import CallSink, Prose, Segment
+from toolchat.mistral.segments import CallSink, Prose, Segment, TaggedProse
 from toolchat.mistral.vocabulary import Vocabulary
 from toolchat.wire.deltas import Delta, Text, Thinking
 from toolchat.wire.messages import CallOrigin
 
 _FIRST_NAMED = 11
 """From this version on a call is a name and arguments between control tokens; before it, a JSON list."""
+_TAGGED = 11
+"""The version of which a model thinks without tokens for it."""
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
@@ -32,6 +34,7 @@ class StreamParser:
       text as it was generated and the reason. CallStarted comes before it only where the name was certain and
       legal.
     - The arguments' text streams as CallArguments from v11 on; before that a whole call arrives at once.
+    - At the very beginning of a generation of v11, thinking may stand between the tags that TaggedProse knows.
     - Text after a call is Text, without the whitespace between the two. Text after malformed arguments is
       part of the FailedCall, because where they were meant to end is not known.
     - A control token within a call, other than its own markers, makes it malformed: left out, it could join
@@ -50,7 +53,8 @@ class StreamParser:
         self._vocabulary = vocabulary
         self._sink = CallSink(new_id, origin)
         self._decoder = _UTF8(errors="replace")
-        self._segment: Segment = self._prose()
+        tagged = vocabulary.version == _TAGGED and vocabulary.special("[THINK]") is None
+        self._segment: Segment = TaggedProse(self._sink) if tagged else self._prose()
         self._begins = True
         self._ended = False
         openers: dict[str, Callable[[], Segment]] = {

@@ -74,7 +74,7 @@ class CallSink:
 
 
 class Prose:
-    """Text for the reader, or thinking. After a call its leading whitespace is the format's: dropped."""
+    """Text for the reader, or thinking. After a call, or thinking, its leading whitespace is the format's: dropped."""
 
     def __init__(self, sink: CallSink, delta: type[Text] | type[Thinking], *, after_call: bool = False) -> None:
         self._sink = sink
@@ -93,3 +93,59 @@ class Prose:
 
     def end(self, *, truncated: bool) -> None:
         """Prose may end anywhere."""
+
+
+class TaggedProse:
+    """Text that may begin with thinking between `<think>` and `</think>`, written out.
+
+    So the first Magistral thinks (2506, v11, whose tokenizer has no tokens for it). Only at the very beginning: later
+    on the tags are text like any other.
+    """
+
+    _OPEN, _CLOSE = "<think>", "</think>"
+
+    def __init__(self, sink: CallSink) -> None:
+        self._sink = sink
+        self._held = ""
+        self._thinking = False
+        self._prose: Prose | None = None
+
+    def text(self, text: str) -> None:
+        if self._prose is not None:
+            self._prose.text(text)
+            return
+        self._held += text
+        if not self._thinking:
+            begun = self._held.lstrip()
+            if begun.startswith(self._OPEN):
+                self._thinking, self._held = True, begun.removeprefix(self._OPEN)
+            elif not self._OPEN.startswith(begun):
+                self._go_on(self._held, after_thinking=False)
+        if self._thinking and self._prose is None:
+            self._think()
+
+    def _think(self) -> None:
+        thought, closed, rest = self._held.partition(self._CLOSE)
+        if closed:
+            self._emit(thought)
+            self._go_on(rest, after_thinking=True)
+            return
+        # The end of what has come may be the beginning of the closing tag.
+        keep = next((n for n in range(len(self._CLOSE) - 1, 0, -1) if thought.endswith(self._CLOSE[:n])), 0)
+        self._emit(thought[: len(thought) - keep])
+        self._held = thought[len(thought) - keep :]
+
+    def _emit(self, thought: str) -> None:
+        if thought:
+            self._sink.emit(Thinking(thought))
+
+    def _go_on(self, text: str, *, after_thinking: bool) -> None:
+        self._prose = Prose(self._sink, Text, after_call=after_thinking)
+        self._prose.text(text)
+
+    def marker(self, name: str) -> None:
+        """Dropped: a control token is never text."""
+
+    def end(self, *, truncated: bool) -> None:
+        if self._prose is None and self._held:
+            self._sink.emit(Thinking(self._held) if self._thinking else Text(self._held))
