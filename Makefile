@@ -45,12 +45,13 @@ lint: $(DEV)
 	$(BIN)/mypy scripts
 	$(BIN)/lint-imports
 
-bench: $(ENGINE)
+bench: $(DEV)
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/help_time.py
 	$(BIN)/python benchmarks/tool_call.py
 	$(BIN)/python benchmarks/prefix_cache.py
+	$(BIN)/python benchmarks/first_prompt.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
