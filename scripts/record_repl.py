@@ -1,0 +1,137 @@
+"""Records docs/repl.svg: a real `toolchat repl` with the demo model, played on a pseudo-terminal of 80 columns.
+
+What is typed stands below in `SCENE`; what is shown is what the program showed, all rows of it, colours kept.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pexpect
+import pyte
+from rich.console import CONSOLE_SVG_FORMAT, Console
+from rich.style import Style
+from rich.text import Text
+
+COLUMNS, ROWS = 80, 24
+PATIENCE = 180.0
+PROMPT = "›"
+SCENE = (
+    "Can you tell me what the temperature will be in Dallas, in fahrenheit?",
+    "What is 17 * 24?",
+    "/toosl",
+    "/tools",
+    "/undo",
+)
+"""Line by line; each is typed once the prompt is idle."""
+
+
+class Player:
+    """The program on a terminal whose rows are kept when they leave the screen at its top."""
+
+    def __init__(self, home: Path) -> None:
+        self.screen = pyte.HistoryScreen(COLUMNS, ROWS, history=5000, ratio=0.5)
+        self._stream = pyte.ByteStream(self.screen)
+        variables = {
+            name: value for name, value in os.environ.items() if not name.startswith(("TOOLCHAT_", "NO_COLOR"))
+        }
+        self.child = pexpect.spawn(
+            sys.executable,
+            ["-m", "toolchat", "repl", "--model", "demo", "--tools", "tools.yaml"],
+            env={**variables, "TERM": "xterm-256color", "XDG_STATE_HOME": str(home), "XDG_CONFIG_HOME": str(home)},
+            dimensions=(ROWS, COLUMNS),
+        )
+        self.screen.write_process_input = self.child.send
+
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                raise SystemExit(f"not seen: {what}; the screen:\n" + "\n".join(self.screen.display))
+            try:
+                self._stream.feed(self.child.read_nonblocking(65536, timeout=0.1))
+            except pexpect.TIMEOUT:
+                continue
+
+    def shows(self, pattern: str) -> bool:
+        return any(re.search(pattern, row) for row in self.screen.display)
+
+    def idle(self) -> bool:
+        """True where the model is ready and nothing is going on, by the toolbar."""
+        return bool(re.search(r"\bready\b", self.screen.display[-1] + self.screen.display[-2])) and self.shows(
+            rf"^{PROMPT}"
+        )
+
+    def type(self, line: str) -> None:
+        self.until("an idle prompt", self.idle)
+        before = len(self.screen.history.top), tuple(self.screen.display)
+        self.child.send(line + "\r")
+        self.until("an answer", lambda: (len(self.screen.history.top), tuple(self.screen.display)) != before)
+        settle = time.monotonic() + 1.0
+        self.until("the answer's beginning", lambda: time.monotonic() > settle)
+        self.until("the answer's end", self.idle)
+
+    def rows(self) -> list[Text]:
+        above = list(self.screen.history.top)
+        here = [self.screen.buffer[number] for number in range(ROWS)]
+        rows = [_row(row) for row in [*above, *here]]
+        while rows and not rows[-1].plain.strip():
+            rows.pop()
+        return rows
+
+
+def _row(row: pyte.screens.StaticDefaultDict) -> Text:
+    text = Text()
+    for column in range(COLUMNS):
+        cell = row[column]
+        text.append(cell.data, _style(cell))
+    text.rstrip()
+    return text
+
+
+def _style(cell: pyte.screens.Char) -> Style:
+    return Style(
+        color=_colour(cell.fg),
+        bgcolor=_colour(cell.bg),
+        bold=cell.bold,
+        italic=cell.italics,
+        underline=cell.underscore,
+        reverse=cell.reverse,
+    )
+
+
+def _colour(name: str) -> str | None:
+    if name == "default":
+        return None
+    if re.fullmatch(r"[0-9a-f]{6}", name):
+        return f"#{name}"
+    name = {"brown": "yellow", "brightbrown": "brightyellow"}.get(name, name)
+    return name.replace("bright", "bright_")
+
+
+def main() -> None:
+    target = Path(sys.argv[1])
+    with tempfile.TemporaryDirectory() as home:
+        player = Player(Path(home))
+        try:
+            for line in SCENE:
+                player.type(line)
+            rows = player.rows()
+        finally:
+            player.child.close(force=True)
+    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    for row in rows:
+        console.print(row, soft_wrap=True)
+    # Without the web fonts that rich names: a picture in a document should fetch nothing.
+    form = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    console.save_svg(str(target), title="toolchat repl --model demo", code_format=form)
+
+
+if __name__ == "__main__":
+    main()
