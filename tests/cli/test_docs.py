@@ -17,6 +17,7 @@ from toolchat.models.resolve import GPU_DEFAULT, choose_model
 from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import MIB, ToolOptions
+from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.wire.errors import ExitCode
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
@@ -104,6 +105,7 @@ def test_the_documented_paths_are_where_the_program_looks(home: Path) -> None:
         state / "sessions",
         state / "logs",
         state / "trusted-tools.json",
+        state / "grants.json",
     ):
         written = f"~/{path.relative_to(home)}"
         assert {written, f"{written}/"} & documented
@@ -126,6 +128,7 @@ def test_the_documented_limits_of_a_turn_are_the_programs() -> None:
     assert f"more than {limits.calls_per_round} calls in one round" in TOOLS_PAGE
     assert limits.stop_at == 5
     assert "for the\nfifth time" in TOOLS_PAGE
+    assert f"nothing has been typed for {ARMING_SECONDS:g} seconds" in TOOLS_PAGE
     options = ToolOptions()
     assert f"After `timeout` ({options.timeout:g} seconds)" in TOOLS_PAGE
     assert options.memory == 2048 * MIB

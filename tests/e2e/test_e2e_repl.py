@@ -16,6 +16,7 @@ pytestmark = pytest.mark.engine
 
 WEATHER = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
 TOOLS = """version: 1
+defaults: {approval: allow}
 tools:
   - callable: toolchat.samples.weather:get_current_weather
     description: Get the current weather in a given location

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from toolchat.chat.budget import CONTEXT_SHARE, cut_to_budget
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
@@ -17,7 +18,14 @@ from toolchat.tools.run import Prepared, ToolRunner
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.events import EventBody
-from toolchat.wire.messages import FailedCall, ResultStatus, ToolCall, ToolResult, UserMessage
+from toolchat.wire.messages import CallOrigin, FailedCall, ResultStatus, ToolCall, ToolResult, UserMessage
+
+Validate = Callable[[dict[str, Any]], Awaitable[str | None]]
+"""What is wrong with other arguments for a call, in one line for people; None where they fit."""
+
+
+async def fits(_: dict[str, Any]) -> str | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,7 @@ class PendingCall:
 
     call: ToolCall
     tool: Tool
+    validate: Validate = fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +42,19 @@ class Decision:
     allowed: bool
     reason: str = ""
     """For the model, where the call is declined."""
+    arguments: dict[str, Any] | None = None
+    """What the user made of the arguments; None where the call runs as it is."""
+    asked: bool = True
+    """Whether the user was asked, so that a refusal is theirs and not that of a setting."""
+    end_turn: bool = False
+    """Whether the turn is to end, with the calls that have not been decided on declined."""
+    notice: str = ""
+    """Something the user should know of it, in one line."""
 
 
 Decide = Callable[[PendingCall], Awaitable[Decision]]
+
+_ENDED = Decision(False, "the turn was ended")
 
 
 async def allow_all(_: PendingCall) -> Decision:
@@ -90,14 +109,27 @@ class TurnCalls:
                     yield events.CallFinished(item)
                     continue
                 calls[index] = item.call
-                decision = await self._decide(PendingCall(item.call, item.tool))
+                decision = await self._decided(item)
+                if decision.notice:
+                    yield events.Notice(decision.notice)
                 yield events.CallDecided(item.call.id, decision.allowed, decision.reason)
-                if decision.allowed:
-                    ready[index] = item
-                    continue
-                reason = f": {decision.reason}" if decision.reason else ""
-                done[index] = _failed(item.call, f"Error: the user declined this call{reason}", ResultStatus.DENIED)
-                yield events.CallFinished(done[index])
+                final: Prepared | ToolResult = item
+                if not decision.allowed:
+                    final = _declined(item.call, decision)
+                elif decision.arguments is not None:
+                    final = prepared[index] = await self._edited(item, decision.arguments)
+                if isinstance(final, ToolResult):
+                    done[index] = final
+                    yield events.CallFinished(final)
+                else:
+                    calls[index] = final.call
+                    ready[index] = final
+            if self._interrupt.is_set():
+                # The turn was ended over a later call of the round: what had been allowed is not begun.
+                for index, item in ready.items():
+                    done[index] = _failed(item.call, "Error: interrupted by the user", ResultStatus.INTERRUPTED)
+                    yield events.CallFinished(done[index])
+                ready.clear()
             for item in ready.values():
                 yield events.CallStarted(item.call)
             async with aclosing(self._finish(ready, done)) as finishing:
@@ -108,6 +140,44 @@ class TurnCalls:
             await asyncio.gather(*(item.discard() for item in prepared if not isinstance(item, ToolResult)))
         outcome.calls = calls
         outcome.results = [done[index] for index in range(len(calls))]
+
+    async def _decided(self, item: Prepared) -> Decision:
+        """The decision on a call. An interrupt declines it, also while it is being decided on."""
+        if self._interrupt.is_set():
+            return _ENDED
+        pending = PendingCall(item.call, item.tool, lambda arguments: self._problem(item, arguments))
+        deciding = asyncio.ensure_future(self._decide(pending))
+        interrupted = asyncio.ensure_future(self._interrupt.wait())
+        try:
+            await asyncio.wait({deciding, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+            # Not where it was decided and interrupted at once: the interrupt is the later word.
+            if self._interrupt.is_set():
+                return _ENDED
+            decision = deciding.result()
+        finally:
+            for task in (deciding, interrupted):
+                task.cancel()
+            await asyncio.gather(deciding, interrupted, return_exceptions=True)
+        if decision.end_turn:
+            self._interrupt.set()
+        return decision
+
+    async def _problem(self, item: Prepared, arguments: dict[str, Any]) -> str | None:
+        """What is wrong with other arguments for a call, as its tool's own process finds it."""
+        checked = await self._runner.prepare(item.tool, replace(item.call, arguments=arguments), self._interrupt)
+        if isinstance(checked, ToolResult):
+            return checked.content.removeprefix("Error: ")
+        await checked.discard()
+        return None
+
+    async def _edited(self, item: Prepared, arguments: dict[str, Any]) -> Prepared | ToolResult:
+        """The call with the user's arguments, in a process of its own; the one that waited with the model's ends."""
+        await item.discard()
+        call = replace(item.call, arguments=arguments)
+        edited = await self._runner.prepare(item.tool, call, self._interrupt)
+        if not isinstance(edited, ToolResult):
+            edited.call = replace(edited.call, origin=CallOrigin.EDITED)
+        return edited
 
     async def _finish(self, ready: dict[int, Prepared], done: dict[int, ToolResult]) -> AsyncGenerator[EventBody, None]:
         """Run what is ready; what the tools say meanwhile, and their results, come as they come."""
@@ -175,6 +245,13 @@ class TurnCalls:
 def _as_call(call: ToolCall | FailedCall) -> ToolCall:
     """How a call stands in history: one that could not be read, with empty arguments."""
     return call if isinstance(call, ToolCall) else ToolCall(call.id, call.name, {})
+
+
+def _declined(call: ToolCall, decision: Decision) -> ToolResult:
+    """What the model is told of a call that may not run, and by whom."""
+    what = "the user declined this call" if decision.asked else "this call was not run"
+    reason = f": {decision.reason}" if decision.reason else ""
+    return _failed(call, f"Error: {what}{reason}", ResultStatus.DENIED)
 
 
 def _failed(call: ToolCall | FailedCall, content: str, status: ResultStatus = ResultStatus.ERROR) -> ToolResult:

@@ -23,6 +23,9 @@ def ask(
     model: options.Model = None,
     tools: options.Tools = None,
     no_tools: options.NoTools = False,
+    yes: options.Yes = False,
+    allow: options.Allow = None,
+    deny: options.Deny = None,
     system: options.System = None,
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = None,
@@ -31,6 +34,7 @@ def ask(
     reasoning_effort: options.ReasoningEffort = None,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
+    from toolchat.cli.approval import ask_on_terminal, make_policy
     from toolchat.cli.exits import exit_code
     from toolchat.cli.session import open_session, prepare
     from toolchat.cli.signals import Interrupts, run_async
@@ -52,9 +56,11 @@ def ask(
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
 
+    policy = make_policy(yes=yes, allow=allow, deny=deny)
+
     async def main(_: Interrupts) -> int:
         with PlainRenderer(sys.stdout) as renderer:
-            async with open_session(plan, renderer.show) as session:
+            async with open_session(plan, renderer.show, policy, ask_on_terminal(renderer.pause)) as session:
                 await session.ready()
                 return exit_code(await session.ask(text))
 

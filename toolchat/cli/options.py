@@ -14,6 +14,15 @@ Tools = Annotated[
     str | None,
     typer.Option("--tools", "-t", help="The tools file [default: ./tools.yaml, else the samples].", metavar="FILE"),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Run tools that would ask, without asking.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", help="Run this tool without asking, whatever its file says; repeatable.", metavar="NAME"),
+]
+Deny = Annotated[
+    list[str] | None,
+    typer.Option("--deny", help="Never run this tool, whatever else allows it; repeatable.", metavar="NAME"),
+]
 NoTools = Annotated[bool, typer.Option("--no-tools", help="Offer the model no tools.")]
 System = Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.", metavar="TEXT")]
 MaxTokens = Annotated[

@@ -12,6 +12,9 @@ def repl(
     model: options.Model = None,
     tools: options.Tools = None,
     no_tools: options.NoTools = False,
+    yes: options.Yes = False,
+    allow: options.Allow = None,
+    deny: options.Deny = None,
     system: options.System = None,
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = None,
@@ -25,6 +28,7 @@ def repl(
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("repl needs a terminal; for pipes and scripts there is: toolchat ask")
 
+    from toolchat.cli.approval import ask_on_terminal, make_policy
     from toolchat.cli.session import open_session, prepare
     from toolchat.cli.signals import Interrupts, run_async
     from toolchat.ui.repl import Repl
@@ -44,9 +48,11 @@ def repl(
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
 
+    policy = make_policy(yes=yes, allow=allow, deny=deny)
+
     async def main(interrupts: Interrupts) -> int:
         ui = Repl()
-        async with open_session(plan, ui.show) as session:
+        async with open_session(plan, ui.show, policy, ask_on_terminal(ui.pause)) as session:
             return await ui.run(session, interrupts.to)
 
     return run_async(main)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import toolchat
+from toolchat.chat.approval import ApprovalPolicy, Ask, decider
+from toolchat.chat.calls import Decide, allow_all
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.loop import ChatLoop
 from toolchat.cli.tools_file import choose_tools_file
@@ -115,8 +117,8 @@ class Session:
         self._told_unrecorded = False
         self._emit(self._stamp(SessionStarted(model, f"toolchat {toolchat.__version__}")))
 
-    def equip(self, runner: ToolRunner) -> None:
-        """Say which tools there are; before the first turn. They end with the session."""
+    def equip(self, runner: ToolRunner, decide: Decide = allow_all) -> None:
+        """Say which tools there are, and who decides on calls; before the first turn. They end with the session."""
         self._runner = runner
         for text in runner.toolbox.notices:
             self._emit(self._stamp(Notice(text)))
@@ -126,6 +128,7 @@ class Session:
             runner=runner,
             options=self._options,
             stamp=self._stamp,
+            decide=decide,
             keep=lambda result: keep_result(self._results, result),
         )
 
@@ -189,8 +192,13 @@ class Session:
 
 
 @contextlib.asynccontextmanager
-async def open_session(plan: Plan, show: Callable[[Event], None]) -> AsyncIterator[Session]:
+async def open_session(
+    plan: Plan, show: Callable[[Event], None], policy: ApprovalPolicy, ask: Ask | None = None
+) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
+
+    Calls run as `policy` says; where it says to ask, `ask` does, and None declines. Raises UsageError for a name in
+    the policy that no tool has.
 
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
@@ -198,10 +206,12 @@ async def open_session(plan: Plan, show: Callable[[Event], None]) -> AsyncIterat
     try:
         await session.launch()
         if plan.tools is None:
-            session.equip(ToolRunner.none())
+            runner = ToolRunner.none()
         else:
             log = appendable(state_folder() / "logs" / "tools.log")
-            session.equip(await ToolRunner.start(plan.tools, log, debug=plan.debug))
+            runner = await ToolRunner.start(plan.tools, log, debug=plan.debug)
+        session.equip(runner, decider(policy, ask))
+        policy.check(runner.toolbox)
         yield session
     finally:
         await session.close()

@@ -48,6 +48,36 @@ def trust(
 
 
 @app.command()
+def grants() -> None:
+    """List the tools whose calls you have allowed for good."""
+    from toolchat.settings import state_folder
+    from toolchat.store.grants import GrantStore
+    from toolchat.ui.tables import print_grants
+
+    print_grants(GrantStore(state_folder()).granted())
+
+
+@app.command()
+def revoke(
+    tool: Annotated[
+        str | None, typer.Argument(help="The tool's name; left out, all of them.", metavar="[NAME]", show_default=False)
+    ] = None,
+) -> None:
+    """Take back what you have allowed for good: its calls ask again."""
+    from toolchat.settings import state_folder
+    from toolchat.store.grants import GrantStore
+    from toolchat.tools.problems import did_you_mean
+    from toolchat.wire.errors import UsageError
+
+    store = GrantStore(state_folder())
+    revoked = store.revoke(tool)
+    if tool is not None and not revoked:
+        hint = did_you_mean(tool, (grant.tool for grant in store.granted()), "toolchat tools grants lists them")
+        raise UsageError(f"{tool}: nothing is granted to a tool of that name; {hint}")
+    typer.echo(f"{len(revoked)} {'grant' if len(revoked) == 1 else 'grants'} revoked.")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a tools file, for an editor to complete and check it with."""
     import json

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.tools.classes import class_problems, function_problems, make_instance, method_names
+from toolchat.tools.digest import source_digest
 from toolchat.tools.importing import CallableError, ModuleError, import_callable, quiet
 from toolchat.tools.problems import Problems
 from toolchat.tools.schema import ParametersError, SchemaError, function_schema
@@ -100,7 +101,8 @@ class _Loader:
         group = self._group(entry)
         for method in method_names(entry, made_of):
             name = method if entry.name is None else f"{entry.name}_{method}"
-            loaded = self._tool(stateful, getattr(instance, method), name, f"{entry.callable_ref}.{method}", group)
+            reference = f"{entry.callable_ref}.{method}"
+            loaded = self._tool(stateful, getattr(instance, method), name, reference, group, made_of)
             if loaded is not None:
                 yield loaded
 
@@ -114,7 +116,13 @@ class _Loader:
         return group
 
     def _tool(
-        self, entry: ToolEntry, function: Callable[..., Any], name: str, reference: str, group: str | None
+        self,
+        entry: ToolEntry,
+        function: Callable[..., Any],
+        name: str,
+        reference: str,
+        group: str | None,
+        made_of: type | None = None,
     ) -> LoadedTool | None:
         try:
             schema = function_schema(function, entry.parameters)
@@ -139,6 +147,13 @@ class _Loader:
             place=self._problems.where(entry.place),
             options=entry.options,
             group=group,
+            source_digest=source_digest(
+                function,
+                parameters=schema.parameters,
+                reference=reference,
+                made_of=made_of,
+                arguments=entry.arguments,
+            ),
         )
         return LoadedTool(tool, function, schema.model)
 

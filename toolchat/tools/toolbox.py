@@ -21,7 +21,7 @@ MIB = 1024**2
 
 
 class Approval(StrEnum):
-    """Whether a call may run without asking; kept here, used by the approval policy."""
+    """Whether a call may run without asking; what is made of it is the approval policy's, `toolchat.chat.approval`."""
 
     ALLOW = "allow"
     ASK = "ask"
@@ -63,6 +63,9 @@ class Tool:
     options: ToolOptions = ToolOptions()
     group: str | None = None
     """Stateful tools of one group share one process: those of one class, or of one module."""
+    source_digest: str = ""
+    """Another one once the function's code, its place or its schema has changed, see `toolchat.tools.digest`. Empty
+    where that is not known: then no call can be allowed beforehand."""
 
     @property
     def spec(self) -> ToolSpec:

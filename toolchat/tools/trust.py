@@ -6,12 +6,11 @@ Everything here is decided from the text of files; nothing is imported and nobod
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from toolchat.private_file import PrivateFile
 from toolchat.tools.local_modules import local_files
 from toolchat.tools.spec import read_tools_file
 from toolchat.wire.errors import ToolchatError
@@ -67,8 +66,7 @@ class TrustStore:
     """The tools files that a person has accepted, kept in `state_dir` for this user alone."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._folder = state_dir
-        self._file = state_dir / _FILE
+        self._file = PrivateFile(state_dir / _FILE)
 
     def is_trusted(self, path: Path) -> bool:
         """Whether this file was accepted, and neither it nor its modules have changed since.
@@ -76,7 +74,7 @@ class TrustStore:
         Raises:
             UsageError: the file is not a tools file.
         """
-        return self._accepted().get(_key(path)) == fingerprint(path)
+        return _accepted(self._file.read()).get(_key(path)) == fingerprint(path)
 
     def trust(self, path: Path, seen: str | None = None) -> None:
         """Accept the file as it is now, or as it was when its fingerprint was `seen` (what a dialog showed).
@@ -85,41 +83,16 @@ class TrustStore:
             UsageError: the file is not a tools file.
             ToolchatError: the state directory cannot be written.
         """
-        from filelock import FileLock
-
         accepted = seen or fingerprint(path)
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with FileLock(self._file.with_suffix(".lock"), mode=0o600):
-                self._write({**self._accepted(), _key(path): accepted})
-        except OSError as error:
-            raise ToolchatError(
-                f"{self._file}: cannot be written ({error.strerror}); make the folder writable"
-            ) from None
+        self._file.change(lambda data: {"version": _VERSION, "files": {**_accepted(data), _key(path): accepted}})
 
-    def _accepted(self) -> dict[str, str]:
-        """Fingerprints by path. What cannot be read was accepted by nobody."""
-        try:
-            data: Any = json.loads(self._file.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        match data:
-            case {"version": 1, "files": dict(files)}:
-                return {str(key): value for key, value in files.items() if isinstance(value, str)}
-        return {}
 
-    def _write(self, accepted: dict[str, str]) -> None:
-        # mkstemp makes the file with mode 0600; the rename puts it there whole or not at all.
-        descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=f".{_FILE}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"version": _VERSION, "files": accepted}, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self._file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+def _accepted(data: Any) -> dict[str, str]:
+    """Fingerprints by path. What cannot be read was accepted by nobody."""
+    match data:
+        case {"version": 1, "files": dict(files)}:
+            return {str(key): value for key, value in files.items() if isinstance(value, str)}
+    return {}
 
 
 def _key(path: Path) -> str:

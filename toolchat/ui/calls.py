@@ -29,8 +29,8 @@ def call_line(call: ToolCall | FailedCall) -> str:
     if isinstance(call, FailedCall):
         return sanitize_line(f"{call.name}(…) could not be read: {call.reason}")
     arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())
-    repaired = " (repaired)" if call.origin is CallOrigin.REPAIRED else ""
-    return sanitize_line(f"{call.name}({arguments}){repaired}")
+    mark = f" ({call.origin})" if call.origin in (CallOrigin.REPAIRED, CallOrigin.EDITED) else ""
+    return sanitize_line(f"{call.name}({arguments}){mark}")
 
 
 def result_lines(result: ToolResult) -> list[str]:

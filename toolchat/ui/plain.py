@@ -70,6 +70,11 @@ class PlainRenderer:
                 self._wait(None)
                 self._end_line()
 
+    def pause(self) -> None:
+        """Leave the terminal to somebody else for a while, its cursor at the beginning of a line."""
+        self._wait(None)
+        self._end_line()
+
     def _write(self, text: str) -> None:
         text = sanitize(text) if self._to_terminal else text.encode("utf-8", "replace").decode()
         self._out.write(text)

@@ -128,6 +128,11 @@ class Repl:
                 self._wait(None)
                 self._end_line()
 
+    def pause(self) -> None:
+        """Leave the terminal to somebody else for a while, its cursor at the beginning of a line."""
+        self._wait(None)
+        self._end_line()
+
     def _stream(self, text: str, style: str) -> None:
         self._wait(None)
         if style != self._style:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from toolchat.tools.grant import Grant
 from toolchat.tools.toolbox import Toolbox
 from toolchat.ui.sanitize import sanitize, sanitize_line
 
@@ -53,6 +54,20 @@ def print_tools(toolbox: Toolbox) -> None:
         out.print(table)
     if toolbox.path is not None:
         out.print(Text(f"{_tools(len(toolbox.tools))} in {sanitize_line(str(toolbox.path))}", style="dim"))
+
+
+def print_grants(grants: Sequence[Grant]) -> None:
+    out = console()
+    if not grants:
+        out.print(Text("No calls are allowed for good.", style="dim"))
+        return
+    table = _table("Tool", "Calls", "From")
+    for grant in grants:
+        calls = "all" if grant.arguments is None else sanitize_line(grant.arguments)
+        table.add_row(
+            Text(sanitize_line(grant.tool), style="bold"), calls, Text(sanitize_line(grant.callable_ref), style="dim")
+        )
+    out.print(table)
 
 
 def _tools(number: int) -> str:

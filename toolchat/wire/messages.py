@@ -16,6 +16,8 @@ class CallOrigin(StrEnum):
     """Generated freely, and parsed without help."""
     REPAIRED = "repaired"
     """Its arguments were converted to fit the tool's schema."""
+    EDITED = "edited"
+    """The user changed its arguments before it ran."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def test_a_bounded_text_is_utf8_and_keeps_to_its_limit(text: str, limit: int) ->
     encoded = cut.encode()
     assert b"\0" not in encoded
     assert len(encoded) <= limit + 100
-    if len(text) * 3 <= limit:
+    if len(text) * 4 <= limit:
         assert len(cut) == len(text)
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,18 @@ def test_a_new_interpreter_that_can_no_longer_load_the_file_says_so(
     (tmp_path / "threads_early.py").write_text("raise ValueError('changed')")
     content = bench.call("f").result.content
     assert re.match(r"Error: the tool could not be loaded: .*ValueError: changed", content)
+
+
+def test_code_that_changed_while_the_chat_is_open_is_known_as_another_before_it_runs(
+    start: Callable[..., Bench], tmp_path: Path
+) -> None:
+    bench = start(write_tools(tmp_path, {"threads_early:f": {}}, threads_early=THREADS))
+    (known,) = bench.runner.toolbox.tools
+    assert bench.prepare("f").tool == known
+    (tmp_path / "threads_early.py").write_text(THREADS.replace("calls += 1", "calls += 2"))
+    changed = bench.prepare("f").tool
+    assert changed.source_digest not in ("", known.source_digest)
+    assert changed == replace(known, source_digest=changed.source_digest)
 
 
 NUMPY = '''

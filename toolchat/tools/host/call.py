@@ -32,6 +32,7 @@ class Prepared:
 
     def __init__(self, supervisor: Supervisor, tool: Tool, call: ToolCall, *, debug: bool) -> None:
         self.tool = tool
+        """As the process that is to run the call has it, once the arguments have been checked."""
         self.call = call
         """With converted arguments, once they have been checked."""
         self._asked = call.arguments
@@ -82,7 +83,9 @@ class Prepared:
             # Another call ended the host meanwhile; this one has not begun.
             answer = await self._ask("check", seconds, cancel)
         match answer:
-            case {"op": "checked", "arguments": dict(arguments), "repaired": bool(repaired)}:
+            case {"op": "checked", "arguments": dict(arguments), "repaired": bool(repaired), "digest": str(digest)}:
+                # Not what was loaded at first, where the modules have been imported anew since and had changed.
+                self.tool = replace(self.tool, source_digest=digest)
                 if repaired:
                     self.call = replace(self.call, arguments=arguments, origin=CallOrigin.REPAIRED)
                 return self

@@ -114,7 +114,8 @@ def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor) 
     if isinstance(checked, Rejected):
         return {"op": "rejected", "message": checked.message}
     if message["op"] == "check":
-        return {"op": "checked", "arguments": checked.arguments, "repaired": checked.repaired}
+        digest = tool.tool.source_digest
+        return {"op": "checked", "arguments": checked.arguments, "repaired": checked.repaired, "digest": digest}
     try:
         outcome = executor.run(tool.function, checked.values)
     except MemoryError:  # also while it dealt with the first one

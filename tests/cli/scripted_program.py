@@ -1,0 +1,23 @@
+"""`toolchat` with a scripted engine in place of the real one: `python scripted_program.py ANSWERS ARGUMENT…`.
+
+ANSWERS is JSON, a list with an item for each generation: a text, or a list of `[tool, arguments]`. All else is real.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from toolchat.cli import main, session
+from toolchat.engine.scripted import Answer, ScriptedEngine, call
+
+
+def answer(item: Any) -> Answer:
+    return Answer(item) if isinstance(item, str) else Answer(calls=[call(name, **given) for name, given in item])
+
+
+if __name__ == "__main__":
+    engine = ScriptedEngine([answer(item) for item in json.loads(sys.argv[1])])
+    session.Plan.engine = lambda _: engine  # type: ignore[method-assign,assignment,return-value]
+    main.run(sys.argv[2:])

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+from itertools import accumulate
+from typing import Any
+
+import pytest
+from approval_calls import pending
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from toolchat.chat.approval import Reply, Scope
+from toolchat.ui.approval import ARMING_SECONDS, ApprovalDialog, State
+
+KEYS = [*"ysSaAenrYNx ?1", "c-m", "c-j", "enter", "escape", "c-d", "up", "<any>", "c-h", "日"]
+LATER = 100.0
+
+
+def opened(**arguments: Any) -> ApprovalDialog:
+    """A dialog that was opened at 0.0 and is armed at `LATER`."""
+    dialog = ApprovalDialog(pending(**arguments))
+    dialog.take_above(80)
+    dialog.opened(0.0)
+    return dialog
+
+
+def text(rows: list[tuple[str, str]]) -> str:
+    return "\n".join(row for _, row in rows)
+
+
+@pytest.mark.parametrize(
+    ("key", "reply"),
+    [
+        ("y", Reply(True)),
+        ("s", Reply(True, Scope.SESSION)),
+        ("S", Reply(True, Scope.SESSION, exact=True)),
+        ("a", Reply(True, Scope.ALWAYS)),
+        ("A", Reply(True, Scope.ALWAYS, exact=True)),
+        ("n", Reply(False)),
+        ("c-m", Reply(False)),
+        ("enter", Reply(False)),
+        ("escape", Reply(False)),
+        ("c-d", Reply(False)),
+        ("c-c", Reply(False, end_turn=True)),
+    ],
+)
+def test_each_key_is_one_answer(key: str, reply: Reply) -> None:
+    dialog = opened(path="a")
+    dialog.key(key, LATER)
+    assert (dialog.state, dialog.result) == (State.DONE, reply)
+    assert dialog.rows(80, LATER) == []
+
+
+@pytest.mark.parametrize("key", ["Y", "x", " ", "up", "日", "E", "1"])
+def test_any_other_key_answers_nothing_and_disarms(key: str) -> None:
+    dialog = opened()
+    dialog.key(key, LATER)
+    assert dialog.state is State.QUESTION
+    assert not dialog.armed(LATER + ARMING_SECONDS - 0.01)
+    dialog.key("y", LATER + 0.1)
+    assert dialog.result is None
+
+
+# A thousandth short of the pause: the sums of a long sequence are rounded.
+typed_without_a_pause = st.lists(
+    st.tuples(st.floats(0, ARMING_SECONDS - 0.001), st.sampled_from(KEYS)), min_size=1, max_size=60
+)
+
+
+@given(typed=typed_without_a_pause, open_after=st.integers(0, 59), share=st.floats(0, 1), start=st.floats(0, 1e6))
+@example(typed=[(0.39, "y")] * 50, open_after=1, share=0.0, start=0.0)
+def test_nothing_typed_without_a_pause_since_before_the_dialog_opened_can_answer(
+    typed: list[tuple[float, str]], open_after: int, share: float, start: float
+) -> None:
+    dialog = ApprovalDialog(pending())
+    now = start
+    for index, (gap, key) in enumerate(typed):
+        if index == min(open_after, len(typed) - 1):
+            dialog.opened(now + gap * share)
+        now += gap
+        dialog.key(key, now)
+    assert (dialog.state, dialog.result) == (State.QUESTION, None)
+
+
+@given(keys=st.lists(st.tuples(st.floats(0, 5), st.sampled_from(KEYS)), max_size=20))
+def test_a_dialog_that_is_not_on_the_screen_cannot_be_answered(keys: list[tuple[float, str]]) -> None:
+    dialog = ApprovalDialog(pending())
+    for now, (_, key) in zip(accumulate(gap for gap, _ in keys), keys, strict=True):
+        dialog.key(key, now)
+    assert dialog.result is None
+    assert dialog.arms_at is None
+
+
+@given(keys=st.lists(st.tuples(st.floats(0, 2), st.sampled_from(KEYS)), max_size=30))
+def test_whatever_is_allowed_was_one_key_of_an_armed_dialog(keys: list[tuple[float, str]]) -> None:
+    dialog = opened()
+    last = 0.0
+    for now, (gap, key) in zip(accumulate(gap for gap, _ in keys), keys, strict=True):
+        dialog.key(key, now)
+        if dialog.result is not None and dialog.result.allowed:
+            assert key in "ysSaA"
+            assert now - last >= ARMING_SECONDS - 1e-9
+            assert gap > 0
+        if dialog.state is not State.QUESTION:
+            break
+        last = now
+
+
+def test_ctrl_c_ends_the_turn_at_once_in_every_state() -> None:
+    ended = Reply(False, end_turn=True)
+    fresh = ApprovalDialog(pending())
+    asked, editing, giving_a_reason, checking = opened(), opened(), opened(), opened()
+    editing.key("e", LATER)
+    giving_a_reason.key("r", LATER)
+    checking.key("e", LATER)
+    checking.submit("{}", LATER)
+    assert checking.state is State.CHECKING
+    for dialog in (fresh, asked, editing, giving_a_reason, checking):
+        dialog.key("c-c", 0.0)
+        assert dialog.result == ended
+
+
+def test_an_answer_stands() -> None:
+    dialog = opened()
+    dialog.key("n", LATER)
+    for key in ("y", "c-c", "e"):
+        dialog.key(key, LATER + 9)
+    dialog.submit("{}", LATER + 9)
+    dialog.cancel(LATER + 9)
+    assert dialog.result == Reply(False)
+
+
+def test_the_host_can_see_when_keys_begin_to_count() -> None:
+    dialog = opened()
+    assert dialog.arms_at == ARMING_SECONDS
+    dialog.key("x", 0.2)
+    assert dialog.arms_at == 0.2 + ARMING_SECONDS
+    assert not dialog.armed(0.5)
+    assert dialog.armed(0.2 + ARMING_SECONDS)
+    styles = [{style for style, row in dialog.rows(80, now) if "y once" in row} for now in (0.5, LATER)]
+    assert styles == [{"dim"}, {"key"}]
+    dialog.key("e", LATER)
+    assert dialog.arms_at is None
+
+
+def test_a_reason_is_for_the_model() -> None:
+    dialog = opened()
+    dialog.key("r", LATER)
+    assert dialog.state is State.REASON
+    dialog.key("y", LATER)
+    assert dialog.result is None
+    dialog.submit("  use the other folder\n", LATER)
+    assert dialog.result == Reply(False, reason="use the other folder")
+
+
+@pytest.mark.parametrize("key", ["e", "r"])
+def test_leaving_the_editor_asks_again_and_disarms(key: str) -> None:
+    dialog = opened(path="a")
+    dialog.key(key, LATER)
+    dialog.cancel(LATER + 5)
+    assert dialog.state is State.QUESTION
+    dialog.key("y", LATER + 5.1)
+    assert dialog.result is None
+    assert dialog.take_above(80) == []
+    dialog.key("y", LATER + 9)
+    assert dialog.result == Reply(True)
+
+
+def test_edited_arguments_are_checked_shown_and_given_back() -> None:
+    dialog = opened(path="a", size=1)
+    dialog.key("e", LATER)
+    assert json.loads(dialog.text) == {"path": "a", "size": 1}
+    dialog.submit('{"path": "b", "size": 1}', LATER)
+    assert (dialog.state, dialog.candidate) == (State.CHECKING, {"path": "b", "size": 1})
+    dialog.validated(None, LATER)
+    assert dialog.state is State.QUESTION
+    assert '"b"' in text(dialog.take_above(80))
+    assert dialog.take_above(80) == []
+    assert "with your arguments" in text(dialog.rows(80, LATER))
+    dialog.key("y", LATER + 0.1)
+    assert dialog.result is None
+    dialog.key("s", LATER + 1)
+    assert dialog.result == Reply(True, Scope.SESSION, arguments={"path": "b", "size": 1})
+
+
+@pytest.mark.parametrize("edited", ['{"path": "b"', "[]", '{"a": NaN}', "", "null", "[" * 100_000, '{"path": "\x1b"}'])
+def test_text_that_holds_no_arguments_stays_in_the_editor_with_the_problem(edited: str) -> None:
+    dialog = opened(path="a")
+    dialog.key("e", LATER)
+    dialog.submit(edited, LATER)
+    assert (dialog.state, dialog.text) == (State.EDIT, edited)
+    assert any(style == "error" for style, _ in dialog.rows(80, LATER))
+    dialog.submit('{"path": "a"}', LATER)
+    dialog.validated(None, LATER)
+    assert not any(style == "error" for style, _ in dialog.rows(80, LATER))
+
+
+def test_arguments_that_do_not_fit_stay_in_the_editor_with_the_problem() -> None:
+    dialog = opened(path="a")
+    dialog.key("e", LATER)
+    dialog.submit('{"path": 7}', LATER)
+    dialog.validated("path must be a string\x1b[2J", LATER)
+    assert (dialog.state, dialog.text) == (State.EDIT, '{"path": 7}')
+    assert "path must be a string␛[2J" in text(dialog.rows(80, LATER))
+    dialog.cancel(LATER)
+    dialog.key("y", LATER + 9)
+    assert dialog.result == Reply(True)
+
+
+def test_one_and_true_are_not_the_same_edit() -> None:
+    dialog = opened(force=1)
+    dialog.key("e", LATER)
+    dialog.submit('{"force": true}', LATER)
+    dialog.validated(None, LATER)
+    assert "true" in text(dialog.take_above(80))
+    dialog.key("y", LATER + 9)
+    assert dialog.result is not None
+    assert dialog.result.arguments == {"force": True}
+    assert dialog.result.arguments["force"] is True
+
+
+def test_an_edit_that_changes_nothing_is_none() -> None:
+    dialog = opened(path="a", size=1)
+    dialog.key("e", LATER)
+    dialog.submit('{"size": 1, "path": "a"}', LATER)
+    dialog.validated(None, LATER)
+    assert dialog.take_above(80) == []
+    dialog.key("y", LATER + 9)
+    assert dialog.result == Reply(True)
+
+
+def test_a_declined_call_gives_no_arguments_back() -> None:
+    dialog = opened(path="a")
+    dialog.key("e", LATER)
+    dialog.submit('{"path": "b"}', LATER)
+    dialog.validated(None, LATER)
+    dialog.key("n", LATER + 9)
+    assert dialog.result == Reply(False)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_live_rows_fit_the_screen_and_take_at_most_a_third_of_it(width: int) -> None:
+    dialog = opened(path="a" * 5000)
+    every = [dialog.rows(width, 0.0), dialog.rows(width, LATER)]
+    dialog.key("e", LATER)
+    dialog.submit("{", LATER)
+    every.append(dialog.rows(width, LATER))
+    for rows in every:
+        assert all(cell_len(row) <= width and "\n" not in row for _, row in rows)
+        if width >= 40:
+            assert len(rows) <= 24 // 3

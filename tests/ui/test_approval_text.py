@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any
+
+import pytest
+from approval_calls import WRITE
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from toolchat.ui.approval_text import PROMPT_STYLES, RICH_STYLES, call_rows, editable, parse_arguments
+from toolchat.ui.sanitize import sanitize
+
+texts = st.text(st.characters(codec=None), max_size=60)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+arguments = st.dictionaries(texts, values, max_size=5)
+
+
+def shown(width: int = 80, **arguments: Any) -> list[str]:
+    """The rows of the arguments, without the first and the last, which are toolchat's own."""
+    return [row for style, row in call_rows(WRITE, arguments, width) if style == "text"]
+
+
+@given(arguments, st.integers(20, 200))
+def test_every_row_is_safe_and_fits(arguments: dict[str, Any], width: int) -> None:
+    for style, row in call_rows(WRITE, arguments, width):
+        assert style in RICH_STYLES
+        assert style in PROMPT_STYLES
+        assert cell_len(row) <= width
+        assert sanitize(row) == row
+        assert not {"\n", "\t", "\r"} & set(row)
+        assert not any(unicodedata.category(character) == "Cc" for character in row)
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=3000), st.integers(20, 90))
+def test_a_text_of_any_length_is_shown_whole(text: str, width: int) -> None:
+    joined = "".join(row.strip() for row in shown(width, text=text))
+    assert joined.replace(" ", "") == f"text:{json.dumps(text)}"
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=80), min_size=2, max_size=20))
+@example(["x" * 100, "y " * 40, ""])
+def test_the_lines_of_a_text_can_be_told_from_the_screens(lines: list[str]) -> None:
+    head, *rows = shown(40, text="\n".join(lines))
+    assert head == "  text:"
+    read: list[str] = []
+    for row in rows:
+        mark, piece = row[:6], row[6:]
+        assert mark in ("    │ ", "    ┊ ")
+        if mark == "    │ ":
+            read.append(piece)
+        else:
+            read[-1] += piece
+    assert read == lines
+
+
+@pytest.mark.parametrize(
+    ("value", "row"),
+    [
+        ("\x1b[2J\x1b]0;title\x07", r'  v: "\u001b[2J\u001b]0;title\u0007"'),
+        ("\x7f\x9b31m", '  v: "␡<U+009B>31m"'),
+        ("a\u202egnp.exe\u200b", '  v: "a<U+202E>gnp.exe<U+200B>"'),
+        ("\ud800", '  v: "\ufffd"'),
+        ("5", '  v: "5"'),
+        (5, "  v: 5"),
+        (True, "  v: true"),
+        (None, "  v: null"),
+        ([], "  v: []"),
+        ({}, "  v: {}"),
+        (["a", 1], '  v: ["a", 1]'),
+        ({"x": [1]}, '  v: {"x": [1]}'),
+        ("[bold]no markup[/bold]", '  v: "[bold]no markup[/bold]"'),
+    ],
+)
+def test_a_value_is_shown_as_what_it_is(value: Any, row: str) -> None:
+    assert shown(v=value) == [row]
+
+
+def test_in_a_text_of_lines_what_a_screen_would_obey_is_visible() -> None:
+    assert shown(v="a\tb\r\n\x1b[1A\n") == ["  v:", "    │ a␉b␍", "    │ ␛[1A", "    │ "]
+
+
+def test_what_is_nested_is_laid_out() -> None:
+    assert shown(edits=[{"old": "a\nb", "new": "c"}, "x"], **{"odd name": {"k": ["y" * 70]}}) == [
+        "  edits:",
+        "    -",
+        "      old:",
+        "        │ a",
+        "        │ b",
+        '      new: "c"',
+        '    - "x"',
+        '  "odd name":',
+        f'    k: ["{"y" * 67}',
+        '        yyy"]',
+    ]
+
+
+def test_however_deep_it_is_nested_there_is_room_for_text() -> None:
+    value: Any = "a\nb" * 20
+    for _ in range(30):
+        value = [value]
+    rows = shown(40, v=value)
+    assert all(cell_len(row) <= 40 for row in rows)
+    assert len(rows) < 120
+
+
+def test_a_call_without_arguments_says_so() -> None:
+    rows = call_rows(WRITE, {}, 80)
+    assert [row for _, row in rows] == [
+        "The model asks to run write_file:",
+        "  (no arguments)",
+        "It is ./notes.py:write_file.",
+    ]
+
+
+@given(arguments)
+def test_what_is_edited_begins_as_it_was_and_hides_nothing(arguments: dict[str, Any]) -> None:
+    text = editable(arguments)
+    assert parse_arguments(text) == arguments
+    assert sanitize(text) == text
+
+
+def test_what_can_be_read_is_not_escaped() -> None:
+    assert "日本語 ü" in editable({"v": "日本語 ü"})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"a": }', "line 1, column 7: Expecting value"),
+        ('{\n"a": 1,}', "line 2"),
+        ("[1]", "expected an object"),
+        ('{"a": Infinity}', "Infinity is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_wrong_with_edited_text_is_said_in_one_line(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem) as raised:
+        parse_arguments(text)
+    assert "\n" not in str(raised.value)

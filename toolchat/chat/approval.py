@@ -1,0 +1,150 @@
+"""Whether a call may run: what the tools file says, what the command line says, and what the user has granted.
+
+The policy decides and remembers; it never prints, and whoever can be asked is given to `decider`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from toolchat.chat.calls import Decide, Decision, PendingCall
+from toolchat.tools.grant import Grant
+from toolchat.tools.problems import did_you_mean
+from toolchat.tools.toolbox import Approval, Toolbox
+from toolchat.wire.errors import ToolchatError, UsageError
+
+NOBODY = "it needs the user's approval, and nobody can be asked; answer without it"
+"""What the model is told of a call that would be asked about where there is no terminal."""
+
+DENIED = "the user does not allow this tool; answer without it"
+
+
+class Scope(StrEnum):
+    """For how long a call is allowed."""
+
+    ONCE = "once"
+    SESSION = "session"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a user answers who is asked about a call."""
+
+    allowed: bool
+    scope: Scope = Scope.ONCE
+    exact: bool = False
+    """Beyond this call, whether only calls with exactly these arguments are allowed."""
+    reason: str = ""
+    """For the model, where the call is declined."""
+    arguments: dict[str, Any] | None = None
+    """The arguments as the user changed them; None where they stay."""
+    end_turn: bool = False
+    """Whether the turn is to end, with the calls that have not been asked about declined."""
+
+
+Ask = Callable[[PendingCall], Awaitable[Reply]]
+"""Asks the user; cancelled where the turn is interrupted meanwhile."""
+
+
+class Grants(Protocol):
+    """Where the grants are that outlive a session."""
+
+    def granted(self) -> Iterable[Grant]:
+        """All of them, as they are now."""
+
+    def add(self, grant: Grant) -> None:
+        """Keep one. Raises ToolchatError where that cannot be done."""
+
+
+class ApprovalPolicy:
+    """Of what is said of a tool, the first that applies:
+
+    `deny` · `allow` · its own `approval: deny` · its own `approval: allow` · `yes` · a grant · else the user is asked.
+
+    So `yes` answers questions and lifts no refusal of the tools file; only naming the tool in `allow` does.
+    """
+
+    def __init__(
+        self, grants: Grants, *, yes: bool = False, allow: Collection[str] = (), deny: Collection[str] = ()
+    ) -> None:
+        self._grants = grants
+        self._yes = yes
+        self._allow = frozenset(allow)
+        self._deny = frozenset(deny)
+        self._session: set[Grant] = set()
+
+    def check(self, toolbox: Toolbox) -> None:
+        """Raise UsageError for a name in `allow` or `deny` that no tool has: a slip there must not go unnoticed."""
+        for flag, names in (("--deny", self._deny), ("--allow", self._allow)):
+            for name in sorted(names.difference(toolbox.names)):
+                known = f"the tools are {', '.join(toolbox.names)}" if toolbox.tools else "there are no tools"
+                hint = did_you_mean(name, toolbox.names, known)
+                raise UsageError(f"{flag} {name}: there is no such tool; {hint}")
+
+    def judge(self, pending: PendingCall) -> Approval:
+        """Whether the call runs, does not, or is asked about."""
+        tool = pending.tool
+        if tool.name in self._deny:
+            return Approval.DENY
+        if tool.name in self._allow:
+            return Approval.ALLOW
+        if tool.options.approval is not Approval.ASK:
+            return tool.options.approval
+        return Approval.ALLOW if self._yes or self._is_granted(pending) else Approval.ASK
+
+    def learn(self, pending: PendingCall, reply: Reply) -> str:
+        """Remember what the reply grants beyond its call; what the user should be told of that, as a rule nothing.
+
+        A grant for good that cannot be kept holds for the session.
+        """
+        if not reply.allowed or reply.scope is Scope.ONCE:
+            return ""
+        if not pending.tool.source_digest:
+            return f"{pending.tool.name} is allowed this once: what code it is cannot be told"
+        arguments = pending.call.arguments if reply.arguments is None else reply.arguments
+        grant = Grant.of(pending.tool, arguments if reply.exact else None)
+        if reply.scope is Scope.ALWAYS:
+            try:
+                self._grants.add(grant)
+            except ToolchatError as error:
+                self._session.add(grant)
+                return f"{pending.tool.name} is allowed for this session only: {error}"
+            return ""
+        self._session.add(grant)
+        return ""
+
+    def _is_granted(self, pending: PendingCall) -> bool:
+        if not pending.tool.source_digest:
+            return False
+        wanted = {Grant.of(pending.tool), Grant.of(pending.tool, pending.call.arguments)}
+        return not wanted.isdisjoint(self._session) or not wanted.isdisjoint(self._grants.granted())
+
+
+def decider(policy: ApprovalPolicy, ask: Ask | None) -> Decide:
+    """The loop's `decide`: the policy's word, and where that is to ask, the user's, one question at a time.
+
+    `ask` is None where nobody can be asked; the call is then declined, and the model told so.
+    """
+    asking = asyncio.Lock()
+
+    async def decide(pending: PendingCall) -> Decision:
+        # Judged within the lock: the answer before may have granted this call too.
+        async with asking:
+            match policy.judge(pending):
+                case Approval.ALLOW:
+                    return Decision(True)
+                case Approval.DENY:
+                    return Decision(False, DENIED, asked=False)
+            if ask is None:
+                return Decision(False, NOBODY, asked=False)
+            reply = await ask(pending)
+            notice = policy.learn(pending, reply)
+        arguments = reply.arguments if reply.allowed else None
+        return Decision(reply.allowed, reply.reason, arguments, end_turn=reply.end_turn, notice=notice)
+
+    return decide

@@ -1,0 +1,82 @@
+"""Who decides on calls in a command: the policy that its flags make, and the user where there is a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import termios
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from toolchat.chat.approval import ApprovalPolicy, Ask, Reply
+from toolchat.chat.calls import PendingCall
+from toolchat.settings import state_folder
+from toolchat.store.grants import GrantStore
+from toolchat.ui.approval_lines import ask_by_lines
+
+_LONGEST = 65536
+"""Bytes of a typed line; a terminal in line mode gives at most 4096 at once."""
+
+
+def make_policy(
+    *, yes: bool = False, allow: Sequence[str] | None = None, deny: Sequence[str] | None = None
+) -> ApprovalPolicy:
+    """The policy of a command's flags, with the user's own grants."""
+    return ApprovalPolicy(GrantStore(state_folder()), yes=yes, allow=allow or (), deny=deny or ())
+
+
+def ask_on_terminal(pause: Callable[[], None]) -> Ask | None:
+    """Asks on stderr and reads lines of standard input; None where not both are terminals.
+
+    `pause` is called before a question, to leave the terminal with its cursor at the beginning of a line.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    async def ask(pending: PendingCall) -> Reply:
+        pause()
+        return await ask_by_lines(pending, _prompt, _width())
+
+    return ask
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+async def _prompt(text: str) -> str | None:
+    """The line that is typed after `text` is written. Cancelled at once, which a thread that reads could not be."""
+    terminal = sys.stdin.fileno()
+    with suppress(termios.error):
+        termios.tcflush(terminal, termios.TCIFLUSH)
+    _say(text)
+    loop = asyncio.get_running_loop()
+    typed: asyncio.Future[bytes] = loop.create_future()
+
+    def ready() -> None:
+        if not typed.done():
+            try:
+                typed.set_result(os.read(terminal, _LONGEST))
+            except OSError:
+                typed.set_result(b"")
+
+    loop.add_reader(terminal, ready)
+    try:
+        line = await typed
+    except asyncio.CancelledError:
+        _say("\n")
+        raise
+    finally:
+        loop.remove_reader(terminal)
+    if not line.endswith(b"\n"):
+        _say("\n")
+    return line.decode("utf-8", "replace").rstrip("\n") if line else None
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80

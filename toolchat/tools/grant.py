@@ -1,0 +1,34 @@
+"""What a user allows beforehand: calls of a tool as its code is now, all or those with exactly these arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from toolchat.tools.toolbox import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Two are equal where they allow the same calls, whatever the tool is called."""
+
+    digest: str
+    """The tool's `source_digest`: a change of its code or schema ends the grant."""
+    arguments: str | None
+    """Exactly these, as `canonical` writes them; None for any."""
+    tool: str = field(compare=False, default="")
+    """Its name when this was granted, for people."""
+    callable_ref: str = field(compare=False, default="")
+
+    @classmethod
+    def of(cls, tool: Tool, arguments: Mapping[str, Any] | None = None) -> Self:
+        """The grant for calls of `tool`: any, or those with `arguments`."""
+        exactly = canonical(arguments) if arguments is not None else None
+        return cls(tool.source_digest, exactly, tool.name, tool.callable_ref)
+
+
+def canonical(arguments: Mapping[str, Any]) -> str:
+    """JSON that is the same for equal arguments, whatever the order of their keys; 1 and 1.0 and true differ."""
+    return json.dumps(arguments, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,182 @@
+"""The dialog in which a user decides on a call, as a state machine: it draws nothing, reads nothing and has no clock.
+
+Whoever owns the terminal prints `take_above`, shows `rows`, passes on keys, and finds the answer in `result`. The call
+itself is printed once, in full, above the live rows: it is never cut, and the terminal's own scrolling reaches it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any
+
+from toolchat.chat.approval import Reply, Scope
+from toolchat.chat.calls import PendingCall
+from toolchat.tools.grant import canonical
+from toolchat.ui.approval_text import Row, call_rows, editable, fold, parse_arguments, prose
+from toolchat.ui.sanitize import sanitize_line
+
+ARMING_SECONDS = 0.4
+"""After so long without a key, what is typed is meant for the dialog: who goes on typing leaves less between two keys
+(at 60 words a minute 200 ms), and who has read the question takes longer."""
+
+_ANSWERS = {
+    "y": Reply(True),
+    "s": Reply(True, Scope.SESSION),
+    "S": Reply(True, Scope.SESSION, exact=True),
+    "a": Reply(True, Scope.ALWAYS),
+    "A": Reply(True, Scope.ALWAYS, exact=True),
+    **dict.fromkeys(("n", "c-m", "c-j", "enter", "escape", "c-d"), Reply(False)),
+}
+_KEYS = ("y once", "s this session", "a always", "e edit", "n no", "r no, and why")
+_FURTHER = "S, A: only with these arguments. Enter, Esc: no. Ctrl-C: no, and end the turn."
+
+
+class State(StrEnum):
+    QUESTION = "question"
+    EDIT = "edit"
+    """The host shows an editor that begins with `text`, and calls `submit` or `cancel`."""
+    CHECKING = "checking"
+    """The host awaits the call's `validate` with `candidate`, and calls `validated`."""
+    REASON = "reason"
+    """The host asks for a line, and calls `submit` or `cancel`."""
+    DONE = "done"
+
+
+class ApprovalDialog:
+    """One question about one call. Times are seconds of any clock that does not go back, the same for all methods.
+
+    A key counts once the dialog is on the screen and none has come for `ARMING_SECONDS`; an earlier one is swallowed
+    and begins that time anew. So nothing typed without a pause since before the dialog opened can allow a call.
+    """
+
+    def __init__(self, pending: PendingCall) -> None:
+        self.state = State.QUESTION
+        self.result: Reply | None = None
+        self.text = ""
+        """What the editor of `State.EDIT` or `State.REASON` begins with."""
+        self.candidate: dict[str, Any] = {}
+        """In `State.CHECKING`, the edited arguments."""
+        self._pending = pending
+        self._arguments = pending.call.arguments
+        self._printed = False
+        self._problem = ""
+        self._quiet_since: float | None = None
+
+    def take_above(self, width: int) -> list[Row]:
+        """What is to be printed above the live rows now, once: the call, or the call as edited. Empty if not new."""
+        if self._printed:
+            return []
+        self._printed = True
+        return call_rows(self._pending.tool, self._arguments, width)
+
+    def rows(self, width: int, now: float) -> list[Row]:
+        """The live rows, each at most `width` columns."""
+        name = sanitize_line(self._pending.tool.name)
+        match self.state:
+            case State.QUESTION:
+                changed = ", with your arguments" if self._edited else ""
+                keys = [("key" if self.armed(now) else "dim", row) for row in _joined(_KEYS, width)]
+                return [*prose("title", f"Run {name}{changed}?", width), *keys, *prose("dim", _FURTHER, width)]
+            case State.EDIT:
+                problem = prose("error", self._problem, width) if self._problem else []
+                return [*prose("title", f"The arguments of {name}, as JSON:", width), *problem]
+            case State.CHECKING:
+                return prose("dim", "The arguments are being checked.", width)
+            case State.REASON:
+                return prose("title", f"Why not? {name} is not run, and the model reads your answer:", width)
+        return []
+
+    @property
+    def arms_at(self) -> float | None:
+        """When keys begin to count if none comes before; None while there is no question on the screen."""
+        waiting = self.state is State.QUESTION and self._quiet_since is not None
+        return self._quiet_since + ARMING_SECONDS if waiting and self._quiet_since is not None else None
+
+    def armed(self, now: float) -> bool:
+        """Whether a key counts."""
+        return (at := self.arms_at) is not None and now >= at
+
+    def opened(self, now: float) -> None:
+        """The dialog is on the screen, and what had been typed before is thrown away."""
+        self._quiet_since = now
+
+    def key(self, name: str, now: float) -> None:
+        """A key: a character, or its name in prompt_toolkit ("escape", "c-c"). One that means nothing is swallowed."""
+        if self.state is State.DONE:
+            return
+        if name == "c-c":
+            # Never swallowed: it can only decline.
+            self._finish(Reply(False, end_turn=True))
+        elif self.state is State.QUESTION:
+            if self.armed(now) and (name in _ANSWERS or name in ("e", "r")):
+                self._answer(name)
+            elif self._quiet_since is not None:
+                # Also where it was armed: who types what is no answer is typing to something else.
+                self._quiet_since = now
+
+    def submit(self, text: str, now: float) -> None:
+        """What was written in the editor. Arguments that cannot be read stay in the editor, and `rows` says why."""
+        match self.state:
+            case State.REASON:
+                self._finish(Reply(False, reason=text.strip()))
+            case State.EDIT:
+                self.text = text
+                try:
+                    self.candidate = parse_arguments(text)
+                except ValueError as error:
+                    self._problem = sanitize_line(str(error))
+                else:
+                    self.state = State.CHECKING
+
+    def validated(self, problem: str | None, now: float) -> None:
+        """What `validate` said of `candidate`: back to the question with it, or to the editor."""
+        if self.state is not State.CHECKING:
+            return
+        if problem is not None:
+            self._problem = sanitize_line(problem)
+            self.state = State.EDIT
+            return
+        self._printed = self._printed and canonical(self.candidate) == canonical(self._arguments)
+        self._arguments = self.candidate
+        self._back(now)
+
+    def cancel(self, now: float) -> None:
+        """Leave the editor: back to the question, with the arguments as they were."""
+        if self.state in (State.EDIT, State.REASON):
+            self._back(now)
+
+    @property
+    def _edited(self) -> bool:
+        # Not by ==, which takes 1 and true for the same.
+        return canonical(self._arguments) != canonical(self._pending.call.arguments)
+
+    def _answer(self, key: str) -> None:
+        match key:
+            case "e":
+                self.state, self._problem, self.text = State.EDIT, "", editable(self._arguments)
+            case "r":
+                self.state, self.text = State.REASON, ""
+            case _:
+                answer = _ANSWERS[key]
+                own = self._arguments if answer.allowed and self._edited else None
+                self._finish(replace(answer, arguments=own))
+
+    def _back(self, now: float) -> None:
+        self.state = State.QUESTION
+        self._quiet_since = now
+
+    def _finish(self, reply: Reply) -> None:
+        self.state = State.DONE
+        self.result = reply
+
+
+def _joined(parts: tuple[str, ...], width: int) -> list[str]:
+    """`parts` in as few rows as hold them whole."""
+    rows: list[str] = []
+    for part in parts:
+        if rows and len(rows[-1]) + 3 + len(part) <= width:
+            rows[-1] += f" · {part}"
+        else:
+            rows.append(part)
+    return [row for long in rows for row in fold(long, width)]

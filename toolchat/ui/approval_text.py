@@ -1,0 +1,152 @@
+"""A call in full, as a person reads it who is asked whether it may run: never cut, nothing hidden, at any width."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Never
+
+from rich.cells import cell_len, chop_cells
+
+from toolchat.tools.toolbox import Tool
+from toolchat.ui.sanitize import sanitize, sanitize_line
+
+Row = tuple[str, str]
+"""A style, one of `RICH_STYLES`, and a line of text that is safe to show."""
+
+RICH_STYLES = {"title": "bold", "text": "", "dim": "dim", "key": "cyan", "error": "red"}
+PROMPT_STYLES = {"title": "bold", "text": "", "dim": "ansibrightblack", "key": "ansicyan", "error": "ansired"}
+
+SHORT = 60
+"""Characters of an object, or of a list that holds others, that stay on one line."""
+
+_NARROWEST = 16
+"""Columns that are left for text however deep it is nested."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: str
+    first: str = ""
+    """What stands before it."""
+    rest: str = ""
+    """What stands before its further rows where it has to be wrapped."""
+
+
+def call_rows(tool: Tool, arguments: Mapping[str, Any], width: int) -> list[Row]:
+    """The call with these arguments, for a screen of `width` columns."""
+    rows = prose("title", f"The model asks to run {sanitize_line(tool.name)}:", width)
+    for name, value in arguments.items():
+        for line in _value(f"{_label(name)}: ", value, "  "):
+            rows += [("text", row) for row in _wrapped(line, width)]
+    if not arguments:
+        rows.append(("dim", "  (no arguments)"))
+    return rows + prose("dim", f"It is {sanitize_line(tool.callable_ref)}.", width)
+
+
+def editable(arguments: Mapping[str, Any]) -> str:
+    """The arguments as JSON to be edited; what a screen would hide or obey is written as JSON's own escapes."""
+    text = json.dumps(arguments, indent=2, ensure_ascii=False)
+    return "".join(character if sanitize(character) == character else _escape(character) for character in text)
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+    """The arguments that an edited text holds.
+
+    Raises:
+        ValueError: it is not JSON, or not an object; the message says what is wrong, in one line.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError('expected an object, such as {"name": "value"}')
+    return value
+
+
+def fold(text: str, width: int) -> list[str]:
+    """`text` in rows of at most `width` columns, every character kept: where spaces stand may matter."""
+    # A wide character takes two columns; chop_cells gives an empty row where it does not fit.
+    return [row for row in chop_cells(text, max(width, 2)) if row] or [""]
+
+
+def prose(style: str, text: str, width: int) -> list[Row]:
+    """Words of toolchat's own in rows of at most `width` columns, broken between words."""
+    rows = [""]
+    for word in text.split(" "):
+        if rows[-1] and cell_len(rows[-1]) + 1 + cell_len(word) <= width:
+            rows[-1] += f" {word}"
+        else:
+            rows += fold(word, width)
+    return [(style, row) for row in rows if row]
+
+
+def _wrapped(line: _Line, width: int) -> Iterator[str]:
+    first, rest = line.first, line.rest
+    if width - len(rest) < _NARROWEST:
+        # Nested deeper than the screen is wide: the mark of the line stays, its indentation goes.
+        first, rest = first.lstrip(), rest.lstrip()
+    for number, row in enumerate(fold(line.text, width - max(len(first), len(rest)))):
+        yield f"{rest if number else first}{row}"
+
+
+def _value(label: str, value: Any, indent: str) -> Iterator[_Line]:
+    match value:
+        case str() if "\n" in value:
+            # A mark before each line of the text, and another one where only the screen ended it.
+            yield _Line(label.rstrip(), indent, f"{indent}  ")
+            for row in value.split("\n"):
+                yield _Line(_visible(row), f"{indent}  │ ", f"{indent}  ┊ ")
+        case dict() if not _fits_one_line(value):
+            yield _Line(label.rstrip(), indent, f"{indent}  ")
+            for name, inner in value.items():
+                yield from _value(f"{_label(name)}: ", inner, f"{indent}  ")
+        case list() if not _fits_one_line(value):
+            yield _Line(label.rstrip(), indent, f"{indent}  ")
+            for inner in value:
+                yield from _value("- ", inner, f"{indent}  ")
+        case _:
+            yield _Line(f"{label}{_json(value)}", indent, f"{indent}    ")
+
+
+def _fits_one_line(value: dict[str, Any] | list[Any]) -> bool:
+    if _holds_lines(value):
+        return False
+    flat = isinstance(value, list) and not any(isinstance(inner, dict | list) for inner in value)
+    return flat or len(json.dumps(value, ensure_ascii=False)) <= SHORT
+
+
+def _holds_lines(value: Any) -> bool:
+    match value:
+        case str():
+            return "\n" in value
+        case dict():
+            return any(map(_holds_lines, value.values()))
+        case list():
+            return any(map(_holds_lines, value))
+    return False
+
+
+def _label(name: str) -> str:
+    return name if name.isidentifier() and name.isascii() else _json(name)
+
+
+def _json(value: Any) -> str:
+    return _visible(json.dumps(value, ensure_ascii=False))
+
+
+def _visible(line: str) -> str:
+    # A tab is a control character too: it could push text off the screen.
+    return sanitize(line).replace("\t", "␉")
+
+
+def _escape(character: str) -> str:
+    return json.dumps(character)[1:-1]
+
+
+def _refuse(constant: str) -> Never:
+    raise ValueError(f"{constant} is not JSON")
