@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import typing
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import pytest
 import typing_extensions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mistral_tokenizers import load
 from pydantic import BaseModel, Field, create_model
 
 from toolchat.mistral.grammar import tool_call_grammar
@@ -197,13 +197,7 @@ def loaded_of(function: Callable[..., Any]) -> LoadedTool:
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    path = Path(__file__).parents[1] / "mistral" / "mistral_tokenizers.py"
-    spec = importlib.util.spec_from_file_location("tokenizers_of_mistral_tests", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.load(tmp_path_factory.mktemp("tokenizer"), "v13")
+    return load(tmp_path_factory.mktemp("tokenizer"), "v13")
 
 
 QUICK = settings(
