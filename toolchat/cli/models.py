@@ -30,7 +30,7 @@ def list_() -> None:
 @app.command()
 def pull(name: Name) -> None:
     """Fetch a model, or build the demo model, so that it can be used offline."""
-    from toolchat.cli.session import obtain_with_progress
+    from toolchat.cli.plan import obtain_with_progress
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder
 
