@@ -256,7 +256,8 @@ class Session:
         """Have the engine count what the conversation takes now; what it said before that stands until then."""
         if self._counting is not None:
             self._counting.cancel()
-        if self.alive:
+        # Within a turn the rounds say it.
+        if self.alive and not self.conversation.open:
             self._counting = asyncio.create_task(self._counted(), name="count")
 
     async def _counted(self) -> None:

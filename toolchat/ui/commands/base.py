@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rich.text import Text
@@ -56,7 +56,7 @@ class Context:
     width: Callable[[], int] = lambda: shutil.get_terminal_size().columns
     """Columns of the terminal."""
     models: Callable[[], Sequence[LocalModel]] = lambda: local_models(cache_folder())
-    environment: Mapping[str, str] = os.environ
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
 class Waits(StrEnum):
@@ -76,7 +76,7 @@ def no_completions(_: Context, __: str) -> list[Completion]:
 class Command:
     name: str
     help: str
-    """At most 29 characters, so that /help has one row for each in 40 columns."""
+    """At most 28 characters, so that /help has one row for each in 40 columns."""
     run: Callable[[Context, str], Awaitable[Outcome]]
     """Given what follows the name. Raises UsageError where that is wrong, and what the chat raises."""
     takes: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _COMMAND = re.compile(r"/[A-Za-z]")
-_ESCAPED = re.compile(r" +(?=/)|/(?=/[A-Za-z])")
+_ESCAPED = re.compile(r" (?= */)|/(?=/[A-Za-z])")
 
 
 def is_command(line: str) -> bool:

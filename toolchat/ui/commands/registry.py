@@ -21,7 +21,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("Ctrl-D", "leave"),
     ("//text", "ask with a slash in front"),
 )
-"""What /help says of keys: at most 29 characters each."""
+"""What /help says of keys: at most 28 characters each."""
 
 
 async def help_(context: Context, _: str) -> Outcome:
@@ -45,7 +45,6 @@ COMMANDS: tuple[Command, ...] = (
         "switch a tool on or off",
         tools.tool,
         "NAME on|off",
-        Waits.WITH_ARGUMENT,
         complete=tools.complete_tool,
     ),
     Command("reload", "read tools and code again", tools.reload, waits=Waits.ALWAYS),
@@ -54,7 +53,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "system",
-        "show or set the system prompt",
+        "show or set system prompt",
         model.system,
         "[TEXT]",
         Waits.WITH_ARGUMENT,
@@ -62,7 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("undo", "take the last turn back", history.undo, waits=Waits.ALWAYS),
     Command("retry", "ask the last question again", history.retry, waits=Waits.ALWAYS),
-    Command("last", "show the last results in full", history.last),
+    Command("last", "show last results in full", history.last),
     Command("clear", "forget the conversation", history.clear, waits=Waits.ALWAYS),
     Command("copy", "copy the last answer", history.copy),
     Command("quit", "leave", quit_),
