@@ -51,7 +51,7 @@ class Plan:
         return LocalEngine(config, state_folder() / "logs")
 
     async def with_model(self, name: str, report: Callable[[str], None]) -> Plan:
-        """This plan for another model, whose files are here by then; a reasoning effort that it does not know is left out.
+        """This plan for another model, whose files are here by then. A reasoning effort that it has not is dropped.
 
         `report` is called with each stage of building or fetching it, where need be. Raises UsageError or EngineError
         where there is no such model to be had.
@@ -59,7 +59,7 @@ class Plan:
         choice = await in_background(lambda _: choose_model(name, cache_folder()))
         settings = resolve({**self.flags, "model": name}, model_defaults=choice.defaults)
         folder = await in_background(lambda tell: obtain(choice, cache_folder(), lambda stage, _: tell(stage)), report)
-        if settings.reasoning_effort not in reasoning_efforts(folder):
+        if (effort := settings.reasoning_effort) is not None and effort not in reasoning_efforts(folder):
             settings = replace(settings, reasoning_effort=None)
         return replace(self, settings=settings, choice=choice, folder=folder)
 
