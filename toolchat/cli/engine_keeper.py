@@ -18,26 +18,35 @@ class EngineKeeper:
         self._emit = emit
         self._starting: asyncio.Task[None] | None = None
         self._killing: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()
+        """Not set while one loading has been stopped for another that has not begun."""
+        self._settled.set()
 
     async def launch(self) -> None:
         """Start the engine, or start it again, and go on while it loads."""
-        await self.stop()
-        self._starting = asyncio.create_task(self._start(), name="engine-start")
+        self._settled.clear()
+        try:
+            await self.stop()
+            self._starting = asyncio.create_task(self._start(), name="engine-start")
+        finally:
+            self._settled.set()
         # One turn of the event loop is enough for the engine's process to be under way.
         await asyncio.sleep(0)
 
     async def ready(self) -> None:
         """Wait until the engine is loaded, or the one that took its place. Raises EngineError where it cannot be."""
-        starting = self._starting
-        while starting is not None:
+        while True:
+            await self._settled.wait()
+            starting = self._starting
+            if starting is None:
+                raise EngineError("the model is not loaded")
             # Not awaited itself: whoever stops waiting must not stop the loading.
             await asyncio.wait({starting})
-            if starting is self._starting:
-                if starting.cancelled():
-                    raise EngineError("the model is not loaded: its loading was stopped")
-                return starting.result()
-            starting = self._starting
-        raise EngineError("the model is not loaded")
+            if not self._settled.is_set() or starting is not self._starting:
+                continue
+            if starting.cancelled():
+                raise EngineError("the model is not loaded: its loading was stopped")
+            return starting.result()
 
     def kill(self) -> None:
         """End the engine at once; what waits for it is told as after a crash."""
@@ -52,6 +61,27 @@ class EngineKeeper:
 
         Raises what `make` does; the old engine is then as it was, or loads again.
         """
+        self._settled.clear()
+        try:
+            await self._replace(make)
+        except BaseException:
+            self._settled.set()
+            raise
+
+    async def close(self) -> None:
+        """End the engine, however far it is."""
+        await self.stop()
+        await self.engine.close()
+
+    async def stop(self) -> None:
+        """End the loading, or the killing, that may be under way."""
+        if self._starting is not None:
+            self._starting.cancel()
+        for task in (self._starting, self._killing):
+            if task is not None:
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _replace(self, make: Callable[[], Engine]) -> None:
         used = self.engine.info is not None or (self._starting is not None and not self._starting.done())
         try:
             engine = make()
@@ -67,19 +97,6 @@ class EngineKeeper:
                 raise
         await self.close()
         self.engine = engine
-
-    async def close(self) -> None:
-        """End the engine, however far it is."""
-        await self.stop()
-        await self.engine.close()
-
-    async def stop(self) -> None:
-        """End the loading, or the killing, that may be under way."""
-        if self._starting is not None:
-            self._starting.cancel()
-        for task in (self._starting, self._killing):
-            if task is not None:
-                await asyncio.gather(task, return_exceptions=True)
 
     async def _start(self) -> None:
         try:
