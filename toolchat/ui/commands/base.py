@@ -7,14 +7,16 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from toolchat.models.listing import LocalModel, local_models
-from toolchat.settings import cache_folder
 from toolchat.ui.chat import Chat
 from toolchat.ui.sanitize import sanitize
 from toolchat.wire.messages import Image
+
+if TYPE_CHECKING:
+    from toolchat.models.listing import LocalModel
 
 QUIET = "dim"
 WARNING = "yellow"
@@ -48,6 +50,14 @@ class Completion:
     """How many characters before the cursor it takes the place of."""
 
 
+def _models_here() -> Sequence[LocalModel]:
+    # Not needed for a prompt to appear, and slow to import.
+    from toolchat.models.listing import local_models
+    from toolchat.settings import cache_folder
+
+    return local_models(cache_folder())
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What commands act on, and what they know of their surroundings."""
@@ -55,7 +65,8 @@ class Context:
     chat: Chat
     width: Callable[[], int] = lambda: shutil.get_terminal_size().columns
     """Columns of the terminal."""
-    models: Callable[[], Sequence[LocalModel]] = lambda: local_models(cache_folder())
+    models: Callable[[], Sequence[LocalModel]] = _models_here
+    """Those that are on this machine."""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 

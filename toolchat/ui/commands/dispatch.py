@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from toolchat.models.listing import LocalModel
 from toolchat.ui.chat import Chat
 from toolchat.ui.commands.base import FAILURE, WARNING, Completion, Context, Outcome, Waits, say
 from toolchat.ui.commands.line import as_line, is_command, split
 from toolchat.ui.commands.registry import COMMANDS, find, nearest
 from toolchat.wire.errors import ToolchatError, UsageError
+
+if TYPE_CHECKING:
+    from toolchat.models.listing import LocalModel
 
 REMEMBERED_SECONDS = 60.0
 

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from toolchat.models.listing import LocalModel
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
 from toolchat.ui.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolchat.models.listing import LocalModel
 
 NONE = "none"
 """What is said to /system to have no system prompt."""
