@@ -36,7 +36,8 @@ def ask(
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     from toolchat.cli.approval import ask_on_terminal, make_policy
     from toolchat.cli.exits import exit_code
-    from toolchat.cli.session import open_session, prepare
+    from toolchat.cli.plan import prepare
+    from toolchat.cli.session import open_session
     from toolchat.cli.signals import Interrupts, run_async
     from toolchat.ui.plain import PlainRenderer
 

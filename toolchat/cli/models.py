@@ -14,16 +14,14 @@ Name = Annotated[str, typer.Argument(help="demo, or a Hugging Face id.", metavar
 @app.command("list")
 def list_() -> None:
     """List the models that are here, and the one used where none is named."""
-    from toolchat.models import demo, hub
-    from toolchat.models.resolve import DEMO, default_model
+    from toolchat.models.listing import local_models
+    from toolchat.models.resolve import default_model
     from toolchat.settings import cache_folder, resolve
     from toolchat.ui.tables import ModelRow, print_models
 
     default = resolve({}).model or default_model()
-    cache = cache_folder()
-    folder = demo.demo_folder(cache) if demo.is_built(cache) else None
-    rows = [ModelRow(DEMO, folder, "built in", default == DEMO)]
-    rows += [ModelRow(model.name, model.folder, "Hugging Face", model.name == default) for model in hub.listing()]
+    found = local_models(cache_folder())
+    rows = [ModelRow(model.name, model.folder, model.source, model.name == default) for model in found]
     if default not in {row.name for row in rows}:
         rows.append(ModelRow(default, None, "", True))
     print_models(rows)
@@ -32,7 +30,7 @@ def list_() -> None:
 @app.command()
 def pull(name: Name) -> None:
     """Fetch a model, or build the demo model, so that it can be used offline."""
-    from toolchat.cli.session import obtain_with_progress
+    from toolchat.cli.plan import obtain_with_progress
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder
 

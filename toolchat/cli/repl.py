@@ -29,7 +29,8 @@ def repl(
         raise UsageError("repl needs a terminal; for pipes and scripts there is: toolchat ask")
 
     from toolchat.cli.approval import ask_on_terminal, make_policy
-    from toolchat.cli.session import open_session, prepare
+    from toolchat.cli.plan import prepare
+    from toolchat.cli.session import open_session
     from toolchat.cli.signals import Interrupts, run_async
     from toolchat.ui.repl import Repl
 

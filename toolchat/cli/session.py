@@ -1,164 +1,136 @@
-"""Puts a session together: settings, model, engine, tools, record. `ask` and `repl` differ in what they do with it."""
+"""Puts a chat together: engine, conversation, tools, record; and what may be done to them while it goes on."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
 from toolchat.chat.calls import Decide, allow_all
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.loop import ChatLoop
-from toolchat.cli.tools_file import choose_tools_file
-from toolchat.engine.base import Engine, GenerateOptions
-from toolchat.engine.config import plan
-from toolchat.engine.local import LocalEngine
-from toolchat.models.abilities import reasoning_efforts
-from toolchat.models.hardware import engine_device
-from toolchat.models.resolve import ModelChoice, choose_model, obtain
-from toolchat.settings import Settings, cache_folder, resolve, state_folder
-from toolchat.store.logs import appendable
-from toolchat.store.record import SessionRecord, new_session_id
+from toolchat.cli.engine_keeper import EngineKeeper
+from toolchat.cli.heard import Heard
+from toolchat.cli.plan import Plan
+from toolchat.cli.sources import Sources
+from toolchat.cli.stream import Stream
+from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
+from toolchat.settings import Settings, state_folder
+from toolchat.store.record import SessionRecord
 from toolchat.store.results import keep_result
+from toolchat.tools.problems import did_you_mean
 from toolchat.tools.run import ToolRunner
+from toolchat.tools.toolbox import Toolbox
 from toolchat.wire.errors import EngineError, UsageError
-from toolchat.wire.events import EngineState, Event, Notice, SessionStarted, Stamper, TurnFinished
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is known before anything heavy starts."""
-
-    settings: Settings
-    choice: ModelChoice
-    folder: Path
-    device: str
-    tools: Path | None
-    """The tools file; None for no tools."""
-    debug: bool
-
-    def engine(self) -> LocalEngine:
-        """A new engine of this plan. Raises EngineError or UsageError where it cannot work."""
-        config = plan(
-            self.choice.name,
-            self.folder,
-            self.device,
-            context=self.settings.context,
-            kv_cache_gib=self.settings.kv_cache_gib,
-            debug=self.debug,
-        )
-        return LocalEngine(config, state_folder() / "logs")
-
-
-def prepare(flags: Mapping[str, Any], *, no_tools: bool = False, debug: bool = False) -> Plan:
-    """Resolve the settings, choose the tools file (which may ask the user) and have the model's files here.
-
-    Builds the demo model, or fetches the model, where need be. What is cheap to find wrong is found first.
-    """
-    settings = resolve(flags)
-    tools = None if no_tools else choose_tools_file(settings.tools)
-    device = engine_device()
-    choice = choose_model(settings.model, cache_folder())
-    settings = resolve(flags, model_defaults=choice.defaults)
-    folder = obtain_with_progress(choice)
-    check_reasoning_effort(settings.reasoning_effort, choice.name, folder)
-    return Plan(settings, choice, folder, device, tools, debug)
-
-
-def check_reasoning_effort(effort: str | None, model: str, folder: Path) -> None:
-    """Raise UsageError where the model does not know this effort."""
-    if effort is None or effort in (known := reasoning_efforts(folder)):
-        return
-    knows = f"knows {', '.join(known)}" if known else "has no such setting (tokenizers have it from v15 on)"
-    raise UsageError(f"--reasoning-effort {effort}: the model {model} {knows}")
-
-
-def obtain_with_progress(choice: ModelChoice) -> Path:
-    """The model's folder; what has to be built first is shown as a bar on stderr."""
-    cache = cache_folder()
-    if choice.folder is not None:
-        return choice.folder
-    from toolchat.ui.progress import progress
-
-    with progress(f"building the {choice.name} model" if choice.kind == "demo" else None) as report:
-        return obtain(choice, cache, report)
+from toolchat.wire.events import (
+    EngineState,
+    Event,
+    HistoryEdited,
+    Notice,
+    RoundFinished,
+    SessionStarted,
+    TurnFinished,
+)
+from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
 
 class Session:
-    """One chat: engine, conversation, record, and the one stream of events that all of them make.
-
-    Every event is on disk before `show` is called with it.
-    """
+    """One chat, as `toolchat.ui.chat.Chat` describes it. Every event is on disk before `show` is called with it."""
 
     def __init__(
-        self, settings: Settings, model: str, engine: Engine, records: Path, show: Callable[[Event], None]
+        self,
+        settings: Settings,
+        model: str,
+        engine: Engine,
+        records: Path,
+        show: Callable[[Event], None],
+        sources: Sources | None = None,
     ) -> None:
-        name = new_session_id()
-        self.engine = engine
+        """`sources` may be left out where neither tools nor model will be changed."""
+        self.model = model
         self.conversation = Conversation(settings.system)
-        self.record = SessionRecord(records, name)
-        self._options = GenerateOptions(
-            max_tokens=settings.max_tokens,
-            temperature=settings.temperature,
-            reasoning_effort=settings.reasoning_effort,
-        )
-        self._show = show
-        self._stamp = Stamper(name, time.time)
+        self.switched_off: frozenset[str] = frozenset()
+        self.used_tokens = 0
+        self._stream = Stream(records, show)
+        self._keeper = EngineKeeper(engine, self._stream.emit)
+        self._options = _options(settings)
+        self._sources = sources
+        self._heard = Heard()
         self._loop: ChatLoop | None = None
-        self._starting: asyncio.Task[None] | None = None
-        self._runner: ToolRunner | None = None
-        self._results = records / name
-        self._told_unrecorded = False
-        self._emit(self._stamp(SessionStarted(model, f"toolchat {toolchat.__version__}")))
+        self._runner = ToolRunner.none()
+        self._decide: Decide = allow_all
+        self._counting: asyncio.Task[None] | None = None
+        self._results = records / self._stream.session
+        self._stream.emit(SessionStarted(model, f"toolchat {toolchat.__version__}"))
 
     def equip(self, runner: ToolRunner, decide: Decide = allow_all) -> None:
         """Say which tools there are, and who decides on calls; before the first turn. They end with the session."""
-        self._runner = runner
-        for text in runner.toolbox.notices:
-            self._emit(self._stamp(Notice(text)))
-        self._loop = ChatLoop(
-            engine=self.engine,
-            conversation=self.conversation,
-            runner=runner,
-            options=self._options,
-            stamp=self._stamp,
-            decide=decide,
-            keep=lambda result: keep_result(self._results, result),
-        )
+        self._decide = decide
+        self._use(runner)
+
+    @property
+    def record(self) -> SessionRecord:
+        return self._stream.record
 
     @property
     def alive(self) -> bool:
         """True while the engine is loaded and running."""
-        return self.engine.info is not None
+        return self.info is not None
+
+    @property
+    def info(self) -> EngineInfo | None:
+        return self._keeper.engine.info
+
+    @property
+    def toolbox(self) -> Toolbox:
+        return self._runner.toolbox
+
+    @property
+    def system(self) -> str | None:
+        return self.conversation.system
+
+    @property
+    def turns(self) -> int:
+        return self.conversation.turns
+
+    @property
+    def last_answer(self) -> str:
+        return self._heard.answers[-1] if self._heard.answers else ""
+
+    @property
+    def last_results(self) -> Sequence[ToolResult]:
+        return self._heard.results
 
     async def launch(self) -> None:
         """Start the engine, or start it again, and go on while it loads."""
-        self._starting = asyncio.create_task(self._start(), name="engine-start")
-        # One turn of the event loop is enough for the engine's process to be under way.
-        await asyncio.sleep(0)
+        await self._keeper.launch()
 
     async def ready(self) -> None:
         """Wait until the engine is loaded. Raises EngineError where it cannot be."""
-        assert self._starting is not None
-        await self._starting
+        await self._keeper.ready()
+        if self.turns:
+            # Another model counts otherwise.
+            self._count()
 
-    async def ask(self, text: str) -> TurnFinished:
+    async def ask(self, text: str, images: Sequence[Image] = ()) -> TurnFinished:
         """One turn. Raises EngineError where the engine refuses it; the conversation is then as it was."""
         assert self._loop is not None
-        finished = None
+        finished: TurnFinished | None = None
         # aclosing: where `show` raises (a closed pipe), the turn ends here and now and not at some later collection.
-        async with contextlib.aclosing(self._loop.turn(text)) as turn:
+        async with contextlib.aclosing(self._loop.turn(text, images)) as turn:
             async for event in turn:
-                self._emit(event)
-                if isinstance(event.body, TurnFinished):
-                    finished = event.body
+                self._heard.see(event.body)
+                match event.body:
+                    case RoundFinished(_, usage):
+                        self.used_tokens = usage.prompt_tokens + usage.completion_tokens
+                    case TurnFinished() as ended:
+                        finished = ended
+                self._stream.pass_on(event)
         assert finished is not None
+        self._count()
         return finished
 
     def interrupt(self) -> None:
@@ -166,29 +138,140 @@ class Session:
         if self._loop is not None:
             self._loop.interrupt()
 
+    def kill(self) -> None:
+        """End an engine that does not answer, at once; the turn ends as after a crash, and `launch` starts anew."""
+        self._keeper.kill()
+
+    def undo(self) -> UserMessage | None:
+        """Take the last turn back; its question, or None where there is no turn."""
+        question = self.conversation.undo()
+        if question is not None:
+            self._heard.forget_turn()
+            self._edited("the last turn is taken back")
+        return question
+
+    def clear(self) -> None:
+        """Forget every turn; the system prompt stays."""
+        turns = self.turns
+        self.conversation.clear()
+        self._heard.forget()
+        if turns:
+            self._edited("every turn is forgotten")
+
+    def set_system(self, text: str | None) -> None:
+        """From the next turn on."""
+        self.conversation.set_system(text)
+        self._edited(f"the system prompt is now: {text}" if text else "the system prompt is removed")
+
+    def switch_tool(self, name: str, on: bool) -> None:
+        """Offer a tool to the model from the next turn on, or not. Raises UsageError for a name that there is not."""
+        if self.toolbox.get(name) is None:
+            names = self.toolbox.names
+            hint = did_you_mean(name, names, f"the tools are {', '.join(names)}") if names else "there are no tools"
+            raise UsageError(f"there is no tool {name}; {hint}")
+        if on is (name in self.switched_off):
+            self.switched_off ^= {name}
+            self._edited(f"the tool {name} is switched {'on' if on else 'off'}")
+
+    async def reload_tools(self) -> None:
+        """Read the tools file and the functions' code again. Raises UsageError; the tools are then as they were."""
+        old, new = self._runner, await self._changeable().tools()
+        self.switched_off &= set(new.toolbox.names)
+        self._use(new)
+        try:
+            self._edited(f"the tools are read again: {', '.join(new.toolbox.names)}")
+        finally:
+            await old.close()
+
+    async def change_model(self, name: str) -> None:
+        """Load another model and keep the conversation; returns when its loading is under way, see `ready`.
+
+        Raises UsageError or EngineError where it cannot be had, or not be loaded here; the old model then stays.
+        """
+        told: list[str] = []
+
+        def tell(stage: str) -> None:
+            told.append(stage)
+            self._stream.emit(EngineState(stage, name))
+
+        try:
+            found = await self._changeable().model(name, tell)
+        finally:
+            # The stages of fetching say nothing about the engine that is still there.
+            if told and self.alive:
+                self._stream.emit(EngineState("ready", self.model))
+        await self._keeper.replace(found.engine)
+        self.model, self._options = found.model, _options(found.settings)
+        self._renew_loop()
+        self._edited(f"the model is now {self.model}")
+        await self.launch()
+
     async def close(self) -> None:
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
-        if self._runner is not None:
-            await self._runner.close()
-        await self.engine.close()
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
+        await self._keeper.stop()
+        await self._runner.close()
+        await self._keeper.close()
         self.record.close()
 
-    async def _start(self) -> None:
-        try:
-            async for state in self.engine.start():
-                self._emit(self._stamp(state))
-        except EngineError as error:
-            self._emit(self._stamp(EngineState("failed", str(error))))
-            raise
+    def _changeable(self) -> Sources:
+        if self.conversation.open:
+            raise UsageError("a turn is under way; stop it first")
+        if self._sources is None:
+            raise UsageError("this chat keeps the tools and the model that it began with")
+        return self._sources
 
-    def _emit(self, event: Event) -> None:
-        self.record.append(event)
-        self._show(event)
-        if self.record.failure is not None and not self._told_unrecorded:
-            self._told_unrecorded = True
-            self._show(self._stamp(Notice(f"this session is not recorded: {self.record.failure}")))
+    def _use(self, runner: ToolRunner) -> None:
+        self._runner = runner
+        self._renew_loop()
+        for text in runner.toolbox.notices:
+            self._stream.emit(Notice(text))
+
+    def _renew_loop(self) -> None:
+        self._loop = ChatLoop(
+            engine=self._keeper.engine,
+            conversation=self.conversation,
+            runner=self._runner,
+            options=self._options,
+            stamp=self._stream.stamp,
+            decide=self._decide,
+            keep=self._keep,
+            offered=self._offered,
+        )
+
+    def _offered(self) -> list[ToolSpec]:
+        return [spec for spec in self.toolbox.specs if spec.name not in self.switched_off]
+
+    def _keep(self, result: ToolResult) -> str | None:
+        """A result of which the model is shown a part."""
+        self._heard.whole(result)
+        return keep_result(self._results, result)
+
+    def _edited(self, what: str) -> None:
+        self._stream.emit(HistoryEdited(what))
+        self._count()
+
+    def _count(self) -> None:
+        """Have the engine count what the conversation takes now; what it said before that stands until then."""
+        if self._counting is not None:
+            self._counting.cancel()
+        # Within a turn the rounds say it.
+        if self.alive and not self.conversation.open:
+            self._counting = asyncio.create_task(self._counted(), name="count")
+
+    async def _counted(self) -> None:
+        with contextlib.suppress(EngineError):
+            count = await self._keeper.engine.count(self.conversation.messages, self._offered())
+            self.used_tokens = count.total
+
+
+def _options(settings: Settings) -> GenerateOptions:
+    return GenerateOptions(
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        reasoning_effort=settings.reasoning_effort,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -202,14 +285,11 @@ async def open_session(
 
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
-    session = Session(plan.settings, plan.choice.name, plan.engine(), state_folder() / "sessions", show)
+    sources = Sources(plan.start_tools_again, plan.with_model)
+    session = Session(plan.settings, plan.model, plan.engine(), state_folder() / "sessions", show, sources)
     try:
         await session.launch()
-        if plan.tools is None:
-            runner = ToolRunner.none()
-        else:
-            log = appendable(state_folder() / "logs" / "tools.log")
-            runner = await ToolRunner.start(plan.tools, log, debug=plan.debug)
+        runner = await plan.start_tools()
         session.equip(runner, decider(policy, ask))
         policy.check(runner.toolbox)
         yield session

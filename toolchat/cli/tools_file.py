@@ -14,11 +14,12 @@ from toolchat.wire.errors import UsageError
 FOUND = Path("tools.yaml")
 
 
-def choose_tools_file(named: str | None) -> Path:
+def choose_tools_file(named: str | None, *, ask: bool = True) -> Path:
     """The path of the tools file that applies.
 
     `named` is what the user asked for (that is consent); without it ./tools.yaml applies where it may be used, else
-    the packaged samples. Raises UsageError where it is missing or not to be trusted.
+    the packaged samples. With `ask`, a user at a terminal may accept it now; without, as within a chat, whose terminal
+    has another owner, it must have been accepted before. Raises UsageError where it is missing or not to be trusted.
     """
     if named is not None:
         path = Path(named).expanduser()
@@ -29,10 +30,13 @@ def choose_tools_file(named: str | None) -> Path:
         return sample_tools_path()
     if not is_samples_only(FOUND):
         store = TrustStore(state_folder())
-        if not store.is_trusted(FOUND) and not _asked(store):
+        if not store.is_trusted(FOUND) and not (ask and _asked(store)):
+            what = f"{FOUND.resolve()}: this folder's tools file runs code, and you have not accepted it"
+            if ask:
+                raise UsageError(f"{what}; name it with --tools tools.yaml, or accept it with: toolchat tools trust")
+            # Not even where the user asks for it: the model may have written what is there now.
             raise UsageError(
-                f"{FOUND.resolve()}: this folder's tools file runs code, and you have not accepted it; "
-                "name it with --tools tools.yaml, or accept it with: toolchat tools trust"
+                f"{what} as it is now; accept it in another terminal with: toolchat tools trust; then say /reload"
             )
     return FOUND
 

@@ -76,6 +76,7 @@ class ScriptedEngine:
 
     async def start(self) -> AsyncIterator[EngineState]:
         self.starts += 1
+        self.closed = False
         for state in ("starting", "importing", "loading weights"):
             yield EngineState(state)
             await asyncio.sleep(0)
@@ -102,6 +103,8 @@ class ScriptedEngine:
             yield Thinking(answer.thinking)
         for piece in [answer.text] if isinstance(answer.text, str) else answer.text:
             await asyncio.sleep(answer.delay)
+            if self.closed:
+                raise EngineCrashedError("the engine was closed")
             if request_id in self._aborted:
                 yield Finished(FinishReason.ABORT, Usage())
                 return

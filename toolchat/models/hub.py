@@ -38,12 +38,17 @@ def cached(name: str) -> Path | None:
     return folder
 
 
-def pull(name: str) -> Path:
-    """Fetch a model, or what is missing of it; the hub's own progress bars go to stderr.
+def pull(name: str, *, bars: bool = True) -> Path:
+    """Fetch a model, or what is missing of it. With `bars` the hub's own progress bars go to stderr; without, from then
+    on in this process they never do.
 
     Raises EngineError where it does not exist, is not ours to read, has no Mistral format, or the network is away.
     """
     snapshot_download, errors = _hub()
+    if not bars:
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
     try:
         folder = Path(snapshot_download(name, allow_patterns=list(NEEDED)))
     except errors.GatedRepoError:

@@ -57,9 +57,14 @@ def choose_model(name: str | None, cache: Path) -> ModelChoice:
 
 
 def obtain(choice: ModelChoice, cache: Path, progress: Progress | None = None) -> Path:
-    """The folder with the model's files, built or fetched first where need be. Raises EngineError where that fails."""
+    """The folder with the model's files, built or fetched first where need be. Raises EngineError where that fails.
+
+    Without `progress` the hub's own progress bars go to stderr.
+    """
     if choice.folder is not None:
         return choice.folder
     if choice.kind == "demo":
         return demo.build(cache, progress)
-    return hub.pull(choice.name)
+    if progress is not None:
+        progress("fetching", 0.0)
+    return hub.pull(choice.name, bars=progress is None)

@@ -1,0 +1,111 @@
+"""A session on scripted engines, and everything that it showed and recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from toolchat.cli.session import Session
+from toolchat.cli.sources import Sources
+from toolchat.engine.scripted import ScriptedEngine
+from toolchat.settings import Settings
+from toolchat.tools.run import ToolRunner
+from toolchat.wire import events
+from toolchat.wire.errors import UsageError
+from toolchat.wire.events import Event
+
+
+@dataclass
+class Model:
+    """A model that a session may change to."""
+
+    model: str
+    scripted: ScriptedEngine = field(default_factory=ScriptedEngine)
+    settings: Settings = field(default_factory=Settings)
+    fails: list[Exception] = field(default_factory=list)
+    """What the next attempts to make an engine come to."""
+    on_engine: Callable[[], None] = lambda: None
+
+    def engine(self) -> ScriptedEngine:
+        self.on_engine()
+        if self.fails:
+            raise self.fails.pop(0)
+        return self.scripted
+
+
+class Bench:
+    """`new_tools` and `models` are what the session may be given while it goes on."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.engine = ScriptedEngine()
+        self.shown: list[Event] = []
+        self.begun = asyncio.Event()
+        """Some text of an answer has come."""
+        self.models: dict[str, Model] = {}
+        self.stages: tuple[str, ...] = ()
+        self.new_tools: Callable[[], Awaitable[ToolRunner]] = self._no_tools
+        self.session = Session(
+            Settings(**settings),
+            "scripted",
+            self.engine,
+            folder / "sessions",
+            self._show,
+            Sources(lambda: self.new_tools(), self._model),
+        )
+
+    def _show(self, event: Event) -> None:
+        self.shown.append(event)
+        if isinstance(event.body, events.TextDelta):
+            self.begun.set()
+
+    async def _no_tools(self) -> ToolRunner:
+        return ToolRunner.none()
+
+    async def _model(self, name: str, report: Callable[[str], None]) -> Model:
+        for stage in self.stages:
+            report(stage)
+        await asyncio.sleep(0)
+        if name not in self.models:
+            raise UsageError(f"--model {name}: expected a model")
+        return self.models[name]
+
+    def play(self, scene: Callable[[Session], Coroutine[Any, Any, None]], runner: Any = None) -> None:
+        """Run `scene` with the session up; it is closed in any case."""
+
+        async def run() -> None:
+            self.session.equip(runner or ToolRunner.none())
+            try:
+                await self.session.launch()
+                await self.session.ready()
+                await scene(self.session)
+            finally:
+                await self.session.close()
+
+        asyncio.run(asyncio.wait_for(run(), 60))
+
+    def edits(self) -> list[str]:
+        """What the record holds of edits."""
+        rows = [json.loads(row) for row in self.session.record.path.read_text().splitlines()]
+        return [row["data"]["what"] for row in rows if row["type"] == "history_edited"]
+
+    def notices(self) -> list[str]:
+        return [event.body.text for event in self.shown if isinstance(event.body, events.Notice)]
+
+    def states(self) -> list[tuple[str, str]]:
+        return [
+            (event.body.state, event.body.detail) for event in self.shown if isinstance(event.body, events.EngineState)
+        ]
+
+    def sent(self) -> list[str]:
+        """The contents of the messages of the last request."""
+        return [message.content for message in self.engine.requests[-1].messages]
+
+
+async def settled() -> None:
+    """Let what was only begun come to its end."""
+    for _ in range(20):
+        await asyncio.sleep(0)

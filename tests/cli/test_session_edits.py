@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from inprocess_tools import InProcessRunner
+from session_bench import Bench, settled
+
+from toolchat.cli.session import Session
+from toolchat.engine.base import EngineInfo
+from toolchat.engine.scripted import Answer, call
+from toolchat.tools.load import load_tools, sample_tools_path
+from toolchat.wire.errors import EngineError, UsageError
+from toolchat.wire.events import TurnStatus
+from toolchat.wire.messages import Image, UserMessage
+
+IMAGE = Image("image/png", "AAAA", 1, 1, "dot.png")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, system="Be brief.")
+
+
+@pytest.fixture
+def samples() -> InProcessRunner:
+    return InProcessRunner(load_tools(sample_tools_path()))
+
+
+def test_undo_takes_the_last_turn_back_and_gives_its_question(bench: Bench) -> None:
+    bench.engine.enqueue("One.", "Two.", "Three.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("first")
+        await session.ask("second", [IMAGE])
+        assert session.turns == 2
+        assert session.undo() == UserMessage("second", (IMAGE,))
+        assert (session.turns, session.last_answer) == (1, "One.")
+        await session.ask("third")
+
+    bench.play(scene)
+    assert bench.sent() == ["Be brief.", "first", "One.", "third"]
+    assert bench.edits() == ["the last turn is taken back"]
+
+
+def test_undo_without_a_turn_is_nothing_and_leaves_no_trace(bench: Bench) -> None:
+    async def scene(session: Session) -> None:
+        assert session.undo() is None
+
+    bench.play(scene)
+    assert bench.edits() == []
+
+
+def test_clear_forgets_the_turns_and_keeps_the_system_prompt_and_the_record(bench: Bench) -> None:
+    bench.engine.enqueue("One.", "Two.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("first")
+        session.clear()
+        assert (session.turns, session.last_answer, session.system) == (0, "", "Be brief.")
+        session.clear()
+        await session.ask("second")
+
+    bench.play(scene)
+    assert bench.sent() == ["Be brief.", "second"]
+    assert bench.edits() == ["every turn is forgotten"]
+    assert '"first"' in bench.session.record.path.read_text()
+
+
+def test_the_system_prompt_counts_from_the_next_turn_on(bench: Bench) -> None:
+    bench.engine.enqueue("One.", "Two.", "Three.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("first")
+        session.set_system("Be long.")
+        assert session.system == "Be long."
+        await session.ask("second")
+        assert bench.sent() == ["Be long.", "first", "One.", "second"]
+        session.set_system(None)
+        await session.ask("third")
+
+    bench.play(scene)
+    assert bench.sent() == ["first", "One.", "second", "Two.", "third"]
+    assert bench.edits() == ["the system prompt is now: Be long.", "the system prompt is removed"]
+
+
+def test_a_tool_that_is_off_is_not_offered_and_a_call_of_it_is_unknown(bench: Bench, samples: InProcessRunner) -> None:
+    bench.engine.enqueue(Answer(calls=[call("calculate", expression="1+1")]), "I cannot.", "Now I can.")
+
+    async def scene(session: Session) -> None:
+        session.switch_tool("calculate", False)
+        session.switch_tool("calculate", False)
+        await session.ask("1+1?")
+        assert "calculate" not in [tool.name for tool in bench.engine.requests[-1].tools]
+        assert 'there is no tool "calculate"' in bench.sent()[-1]
+        assert (session.switched_off, session.last_results[0].content) == ({"calculate"}, bench.sent()[-1])
+        session.switch_tool("calculate", True)
+        await session.ask("and now?")
+
+    bench.play(scene, samples)
+    # In the file's order, so that the prompt is the one from before.
+    assert [tool.name for tool in bench.engine.requests[-1].tools] == list(samples.toolbox.names)
+    assert bench.edits() == ["the tool calculate is switched off", "the tool calculate is switched on"]
+
+
+@pytest.mark.parametrize("name", ["calculat", "nothing"])
+def test_a_tool_that_there_is_not_cannot_be_switched(bench: Bench, samples: InProcessRunner, name: str) -> None:
+    async def scene(session: Session) -> None:
+        with pytest.raises(UsageError) as caught:
+            session.switch_tool(name, False)
+        hint = (
+            'did you mean "calculate"?' if name == "calculat" else f"the tools are {', '.join(session.toolbox.names)}"
+        )
+        assert str(caught.value) == f"there is no tool {name}; {hint}"
+
+    bench.play(scene, samples)
+    assert bench.edits() == []
+
+
+def test_without_tools_the_error_says_so(bench: Bench) -> None:
+    async def scene(session: Session) -> None:
+        with pytest.raises(UsageError, match="there is no tool add; there are no tools"):
+            session.switch_tool("add", True)
+
+    bench.play(scene)
+
+
+def test_the_last_answer_is_what_came_after_the_last_call(bench: Bench, samples: InProcessRunner) -> None:
+    bench.engine.enqueue(
+        Answer(text="Let me see.", calls=[call("calculate", expression="1+1")]),
+        Answer(text=["It ", "is ", "2."]),
+        Answer(text="Again.", calls=[call("calculate", expression="2+2")]),
+        "",
+    )
+
+    async def scene(session: Session) -> None:
+        await session.ask("1+1?")
+        assert session.last_answer == "It is 2."
+        await session.ask("2+2?")
+        assert session.last_answer == "Again."
+
+    bench.play(scene, samples)
+
+
+def test_results_are_those_of_the_last_turn_that_had_any_in_call_order(bench: Bench, samples: InProcessRunner) -> None:
+    calls = [call("calculate", expression="1+1"), call("no_such_tool"), call("calculate", expression="2+3")]
+    bench.engine.enqueue(Answer(calls=calls), "Done.", "Nothing to do.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("sums")
+        await session.ask("thanks")
+        assert [result.call_id for result in session.last_results] == [item.id for item in calls]
+        assert [result.content for result in session.last_results][::2] == ["2", "5"]
+        session.clear()
+        assert session.last_results == ()
+
+    bench.play(scene, samples)
+
+
+def test_a_result_that_the_model_is_shown_a_part_of_is_there_in_full(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "much_text.py").write_text('def much() -> str:\n    """Say much."""\n    return "word " * 20000\n')
+    (tmp_path / "tools.yaml").write_text("version: 1\ntools:\n  - callable: much_text:much\n")
+    bench.engine.enqueue(Answer(calls=[call("much")]), "Much.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("much?")
+        assert "characters are left out here" in bench.sent()[-1]
+        assert session.last_results[0].content == "word " * 20000
+
+    bench.play(scene, InProcessRunner(load_tools(tmp_path / "tools.yaml")))
+
+
+def test_a_refused_question_changes_neither_answer_nor_turns(bench: Bench) -> None:
+    bench.engine.enqueue("One.", Answer(error=EngineError("too long")))
+
+    async def scene(session: Session) -> None:
+        await session.ask("first")
+        with pytest.raises(EngineError):
+            await session.ask("second")
+        assert (session.turns, session.last_answer) == (1, "One.")
+        assert session.undo() == UserMessage("first")
+        assert session.last_answer == ""
+
+    bench.play(scene)
+
+
+def test_the_context_in_use_follows_every_edit(bench: Bench, samples: InProcessRunner) -> None:
+    bench.engine.enqueue("One.", "Two.")
+
+    async def scene(session: Session) -> None:
+        async def counted() -> int:
+            await settled()
+            tools = [tool.spec for tool in session.toolbox.tools if tool.name not in session.switched_off]
+            assert session.used_tokens == (await bench.engine.count(session.conversation.messages, tools)).total
+            return session.used_tokens
+
+        assert session.used_tokens == 0
+        await session.ask("first")
+        first = await counted()
+        await session.ask("second")
+        assert await counted() > first
+        session.undo()
+        assert await counted() == first
+        session.switch_tool("calculate", False)
+        assert await counted() < first
+        session.set_system("Be much more detailed than that, please.")
+        longer = await counted()
+        session.clear()
+        assert 0 < await counted() < longer
+
+    bench.play(scene, samples)
+
+
+def test_giving_up_waiting_does_not_give_up_loading(bench: Bench) -> None:
+    async def scene(session: Session) -> None:
+        bench.engine.info = None
+        await session.launch()
+        waiting = asyncio.create_task(session.ready())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert waiting.cancelled()
+        await session.ready()
+        assert session.alive
+
+    bench.play(scene)
+    assert bench.engine.starts == 2
+
+
+def test_a_killed_engine_ends_the_turn_and_launch_starts_anew(bench: Bench) -> None:
+    bench.engine.enqueue(Answer(text=["Half of", *[" it"] * 500], delay=0.01), "Two.")
+
+    async def scene(session: Session) -> None:
+        asking = asyncio.create_task(session.ask("first"))
+        await bench.begun.wait()
+        session.kill()
+        session.kill()
+        assert (await asking).status is TurnStatus.ENGINE_FAILED
+        assert not session.alive
+        await session.launch()
+        await session.ready()
+        await session.ask("second")
+
+    bench.play(scene)
+    assert bench.sent()[-1] == "second"
+    assert bench.sent()[2].endswith("[interrupted]")
+    assert bench.notices() == ["the engine is ended, since it did not answer"]
+
+
+def test_killing_an_engine_that_loads_ends_the_wait_for_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(session: Session) -> None:
+        start = bench.engine.start
+
+        async def hangs() -> object:
+            await asyncio.sleep(600)
+            yield
+
+        monkeypatch.setattr(bench.engine, "start", hangs)
+        await session.launch()
+        waiting = asyncio.create_task(session.ready())
+        await settled()
+        session.kill()
+        with pytest.raises(EngineError, match="its loading was stopped"):
+            await waiting
+        monkeypatch.setattr(bench.engine, "start", start)
+        await session.launch()
+        await session.ready()
+        assert isinstance(session.info, EngineInfo)
+
+    bench.play(scene)
+
+
+def test_every_event_of_an_edit_is_on_disk_before_it_is_shown(bench: Bench) -> None:
+    bench.engine.enqueue("One.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("first")
+        session.undo()
+        session.set_system(None)
+
+    bench.play(scene)
+    rows = [json.loads(row) for row in bench.session.record.path.read_text().splitlines()]
+    assert [row["seq"] for row in rows] == list(range(len(bench.shown)))

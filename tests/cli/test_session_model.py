@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from session_bench import Bench, Model, settled
+
+from toolchat.cli.background import in_background
+from toolchat.cli.plan import Plan
+from toolchat.cli.session import Session
+from toolchat.engine.scripted import Answer
+from toolchat.models.resolve import ModelChoice
+from toolchat.settings import Settings
+from toolchat.wire.errors import EngineError, UsageError
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    bench = Bench(tmp_path)
+    bench.models["other"] = Model("other", settings=Settings(max_tokens=77))
+    return bench
+
+
+def test_another_model_goes_on_with_the_conversation_and_its_own_defaults(bench: Bench) -> None:
+    bench.engine.enqueue("One.")
+    other = bench.models["other"].scripted
+    other.enqueue("Two.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("first")
+        await session.change_model("other")
+        assert (session.model, bench.engine.closed) == ("other", True)
+        await session.ready()
+        await session.ask("second")
+
+    bench.play(scene)
+    (request,) = other.requests
+    assert [message.content for message in request.messages] == ["first", "One.", "second"]
+    assert request.options.max_tokens == 77
+    assert (other.starts, other.closed) == (1, True)
+    assert bench.edits() == ["the model is now other"]
+
+
+def test_a_model_that_there_is_not_leaves_the_old_one_running(bench: Bench) -> None:
+    bench.engine.enqueue("One.")
+    bench.stages = ("fetching",)
+
+    async def scene(session: Session) -> None:
+        with pytest.raises(UsageError, match="--model nothing"):
+            await session.change_model("nothing")
+        assert (session.model, session.alive) == ("scripted", True)
+        await session.ask("first")
+
+    bench.play(scene)
+    assert bench.engine.starts == 1
+    # What was said of fetching must not be the last that a toolbar hears.
+    assert bench.states()[-2:] == [("fetching", "nothing"), ("ready", "scripted")]
+    assert bench.edits() == []
+
+
+def test_the_old_engine_runs_until_the_new_ones_files_are_here(bench: Bench) -> None:
+    alive: list[bool] = []
+    bench.models["other"].on_engine = lambda: alive.append(bench.session.alive)
+
+    async def scene(session: Session) -> None:
+        await session.change_model("other")
+        await session.ready()
+
+    bench.play(scene)
+    assert alive == [True]
+
+
+def test_where_memory_is_lacking_the_old_engine_makes_room(bench: Bench) -> None:
+    alive: list[bool] = []
+    bench.models["other"].on_engine = lambda: alive.append(bench.session.alive)
+    bench.models["other"].fails = [EngineError("not enough memory")]
+
+    async def scene(session: Session) -> None:
+        await session.change_model("other")
+        await session.ready()
+        assert session.model == "other"
+
+    bench.play(scene)
+    assert alive == [True, False]
+    assert bench.engine.starts == 1
+
+
+def test_where_there_is_no_room_either_the_old_engine_loads_again(bench: Bench) -> None:
+    bench.models["other"].fails = [EngineError("not enough memory")] * 2
+    bench.engine.enqueue("One.", "Two.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("first")
+        with pytest.raises(EngineError, match="not enough memory"):
+            await session.change_model("other")
+        await session.ready()
+        await session.ask("second")
+        assert session.model == "scripted"
+
+    bench.play(scene)
+    assert bench.engine.starts == 2
+    assert bench.sent() == ["first", "One.", "second"]
+    assert bench.edits() == []
+
+
+def test_a_setting_that_the_model_cannot_have_does_not_even_stop_the_old_one(bench: Bench) -> None:
+    bench.models["other"].fails = [UsageError("--context 9000: the model other knows at most 4096 tokens")]
+
+    async def scene(session: Session) -> None:
+        with pytest.raises(UsageError, match="--context 9000"):
+            await session.change_model("other")
+        assert session.alive
+
+    bench.play(scene)
+    assert bench.engine.starts == 1
+
+
+def test_who_waits_for_the_old_model_waits_on_for_the_new_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(session: Session) -> None:
+        async def hangs() -> object:
+            await asyncio.sleep(600)
+            yield
+
+        monkeypatch.setattr(bench.engine, "start", hangs)
+        await session.launch()
+        waiting = asyncio.create_task(session.ready())
+        await settled()
+        await session.change_model("other")
+        await waiting
+        assert (session.info is not None, session.model) == (True, "other")
+
+    bench.play(scene)
+
+
+def test_a_failed_load_can_be_followed_by_another_model(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.models["other"].scripted.enqueue("Two.")
+
+    async def scene(session: Session) -> None:
+        async def fails() -> object:
+            raise EngineError("no memory left")
+            yield
+
+        bench.engine.info = None
+        monkeypatch.setattr(bench.engine, "start", fails)
+        await session.launch()
+        with pytest.raises(EngineError, match="no memory left"):
+            await session.ready()
+        assert bench.states()[-1] == ("failed", "no memory left")
+        await session.change_model("other")
+        await session.ready()
+        await session.ask("first")
+
+    bench.play(scene)
+
+
+def test_the_model_cannot_be_changed_while_a_turn_is_under_way(bench: Bench) -> None:
+    bench.engine.enqueue(Answer(text=["Once ", *["and "] * 500], delay=0.01))
+
+    async def scene(session: Session) -> None:
+        asking = asyncio.create_task(session.ask("a story"))
+        await bench.begun.wait()
+        with pytest.raises(UsageError, match="a turn is under way"):
+            await session.change_model("other")
+        session.interrupt()
+        await asking
+
+    bench.play(scene)
+    assert bench.engine.starts == 1
+
+
+def plan(**flags: str) -> Plan:
+    return Plan(Settings(), ModelChoice("demo", "demo", None), Path(), "cpu", None, False, flags)
+
+
+def test_a_plan_for_another_model_keeps_the_flags_and_drops_the_other_ones_defaults(model_folder: Path) -> None:
+    first = plan(model="demo", temperature="0.5", tools="mine.yaml")
+    changed = asyncio.run(first.with_model(str(model_folder), lambda _: None))
+    assert (changed.model, changed.folder) == (str(model_folder), model_folder)
+    assert (changed.settings.max_tokens, changed.settings.temperature) == (8192, 0.5)
+    assert changed.settings.tools == "mine.yaml"
+
+
+def test_a_reasoning_effort_that_the_model_has_not_is_dropped(model_folder: Path) -> None:
+    first = plan(reasoning_effort="high")
+    assert asyncio.run(first.with_model(str(model_folder), lambda _: None)).settings.reasoning_effort is None
+    (model_folder / "tekken.json").write_text(
+        '{"model_settings_builder": {"reasoning_effort": {"values": ["none", "high"]}}}'
+    )
+    assert asyncio.run(first.with_model(str(model_folder), lambda _: None)).settings.reasoning_effort == "high"
+
+
+def test_what_has_to_be_made_tells_its_stages(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> None:
+    def obtain(choice: ModelChoice, cache: Path, progress: object) -> Path:
+        for stage, fraction in (("downloading", 0.1), ("downloading", 0.2), ("merging", 0.9)):
+            progress(stage, fraction)  # type: ignore[operator]  # a function
+        return model_folder
+
+    monkeypatch.setattr("toolchat.cli.plan.obtain", obtain)
+    stages: list[str] = []
+    changed = asyncio.run(plan().with_model("demo", stages.append))
+    assert stages == ["downloading", "merging"]
+    assert (changed.folder, changed.settings.max_tokens) == (model_folder, 512)
+
+
+def test_work_in_the_background_does_not_keep_the_program_from_ending() -> None:
+    gate = threading.Event()
+
+    async def given_up() -> None:
+        task = asyncio.create_task(in_background(lambda _: gate.wait(60)))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    try:
+        # asyncio.run waits for the threads of to_thread, for as long as they take.
+        asyncio.run(asyncio.wait_for(given_up(), 10))
+        assert [thread.daemon for thread in threading.enumerate() if thread.name == "background"] == [True]
+    finally:
+        gate.set()
+
+
+def test_a_failure_in_the_background_is_raised_where_it_is_waited_for() -> None:
+    def fail(_: object) -> None:
+        raise EngineError("no space")
+
+    with pytest.raises(EngineError, match="no space"):
+        asyncio.run(in_background(fail))

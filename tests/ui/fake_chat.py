@@ -1,0 +1,89 @@
+"""A chat that only keeps what is done to it, for tests of what stands on `toolchat.ui.chat.Chat`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from toolchat.engine.base import EngineInfo
+from toolchat.tools.toolbox import Approval, Tool, Toolbox, ToolOptions
+from toolchat.wire.deltas import Usage
+from toolchat.wire.errors import ToolchatError, UsageError
+from toolchat.wire.events import TurnFinished, TurnStatus
+from toolchat.wire.messages import Image, ToolResult, UserMessage
+
+
+def tool(name: str, description: str = "", approval: Approval = Approval.ASK, stateful: bool = False) -> Tool:
+    options = ToolOptions(approval=approval, stateful=stateful)
+    return Tool(name, description, {"type": "object"}, f"mine:{name}", f"{name}()", "tools.yaml:1:1", options)
+
+
+WEATHER = tool("get_current_weather", "Get the weather.\nMore on that.", Approval.ALLOW)
+DELETE = tool("delete_file", "Delete a file.", Approval.DENY)
+ADD = tool("add", "Add two numbers.")
+
+
+@dataclass
+class FakeChat:
+    questions: list[UserMessage] = field(default_factory=list)
+    model: str = "demo"
+    info: EngineInfo | None = field(default_factory=lambda: EngineInfo("demo", 2048, 13, constrains_calls=True))
+    toolbox: Toolbox = field(default_factory=lambda: Toolbox(Path("tools.yaml"), (WEATHER, DELETE, ADD)))
+    switched_off: frozenset[str] = frozenset()
+    system: str | None = None
+    used_tokens: int = 0
+    last_answer: str = ""
+    last_results: Sequence[ToolResult] = ()
+    reloaded: Toolbox | None = None
+    """What the next reload finds."""
+    refuses: ToolchatError | None = None
+    """What the next reload or change of the model raises."""
+
+    @property
+    def turns(self) -> int:
+        return len(self.questions)
+
+    async def launch(self) -> None:
+        pass
+
+    async def ready(self) -> None:
+        pass
+
+    async def ask(self, text: str, images: Sequence[Image] = ()) -> TurnFinished:
+        self.questions.append(UserMessage(text, tuple(images)))
+        return TurnFinished(TurnStatus.ANSWERED, 1, Usage())
+
+    def interrupt(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        self.info = None
+
+    def undo(self) -> UserMessage | None:
+        return self.questions.pop() if self.questions else None
+
+    def clear(self) -> None:
+        self.questions.clear()
+
+    def set_system(self, text: str | None) -> None:
+        self.system = text
+
+    def switch_tool(self, name: str, on: bool) -> None:
+        if self.toolbox.get(name) is None:
+            raise UsageError(f"there is no tool {name}")
+        self.switched_off = self.switched_off - {name} if on else self.switched_off | {name}
+
+    async def reload_tools(self) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.toolbox = self.reloaded or self.toolbox
+
+    async def change_model(self, name: str) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.model = name
+
+
+def with_tools(toolbox: Toolbox, *tools: Tool) -> Toolbox:
+    return replace(toolbox, tools=tools)

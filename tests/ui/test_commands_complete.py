@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fake_chat import FakeChat, tool, with_tools
+
+from toolchat.models.listing import LocalModel
+from toolchat.ui.commands import COMMANDS, Commands
+
+MODELS = [
+    LocalModel("demo", Path("/models/demo"), "built in"),
+    LocalModel("mistralai/Ministral-3", Path("/models/m"), "Hugging Face"),
+]
+
+
+@pytest.fixture
+def chat() -> FakeChat:
+    return FakeChat()
+
+
+@pytest.fixture
+def commands(chat: FakeChat) -> Commands:
+    return Commands(chat, models=lambda: MODELS)
+
+
+def completed(commands: Commands, text: str) -> list[str]:
+    """The lines that the completions of `text` lead to."""
+    return [text[: len(text) - item.replaces] + item.text for item in commands.complete(text)]
+
+
+def test_a_slash_offers_every_command_with_its_help(commands: Commands) -> None:
+    offered = commands.complete("/")
+    assert [item.text.strip() for item in offered] == [f"/{command.name}" for command in COMMANDS]
+    assert all(item.help for item in offered)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("/un", ["/undo"]),
+        ("/UN", ["/undo"]),
+        ("/t", ["/tools", "/tool "]),
+        ("/re", ["/reload", "/retry"]),
+        ("/nothing", []),
+        ("", []),
+        ("hello", []),
+        ("what is /t", []),
+        (" /t", []),
+        ("//t", []),
+        ("/help ", []),
+        ("/nothing ", []),
+    ],
+)
+def test_commands_complete_by_their_beginning(commands: Commands, text: str, lines: list[str]) -> None:
+    assert completed(commands, text) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("/tool ", ["/tool get_current_weather ", "/tool delete_file ", "/tool add "]),
+        ("/tool a", ["/tool add ", "/tool get_current_weather "]),
+        ("/tool weather", ["/tool get_current_weather "]),
+        ("/tool d", ["/tool delete_file ", "/tool add "]),
+        ("/tool add ", ["/tool add off", "/tool add on"]),
+        ("/tool add o", ["/tool add off", "/tool add on"]),
+        ("/tool add of", ["/tool add off"]),
+        ("/tool add  of", ["/tool add  off"]),
+        ("/tool nothing ", []),
+    ],
+)
+def test_a_tool_and_its_new_state_complete(commands: Commands, text: str, lines: list[str]) -> None:
+    assert completed(commands, text) == lines
+
+
+def test_a_tool_that_is_off_is_offered_on_first(commands: Commands, chat: FakeChat) -> None:
+    chat.switch_tool("add", False)
+    assert completed(commands, "/tool add ") == ["/tool add on", "/tool add off"]
+
+
+def test_a_tool_is_explained_by_the_first_line_of_its_description_made_safe(chat: FakeChat) -> None:
+    chat.toolbox = with_tools(chat.toolbox, tool("evil", "Harm\x1b[2J.\nMore."))
+    (item,) = Commands(chat).complete("/tool e")
+    assert item.help == "Harm␛[2J."
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("/model ", ["/model demo", "/model mistralai/Ministral-3"]),
+        ("/model d", ["/model demo"]),
+        ("/model ministral", ["/model mistralai/Ministral-3"]),
+        ("/model nothing", []),
+    ],
+)
+def test_the_models_of_this_machine_complete(commands: Commands, text: str, lines: list[str]) -> None:
+    assert completed(commands, text) == lines
+
+
+def test_the_model_in_use_is_marked(commands: Commands) -> None:
+    assert [item.help for item in commands.complete("/model ")] == ["now in use", "Hugging Face"]
+
+
+def test_the_hubs_cache_is_not_scanned_at_every_key(chat: FakeChat) -> None:
+    scans: list[None] = []
+    commands = Commands(chat, models=lambda: scans.append(None) or MODELS)
+    for text in ("/model ", "/model d", "/model de"):
+        commands.complete(text)
+    assert len(scans) == 1
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("my model", "mine/inner", ".hidden", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "my model" / "params.json").write_text("{}")
+    (tmp_path / "my-file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (".", ["./"]),
+        ("./m", ["./mine/", "./my model"]),
+        ("./my m", ["./my model"]),
+        ("./mine/", ["./mine/inner/"]),
+        ("./", ["./mine/", "./my model", "./other/"]),
+        ("./.h", ["./.hidden/"]),
+        ("./nothing/x", []),
+    ],
+)
+def test_folders_complete_and_a_models_folder_is_an_end(
+    commands: Commands, folders: Path, text: str, lines: list[str]
+) -> None:
+    assert completed(commands, f"/model {text}") == [f"/model {line}" for line in lines]
+
+
+def test_the_home_folder_completes_without_being_written_out(commands: Commands, home: Path) -> None:
+    (home / "models").mkdir()
+    assert completed(commands, "/model ~") == ["/model ~/"]
+    assert completed(commands, "/model ~/mod") == ["/model ~/models/"]
+    assert completed(commands, "/model ~nobody-of-this-name/x") == []
+
+
+def test_a_system_prompt_can_be_taken_away_where_there_is_one(commands: Commands, chat: FakeChat) -> None:
+    assert completed(commands, "/system ") == []
+    chat.system = "Be brief."
+    assert completed(commands, "/system n") == ["/system none"]
+    assert completed(commands, "/system be") == []

@@ -1,0 +1,114 @@
+"""What a chat starts from: settings, model, tools file. Decides and fetches; starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from toolchat.cli.background import in_background
+from toolchat.cli.tools_file import choose_tools_file
+from toolchat.engine.config import plan
+from toolchat.engine.local import LocalEngine
+from toolchat.models.abilities import reasoning_efforts
+from toolchat.models.hardware import engine_device
+from toolchat.models.resolve import ModelChoice, choose_model, obtain
+from toolchat.settings import Settings, cache_folder, resolve, state_folder
+from toolchat.store.logs import appendable
+from toolchat.tools.run import ToolRunner
+from toolchat.wire.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known before anything heavy starts."""
+
+    settings: Settings
+    choice: ModelChoice
+    folder: Path
+    device: str
+    tools: Path | None
+    """The tools file; None for no tools."""
+    debug: bool
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    """What the settings were resolved from, to do so again for another model."""
+
+    @property
+    def model(self) -> str:
+        return self.choice.name
+
+    def engine(self) -> LocalEngine:
+        """A new engine of this plan. Raises EngineError or UsageError where it cannot work."""
+        config = plan(
+            self.choice.name,
+            self.folder,
+            self.device,
+            context=self.settings.context,
+            kv_cache_gib=self.settings.kv_cache_gib,
+            debug=self.debug,
+        )
+        return LocalEngine(config, state_folder() / "logs")
+
+    async def with_model(self, name: str, report: Callable[[str], None]) -> Plan:
+        """This plan for another model, whose files are here by then. A reasoning effort that it has not is dropped.
+
+        `report` is called with each stage of building or fetching it, where need be. Raises UsageError or EngineError
+        where there is no such model to be had.
+        """
+        choice = await in_background(lambda _: choose_model(name, cache_folder()))
+        settings = resolve({**self.flags, "model": name}, model_defaults=choice.defaults)
+        folder = await in_background(lambda tell: obtain(choice, cache_folder(), lambda stage, _: tell(stage)), report)
+        if (effort := settings.reasoning_effort) is not None and effort not in reasoning_efforts(folder):
+            settings = replace(settings, reasoning_effort=None)
+        return replace(self, settings=settings, choice=choice, folder=folder)
+
+    async def start_tools(self) -> ToolRunner:
+        """Import the tools. Call in the main thread. Raises UsageError, a line for each problem."""
+        return await _start(self.tools, debug=self.debug)
+
+    async def start_tools_again(self) -> ToolRunner:
+        """The same, of the file that applies now. Raises UsageError too where that is not to be trusted."""
+        if self.tools is None:
+            raise UsageError("this chat was started with --no-tools; leave that out to have tools")
+        return await _start(choose_tools_file(self.settings.tools, ask=False), debug=self.debug)
+
+
+def prepare(flags: Mapping[str, Any], *, no_tools: bool = False, debug: bool = False) -> Plan:
+    """Resolve the settings, choose the tools file (which may ask the user) and have the model's files here.
+
+    Builds the demo model, or fetches the model, where need be. What is cheap to find wrong is found first.
+    """
+    settings = resolve(flags)
+    tools = None if no_tools else choose_tools_file(settings.tools)
+    device = engine_device()
+    choice = choose_model(settings.model, cache_folder())
+    settings = resolve(flags, model_defaults=choice.defaults)
+    folder = obtain_with_progress(choice)
+    check_reasoning_effort(settings.reasoning_effort, choice.name, folder)
+    return Plan(settings, choice, folder, device, tools, debug, flags)
+
+
+def check_reasoning_effort(effort: str | None, model: str, folder: Path) -> None:
+    """Raise UsageError where the model does not know this effort."""
+    if effort is None or effort in (known := reasoning_efforts(folder)):
+        return
+    knows = f"knows {', '.join(known)}" if known else "has no such setting (tokenizers have it from v15 on)"
+    raise UsageError(f"--reasoning-effort {effort}: the model {model} {knows}")
+
+
+def obtain_with_progress(choice: ModelChoice) -> Path:
+    """The model's folder; what has to be built first is shown as a bar on stderr."""
+    cache = cache_folder()
+    if choice.folder is not None:
+        return choice.folder
+    from toolchat.ui.progress import progress
+
+    with progress(f"building the {choice.name} model" if choice.kind == "demo" else None) as report:
+        return obtain(choice, cache, report)
+
+
+async def _start(tools: Path | None, *, debug: bool) -> ToolRunner:
+    if tools is None:
+        return ToolRunner.none()
+    return await ToolRunner.start(tools, appendable(state_folder() / "logs" / "tools.log"), debug=debug)

@@ -1,0 +1,118 @@
+"""What a command is, what it is given, and what it tells the terminal's owner to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from toolchat.ui.chat import Chat
+from toolchat.ui.sanitize import sanitize
+from toolchat.wire.messages import Image
+
+if TYPE_CHECKING:
+    from toolchat.models.listing import LocalModel
+
+QUIET = "dim"
+WARNING = "yellow"
+FAILURE = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is to be done now, by whoever owns the terminal."""
+
+    lines: tuple[Text, ...] = ()
+    """To print, one after the other; safe for a terminal. They may be longer than it is wide."""
+    ask: str | None = None
+    """A question to ask at once."""
+    put: str | None = None
+    """What the input line is to hold, for the user to go on with."""
+    images: tuple[Image, ...] = ()
+    """Those of `ask`, or of `put`."""
+    write: str = ""
+    """A control sequence for the terminal itself, to be written as it is."""
+    quit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    text: str
+    """What stands in the line afterwards; a space at its end says that more is to follow."""
+    help: str
+    """One line, safe for a terminal."""
+    replaces: int
+    """How many characters before the cursor it takes the place of."""
+
+
+def _models_here() -> Sequence[LocalModel]:
+    # Not needed for a prompt to appear, and slow to import.
+    from toolchat.models.listing import local_models
+    from toolchat.settings import cache_folder
+
+    return local_models(cache_folder())
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What commands act on, and what they know of their surroundings."""
+
+    chat: Chat
+    width: Callable[[], int] = lambda: shutil.get_terminal_size().columns
+    """Columns of the terminal."""
+    models: Callable[[], Sequence[LocalModel]] = _models_here
+    """Those that are on this machine."""
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+class Waits(StrEnum):
+    """Whether a command has to wait for the turn under way, since it changes what the turn stands on."""
+
+    NEVER = "never"
+    WITH_ARGUMENT = "with argument"
+    """Without an argument it only shows something."""
+    ALWAYS = "always"
+
+
+def no_completions(_: Context, __: str) -> list[Completion]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    name: str
+    help: str
+    """At most 28 characters, so that /help has one row for each in 40 columns."""
+    run: Callable[[Context, str], Awaitable[Outcome]]
+    """Given what follows the name. Raises UsageError where that is wrong, and what the chat raises."""
+    takes: str = ""
+    """What may follow the name: "NAME on|off", or "[TEXT]" where it may be left out; empty for nothing."""
+    waits: Waits = Waits.NEVER
+    complete: Callable[[Context, str], list[Completion]] = no_completions
+    """Given what stands between the name and the cursor, which may be nothing."""
+
+    @property
+    def usage(self) -> str:
+        return f"/{self.name} {self.takes}".rstrip()
+
+
+def say(text: str, style: str = "") -> Text:
+    """`text` as a line, made safe."""
+    return Text(sanitize(text), style=style)
+
+
+def told(*texts: str, style: str = "") -> Outcome:
+    """An outcome that only says something, a line for each text."""
+    return Outcome(tuple(say(text, style) for text in texts))
+
+
+def matching(word: str, names: Sequence[str]) -> list[str]:
+    """The names that hold `word`, those that begin with it first."""
+    wanted = word.lower()
+    found = [name for name in names if wanted in name.lower()]
+    return sorted(found, key=lambda name: not name.lower().startswith(wanted))

@@ -1,0 +1,74 @@
+"""Commands about what was said: take it back, ask it again, forget it, show or copy its ends."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from toolchat.ui.calls import MARKS
+from toolchat.ui.commands.base import FAILURE, QUIET, Context, Outcome, say, told
+from toolchat.ui.commands.clipboard import OSC52_BYTES, copied, copyable
+from toolchat.ui.commands.line import as_line
+from toolchat.ui.sanitize import sanitize_line
+from toolchat.wire.messages import ResultStatus, ToolResult
+
+NOTHING = "There is no turn to take back."
+
+
+async def undo(context: Context, _: str) -> Outcome:
+    taken = context.chat.undo()
+    if taken is None:
+        return told(NOTHING, style=QUIET)
+    line = say("The last turn is taken back. Its question can be edited and sent again.", QUIET)
+    return Outcome((line,), put=as_line(taken.content), images=taken.images)
+
+
+async def retry(context: Context, _: str) -> Outcome:
+    taken = context.chat.undo()
+    if taken is None:
+        return told(NOTHING, style=QUIET)
+    return Outcome(ask=taken.content, images=taken.images)
+
+
+async def clear(context: Context, _: str) -> Outcome:
+    turns = context.chat.turns
+    if not turns:
+        return told("There is nothing to forget.", style=QUIET)
+    context.chat.clear()
+    what = "1 turn is" if turns == 1 else f"{turns} turns are"
+    return told(f"{what} forgotten; the record keeps all.", style=QUIET)
+
+
+async def last(context: Context, _: str) -> Outcome:
+    results = context.chat.last_results
+    if not results:
+        return told("No tool has been called yet.", style=QUIET)
+    return Outcome(tuple(row for result in results for row in _whole(result)))
+
+
+async def copy(context: Context, _: str) -> Outcome:
+    answer = copyable(context.chat.last_answer)
+    if not answer:
+        return told("There is no answer to copy yet.", style=QUIET)
+    size = len(answer.encode("utf-8", "replace"))
+    lines = [say(f"Sent {_characters(len(answer))} to the terminal's clipboard (OSC 52).", QUIET)]
+    if size > OSC52_BYTES:
+        lines.append(say(f"Many terminals take no more than {OSC52_BYTES:,} bytes; this was {size:,}.", QUIET))
+    if "TMUX" in context.environment:
+        lines.append(say("tmux passes it on with: set -g set-clipboard on", QUIET))
+    elif "STY" in context.environment:
+        lines.append(say("GNU screen does not pass it on.", QUIET))
+    return Outcome(tuple(lines), write=copied(answer))
+
+
+def _characters(number: int) -> str:
+    return "1 character" if number == 1 else f"{number:,} characters"
+
+
+def _whole(result: ToolResult) -> list[Text]:
+    """A result in full: what `toolchat.ui.calls.result_lines` shortens."""
+    how = "" if result.status is ResultStatus.OK else f"{result.status}, "
+    heading = sanitize_line(f"{MARKS[result.status]} {result.name} ({how}{result.seconds:.1f} s)")
+    rows = [Text(heading, style="bold" if result.status is ResultStatus.OK else FAILURE)]
+    rows += [say(f"  {row}") for row in result.content.splitlines()]
+    rows += [say(f"  [{image.media_type}, {image.width} × {image.height}]", QUIET) for image in result.images]
+    return rows

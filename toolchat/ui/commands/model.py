@@ -1,0 +1,103 @@
+"""Commands about what answers: the model, and the system prompt it reads first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
+from toolchat.ui.sanitize import sanitize_line
+from toolchat.wire.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolchat.models.listing import LocalModel
+
+NONE = "none"
+"""What is said to /system to have no system prompt."""
+
+FOLDERS = 50
+"""Folders that are offered at most: a home may hold thousands."""
+
+
+async def model(context: Context, argument: str) -> Outcome:
+    chat = context.chat
+    if not argument:
+        # Scanning the hub's cache, and importing its library, take too long for the event loop.
+        return Outcome(tuple(_rows(context, await asyncio.to_thread(context.models))))
+    if argument == chat.model and chat.info is not None:
+        return told(f"{argument} is loaded already.", style=QUIET)
+    try:
+        await chat.change_model(argument)
+    except UsageError as error:
+        # At the command line it is a flag that is wrong.
+        raise UsageError(str(error).replace("--model ", "/model ", 1)) from None
+    return told(f"{chat.model} is loading; the conversation is kept.", style=QUIET)
+
+
+async def system(context: Context, argument: str) -> Outcome:
+    chat = context.chat
+    if not argument:
+        if not chat.system:
+            return told("There is no system prompt; /system TEXT sets one.", style=QUIET)
+        return Outcome((say(chat.system), say(f"/system {NONE} removes it.", QUIET)))
+    if argument.lower() == NONE:
+        if not chat.system:
+            return told("There is no system prompt.", style=QUIET)
+        chat.set_system(None)
+        return told("The system prompt is removed, from the next turn on.", style=QUIET)
+    chat.set_system(argument)
+    return told("The system prompt is set, from the next turn on.", style=QUIET)
+
+
+def complete_model(context: Context, text: str) -> list[Completion]:
+    if text.startswith((".", "/", "~")):
+        return list(islice(_folders(text), FOLDERS))
+    sources = {item.name: item.source for item in context.models()}
+    return [
+        Completion(name, "now in use" if name == context.chat.model else sources[name], len(text))
+        for name in matching(text, tuple(sources))
+    ]
+
+
+def complete_system(context: Context, text: str) -> list[Completion]:
+    if context.chat.system and NONE.startswith(text.lower()):
+        return [Completion(NONE, "remove the system prompt", len(text))]
+    return []
+
+
+def _rows(context: Context, models: Sequence[LocalModel]) -> Iterator[Text]:
+    current = context.chat.model
+    rows = [(item.name, item.source if item.folder else f"{item.source}, not made yet") for item in models]
+    if current not in {name for name, _ in rows}:
+        rows.append((current, "a folder" if Path(current).expanduser().is_dir() else ""))
+    for name, source in rows:
+        mark = "● " if name == current else "  "
+        yield Text.assemble((mark, "bold"), (sanitize_line(name), "bold"), (f"  {source}".rstrip(), QUIET))
+    yield say("/model NAME loads another: one of these, a Hugging Face id, or a folder.", QUIET)
+
+
+def _folders(text: str) -> Iterator[Completion]:
+    """The folders that a path begun in `text` may go on with."""
+    begun, slash, word = text.rpartition("/")
+    if not slash:
+        # "." and "~" are whole already; what they hold comes after a slash.
+        yield Completion(f"{text}/", "", len(text))
+        return
+    try:
+        found = sorted(path for path in Path(begun + slash).expanduser().iterdir() if path.name.startswith(word))
+    except (OSError, RuntimeError):
+        return
+    for path in found:
+        if path.name.startswith(".") and not word:
+            continue
+        try:
+            is_model = (path / "params.json").is_file()
+            if path.is_dir():
+                yield Completion(f"{path.name}{'' if is_model else '/'}", "a model" if is_model else "", len(word))
+        except OSError:
+            continue

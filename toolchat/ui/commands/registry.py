@@ -1,0 +1,83 @@
+"""The one list of commands, in the order in which help and completion show them."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from rich.text import Text
+
+from toolchat.ui.commands import history, model, tools
+from toolchat.ui.commands.base import QUIET, Command, Context, Outcome, Waits
+
+WIDE = 60
+"""Columns from which on /help shows how each command is written in full."""
+
+KEYS: tuple[tuple[str, str], ...] = (
+    ("Enter", "send"),
+    ("Alt-Enter", "new line; Ctrl-J or \\ too"),
+    ("Tab", "complete"),
+    ("Ctrl-R", "search what was typed before"),
+    ("Ctrl-C", "stop; twice: leave"),
+    ("Ctrl-D", "leave"),
+    ("//text", "ask with a slash in front"),
+)
+"""What /help says of keys: at most 28 characters each."""
+
+
+async def help_(context: Context, _: str) -> Outcome:
+    wide = context.width() >= WIDE
+    commands = [(command.usage if wide else f"/{command.name}", command.help) for command in COMMANDS]
+    column = max(len(name) for name, _ in (*commands, *KEYS)) + 2
+    rows = [Text.assemble((f"{name:<{column}}", "bold"), help_) for name, help_ in commands]
+    rows += [Text.assemble((f"{name:<{column}}", QUIET), (help_, QUIET)) for name, help_ in KEYS]
+    return Outcome(tuple(rows))
+
+
+async def quit_(_: Context, __: str) -> Outcome:
+    return Outcome(quit=True)
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("help", "list commands and keys", help_),
+    Command("tools", "list the tools", tools.tools),
+    Command(
+        "tool",
+        "switch a tool on or off",
+        tools.tool,
+        "NAME on|off",
+        complete=tools.complete_tool,
+    ),
+    Command("reload", "read tools and code again", tools.reload, waits=Waits.ALWAYS),
+    Command(
+        "model", "list models, or load one", model.model, "[NAME]", Waits.WITH_ARGUMENT, complete=model.complete_model
+    ),
+    Command(
+        "system",
+        "show or set system prompt",
+        model.system,
+        "[TEXT]",
+        Waits.WITH_ARGUMENT,
+        complete=model.complete_system,
+    ),
+    Command("undo", "take the last turn back", history.undo, waits=Waits.ALWAYS),
+    Command("retry", "ask the last question again", history.retry, waits=Waits.ALWAYS),
+    Command("last", "show last results in full", history.last),
+    Command("clear", "forget the conversation", history.clear, waits=Waits.ALWAYS),
+    Command("copy", "copy the last answer", history.copy),
+    Command("quit", "leave", quit_),
+)
+
+_OTHER_NAMES = {"exit": "quit", "bye": "quit", "q": "quit"}
+"""What other programs call the same; understood, and not listed."""
+
+
+def find(name: str) -> Command | None:
+    """The command of that name, in whatever case."""
+    name = _OTHER_NAMES.get(name.lower(), name.lower())
+    return next((command for command in COMMANDS if command.name == name), None)
+
+
+def nearest(name: str) -> Command | None:
+    """The command that was probably meant by a name that there is not."""
+    near = get_close_matches(name.lower(), [command.name for command in COMMANDS], n=1)
+    return find(near[0]) if near else None

@@ -1,0 +1,98 @@
+"""Commands about tools: list them, switch one, read the file and the code again."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from toolchat.tools.toolbox import Approval, Tool, Toolbox
+from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
+from toolchat.ui.sanitize import sanitize_line
+from toolchat.wire.errors import UsageError
+
+DESCRIBED_FROM = 60
+"""Columns from which on a tool's description has room beside its name."""
+
+_APPROVALS = {Approval.ALLOW: "green", Approval.ASK: "yellow", Approval.DENY: "red"}
+
+
+async def tools(context: Context, _: str) -> Outcome:
+    toolbox = context.chat.toolbox
+    if not toolbox.tools:
+        return told("There are no tools; --tools FILE brings some.", style=QUIET)
+    longest = max(len(name) for name in toolbox.names)
+    rows = [_row(context, tool, longest) for tool in toolbox.tools]
+    return Outcome((*rows, say(f"{_tools(len(toolbox.tools))} in {toolbox.path}", QUIET)))
+
+
+async def tool(context: Context, argument: str) -> Outcome:
+    match argument.split():
+        case [name]:
+            if context.chat.toolbox.get(name) is not None:
+                is_, other = ("off", "on") if name in context.chat.switched_off else ("on", "off")
+                return told(f"{name} is {is_}; /tool {name} {other} switches it {other}.")
+            # The chat knows best what is wrong with a name; switching it to what it is changes nothing.
+            context.chat.switch_tool(name, name not in context.chat.switched_off)
+        case [name, ("on" | "off") as state]:
+            context.chat.switch_tool(name, state == "on")
+            what = "is offered to the model" if state == "on" else "is not offered to the model"
+            return told(f"{name} {what}, from the next turn on.", style=QUIET)
+    raise UsageError("expected /tool NAME on, or /tool NAME off")
+
+
+async def reload(context: Context, _: str) -> Outcome:
+    before = set(context.chat.toolbox.names)
+    await context.chat.reload_tools()
+    toolbox = context.chat.toolbox
+    lines = [say(f"{_tools(len(toolbox.tools))} read again from {toolbox.path}.", QUIET)]
+    if new := [name for name in toolbox.names if name not in before]:
+        lines.append(say(f"New: {', '.join(new)}.", QUIET))
+    if gone := sorted(before - set(toolbox.names)):
+        lines.append(say(f"Gone: {', '.join(gone)}.", QUIET))
+    if anew := _stateful(toolbox):
+        lines.append(say(f"Begun anew, without what was kept: {', '.join(anew)}.", QUIET))
+    return Outcome(tuple(lines))
+
+
+def complete_tool(context: Context, text: str) -> list[Completion]:
+    toolbox = context.chat.toolbox
+    name, space, state = text.partition(" ")
+    if not space:
+        return [
+            Completion(f"{found} ", _summary(toolbox.get(found)), len(name)) for found in matching(name, toolbox.names)
+        ]
+    if toolbox.get(name) is None:
+        return []
+    states = [("off", "no longer offer it to the model"), ("on", "offer it to the model")]
+    if name in context.chat.switched_off:
+        states.reverse()
+    word = state.lstrip()
+    return [Completion(state_, help_, len(word)) for state_, help_ in states if state_.startswith(word)]
+
+
+def _row(context: Context, tool: Tool, longest: int) -> Text:
+    """`on  allow  calculate  Work out an expression.`; in narrow terminals without the description."""
+    off = tool.name in context.chat.switched_off
+    approval = tool.options.approval
+    row = Text.assemble(
+        ("off " if off else "on  ", QUIET if off else "bold"),
+        (f"{approval:<6}", QUIET if off else _APPROVALS[approval]),
+        (sanitize_line(tool.name), QUIET if off else ""),
+    )
+    width = context.width()
+    if width >= DESCRIBED_FROM:
+        row.append(" " * (longest - len(tool.name) + 2) + _summary(tool), style=QUIET)
+        row.truncate(width - 1, overflow="ellipsis")
+    return row
+
+
+def _summary(tool: Tool | None) -> str:
+    """The first line of a description."""
+    return sanitize_line(next(iter(tool.description.strip().splitlines()), "")) if tool is not None else ""
+
+
+def _stateful(toolbox: Toolbox) -> list[str]:
+    return [tool.name for tool in toolbox.tools if tool.options.stateful]
+
+
+def _tools(number: int) -> str:
+    return "1 tool" if number == 1 else f"{number} tools"
