@@ -88,6 +88,7 @@ class ChatLoop:
         self._continue = continue_
         self._limits = limits or Limits()
         self._keep = keep
+        self._keep_image = keep_image
         self._offered = offered
         self._noted: set[str] = set()
         self._interrupt = asyncio.Event()
@@ -107,10 +108,11 @@ class ChatLoop:
         before = self._conversation.mark()
         self._stamp.turn += 1
         self._stamp.round = 0
+        images = tuple(map(self._keep_image, images))
         self._conversation.add_user(text, images)
         try:
             yield self._stamp(events.TurnStarted())
-            yield self._stamp(events.UserMessage(text, tuple(images)))
+            yield self._stamp(events.UserMessage(text, images))
             # Closed here and now where the consumer breaks off, and not at some later collection.
             async with aclosing(self._rounds()) as rounds:
                 async for body in rounds:
@@ -137,6 +139,7 @@ class ChatLoop:
             decide=self._decide,
             limits=self._limits,
             keep=self._keep,
+            keep_image=self._keep_image,
             interrupt=self._interrupt,
         )
         status = TurnStatus.ANSWERED
