@@ -76,6 +76,7 @@ class ChatLoop:
         continue_: Callable[[LimitMet], Awaitable[LimitChoice]] = stop_at_limit,
         limits: Limits | None = None,
         keep: Callable[[ToolResult], str | None] = lambda _: None,
+        keep_image: Callable[[Image], Image] = lambda image: image,
         offered: Callable[[], Sequence[ToolSpec]] | None = None,
     ) -> None:
         """`offered` says which of the runner's tools the model may call in this turn; None for all of them."""
