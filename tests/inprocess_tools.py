@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolchat.tools.check import Rejected, check_arguments
+from toolchat.tools.pictures import without_pictures
 from toolchat.tools.result import error_text, result_text
 from toolchat.tools.toolbox import LoadedToolbox, Tool
+from toolchat.wire.images import image_from_bytes
 from toolchat.wire.messages import CallOrigin, ResultStatus, ToolCall, ToolResult
 
 
@@ -50,14 +52,17 @@ class InProcessCall:
         cancelled = asyncio.create_task(cancel.wait())
         await asyncio.wait({work, cancelled}, timeout=self.tool.options.timeout, return_when=asyncio.FIRST_COMPLETED)
         content, status = "Error: interrupted", ResultStatus.INTERRUPTED
+        files: list[bytes] = []
         if work.done():
             status = ResultStatus.OK
             try:
-                content = result_text(work.result())
+                value, files = without_pictures(work.result())
+                content = result_text(value)
             except Exception as error:
                 content, status = error_text(error), ResultStatus.ERROR
         cancelled.cancel()
-        return ToolResult(self.call.id, self.call.name, content, status)
+        images = tuple(image_from_bytes(file, self.call.name) for file in files)
+        return ToolResult(self.call.id, self.call.name, content, status, images=images)
 
     async def discard(self) -> None:
         self.runner.discarded.append(self.call.id)

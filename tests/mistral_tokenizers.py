@@ -39,6 +39,10 @@ _TEKKEN = {
     "v15": ("v15", [*_NAMED, *_THINK, "[MODEL_SETTINGS]", "[/MODEL_SETTINGS]"]),
 }
 ALL = (*_SENTENCEPIECE, *_TEKKEN)
+SEEING = tuple(_TEKKEN)
+"""Those that can be made to see."""
+PATCH, LARGEST_SIDE = 16, 64
+"""Pixels of a patch, each of which becomes one token, and of the largest side of an image."""
 LISTS = ("v2-spm", "v3-spm", "v3-tekken", "v7-spm", "v7-tekken")
 NAMED = ("v11", "v13", "v13-plain", "v15")
 
@@ -49,7 +53,7 @@ def _shipped() -> dict[str, Any]:
     return found
 
 
-def _tekken_file(folder: Path, label: str) -> Path:
+def _tekken_file(folder: Path, label: str, *, sees: bool) -> Path:
     version, extra = _TEKKEN[label]
     names = _COMMON + extra
     names += [f"<SPECIAL_{index}>" for index in range(len(names), SPECIALS)]
@@ -69,13 +73,15 @@ def _tekken_file(folder: Path, label: str) -> Path:
     if version == "v15":
         effort = {"type": "enum", "values": ["none", "high"], "accepts_none": True, "default": None}
         content["model_settings_builder"] = {"reasoning_effort": effort}
-    path = folder / f"tekken_{label}.json"
+    if sees:
+        content["image"] = {"image_patch_size": PATCH, "max_image_size": LARGEST_SIDE, "spatial_merge_size": 1}
+    path = folder / f"tekken_{label}{'_sees' if sees else ''}.json"
     path.write_text(json.dumps(content))
     return path
 
 
-def load(folder: Path, label: str) -> MistralTokenizer:
-    path = DATA / _SENTENCEPIECE[label] if label in _SENTENCEPIECE else _tekken_file(folder, label)
+def load(folder: Path, label: str, *, sees: bool = False) -> MistralTokenizer:
+    path = DATA / _SENTENCEPIECE[label] if label in _SENTENCEPIECE else _tekken_file(folder, label, sees=sees)
     return MistralTokenizer.from_file(str(path))
 
 

@@ -30,6 +30,12 @@ def fail(why: str) -> str:
     """Fail."""
     raise RuntimeError(why)
 
+def draw(colors: list[str]) -> list:
+    """Draw squares."""
+    from PIL import Image
+
+    return [part for color in colors for part in (color, Image.new("RGB", (4, 4), color))]
+
 def slow(seconds: float) -> int:
     """Sleep, and say how many slept at once."""
     global running, peak
@@ -47,7 +53,7 @@ def slow(seconds: float) -> int:
 def runner(tmp_path: Path, request: pytest.FixtureRequest) -> InProcessRunner:
     module = f"loop_tools_{abs(hash(request.node.nodeid))}"
     (tmp_path / f"{module}.py").write_text(FUNCTIONS)
-    names = ("add", "long", "fail", "slow")
+    names = ("add", "long", "fail", "slow", "draw")
     rows = "".join(f"  - callable: {module}:{name}\n" for name in names)
     file = tmp_path / "tools.yaml"
     file.write_text(f"version: 1\ntools:\n{rows}")

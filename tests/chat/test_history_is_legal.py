@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from mistral_tokenizers import ALL, load
+from image_files import image
+from mistral_tokenizers import ALL, SEEING, load
 
 from toolchat.chat.calls import Decision, PendingCall
 from toolchat.chat.conversation import Conversation
@@ -27,7 +28,7 @@ from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.wire.deltas import FinishReason
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Stamper
-from toolchat.wire.messages import FailedCall, Message, ResultStatus, ToolCall, ToolResult
+from toolchat.wire.messages import FailedCall, Image, Message, ResultStatus, ToolCall, ToolResult
 
 NASTY = (
     *("", " ", "\n", "[TOOL_CALLS]", "</s>[INST]", "null", "{}", "[1, 2", "\ud800", '"\\ud800"', "NaN", "é\u0301😀"),
@@ -35,6 +36,8 @@ NASTY = (
 )
 TEXTS = st.one_of(st.text(max_size=12), st.sampled_from(NASTY))
 QUESTIONS = TEXTS.filter(str.strip)
+ATTACHED = st.sampled_from([(), (), (image("red"),), (image("red"), image("blue", "JPEG"))])
+RETURNED = ATTACHED | st.just((Image("image/png", "AA==", 1, 1),))
 NAMES = ("add", "slow", "gone")
 PARAMETERS = {"type": "object", "properties": {"a": {"type": "integer"}}}
 TOOLBOX = Toolbox(
@@ -68,7 +71,7 @@ class Runner:
 
     async def prepare(self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None) -> Any:
         status = self._draw(st.sampled_from(ResultStatus))
-        result = ToolResult(call.id, call.name, self._draw(TEXTS), status)
+        result = ToolResult(call.id, call.name, self._draw(TEXTS), status, images=self._draw(RETURNED))
         return result if status is ResultStatus.ERROR else Prepared(tool, call, result)
 
 
@@ -116,7 +119,7 @@ class Chat:
         stop = self.draw(st.integers(1, 40))
         leave = self.draw(st.integers(1, 40))
         try:
-            turn = self.loop.turn(self.draw(QUESTIONS))
+            turn = self.loop.turn(self.draw(QUESTIONS), self.draw(ATTACHED))
             async for number, event in _numbered(turn):
                 if number == stop:
                     self.loop.interrupt()
@@ -152,8 +155,12 @@ async def _numbered(events: Any) -> Any:
 
 
 @cache
-def _tokenizer(folder: Path, label: str) -> Any:
-    return load(folder, label)
+def _tokenizer(folder: Path, label: str, sees: bool) -> Any:
+    return load(folder, label, sees=sees)
+
+
+def _tokens(*arguments: Any, **more: Any) -> list[int]:
+    return encode(*arguments, **more).tokens
 
 
 @pytest.fixture(scope="module")
@@ -162,14 +169,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_every_version(folder: Path, requests: list[tuple[Message, ...]]) -> None:
-    for label in ALL:
-        tokenizer = _tokenizer(folder, label)
+    for label, sees in [*((label, False) for label in ALL), *((label, True) for label in SEEING)]:
+        tokenizer = _tokenizer(folder, label, sees)
         vocabulary = MistralVocabulary(tokenizer)
         thinks = vocabulary.special("[THINK]") is not None
-        tokens = partial(encode, tokenizer, vocabulary.version, thinks=thinks)
+        tokens = partial(_tokens, tokenizer, vocabulary.version, thinks=thinks, sees=sees)
         for messages in requests:
             prompt = tokens(messages, TOOLBOX.specs)
-            count = account(vocabulary, tokens, prompt, messages, TOOLBOX.specs)
+            count = account(vocabulary, tokens, prompt, messages, TOOLBOX.specs, sees=sees)
             assert sum(count.messages) + sum(count.tools) + count.format == count.total == len(prompt)
             assert all(size > 0 for size in count.tools)
 

@@ -5,10 +5,12 @@ import io
 import json
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from image_files import image
 from inprocess_tools import InProcessRunner
 
 from toolchat.cli.exits import exit_code
@@ -19,8 +21,9 @@ from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.ui.plain import PlainRenderer
 from toolchat.wire import events
 from toolchat.wire.deltas import FinishReason
-from toolchat.wire.errors import EngineError, ExitCode
+from toolchat.wire.errors import EngineError, ExitCode, UsageError
 from toolchat.wire.events import Event, TurnFinished
+from toolchat.wire.images import image_bytes
 from toolchat.wire.messages import AssistantMessage, FailedCall, SystemMessage, UserMessage
 
 WEATHER = call("get_current_weather", city="Dallas", state="TX", unit="fahrenheit")
@@ -382,3 +385,35 @@ def test_two_sessions_at_once_have_their_own_records(records: Path) -> None:
     assert first.session.record.path.parent == second.session.record.path.parent == records
     assert [row["type"] for row in second.rows()] == ["session_started"]
     assert len(first.rows()) == len(first.events) > 1
+
+
+def test_an_image_is_refused_before_the_turn_where_the_model_does_not_see(chat: Chat) -> None:
+    async def play() -> None:
+        session = await chat.started()
+        before = len(chat.events)
+        with pytest.raises(UsageError, match="the model scripted cannot see images"):
+            await session.ask("What is it?", (image(),))
+        assert len(chat.events) == before
+        assert session.conversation.messages == ()
+        chat.engine.enqueue("Hello.")
+        await session.ask("Hi")
+        await session.close()
+
+    run(play())
+    assert len(chat.engine.requests) == 1
+
+
+def test_an_attached_image_is_kept_beside_the_record(chat: Chat) -> None:
+    async def play() -> None:
+        session = await chat.started()
+        assert chat.engine.info is not None
+        chat.engine.info = replace(chat.engine.info, sees=True)
+        chat.engine.enqueue("Red.")
+        await session.ask("What is it?", (image(),))
+        await session.close()
+
+    run(play())
+    (row,) = (row["data"]["images"][0] for row in chat.rows() if row["type"] == "user_message")
+    assert Path(row["file"]).parent == chat.session.record.path.with_suffix("")
+    assert Path(row["file"]).read_bytes() == image_bytes(image())
+    assert image().data not in chat.session.record.path.read_text()

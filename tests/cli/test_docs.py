@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 from cli_program import REPOSITORY, Program
 
+from toolchat.chat.download import MAX_REDIRECTS, SECONDS
 from toolchat.chat.guards import Limits
 from toolchat.engine.config import CPU_CONTEXT
 from toolchat.engine.local import LOGS_KEPT
 from toolchat.models.resolve import GPU_DEFAULT, choose_model
 from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
+from toolchat.tools.pictures import PICTURE_BYTES
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import MIB, ToolOptions
 from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.wire.errors import ExitCode
+from toolchat.wire.images import MAX_BYTES, MAX_IMAGES, MAX_PIXELS, description, size_text
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
 DOCS = REPOSITORY / "docs"
@@ -177,6 +180,36 @@ def test_the_tools_of_the_tools_page_load_and_answer_calls(written: Program) -> 
     assert answer("lend", loan=loan, shelf="living room") == (
         ResultStatus.OK,
         "Ann has Kindred from the living room until 2026-01-31",
+    )
+
+
+def test_the_images_of_the_tools_page_come_back(written: Program) -> None:
+    async def play(name: str) -> ToolResult:
+        runner = await ToolRunner.start(written.folder / "badge.yaml")
+        try:
+            tool = runner.toolbox.get(name)
+            assert tool is not None
+            ready = await runner.prepare(tool, ToolCall("abcdefghi", name, {"text": "Hello"}))
+            return ready if isinstance(ready, ToolResult) else await ready.run()
+        finally:
+            await runner.close()
+
+    one, two = (asyncio.run(play(name)) for name in ("badge", "before_and_after"))
+    assert (one.content, [image.width for image in one.images]) == ("[image 1]", [240])
+    assert (two.content, len(two.images)) == ("Before:\n[image 1]\nAfter:\n[image 2]", 2)
+    shown, _, _ = description(one.images[0]).partition(", ")
+    assert re.search(rf"`\[image: {shown}, \d+ bytes; this model cannot see it\]`", TOOLS_PAGE)
+
+
+def test_the_documented_limits_of_images_are_the_programs() -> None:
+    limits = [row[1] for row in rows((DOCS / "images.md").read_text())]
+    pixels = f"{MAX_PIXELS // 10**6} million (8192 × 8192)"
+    assert MAX_PIXELS == 8192 * 8192
+    fetching = f"{SECONDS:g} seconds, {MAX_REDIRECTS} redirects"
+    assert limits == [str(MAX_IMAGES), size_text(MAX_BYTES), pixels, fetching]
+    assert (
+        f"At most {MAX_IMAGES} images come back from one call, each of at most {size_text(PICTURE_BYTES)}."
+        in TOOLS_PAGE
     )
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -35,7 +34,10 @@ def counted(tokenizer_of: Callable[[str], Any]) -> Callable[..., TokenCount]:
         tokenizer = tokenizer_of(label)
         vocabulary = MistralVocabulary(tokenizer)
         thinks = vocabulary.special("[THINK]") is not None
-        tokens = partial(encode, tokenizer, vocabulary.version, thinks=thinks)
+
+        def tokens(messages: Any, tools: Any) -> list[int]:
+            return encode(tokenizer, vocabulary.version, messages, tools, thinks=thinks).tokens
+
         return account(vocabulary, tokens, tokens(messages, tools), messages, tools)
 
     return count

@@ -6,9 +6,15 @@ from typing import Any
 import pytest
 from mistral_tokenizers import ALL
 
-from toolchat.mistral.render import encode, reasoning_efforts, to_openai
+from toolchat.mistral import render
+from toolchat.mistral.render import reasoning_efforts, to_openai
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import AssistantMessage, ToolCall, ToolMessage, UserMessage
+
+
+def encode(*arguments: Any, **more: Any) -> list[int]:
+    return render.encode(*arguments, **more).tokens
+
 
 THOUGHT = [UserMessage("a"), AssistantMessage("b", thinking="hm"), UserMessage("c")]
 

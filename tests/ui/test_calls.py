@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from toolchat.ui.calls import call_line, result_lines
+from dataclasses import replace
+
+from image_files import image
+
+from toolchat.ui.calls import call_line, image_line, result_lines
+from toolchat.wire.images import description
 from toolchat.wire.messages import CallOrigin, FailedCall, ResultStatus, ToolCall, ToolResult
 
 
@@ -28,3 +33,14 @@ def test_long_result_is_cut_with_a_count() -> None:
 def test_empty_and_failed_results_have_a_line() -> None:
     assert result_lines(ToolResult("abcdefghi", "f", "")) == ["✓ "]
     assert result_lines(ToolResult("abcdefghi", "f", "Error: no", ResultStatus.ERROR)) == ["✗ Error: no"]
+
+
+def test_an_image_that_came_back_is_shown_with_the_file_that_keeps_it() -> None:
+    kept = replace(image(), file="/sessions/s/abc.png")
+    rows = result_lines(ToolResult("abcdefghi", "draw", "[image 1]", images=(kept, image())))
+    assert rows[:2] == ["✓ [image 1]", f"  [image: {description(kept)}; /sessions/s/abc.png]"]
+    assert rows[2].endswith("; not kept]")
+
+
+def test_the_name_of_an_image_cannot_move_the_cursor() -> None:
+    assert image_line(image(), "a\x1b[2J\n.png").endswith("; a␛[2J⏎.png]")

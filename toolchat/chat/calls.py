@@ -18,7 +18,7 @@ from toolchat.tools.run import Prepared, ToolRunner
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.events import EventBody
-from toolchat.wire.messages import CallOrigin, FailedCall, ResultStatus, ToolCall, ToolResult, UserMessage
+from toolchat.wire.messages import CallOrigin, FailedCall, Image, ResultStatus, ToolCall, ToolResult, UserMessage
 
 Validate = Callable[[dict[str, Any]], Awaitable[str | None]]
 """What is wrong with other arguments for a call, in one line for people; None where they fit."""
@@ -82,6 +82,7 @@ class TurnCalls:
         decide: Decide,
         limits: Limits,
         keep: Callable[[ToolResult], str | None],
+        keep_image: Callable[[Image], Image],
         interrupt: asyncio.Event,
     ) -> None:
         self._engine = engine
@@ -90,6 +91,7 @@ class TurnCalls:
         self._decide = decide
         self._limits = limits
         self._keep = keep
+        self._keep_image = keep_image
         self._interrupt = interrupt
         self._guard = RepeatGuard(limits)
         self._reminders: dict[str, str] = {}
@@ -236,7 +238,7 @@ class TurnCalls:
             content = await cut_to_budget(content, budget, self._tokens, lambda: self._keep(result))
         if (reminder := self._reminders.pop(result.call_id, None)) is not None:
             content = f"{content}\n{reminder}"
-        return replace(result, content=content)
+        return replace(result, content=content, images=tuple(map(self._keep_image, result.images)))
 
     async def _tokens(self, text: str) -> int:
         return (await self._engine.count([UserMessage(text)], ())).total

@@ -76,6 +76,7 @@ class ChatLoop:
         continue_: Callable[[LimitMet], Awaitable[LimitChoice]] = stop_at_limit,
         limits: Limits | None = None,
         keep: Callable[[ToolResult], str | None] = lambda _: None,
+        keep_image: Callable[[Image], Image] = lambda image: image,
         offered: Callable[[], Sequence[ToolSpec]] | None = None,
     ) -> None:
         """`offered` says which of the runner's tools the model may call in this turn; None for all of them."""
@@ -88,6 +89,7 @@ class ChatLoop:
         self._continue = continue_
         self._limits = limits or Limits()
         self._keep = keep
+        self._keep_image = keep_image
         self._offered = offered
         self._noted: set[str] = set()
         self._interrupt = asyncio.Event()
@@ -107,10 +109,11 @@ class ChatLoop:
         before = self._conversation.mark()
         self._stamp.turn += 1
         self._stamp.round = 0
+        images = tuple(map(self._keep_image, images))
         self._conversation.add_user(text, images)
         try:
             yield self._stamp(events.TurnStarted())
-            yield self._stamp(events.UserMessage(text, tuple(images)))
+            yield self._stamp(events.UserMessage(text, images))
             # Closed here and now where the consumer breaks off, and not at some later collection.
             async with aclosing(self._rounds()) as rounds:
                 async for body in rounds:
@@ -137,6 +140,7 @@ class ChatLoop:
             decide=self._decide,
             limits=self._limits,
             keep=self._keep,
+            keep_image=self._keep_image,
             interrupt=self._interrupt,
         )
         status = TurnStatus.ANSWERED

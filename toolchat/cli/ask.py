@@ -32,6 +32,7 @@ def ask(
     context: options.Context = None,
     kv_cache: options.KvCache = None,
     reasoning_effort: options.ReasoningEffort = None,
+    image: options.Images = None,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     from toolchat.cli.approval import ask_on_terminal, make_policy
@@ -54,6 +55,7 @@ def ask(
             "reasoning_effort": reasoning_effort,
         },
         no_tools=no_tools,
+        images=image or (),
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
 
@@ -63,7 +65,7 @@ def ask(
         with PlainRenderer(sys.stdout) as renderer:
             async with open_session(plan, renderer.show, policy, ask_on_terminal(renderer.pause)) as session:
                 await session.ready()
-                return exit_code(await session.ask(text))
+                return exit_code(await session.ask(text, plan.images))
 
     return run_async(main)
 

@@ -112,10 +112,13 @@ def _say(error: Exception, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
+    from toolchat.ui.sanitize import sanitize
+
+    # File names, and what servers answer, are others' text.
     if isinstance(error, ToolchatError):
-        print(f"toolchat: {error}", file=sys.stderr)
+        print(f"toolchat: {sanitize(str(error))}", file=sys.stderr)
     else:
-        reason = " ".join(str(error).split())
+        reason = sanitize(" ".join(str(error).split()))
         print(
             f"toolchat: unexpected {type(error).__name__}: {reason} (please report it; --debug shows more)",
             file=sys.stderr,

@@ -47,3 +47,7 @@ ReasoningEffort = Annotated[
         "--reasoning-effort", help="How much the model thinks, such as none or high; v15 and later.", metavar="EFFORT"
     ),
 ]
+Images = Annotated[
+    list[str] | None,
+    typer.Option("--image", "-i", help="An image to send with the question; may be given again.", metavar="FILE|URL"),
+]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from toolchat.chat.images import read_images, refuse_unseen
 from toolchat.cli.background import in_background
 from toolchat.cli.tools_file import choose_tools_file
 from toolchat.engine.config import plan
 from toolchat.engine.local import LocalEngine
-from toolchat.models.abilities import reasoning_efforts
+from toolchat.models.abilities import reasoning_efforts, sees
 from toolchat.models.hardware import engine_device
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.logs import appendable
 from toolchat.tools.run import ToolRunner
 from toolchat.wire.errors import UsageError
+from toolchat.wire.messages import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Plan:
     debug: bool
     flags: Mapping[str, Any] = field(default_factory=dict)
     """What the settings were resolved from, to do so again for another model."""
+    images: tuple[Image, ...] = ()
+    """For the first question."""
 
     @property
     def model(self) -> str:
@@ -74,19 +78,33 @@ class Plan:
         return await _start(choose_tools_file(self.settings.tools, ask=False), debug=self.debug)
 
 
-def prepare(flags: Mapping[str, Any], *, no_tools: bool = False, debug: bool = False) -> Plan:
+def prepare(
+    flags: Mapping[str, Any], *, no_tools: bool = False, images: Sequence[str] = (), debug: bool = False
+) -> Plan:
     """Resolve the settings, choose the tools file (which may ask the user) and have the model's files here.
 
-    Builds the demo model, or fetches the model, where need be. What is cheap to find wrong is found first.
+    Reads `images`, files or addresses, where the model sees. Builds the demo model, or fetches the model, where need
+    be. What is cheap to find wrong is found first.
     """
     settings = resolve(flags)
     tools = None if no_tools else choose_tools_file(settings.tools)
     device = engine_device()
     choice = choose_model(settings.model, cache_folder())
     settings = resolve(flags, model_defaults=choice.defaults)
+    if images:
+        check_sight(choice)
+    pictures = read_images(images)
     folder = obtain_with_progress(choice)
+    if images:
+        check_sight(replace(choice, folder=folder))
     check_reasoning_effort(settings.reasoning_effort, choice.name, folder)
-    return Plan(settings, choice, folder, device, tools, debug, flags)
+    return Plan(settings, choice, folder, device, tools, debug, flags, pictures)
+
+
+def check_sight(choice: ModelChoice) -> None:
+    """Raise UsageError where it is known that the model sees no images."""
+    if sees(choice) is False:
+        raise refuse_unseen(choice.name)
 
 
 def check_reasoning_effort(effort: str | None, model: str, folder: Path) -> None:

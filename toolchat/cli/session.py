@@ -11,6 +11,7 @@ import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
 from toolchat.chat.calls import Decide, allow_all
 from toolchat.chat.conversation import Conversation
+from toolchat.chat.images import refuse_unseen
 from toolchat.chat.loop import ChatLoop
 from toolchat.cli.engine_keeper import EngineKeeper
 from toolchat.cli.heard import Heard
@@ -20,7 +21,7 @@ from toolchat.cli.stream import Stream
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
 from toolchat.settings import Settings, state_folder
 from toolchat.store.record import SessionRecord
-from toolchat.store.results import keep_result
+from toolchat.store.results import keep_image, keep_result
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Toolbox
@@ -116,8 +117,13 @@ class Session:
             self._count()
 
     async def ask(self, text: str, images: Sequence[Image] = ()) -> TurnFinished:
-        """One turn. Raises EngineError where the engine refuses it; the conversation is then as it was."""
+        """One turn. Raises EngineError where the engine refuses it; the conversation is then as it was.
+
+        Raises UsageError where there are images and the model does not see.
+        """
         assert self._loop is not None
+        if images and self.info is not None and not self.info.sees:
+            raise refuse_unseen(self.model)
         finished: TurnFinished | None = None
         # aclosing: where `show` raises (a closed pipe), the turn ends here and now and not at some later collection.
         async with contextlib.aclosing(self._loop.turn(text, images)) as turn:
@@ -237,6 +243,7 @@ class Session:
             stamp=self._stream.stamp,
             decide=self._decide,
             keep=self._keep,
+            keep_image=lambda image: keep_image(self._results, image),
             offered=self._offered,
         )
 

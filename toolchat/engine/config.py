@@ -89,6 +89,12 @@ def read_params(folder: Path) -> dict[str, Any]:
     return params
 
 
+def has_vision(params: dict[str, Any]) -> bool:
+    """Whether a model with these params.json has an encoder for images; Pixtral's first release names it otherwise."""
+    older = params.get("multimodal")
+    return bool(params.get("vision_encoder") or (isinstance(older, dict) and older.get("vision_encoder_args")))
+
+
 def kv_bytes_per_token(params: dict[str, Any]) -> int:
     """Bytes of keys and values for one token, in 16-bit numbers, by Mistral's params.json."""
     layers = int(params["n_layers"])

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchat.engine.codec import decode_prompt, encode_delta, line
-from toolchat.engine.config import BLOCK, EngineConfig, read_params
+from toolchat.engine.config import BLOCK, EngineConfig, has_vision, read_params
 from toolchat.wire.deltas import Delta, Finished, FinishReason, Usage
 from toolchat.wire.messages import CallOrigin, Message, ToolSpec
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
     from toolchat.mistral.parse import StreamParser
+    from toolchat.mistral.render import Encoded
     from toolchat.mistral.vocabulary import MistralVocabulary
 
 PR_SET_PDEATHSIG = 1
@@ -86,17 +87,39 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def hide_unloadable_modules() -> None:
+def hide_unloadable_modules(*, sees: bool = False) -> None:
     """Make absent what is installed but cannot load, before transformers looks for it.
 
     PyPI's torchvision, torchaudio and torchcodec are built for another torch than the CPU build of it; importing
     them raises ("operator torchvision::nms does not exist"), and transformers imports them wherever it finds them.
+    A model that `sees` cannot do without torchvision: vLLM's class for it imports one that does.
     """
+    if sees:
+        make_torchvision_loadable()
     for name in ("torchvision", "torchaudio", "torchcodec"):
         try:
             __import__(name)
         except Exception:
             sys.modules[name] = None  # type: ignore[assignment]  # the documented way to make an import fail
+
+
+def make_torchvision_loadable() -> None:
+    """Let PyPI's torchvision be imported beside the CPU build of torch, where its compiled part cannot be loaded.
+
+    Its Python part stops at two operators that the compiled part would have declared. Declared here, without a body,
+    they are enough: what is used of it (`torchvision.transforms.v2.functional`) is Python throughout.
+    """
+    try:
+        __import__("torchvision")
+    except ImportError:
+        return
+    except RuntimeError:
+        import torch
+
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
 
 
 def register_model(folder: Path) -> None:
@@ -109,12 +132,12 @@ def register_model(folder: Path) -> None:
     from vllm import ModelRegistry
 
     params = read_params(folder)
-    name = "MistralForCausalLM"
-    if params.get("moe"):
-        name = "MixtralForCausalLM"
-    if params.get("vision_encoder"):
-        name = "PixtralForConditionalGeneration"
-    ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
+    names = ["MixtralForCausalLM" if params.get("moe") else "MistralForCausalLM"]
+    if has_vision(params):
+        # Around the model of the language, which is looked up in its turn.
+        names.append("PixtralForConditionalGeneration")
+    for name in names:
+        ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
 
 
 @dataclass(slots=True)
@@ -179,6 +202,8 @@ class Worker:
         self._vocabulary: MistralVocabulary = MistralVocabulary(self._tokenizer)
         self._thinks = self._vocabulary.special("[THINK]") is not None
         self._constrains = supports_lark(self._tokenizer)
+        # Tokenizer files are shared: one that knows images may lie beside a model that has no eyes.
+        self._sees = has_vision(read_params(folder)) and self._tokenizer.instruct_tokenizer.image_encoder is not None
         self._channel = channel
         self._requests: dict[str, Request] = {}
 
@@ -190,6 +215,7 @@ class Worker:
             "tokenizer_version": self._vocabulary.version,
             "constrains_calls": self._constrains,
             "thinks": self._thinks,
+            "sees": self._sees,
             "reasoning_efforts": reasoning_efforts(self._tokenizer),
         }
 
@@ -214,7 +240,7 @@ class Worker:
 
     def _encode(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
-    ) -> list[int]:
+    ) -> Encoded:
         from toolchat.mistral.render import encode
 
         return encode(
@@ -223,12 +249,23 @@ class Worker:
             messages,
             tools,
             thinks=self._thinks,
+            sees=self._sees,
             reasoning_effort=reasoning_effort,
         )
 
+    def _engine_input(self, encoded: Encoded) -> Any:
+        """The prompt as vLLM takes it: the [IMG] tokens are in it already, and the images go beside it."""
+        from vllm.inputs import TokensPrompt, tokens_input
+
+        if not encoded.images:
+            return tokens_input(encoded.tokens)
+        prompt = TokensPrompt(prompt_token_ids=encoded.tokens, multi_modal_data={"image": encoded.images})
+        (rendered,) = self._engine.renderer.render_cmpl([prompt])
+        return rendered
+
     def _count(self, command: dict[str, Any]) -> None:
         messages, tools = decode_prompt(command)
-        count = self._account(self._encode(messages, tools), messages, tools)
+        count = self._account(self._encode(messages, tools).tokens, messages, tools)
         self._channel.send({"op": "count", "id": command["id"], "count": count})
 
     def _account(
@@ -237,13 +274,12 @@ class Worker:
         from toolchat.mistral.account import account
 
         def again(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
-            return self._encode(messages, tools, effort)
+            return self._encode(messages, tools, effort).tokens
 
-        return asdict(account(self._vocabulary, again, prompt, messages, tools))
+        return asdict(account(self._vocabulary, again, prompt, messages, tools, sees=self._sees))
 
     def _generate(self, command: dict[str, Any]) -> None:
         from vllm import SamplingParams
-        from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         from toolchat.mistral.grammar import tool_call_grammar
@@ -252,7 +288,8 @@ class Worker:
         began = time.monotonic()
         options = command["options"]
         messages, tools = decode_prompt(command)
-        prompt = self._encode(messages, tools, options["reasoning_effort"])
+        encoded = self._encode(messages, tools, options["reasoning_effort"])
+        prompt = encoded.tokens
         room = self._context - len(prompt)
         if room < options["reserve"]:
             self._channel.send(
@@ -288,7 +325,7 @@ class Worker:
             logit_bias={calls_token: NEVER} if no_calls else None,
         )
         origin = CallOrigin.CONSTRAINED if grammar else CallOrigin.PARSED
-        self._engine.add_request(command["id"], tokens_input(prompt), params)
+        self._engine.add_request(command["id"], self._engine_input(encoded), params)
         self._requests[command["id"]] = Request(
             command["id"], StreamParser(self._vocabulary, origin=origin), len(prompt), began
         )
@@ -350,7 +387,7 @@ def main() -> None:
     channel.listen()
     try:
         channel.send({"op": "state", "state": "importing"})
-        hide_unloadable_modules()
+        hide_unloadable_modules(sees=has_vision(read_params(Path(config.folder))))
         import vllm.v1.engine.llm_engine  # noqa: F401  # the better part of vLLM's imports
 
         channel.send({"op": "state", "state": "loading weights"})

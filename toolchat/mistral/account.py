@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from toolchat.mistral.render import parts
 from toolchat.mistral.vocabulary import Vocabulary
 from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
 from toolchat.wire.tokens import TokenCount
@@ -28,25 +29,32 @@ def account(
     prompt: Sequence[int],
     messages: Sequence[Message],
     tools: Sequence[ToolSpec],
+    *,
+    sees: bool = False,
 ) -> TokenCount:
-    """The parts of `prompt`, which is what `encode` made of `messages` and `tools`.
+    """The parts of `prompt`, which is what `encode` made of `messages` and `tools` for a model that `sees` or not.
+
+    What was added after a message counts as the message's: images that a round of tools returned, as its last
+    result's.
 
     Encodes again what cannot be read off: the tools one by one, and a system prompt that stands within a message.
     """
     whole_tools, sizes = _read(vocabulary, prompt)
     counts = [0] * len(messages)
+    roles = parts(messages, vocabulary.version, sees=sees)
     system = next((index for index, message in enumerate(messages) if isinstance(message, SystemMessage)), None)
     sent = [index for index in _sent(vocabulary.version, messages) if index != system]
     if system is not None and vocabulary.version >= _FIRST_SYSTEM:
         sent.insert(0, system)
+    sent = [index for index in sent for _ in roles[index]]
     if len(sizes) != len(sent):
         raise ValueError(f"a prompt of {len(sizes)} messages was read where {len(sent)} were sent")
     for index, size in zip(sent, sizes, strict=True):
-        counts[index] = size
+        counts[index] += size
     if system is not None and vocabulary.version < _FIRST_SYSTEM:
         rest = [message for index, message in enumerate(messages) if index != system]
         counts[system] = len(prompt) - len(encode(rest, tools))
-        counts[_last_user(messages)] -= counts[system]
+        counts[max(index for index, names in enumerate(roles) if "user" in names)] -= counts[system]
     by_tool = _tools(vocabulary, encode, whole_tools, tools)
     return TokenCount(len(prompt), by_tool, tuple(counts), len(prompt) - sum(counts) - sum(by_tool))
 

@@ -6,11 +6,16 @@ mistral_common is imported inside functions: it costs half a second, and only th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from toolchat.mistral.pixels import decoded
+from toolchat.wire.image_header import ImageError
+from toolchat.wire.images import data_url, description
 from toolchat.wire.messages import (
     AssistantMessage,
+    Image,
     Message,
     SystemMessage,
     ToolMessage,
@@ -20,15 +25,67 @@ from toolchat.wire.messages import (
 
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+    from PIL.Image import Image as Picture
 
 _FIRST_BOTH = 7
 """From this version on text may stand beside calls."""
 _FIRST_THINKING = 13
 """From this version on an assistant message may hold what the model thought, where the tokenizer has the tokens."""
+_FIRST_PICTURED = 15
+"""From this version on a tool's result may hold images."""
+
+Show = Callable[[Image], dict[str, Any]]
+"""Makes the chunk of a message's content that is an image. May raise ImageError."""
 
 
-def to_openai(message: Message, version: int, *, thinks: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A prompt as an engine takes it."""
+
+    tokens: list[int]
+    """An image stands in them as [IMG] tokens, one for each patch, with the ends of its rows."""
+    images: list[Picture]
+    """In the order of their tokens."""
+
+
+def as_url(image: Image) -> dict[str, Any]:
+    """OpenAI's own form of an image in a message."""
+    return {"type": "image_url", "image_url": {"url": data_url(image)}}
+
+
+def render(
+    messages: Sequence[Message], version: int, *, thinks: bool = False, show: Show | None = None
+) -> list[list[dict[str, Any]]]:
+    """What each of our messages becomes in OpenAI's form: one message, and sometimes one more after it.
+
+    The second is a user's, after the last result of a round: versions before 15 have no place for images in results.
+    See `to_openai` for the rest. Raises ImageError where `show` does so for a user's image.
+    """
+    groups: list[list[dict[str, Any]]] = []
+    returned: list[dict[str, Any]] = []
+    for index, message in enumerate(messages):
+        groups.append([to_openai(message, version, thinks=thinks, show=show)])
+        if show is None or version >= _FIRST_PICTURED or not isinstance(message, ToolMessage):
+            continue
+        for chunk in _shown(message.images, show):
+            returned += [_text(f"[image returned by {message.name}]"), chunk]
+        last = index + 1 == len(messages) or not isinstance(messages[index + 1], ToolMessage)
+        if returned and last:
+            groups[-1].append({"role": "user", "content": returned})
+            returned = []
+    return groups
+
+
+def parts(messages: Sequence[Message], version: int, *, sees: bool) -> list[list[str]]:
+    """The roles of what `render` makes of each message, without making it."""
+    groups = render(messages, version, show=(lambda _: {}) if sees else None)
+    return [[str(one["role"]) for one in group] for group in groups]
+
+
+def to_openai(message: Message, version: int, *, thinks: bool = False, show: Show | None = None) -> dict[str, Any]:
     """One message in OpenAI's form, legal for a tokenizer of `version`.
+
+    `show` is None for a model that does not see: it is told in text what there was to be seen.
 
     Versions before 7 have no place for text beside tool calls, those before 13 (and tokenizers that do not think)
     none for thinking: there it is left out. Halves of surrogate pairs, which no tokenizer can encode, become U+FFFD.
@@ -36,10 +93,15 @@ def to_openai(message: Message, version: int, *, thinks: bool = False) -> dict[s
     match message:
         case SystemMessage(content):
             return {"role": "system", "content": _encodable(content)}
-        case UserMessage(content):
-            return {"role": "user", "content": _encodable(content)}
-        case ToolMessage(call_id, name, content):
-            return {"role": "tool", "tool_call_id": call_id, "name": name, "content": _result(content)}
+        case UserMessage(content, images):
+            if images and show is not None:
+                return {"role": "user", "content": [*map(show, images), _text(content)]}
+            return {"role": "user", "content": _encodable(_unseen(content, images))}
+        case ToolMessage(call_id, name, content, images):
+            answer: str | list[dict[str, Any]] = _result(content if show is not None else _unseen(content, images))
+            if images and show is not None and version >= _FIRST_PICTURED:
+                answer = [_text(content), *_shown(images, show)]
+            return {"role": "tool", "tool_call_id": call_id, "name": name, "content": answer}
         case AssistantMessage(content, calls, thinking):
             kept = thinking if thinks and version >= _FIRST_THINKING else ""
             said = _said(_encodable(content), _encodable(kept))
@@ -89,6 +151,25 @@ def _result(text: str) -> str:
     return text
 
 
+def _shown(images: Sequence[Image], show: Show) -> list[dict[str, Any]]:
+    chunks = []
+    for image in images:
+        try:
+            chunks.append(show(image))
+        except ImageError as error:
+            # A tool's mistake must not end the turn.
+            chunks.append(_text(f"[{error}]"))
+    return chunks
+
+
+def _unseen(text: str, images: Sequence[Image]) -> str:
+    return "\n".join([text, *(f"[image: {description(image)}; this model cannot see it]" for image in images)])
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": _encodable(text)}
+
+
 def encode(
     tokenizer: MistralTokenizer,
     version: int,
@@ -96,17 +177,28 @@ def encode(
     tools: Sequence[ToolSpec],
     *,
     thinks: bool = False,
+    sees: bool = False,
     reasoning_effort: str | None = None,
-) -> list[int]:
-    """The prompt's token ids.
+) -> Encoded:
+    """The prompt's token ids, and the images among them.
 
-    `thinks` says whether the tokenizer has the tokens for thinking; `reasoning_effort` is for v15 and later.
-    Raises mistral_common's exceptions where the history is not legal.
+    `thinks` says whether the tokenizer has the tokens for thinking, `sees` whether it and the model know images;
+    `reasoning_effort` is for v15 and later. Raises mistral_common's exceptions where the history is not legal,
+    ImageError where a user's image cannot be decoded.
     """
     from mistral_common.protocol.instruct.request import ChatCompletionRequest
 
+    images: list[Picture] = []
+
+    def show(image: Image) -> dict[str, Any]:
+        # Decoded here and not by mistral_common, which leaves photographs lying on their side.
+        picture = decoded(image)
+        images.append(picture)
+        return {"type": "image", "image": picture}
+
+    rendered = render(messages, version, thinks=thinks, show=show if sees else None)
     request: ChatCompletionRequest[Any] = ChatCompletionRequest(
-        messages=[to_openai(message, version, thinks=thinks) for message in messages],
+        messages=[one for group in rendered for one in group],
         reasoning_effort=reasoning_effort,
         tools=[
             {
@@ -121,7 +213,7 @@ def encode(
         ]
         or None,
     )
-    return list(tokenizer.encode_chat_completion(request).tokens)
+    return Encoded(list(tokenizer.encode_chat_completion(request).tokens), images)
 
 
 def reasoning_efforts(tokenizer: MistralTokenizer) -> list[str]:

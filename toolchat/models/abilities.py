@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from toolchat.engine.config import has_vision, read_params
+from toolchat.models.resolve import ModelChoice
 from toolchat.wire.errors import EngineError
 
 
@@ -25,3 +27,13 @@ def reasoning_efforts(folder: Path) -> tuple[str, ...]:
         case {"model_settings_builder": {"reasoning_effort": {"values": list(values)}}}:
             return tuple(str(value) for value in values)
     return ()
+
+
+def sees(choice: ModelChoice) -> bool | None:
+    """Whether the model knows images; None where that cannot be told yet, since its files are still to be fetched.
+
+    Raises EngineError where its params.json cannot be read.
+    """
+    if choice.kind == "demo":
+        return False
+    return has_vision(read_params(choice.folder)) if choice.folder is not None else None

@@ -1,21 +1,42 @@
-"""Whole tool results, where the model was shown only a part: one private file each, named in the part."""
+"""What a session keeps beside its record, one private file each: whole results that the model saw a part of, images."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from toolchat.wire.messages import ToolResult
+from toolchat.wire.images import file_name, image_bytes
+from toolchat.wire.messages import Image, ToolResult
 
 
 def keep_result(folder: Path, result: ToolResult) -> str | None:
     """Write a result's content to `folder`; the file's path, or None where it cannot be written."""
-    path = folder / f"{result.call_id}.txt"
+    return _keep(folder / f"{result.call_id}.txt", result.content.encode("utf-8", "backslashreplace"))
+
+
+def keep_image(folder: Path, image: Image) -> Image:
+    """Write an image to `folder`, once however often it comes; the image with its file, or as it is without one."""
+    path = folder / file_name(image)
+    if path.is_file():
+        return replace(image, file=str(path))
+    # Under its name only once it is whole: the name says what is in it.
+    part = path.with_suffix(".part")
+    if _keep(part, image_bytes(image)) is None:
+        return image
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part.replace(path)
+    except OSError:
+        return image
+    return replace(image, file=str(path))
+
+
+def _keep(path: Path, content: bytes) -> str | None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(result.content)
+        with os.fdopen(file, "wb") as stream:
+            stream.write(content)
     except OSError:
         return None
     return str(path)

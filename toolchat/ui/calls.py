@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from toolchat.ui.sanitize import sanitize, sanitize_line
-from toolchat.wire.messages import CallOrigin, FailedCall, ResultStatus, ToolCall, ToolResult
+from toolchat.wire.images import description
+from toolchat.wire.messages import CallOrigin, FailedCall, Image, ResultStatus, ToolCall, ToolResult
 
 RESULT_LINES = 6
 """Lines of a result that are shown; the model gets all of it."""
@@ -34,10 +35,15 @@ def call_line(call: ToolCall | FailedCall) -> str:
 
 
 def result_lines(result: ToolResult) -> list[str]:
-    """The mark and the first lines of a result; the last says how much is left out."""
+    """The mark and the first lines of a result; then how much is left out, and a line for each image."""
     rows = sanitize(result.content).splitlines() or [""]
     shown = rows if len(rows) <= RESULT_LINES else rows[: RESULT_LINES - 1]
     lines = [f"{MARKS[result.status]} {shown[0]}", *(f"  {row}" for row in shown[1:])]
     if len(shown) < len(rows):
         lines.append(f"  … {len(rows) - len(shown)} more lines")
-    return lines
+    return [*lines, *(f"  {image_line(image, image.file or 'not kept')}" for image in result.images)]
+
+
+def image_line(image: Image, where: str) -> str:
+    """An image as a terminal shows it: "[image: PNG 640×480, 12 kB; cat.png]"."""
+    return sanitize_line(f"[image: {description(image)}; {where}]")

@@ -9,7 +9,7 @@ from typing import Self, TextIO
 from rich.status import Status
 from rich.text import Text
 
-from toolchat.ui.calls import call_line, output_lines, result_lines
+from toolchat.ui.calls import call_line, image_line, output_lines, result_lines
 from toolchat.ui.sanitize import sanitize, sanitize_line
 from toolchat.ui.tables import console
 from toolchat.wire import events
@@ -49,6 +49,9 @@ class PlainRenderer:
                     self._note(f"toolchat: {detail}", "red")
             case events.EngineState(state, detail):
                 self._wait(f"{sanitize_line(detail)}: {state}" if detail else state)
+            case events.UserMessage(_, images):
+                for image in images:
+                    self._note(image_line(image, image.source), "dim")
             case events.TextDelta(text):
                 self._wait(None)
                 self._write(text)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from toolchat.wire import images
 from toolchat.wire.deltas import FinishReason, Usage
 from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult
 
@@ -198,7 +199,10 @@ def type_name(body: EventBody) -> str:
 
 
 def to_json(event: Event) -> str:
-    """One line of JSON (no newline): the stamp, the `type` and the body's own fields under `data`."""
+    """One line of JSON (no newline): the stamp, the `type` and the body's own fields under `data`.
+
+    An image that a file keeps is named there, and not written once more.
+    """
     record: dict[str, Any] = {
         "v": VERSION,
         "session": event.session,
@@ -207,6 +211,16 @@ def to_json(event: Event) -> str:
         "seq": event.sequence,
         "time": round(event.time, 3),
         "type": type_name(event.body),
-        "data": asdict(event.body),
+        "data": _fields(event.body),
     }
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+def _fields(body: EventBody) -> dict[str, Any]:
+    match body:
+        case UserMessage(text, pictures):
+            return {"text": text, "images": [images.record(image) for image in pictures]}
+        case CallFinished(result):
+            pictures = result.images
+            return {"result": asdict(replace(result, images=())) | {"images": [images.record(one) for one in pictures]}}
+    return asdict(body)

@@ -59,6 +59,8 @@ class Image:
     height: int
     source: str = ""
     """Where it came from, for people: a file's name, an address, a tool."""
+    file: str = ""
+    """Where on this machine its bytes are kept; empty where they are not."""
 
 
 class ResultStatus(StrEnum):

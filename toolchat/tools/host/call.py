@@ -11,6 +11,7 @@ from typing import Any
 
 from toolchat.tools.host.channel import Message
 from toolchat.tools.host.client import HostDied
+from toolchat.tools.host.images import received
 from toolchat.tools.host.output import Window
 from toolchat.tools.host.process import Cause, NoAnswer, Process
 from toolchat.tools.host.supervisor import Supervisor
@@ -23,6 +24,7 @@ STATE_LOST = "[The tool's process was started anew: what earlier calls had chang
 """Below the first result after a stateful tool's process ended."""
 
 _INTERRUPTED = "Error: interrupted by the user"
+_NO_ANSWER = "Error: the tool's process answered with what is no answer"
 
 OnOutput = Callable[[str], None]
 
@@ -113,7 +115,9 @@ class Prepared:
                 self._note(traceback, on_output)
                 if rest.get("out_of_memory") and (limit := self.tool.options.memory) is not None:
                     content = f"Error: the tool went over its memory limit of {limit // MIB} MiB"
-                return self._result(content, ResultStatus.OK if ok else ResultStatus.ERROR)
+                if (images := received(rest.get("images", []), self.tool.name)) is None:
+                    return self._result(_NO_ANSWER)
+                return replace(self._result(content, ResultStatus.OK if ok else ResultStatus.ERROR), images=images)
             case {"op": "rejected", "message": str(message)}:
                 await self.discard()
                 return self._result(message)
@@ -171,7 +175,7 @@ class Prepared:
                 return self._result(f"Error: the tool ended unexpectedly ({CLOSED})")
             case {"op": "failed", "message": str(message)}:
                 return self._result(f"Error: the tool could not be loaded: {message}")
-        return self._result("Error: the tool's process answered with what is no answer")
+        return self._result(_NO_ANSWER)
 
     def _result(self, content: str, status: ResultStatus = ResultStatus.ERROR) -> ToolResult:
         return ToolResult(self.call.id, self.call.name, content, status)

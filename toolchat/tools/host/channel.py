@@ -17,8 +17,8 @@ from typing import Any
 
 Message = dict[str, Any]
 
-MAX_MESSAGE = 16 * 1024**2
-"""Bytes; a bounded result grows up to sixfold as JSON."""
+MAX_MESSAGE = 24 * 1024**2
+"""Bytes; a bounded result grows up to sixfold as JSON, and its images by a third."""
 PACKET = 64 * 1024
 LOST_CHANNEL = 111
 """The exit code of a process that can no longer reach the other end."""

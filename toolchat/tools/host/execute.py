@@ -1,4 +1,4 @@
-"""Runs one function and turns whatever it does into text for the model. Runs in a tool's own process only."""
+"""Runs one function and turns whatever it does into text and images for the model. For a tool's own process only."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import asyncio
 import inspect
 import sys
 import traceback
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from toolchat.tools.pictures import without_pictures
 from toolchat.tools.result import bounded, error_text, result_text
 
 _MAX_TRACEBACK = 32 * 1024
@@ -27,6 +29,8 @@ class Outcome:
     traceback: str = ""
     """For the log."""
     out_of_memory: bool = False
+    images: tuple[str, ...] = ()
+    """Files in base64."""
 
 
 class Executor:
@@ -44,7 +48,8 @@ class Executor:
         """Call `function` with `values`. Never raises."""
         try:
             try:
-                return Outcome(result_text(self._value(function(**values))), ok=True)
+                value, pictures = without_pictures(self._value(function(**values)))
+                return Outcome(result_text(value), ok=True, images=tuple(b64encode(one).decode() for one in pictures))
             finally:
                 _flush()
         # SystemExit and KeyboardInterrupt too: raised by a tool they are its error, not the program's end.
@@ -83,7 +88,7 @@ class Executor:
 
     def _progress(self, value: Any) -> None:
         if value is not None:
-            self._say(result_text(value))
+            self._say(result_text(without_pictures(value)[0]))
 
     def _wait(self, awaitable: Any) -> Any:
         if self._loop is None:

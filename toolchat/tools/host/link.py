@@ -83,6 +83,10 @@ class Link:
                 packet = self._socket.recv(PACKET)
             except BlockingIOError:
                 return False
+            except ConnectionResetError:
+                # It ended without reading all that it was sent. The kernel tells that once, and before handing over
+                # what had been sent from there.
+                continue
             except OSError:
                 packet = b""
             if not packet:
