@@ -196,7 +196,7 @@ def engine_work(
             case "user_message":
                 messages.append(UserMessage(data["text"]))
             case "round_finished":
-                prompt = encode(tokenizer, version, messages, tools)
+                prompt = encode(tokenizer, version, messages, tools).tokens
                 usage = data["usage"]
                 if len(prompt) != usage["prompt_tokens"]:
                     raise SystemExit(f"a prompt of {len(prompt)} tokens; toolchat's had {usage['prompt_tokens']}")

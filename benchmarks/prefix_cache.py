@@ -114,7 +114,7 @@ def read(engine: Requiring, model: Path) -> list[Round]:
     vocabulary = MistralVocabulary(tokenizer)
     thinks = vocabulary.special("[THINK]") is not None
     prompts = [
-        encode(tokenizer, vocabulary.version, messages, tools, thinks=thinks) for messages, tools in engine.asked
+        encode(tokenizer, vocabulary.version, messages, tools, thinks=thinks).tokens for messages, tools in engine.asked
     ]
     shared = [0, *(common_prefix(before, after) for before, after in pairwise(prompts))]
     assert [len(prompt) for prompt in prompts] == [usage.prompt_tokens for usage in engine.usages]
