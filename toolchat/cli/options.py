@@ -47,3 +47,19 @@ ReasoningEffort = Annotated[
         "--reasoning-effort", help="How much the model thinks, such as none or high; v15 and later.", metavar="EFFORT"
     ),
 ]
+ToolChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--tool-choice",
+        help="Whether the model calls tools: auto, none, required, or the name of the tool to call [default: auto].",
+        metavar="CHOICE",
+    ),
+]
+ParallelCalls = Annotated[
+    bool | None,
+    typer.Option(
+        "--parallel-calls/--no-parallel-calls",
+        help="Whether the model may make several calls at once [default: it may].",
+        show_default=False,
+    ),
+]
