@@ -21,6 +21,8 @@ def repl(
     context: options.Context = None,
     kv_cache: options.KvCache = None,
     reasoning_effort: options.ReasoningEffort = None,
+    tool_choice: options.ToolChoice = None,
+    parallel_calls: options.ParallelCalls = None,
 ) -> int:
     """Chat with the model. Ctrl-C stops an answer, Ctrl-D leaves."""
     from toolchat.wire.errors import UsageError
@@ -44,6 +46,8 @@ def repl(
             "context": context,
             "kv_cache_gib": kv_cache,
             "reasoning_effort": reasoning_effort,
+            "tool_choice": tool_choice,
+            "parallel_calls": parallel_calls,
         },
         no_tools=no_tools,
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
