@@ -202,7 +202,7 @@ class Blocks:
             self._add(leaf if isinstance(leaf, Code) else self._begin(Code()), rest)
         elif whole and _RULE.fullmatch(body):
             self._close_leaf()
-            rule = "─" * min(self.page.room, _RULE_CELLS) if self.page.color else "---"
+            rule = "─" * min(self.page.room, _RULE_CELLS) if self.page.color else "---"[: self.page.room]
             self.page.put([[(rule, DIM)]])
         elif heading := _HEADING.fullmatch(body):
             self._heading(heading[1], heading[2] or "", whole)
@@ -235,7 +235,7 @@ class Blocks:
                 return
         if whole and line is not None and _UNDERLINE.fullmatch(body):
             self.page.gap_before()
-            leaf.make_heading(_HEADINGS[0])
+            leaf.make_heading(_HEADINGS[0], "" if self.page.color else "# ")
             self._close_leaf()
         elif body.startswith("|") and not leaf.row_of_table:
             self._add(self._begin(Paragraph()), body)

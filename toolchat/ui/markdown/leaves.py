@@ -15,13 +15,15 @@ from toolchat.ui.markdown.inline import inline
 from toolchat.ui.markdown.page import Page
 from toolchat.ui.markdown.rows import DIM, Row, fold, wrap
 
+_MEASURE = 120
+"""Cells that a row of prose has at most, however wide the terminal is: longer ones are hard to read."""
 _CODE_PIECE = 4096
 """Characters of a line of code after which it is printed as a line of its own, since it must not be held for ever."""
 
 
 def soft_limit(page: Page) -> int:
     """Characters of a paragraph to hold: about three rows, then those that are certain are printed."""
-    return max(3 * page.width, 120)
+    return max(3 * min(page.width, _MEASURE), 120)
 
 
 def hard_limit(page: Page) -> int:
@@ -69,9 +71,9 @@ class Paragraph:
         """Whether this may be the first line of a table."""
         return not self._broken and self._pending.startswith("|")
 
-    def make_heading(self, style: str) -> None:
-        """It was one after all: its underline has come."""
-        self.heading, self._style = True, style
+    def make_heading(self, style: str, mark: str) -> None:
+        """It was one after all: its underline has come. `mark` is shown before it."""
+        self.heading, self._style, self._pending = True, style, mark + self._pending
 
     def add(self, text: str, page: Page) -> None:
         while text:
@@ -94,7 +96,7 @@ class Paragraph:
     def close(self, page: Page) -> None:
         if page.live:
             self._pending += scan(self._pending).closers
-        rows = wrap([*self._carry, *self._parsed(self._pending, page)], page.room)
+        rows = wrap([*self._carry, *self._parsed(self._pending, page)], min(page.room, _MEASURE))
         while rows and not any(text.strip() for text, _ in rows[-1]):
             rows.pop()
         page.put(rows)
@@ -105,13 +107,13 @@ class Paragraph:
         if not cut and size >= hard_limit(page):
             cut = forced_cut(self._pending, size)
         if not cut:
-            self._look_at = size + page.width
+            self._look_at = size + min(page.width, _MEASURE)
             return
         self._broken = True
         self._look_at = 0
         parsed = self._parsed(self._pending[:cut], page)
         self._pending = self._pending[cut:]
-        *rows, self._carry = wrap([*self._carry, *parsed], page.room)
+        *rows, self._carry = wrap([*self._carry, *parsed], min(page.room, _MEASURE))
         page.put(rows)
 
     def _parsed(self, source: str, page: Page) -> Row:

@@ -13,6 +13,8 @@ from toolchat.ui.markdown.rows import BOLD, DIM, Row, Span, row_cells, wrap
 
 ROWS = 40
 """Rows of a table that are held. With these the columns are settled, and each further row is printed as it comes."""
+_HELD = 16_000
+"""Characters of a table that are held, likewise: all of them are laid out again for each drawing."""
 _ROW_PIECE = 4096
 """Characters of a row after which it counts as ended."""
 _NARROWEST = 8
@@ -70,7 +72,9 @@ class Table:
         self._wanted = [max(width, 1) for _, width in self._header]
         self._rows: list[list[Cell]] = []
         self._line = ""
-        self._printed = 0
+        self._held = 0
+        self._printed = False
+        self._ruled = False  # rules between the rows, since some take more than one line
 
     def copy(self) -> Self:
         made = copy.copy(self)
@@ -86,6 +90,7 @@ class Table:
                 self.end_line(page)
 
     def end_line(self, page: Page) -> None:
+        self._held += len(self._line)
         sources, self._line = split_row(self._line), ""
         columns = len(self._header)
         # Cells that the header has no column for are part of the last one.
@@ -95,7 +100,7 @@ class Table:
         if not self._printed:
             self._wanted = [max(one, width) for one, (_, width) in zip(self._wanted, row, strict=True)]
         self._rows.append(row)
-        if self._printed or len(self._rows) == ROWS:
+        if self._printed or len(self._rows) == ROWS or self._held > _HELD:
             self._print(page)
 
     def close(self, page: Page) -> None:
@@ -105,23 +110,33 @@ class Table:
     def _print(self, page: Page) -> None:
         rows, self._rows = self._rows, []
         widths = column_widths(self._wanted, page.room)
-        if widths is None:
-            for row in rows:
-                page.put(self._as_list(row, page, first=not self._printed))
-                self._printed += 1
-            if not rows:
-                page.put([line for text, _ in self._header for line in wrap(text, page.room)])
-        else:
-            lines: list[Row] = []
-            if not self._printed:
-                rule = "─┼─" if page.color else "-+-"
-                lines += self._lines(self._header, widths, page)
-                lines.append([(rule.join(rule[0] * width for width in widths), DIM)])
-            for row in rows:
-                lines += self._lines(row, widths, page)
-            page.put(lines)
-        self._printed += len(rows) if widths else 0
-        self._printed = max(self._printed, 1)
+        lines = self._in_columns(rows, widths, page) if widths else self._in_lists(rows, page)
+        self._printed = True
+        page.put(lines)
+
+    def _in_columns(self, rows: Sequence[Sequence[Cell]], widths: Sequence[int], page: Page) -> list[Row]:
+        dash, cross = ("─", "─┼─") if page.color else ("-", "-+-")
+        rule: Row = [(cross.join(dash * width for width in widths), DIM)]
+        broken = [self._lines(row, widths, page) for row in rows]
+        if not self._printed:
+            self._ruled = any(len(row) > 1 for row in broken)
+        lines: list[Row] = [] if self._printed else [*self._lines(self._header, widths, page), rule]
+        for number, row in enumerate(broken):
+            if self._ruled and (number or self._printed):
+                lines.append(rule)
+            lines += row
+        return lines
+
+    def _in_lists(self, rows: Sequence[Sequence[Cell]], page: Page) -> list[Row]:
+        """Each cell under the name of its column, for a page that is too narrow for columns."""
+        lines: list[Row] = []
+        for number, row in enumerate(rows):
+            if number or self._printed:
+                lines.append([(("───" if page.color else "---")[: page.room], DIM)])
+            for (name, _), (text, _) in zip(self._header, row, strict=True):
+                if text:
+                    lines += wrap([*name, (": " if name else "", ""), *text], page.room)
+        return lines or [line for name, _ in self._header for line in wrap(name, page.room)]
 
     def _lines(self, row: Sequence[Cell], widths: Sequence[int], page: Page) -> list[Row]:
         columns = [
@@ -139,16 +154,6 @@ class Table:
                 line += [bar] if index else []
                 line += [(" " * before, ""), *text, (" " * (spare - before), "")]
             lines.append(line)
-        return lines
-
-    def _as_list(self, row: Sequence[Cell], page: Page, *, first: bool) -> list[Row]:
-        """Each cell under the name of its column, for a page that is too narrow for columns."""
-        lines: list[Row] = (
-            [] if first else [[("─" * min(3, page.room) if page.color else "-" * min(3, page.room), DIM)]]
-        )
-        for (name, _), (text, _) in zip(self._header, row, strict=True):
-            if text:
-                lines += wrap([*name, (": ", "") if name else ("", ""), *text], page.room)
         return lines
 
 
