@@ -1,0 +1,268 @@
+"""Which block a line belongs to, decided line by line as CommonMark describes it, each line once.
+
+Where models and CommonMark differ in what is meant, the models' way is taken: a `---` under a paragraph is a rule, list
+items may be indented too little, and a fence in a list item goes on until it is closed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+from toolchat.ui.markdown.leaves import Code, Fence, Leaf, Paragraph
+from toolchat.ui.markdown.page import Container, Item, Page, Quote
+from toolchat.ui.markdown.rows import BOLD, DIM, ITALIC, UNDERLINE, join_styles
+from toolchat.ui.markdown.table import Table, alignments, split_row
+
+_DEEPEST = 10
+"""Quotes and list items within each other; further markers are text."""
+_RULE_CELLS = 40
+
+_HEADING = re.compile(r"(#{1,6})(?:[ \t]+(.*))?", re.DOTALL)
+_CLOSING_HASHES = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
+_FENCE = re.compile(r"(`{3,})([^`]*)|(~{3,})(.*)")
+_RULE = re.compile(r"(?:\* *){3,}|(?:- *){3,}|(?:_ *){3,}")
+_UNDERLINE = re.compile(r"=+ *")
+_MARKER = re.compile(r"([-+*]|(\d{1,9})[.)])( +|$)")
+_TASK = re.compile(r"\[([ xX])\] (?=\S)")
+
+_HEADINGS = (join_styles(BOLD, UNDERLINE), BOLD, join_styles(BOLD, ITALIC))
+_BULLETS = "•◦▪"
+
+_L = TypeVar("_L", bound=Leaf)
+
+
+class Blocks:
+    """The blocks that are open, and the page that they print on."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self._leaf: Leaf | None = None
+        self._in_line: Leaf | None = None  # the leaf that the line under way is of
+
+    def copy(self) -> Blocks:
+        """Others that go on from here, for rows that are only drawn."""
+        made = Blocks(self.page.copy())
+        made._leaf = self._leaf.copy() if self._leaf else None
+        made._in_line = made._leaf if self._in_line else None
+        return made
+
+    def start(self, line: str, *, whole: bool) -> None:
+        """A line, or the beginning of one that is long; `more` of it follows then, and `end_line` in any case."""
+        depth, rest = self._continued(line)
+        containers = self.page.containers
+        if isinstance(self._leaf, Fence) and not any(isinstance(one, Quote) for one in containers[depth:]):
+            self._in_fence(self._leaf, rest, whole)
+            return
+        if whole and not rest.strip(" "):
+            self._blank(depth)
+            return
+        before: Container | None = None
+        if depth < len(containers) and not self._continues_paragraph(rest, whole):
+            before = containers[depth]
+            self._close_leaf()
+            self.page.close(depth)
+        self._text(self._opened(rest, before, whole), whole)
+
+    def more(self, text: str) -> None:
+        """More of the line under way."""
+        if self._in_line:
+            self._in_line.add(text, self.page)
+
+    def end_line(self) -> None:
+        if self._in_line is None:
+            return
+        self._in_line.end_line(self.page)
+        if isinstance(self._in_line, Paragraph) and self._in_line.heading:
+            self._close_leaf()
+        self._in_line = None
+
+    def close(self) -> None:
+        """Nothing follows."""
+        self._close_leaf()
+        self.page.close(0)
+
+    def _close_leaf(self) -> None:
+        if self._leaf is not None:
+            self._leaf.close(self.page)
+            self._leaf = None
+
+    def _continued(self, line: str) -> tuple[int, str]:
+        """How many of the open containers the line is in, and the line without what says so."""
+        if not self.page.containers and isinstance(self._leaf, Fence):
+            return 0, line  # with its tabs
+        rest = _untabbed(line)
+        depth = 0
+        for container in self.page.containers:
+            indent = _indent(rest)
+            match container:
+                case Quote():
+                    if indent > 3 or rest[indent : indent + 1] != ">":
+                        break
+                    rest = rest[indent + 1 :].removeprefix(" ")
+                case Item() if indent == len(rest):
+                    rest = ""
+                case Item() if indent >= container.offset:
+                    rest = rest[container.offset :]
+                case Item():
+                    marker = _MARKER.match(rest, indent)
+                    if marker is None or indent < container.indent + 2 or marker[1][-1] == container.kind:
+                        break
+                    rest = rest[indent:]
+            depth += 1
+        return depth, rest
+
+    def _in_fence(self, fence: Fence, rest: str, whole: bool) -> None:
+        indent = _indent(rest)
+        body = rest[indent:].rstrip(" ")
+        # While it is only drawn, half a closing fence counts too: it would be seen for a moment as code.
+        enough = 1 if self.page.live else len(fence.fence)
+        if whole and indent < 4 and len(body) >= enough and not body.strip(fence.fence[0]):
+            self._close_leaf()
+        else:
+            self._add(fence, rest[min(indent, fence.indent) :])
+
+    def _blank(self, depth: int) -> None:
+        self._close_leaf()
+        self.page.close(depth)
+        if not self.page.fresh:
+            self.page.gap(depth)
+
+    def _continues_paragraph(self, rest: str, whole: bool) -> bool:
+        """Whether a line that is in fewer containers than the open paragraph still goes on with it."""
+        return isinstance(self._leaf, Paragraph) and not self._opens_block(rest, whole)
+
+    def _opens_block(self, rest: str, whole: bool) -> bool:
+        indent = _indent(rest)
+        body = rest[indent:]
+        if indent > 3:
+            return False
+        if body.startswith((">", "|")) or _MARKER.match(body) or _HEADING.fullmatch(body):
+            return True
+        return whole and bool(_FENCE.fullmatch(body) or _RULE.fullmatch(body))
+
+    def _opened(self, rest: str, before: Container | None, whole: bool) -> str:
+        """Open the quotes and list items that the line begins with; what follows their markers.
+
+        `before` is what ended at this line, where the first of them would stand.
+        """
+        while len(self.page.containers) < _DEEPEST:
+            indent = _indent(rest)
+            body = rest[indent:]
+            if indent > 3:
+                break
+            if body.startswith(">"):
+                self._close_leaf()
+                self.page.containers.append(Quote())
+                rest = body[1:].removeprefix(" ")
+            elif (
+                not (marker := _MARKER.match(body))
+                or (whole and _RULE.fullmatch(body))
+                or (isinstance(self._leaf, Paragraph) and not _interrupts(marker, body))
+            ):
+                break
+            else:
+                self._close_leaf()
+                rest = self._open_item(marker, indent, body, before)
+            before = None
+        return rest
+
+    def _open_item(self, marker: re.Match[str], indent: int, body: str, before: Container | None) -> str:
+        kind = marker[1][-1]
+        spaces = len(marker[3])
+        if not 1 <= spaces <= 4:
+            spaces = 1
+        rest = body[len(marker[1]) + spaces :]
+        number: int | None = None
+        if marker[2]:
+            number = int(marker[2])
+            if isinstance(before, Item) and before.kind == kind and before.number is not None:
+                # Lists whose markers all are "1." exist.
+                number = number if number > before.number else before.number + 1
+            shown = f"{number}{kind} "
+        elif task := _TASK.match(rest):
+            rest = rest[task.end() :]
+            shown = f"{task[0].strip()} "
+        elif self.page.color:
+            level = sum(isinstance(one, Item) and one.number is None for one in self.page.containers)
+            shown = f"{_BULLETS[level % len(_BULLETS)]} "
+        else:
+            shown = "- "
+        self.page.containers.append(Item(indent, indent + len(marker[1]) + spaces, kind, number, shown))
+        return rest
+
+    def _text(self, rest: str, whole: bool) -> None:
+        """What follows all markers of quotes and items: the beginning of a block, or a line of the open one."""
+        indent = _indent(rest)
+        body = rest[indent:]
+        leaf = self._leaf
+        if whole and not body:
+            self._blank(len(self.page.containers))
+        elif indent > 3 and not isinstance(leaf, Paragraph):
+            self._add(leaf if isinstance(leaf, Code) else self._begin(Code()), rest)
+        elif whole and _RULE.fullmatch(body):
+            self._close_leaf()
+            rule = "─" * min(self.page.room, _RULE_CELLS) if self.page.color else "---"[: self.page.room]
+            self.page.put([[(rule, DIM)]])
+        elif heading := _HEADING.fullmatch(body):
+            self._heading(heading[1], heading[2] or "", whole)
+        elif whole and (fence := _FENCE.fullmatch(body)):
+            self._close_leaf()
+            info = (fence[2] or fence[4] or "").replace("\t", " ").strip()
+            self._begin(Fence(info, fence[1] or fence[3], indent, self.page))
+        elif isinstance(leaf, Table) and "|" in body:
+            self._add(leaf, body)
+        elif isinstance(leaf, Paragraph):
+            self._in_paragraph(leaf, body, whole)
+        else:
+            self._add(self._begin(Paragraph()), body)
+
+    def _heading(self, hashes: str, title: str, whole: bool) -> None:
+        self._close_leaf()
+        self.page.gap_before()
+        if whole:
+            title = _CLOSING_HASHES.sub("", title)
+        if not self.page.color:
+            title = f"{hashes} {title}"
+        self._add(self._begin(Paragraph(_HEADINGS[min(len(hashes), len(_HEADINGS)) - 1], heading=True)), title)
+
+    def _in_paragraph(self, leaf: Paragraph, body: str, whole: bool) -> None:
+        line = leaf.line
+        if whole and line is not None and "|" in line:
+            header = split_row(line)
+            if aligns := alignments(body, len(header)):
+                self._leaf = Table(header, aligns, self.page)
+                return
+        if whole and line is not None and _UNDERLINE.fullmatch(body):
+            self.page.gap_before()
+            leaf.make_heading(_HEADINGS[0], "" if self.page.color else "# ")
+            self._close_leaf()
+        elif body.startswith("|") and not leaf.row_of_table:
+            self._add(self._begin(Paragraph()), body)
+        else:
+            leaf.next_line(self.page)
+            self._add(leaf, body)
+
+    def _begin(self, leaf: _L) -> _L:
+        self._close_leaf()
+        self._leaf = leaf
+        return leaf
+
+    def _add(self, leaf: Leaf, text: str) -> None:
+        self._in_line = leaf
+        leaf.add(text, self.page)
+
+
+def _interrupts(marker: re.Match[str], body: str) -> bool:
+    """Whether a list item can begin right after a line of a paragraph: else "1986. A good year" would be one."""
+    return bool(body[marker.end() :].strip(" ")) and marker[2] in (None, "1")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+def _untabbed(line: str) -> str:
+    text = line.lstrip(" \t")
+    space = line[: len(line) - len(text)]
+    return space.expandtabs(4) + text if "\t" in space else line

@@ -1,0 +1,149 @@
+"""Colours code line by line, each line once: what is open at a line's end is carried to the next."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from toolchat.ui.markdown.rows import DIM, Row
+
+if TYPE_CHECKING:
+    from pygments.lexer import Lexer
+    from pygments.token import _TokenType
+
+_LONGEST = 1000
+"""Characters of a line that is coloured; a longer one was made by a machine, and some lexers are slow on such."""
+_DEEPEST = 50
+"""States that a lexer may be within; a lexer that goes deeper has lost its way."""
+
+# Of the 16 colours of a terminal, those that can be read on light and on dark grounds.
+_STYLES = {
+    "Comment": DIM,
+    "Comment.Preproc": "35",
+    "Keyword": "35",
+    "Keyword.Constant": "36",
+    "Keyword.Type": "36",
+    "Operator.Word": "35",
+    "Name.Builtin": "36",
+    "Name.Class": "1",
+    "Name.Decorator": "35",
+    "Name.Exception": "36",
+    "Name.Function": "1",
+    "Name.Tag": "35",
+    "Name.Attribute": "36",
+    "Literal.String": "32",
+    "Literal.String.Doc": "32",
+    "Literal.Number": "36",
+    "Generic.Deleted": "31",
+    "Generic.Inserted": "32",
+    "Generic.Heading": "1",
+    "Generic.Subheading": "1",
+    "Generic.Prompt": DIM,
+    "Generic.Output": "",
+}
+
+
+class Highlighter:
+    """Colours the lines of one block. A language that is not known is left as it is."""
+
+    def __init__(self, language: str) -> None:
+        self._lexer = _lexer(language)
+        self._stack = ["root"]
+        self._comment = False
+
+    def copy(self) -> Highlighter:
+        """Another one that goes on from here, and leaves this one as it is."""
+        made = Highlighter.__new__(Highlighter)
+        made._lexer, made._stack, made._comment = self._lexer, list(self._stack), self._comment
+        return made
+
+    def line(self, text: str) -> Row:
+        """The next line, without its newline, in spans."""
+        if self._lexer is None or len(text) > _LONGEST:
+            return [(text, "")]
+        begin = 0
+        spans: Row = []
+        if self._comment:
+            end = text.find("*/")
+            self._comment = end < 0
+            begin = len(text) if end < 0 else end + 2
+            spans.append((text[:begin], DIM))
+        if begin < len(text) or not text:
+            spans += self._lexed(text[begin:])
+        return [span for span in spans if span[0]]
+
+    def _lexed(self, text: str) -> Row:
+        if self._lexer is None:
+            return [(text, "")]
+        before = self._stack
+        try:
+            tokens, self._stack = _run(self._lexer, text + "\n", before)
+        except Exception:  # some lexers fail on half of something; that must not take the answer along
+            tokens = []
+        if "".join(part for _, part in tokens) != text + "\n" or len(self._stack) > _DEEPEST:
+            self._lexer = None
+            return [(text, "")]
+        spans: Row = []
+        at = 0
+        for kind, part in tokens:
+            if self._opens_comment(kind, text, at):
+                # What the lexer made of the rest of the line is no state to go on from.
+                self._stack = before
+                head = self._lexed(text[:at]) if at else []
+                self._comment = True
+                return [*head, (text[at:], DIM)]
+            spans.append((part.rstrip("\n"), _style(kind)))
+            at += len(part)
+        return spans
+
+    def _opens_comment(self, kind: _TokenType, text: str, at: int) -> bool:
+        """True for a `/*` that is open at the line's end, where the lexer has one pattern for all of a comment."""
+        from pygments.token import String
+
+        if not text.startswith("/*", at) or kind in String or "*/" in text[at + 2 :]:
+            return False
+        return self._lexer is not None and _whole_comments(self._lexer)
+
+
+@lru_cache(maxsize=64)
+def _lexer(language: str) -> Lexer | None:
+    from pygments.lexers import get_all_lexers, get_lexer_by_name
+
+    # Asked for a name that it does not know, pygments would import the plug-ins that are installed.
+    language = language.lower()
+    known = any(language in aliases for _, aliases, _, _ in get_all_lexers(plugins=False))
+    return get_lexer_by_name(language) if known else None
+
+
+def _run(lexer: Lexer, text: str, stack: list[str]) -> tuple[list[tuple[_TokenType, str]], list[str]]:
+    """The tokens of `text`, lexed from the states in `stack` on, and the states at its end."""
+    from pygments.lexer import DelegatingLexer, ExtendedRegexLexer, LexerContext, RegexLexer
+
+    regular = isinstance(lexer, RegexLexer) and not isinstance(lexer, DelegatingLexer)
+    own = type(lexer).get_tokens_unprocessed is not ExtendedRegexLexer.get_tokens_unprocessed
+    if not regular or (isinstance(lexer, ExtendedRegexLexer) and own):
+        return [(kind, part) for _, kind, part in lexer.get_tokens_unprocessed(text)], stack
+    # This class's loop takes the states to begin with and tells those at the end; it runs the rules of any lexer
+    # that is made of regular expressions.
+    context = LexerContext(text, 0, stack=list(stack))
+    tokens = [(kind, part) for _, kind, part in ExtendedRegexLexer.get_tokens_unprocessed(lexer, context=context)]
+    return tokens, context.stack
+
+
+@lru_cache(maxsize=64)
+def _whole_comments(lexer: Lexer) -> bool:
+    """True where a `/*` comment over several lines is one to the lexer, but not when it gets line after line."""
+    from pygments.token import Comment
+
+    whole, _ = _run(lexer, "/* a\nb */\n", ["root"])
+    _, stack = _run(lexer, "/* a\n", ["root"])
+    second, _ = _run(lexer, "b */\n", stack)
+    return any(kind in Comment and "b" in part for kind, part in whole) and second[0][0] not in Comment
+
+
+@lru_cache(maxsize=512)
+def _style(kind: _TokenType) -> str:
+    for length in range(len(kind), 0, -1):
+        if (style := _STYLES.get(".".join(kind[:length]))) is not None:
+            return style
+    return ""

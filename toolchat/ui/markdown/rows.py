@@ -1,0 +1,164 @@
+"""Styled text cut into rows: measuring by cells, wrapping, and writing as ANSI. It knows no Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+Span = tuple[str, str]
+"""Text, and its style as SGR parameters such as "1;36"; "" is no style."""
+Row = list[Span]
+
+BOLD, DIM, ITALIC, UNDERLINE, STRIKE = "1", "2", "3", "4", "9"
+CYAN = "36"
+RESET = "\x1b[0m"
+
+# Between these scripts' characters a row may end, though no space is there; what follows one in the second group
+# (closing punctuation, small kana, marks, joiners) stays with it.
+_WIDE = "\u2e80-\u303f\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff01-\uff60\U00020000-\U0003fffd"
+_GLUED = r",.;:!?)\]…、。〉》」』】〕ー！），．：；？｝"
+_MARKS = "\u0300-\u036f\u3099\u309a\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_SEGMENT = re.compile(f"\n| +|[{_WIDE}][{_GLUED}{_MARKS}]*|[^ \n{_WIDE}]+")
+WIDE = re.compile(f"[{_WIDE}]")
+_MARK = re.compile(f"[{_MARKS}]")
+
+
+def cells(text: str) -> int:
+    """Columns that `text` takes on a terminal: 2 for a wide character or an emoji, 0 for a combining one."""
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcswidth
+
+    return max(wcswidth(text), 0)
+
+
+def row_cells(row: Iterable[Span]) -> int:
+    # As one text: a grapheme may be parted over two spans.
+    return cells("".join(text for text, _ in row))
+
+
+def join_styles(*styles: str) -> str:
+    return ";".join(style for style in styles if style)
+
+
+def ansi(row: Sequence[Span], *, color: bool) -> str:
+    """The row as it is written to a terminal, each styled span closed again; without `color` only its text."""
+    if not color:
+        return "".join(text for text, _ in row)
+    return "".join(f"\x1b[{style}m{text}{RESET}" if style and text else text for text, style in row)
+
+
+def wrap(spans: Sequence[Span], width: int) -> list[Row]:
+    """Rows of at most `width` cells, broken at spaces, after wide characters, and inside words that are too long.
+
+    A newline in the text ends a row. Spaces at the end of a row are dropped, but for the last row's, so that text
+    can be added to it later.
+    """
+    text = "".join(part for part, _ in spans)
+    rows: list[Row] = []
+    begin = end = used = 0  # the row under way is text[begin:end] and `used` cells wide
+    cuts: list[tuple[int, int]] = []
+    for match in _SEGMENT.finditer(text):
+        segment = match[0]
+        if segment == "\n":
+            cuts.append((begin, end))
+            begin = end = match.end()
+            used = 0
+            continue
+        size = cells(segment)
+        if segment[0] == " " and end > begin:
+            # Spaces may stand beyond the width: they are dropped if the row ends there.
+            end, used = match.end(), used + size
+            continue
+        if used + size > width and end > begin:
+            cuts.append((begin, end))
+            begin, used = match.start(), 0
+        if size > width:
+            *full, (last, used) = _fold(segment, width)
+            at = begin
+            for piece, _ in full:
+                cuts.append((at, at + len(piece)))
+                at += len(piece)
+            begin, end = at, at + len(last)
+            continue
+        end, used = match.end(), used + size
+    cuts.append((begin, end))
+    pieces = _Pieces(spans)
+    rows = [pieces.take(*cut) for cut in cuts]
+    return [*(trimmed(row) for row in rows[:-1]), rows[-1]]
+
+
+def fold(row: Sequence[Span], width: int) -> list[Row]:
+    """The row as several of at most `width` cells, broken wherever the width ends, with nothing dropped."""
+    if row_cells(row) <= width:
+        return [list(row)]
+    pieces = _Pieces(row)
+    rows: list[Row] = []
+    at = 0
+    for piece, _ in _fold("".join(text for text, _ in row), width):
+        rows.append(pieces.take(at, at + len(piece)))
+        at += len(piece)
+    return rows
+
+
+def crop(row: Sequence[Span], width: int) -> Row:
+    """The beginning of the row, as much as fits `width` cells."""
+    return fold(row, width)[0] if width > 0 else []
+
+
+def trimmed(row: Row) -> Row:
+    """The row without spaces at its end."""
+    while row:
+        text, style = row[-1]
+        if stripped := text.rstrip(" "):
+            row[-1] = (stripped, style)
+            break
+        row.pop()
+    return row
+
+
+def break_before(text: str, index: int) -> int:
+    """The last place at or before `index` where `text` can be cut without parting a mark from its character."""
+    while index > 0 and index < len(text) and (_MARK.match(text[index]) or text[index - 1] == "\u200d"):
+        index -= 1
+    return index
+
+
+def _fold(text: str, width: int) -> list[tuple[str, int]]:
+    """Pieces of `text` of at most `width` cells, and their cells; at least one."""
+    if text.isascii():
+        parts = [text[at : at + width] for at in range(0, len(text), width)] or [""]
+        return [(part, len(part)) for part in parts]
+    from wcwidth import iter_graphemes
+
+    pieces: list[tuple[str, int]] = []
+    piece, used = "", 0
+    for grapheme in iter_graphemes(text):
+        size = cells(grapheme)
+        if used + size > width and piece:
+            pieces.append((piece, used))
+            piece, used = "", 0
+        piece += grapheme
+        used += size
+    return [*pieces, (piece, used)]
+
+
+class _Pieces:
+    """Cuts styled text by positions in its plain text; to be asked in ascending order."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self._spans = spans
+        self._index = 0
+        self._start = 0  # of the span at _index
+
+    def take(self, begin: int, end: int) -> Row:
+        row: Row = []
+        while self._index < len(self._spans):
+            text, style = self._spans[self._index]
+            if part := text[max(begin - self._start, 0) : max(end - self._start, 0)]:
+                row.append((part, style))
+            if self._start + len(text) > end:
+                break
+            self._start += len(text)
+            self._index += 1
+        return row
