@@ -86,7 +86,10 @@ class Card:
         first, *more = wrapped(f"{mark} {call_text(self.call)}", width - 2)
         texts = [first, *(f"  {text}" for text in more)]
         if len(texts) > ARGUMENT_ROWS:
-            texts = [*texts[: ARGUMENT_ROWS - 1], f"  … {len(texts) - ARGUMENT_ROWS + 1} more rows of arguments"]
+            texts = [
+                *texts[: ARGUMENT_ROWS - 1],
+                cut(f"  … {len(texts) - ARGUMENT_ROWS + 1} more rows of arguments", width),
+            ]
         head: list[list[Fragment]] = [[(style, text)] for text in texts]
         if width_of(texts[-1]) + width_of(tail) <= width:
             head[-1].append(("dim", tail))

@@ -29,7 +29,7 @@ class Status:
     state: str
     """Of the engine or the turn: "loading weights", "ready", "answering 3 s"."""
     hint: str = ""
-    """What a key would do now; told before anything but model and state."""
+    """What a key would do now; told before anything but the state."""
     queued: int = 0
     used_tokens: int = 0
     context: int | None = None
@@ -43,10 +43,10 @@ def toolbar(status: Status, width: int) -> str:
     """The row, at most `width` cells wide."""
     # In the order they are shown; the number says which goes first where there is no room: the highest.
     parts = [
-        (1, cut(sanitize_line(status.model), max(8, width // 3))),
+        (2, cut(sanitize_line(status.model), max(8, width // 3))),
         (0, sanitize_line(status.state)),
-        (2, f"{status.queued} queued" if status.queued else ""),
-        (3, status.hint),
+        (3, f"{status.queued} queued" if status.queued else ""),
+        (1, status.hint),
         (4, f"{status.used_tokens:,}/{status.context:,}" if status.context else ""),
         (5, _tools(status)),
         *_speed(status.speed),
