@@ -11,8 +11,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 from e2e_engine import Running, copy_model
-from e2e_processes import PROGRAM
-from e2e_terminal import Terminal
+from e2e_processes import PATIENCE, PROGRAM
+from terminal_screen import Terminal
 
 from toolchat.engine.config import plan
 from toolchat.engine.local import LocalEngine
@@ -71,7 +71,7 @@ def terminal(cached_demo: Path, tmp_path: Path) -> Iterator[Callable[..., Termin
     def open_(*arguments: str) -> Terminal:
         notes = tmp_path / f"terminal-{len(opened)}"
         notes.mkdir()
-        opened.append(Terminal([*PROGRAM, *arguments], notes, REPOSITORY, os.environ))
+        opened.append(Terminal([*PROGRAM, *arguments], notes, REPOSITORY, os.environ, patience=PATIENCE))
         return opened[-1]
 
     yield open_

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from e2e_processes import assert_nothing_left, in_session_of, wait_for_import, wait_until, workers
-from e2e_terminal import Terminal
 from questions import ENDLESS
+from terminal_screen import Terminal
 
 pytestmark = pytest.mark.engine
 

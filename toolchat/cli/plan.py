@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from toolchat.chat.images import read_images, refuse_unseen
 from toolchat.cli.background import in_background
+from toolchat.cli.late_engine import LateEngine
 from toolchat.cli.tools_file import choose_tools_file
+from toolchat.engine.base import Engine
 from toolchat.engine.config import plan
 from toolchat.engine.local import LocalEngine
 from toolchat.models.abilities import reasoning_efforts, sees
@@ -18,7 +21,7 @@ from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.logs import appendable
 from toolchat.tools.run import ToolRunner
-from toolchat.wire.errors import UsageError
+from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image
 
 
@@ -28,7 +31,8 @@ class Plan:
 
     settings: Settings
     choice: ModelChoice
-    folder: Path
+    folder: Path | None
+    """The model's; None where it has yet to be built or fetched."""
     device: str
     tools: Path | None
     """The tools file; None for no tools."""
@@ -42,8 +46,9 @@ class Plan:
     def model(self) -> str:
         return self.choice.name
 
-    def engine(self) -> LocalEngine:
-        """A new engine of this plan. Raises EngineError or UsageError where it cannot work."""
+    def engine(self) -> Engine:
+        """A new engine of this plan, whose files are here. Raises EngineError or UsageError where it cannot work."""
+        assert self.folder is not None
         config = plan(
             self.choice.name,
             self.folder,
@@ -53,6 +58,31 @@ class Plan:
             debug=self.debug,
         )
         return LocalEngine(config, state_folder() / "logs")
+
+    def late_engine(self) -> Engine:
+        """A new engine that, when it is started, has the model's files built or fetched first where need be.
+
+        Raises UsageError as `engine` does; why else it cannot work is told when it is started.
+        """
+        if self.folder is not None:
+            with suppress(EngineError):
+                return self.engine()
+
+        async def make(report: Callable[[str], None]) -> Engine:
+            folder = await self._obtained(report)
+            check_reasoning_effort(self.settings.reasoning_effort, self.model, folder)
+            return replace(self, folder=folder).engine()
+
+        return LateEngine(self.model, make)
+
+    async def _obtained(self, report: Callable[[str], None]) -> Path:
+        if self.folder is not None:
+            return self.folder
+        verb = "building" if self.choice.kind == "demo" else "fetching"
+        report(verb)
+        return await in_background(
+            lambda tell: obtain(self.choice, cache_folder(), lambda _, part: tell(f"{verb} {part:.0%}")), report
+        )
 
     async def with_model(self, name: str, report: Callable[[str], None]) -> Plan:
         """This plan for another model, whose files are here by then. A reasoning effort that it has not is dropped.
@@ -86,19 +116,27 @@ def prepare(
     Reads `images`, files or addresses, where the model sees. Builds the demo model, or fetches the model, where need
     be. What is cheap to find wrong is found first.
     """
+    tools = None if no_tools else choose_tools_file(resolve(flags).tools)
+    found = sketch(flags, tools, debug=debug)
+    if images:
+        check_sight(found.choice)
+    pictures = read_images(images)
+    folder = obtain_with_progress(found.choice)
+    if images:
+        check_sight(replace(found.choice, folder=folder))
+    check_reasoning_effort(found.settings.reasoning_effort, found.model, folder)
+    return replace(found, folder=folder, images=pictures)
+
+
+def sketch(flags: Mapping[str, Any], tools: Path | None, *, debug: bool = False) -> Plan:
+    """What `prepare` finds, the model's files only where they are here already. Asks, builds and fetches nothing."""
     settings = resolve(flags)
-    tools = None if no_tools else choose_tools_file(settings.tools)
     device = engine_device()
     choice = choose_model(settings.model, cache_folder())
     settings = resolve(flags, model_defaults=choice.defaults)
-    if images:
-        check_sight(choice)
-    pictures = read_images(images)
-    folder = obtain_with_progress(choice)
-    if images:
-        check_sight(replace(choice, folder=folder))
-    check_reasoning_effort(settings.reasoning_effort, choice.name, folder)
-    return Plan(settings, choice, folder, device, tools, debug, flags, pictures)
+    if choice.folder is not None:
+        check_reasoning_effort(settings.reasoning_effort, choice.name, choice.folder)
+    return Plan(settings, choice, choice.folder, device, tools, debug, flags)
 
 
 def check_sight(choice: ModelChoice) -> None:

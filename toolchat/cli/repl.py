@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from toolchat.cli import options
+
+if TYPE_CHECKING:  # the prompt is not to wait for any of these
+    from toolchat.chat.approval import Ask
+    from toolchat.cli.session import Session
+    from toolchat.wire.events import Event
+
+Plain = Annotated[bool, typer.Option("--plain", help="Line by line, without live rows, colours or escape sequences.")]
+NoHistory = Annotated[bool, typer.Option("--no-history", help="Neither read nor keep what is typed.")]
 
 
 def repl(
@@ -23,41 +37,85 @@ def repl(
     reasoning_effort: options.ReasoningEffort = None,
     tool_choice: options.ToolChoice = None,
     parallel_calls: options.ParallelCalls = None,
+    plain: Plain = False,
+    no_history: NoHistory = False,
 ) -> int:
     """Chat with the model. Ctrl-C stops an answer, Ctrl-D leaves."""
-    from toolchat.wire.errors import UsageError
-
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("repl needs a terminal; for pipes and scripts there is: toolchat ask")
-
-    from toolchat.cli.approval import ask_on_terminal, make_policy
-    from toolchat.cli.plan import prepare
-    from toolchat.cli.session import open_session
     from toolchat.cli.signals import Interrupts, run_async
-    from toolchat.ui.repl import Repl
+    from toolchat.cli.tools_file import choose_tools_file
+    from toolchat.settings import resolve, state_folder
 
-    plan = prepare(
-        {
-            "model": model,
-            "tools": tools,
-            "system": system,
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "context": context,
-            "kv_cache_gib": kv_cache,
-            "reasoning_effort": reasoning_effort,
-            "tool_choice": tool_choice,
-            "parallel_calls": parallel_calls,
-        },
-        no_tools=no_tools,
+    flags = {
+        "model": model,
+        "tools": tools,
+        "system": system,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "context": context,
+        "kv_cache_gib": kv_cache,
+        "reasoning_effort": reasoning_effort,
+        "tool_choice": tool_choice,
+        "parallel_calls": parallel_calls,
+    }
+    settings = resolve(flags)
+    opening = _Opening(
+        flags,
+        None if no_tools else choose_tools_file(settings.tools),
+        {"yes": yes, "allow": allow, "deny": deny},
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
+    # Here, so that all that is kept there is private from the beginning.
+    state_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    if plain or is_plain(os.environ):
+        from toolchat.ui.plain_repl import PlainRepl
 
-    policy = make_policy(yes=yes, allow=allow, deny=deny)
+        lines = PlainRepl(sys.stdout, to_person=sys.stdin.isatty() and sys.stdout.isatty())
+        return run_async(lambda interrupts: lines.run(opening.open, interrupts.to))
+
+    from prompt_toolkit.history import InMemoryHistory
+
+    from toolchat.ui.history import PrivateHistory
+    from toolchat.ui.repl import Repl
 
     async def main(interrupts: Interrupts) -> int:
-        ui = Repl()
-        async with open_session(plan, ui.show, policy, ask_on_terminal(ui.pause)) as session:
-            return await ui.run(session, interrupts.to)
+        history = InMemoryHistory() if no_history else PrivateHistory(state_folder() / "history")
+        ui = Repl(settings.model or "toolchat", history, color=not os.environ.get("NO_COLOR"))
+        return await ui.run(opening.open, interrupts.to, "/help lists commands and keys.")
 
     return run_async(main)
+
+
+def is_plain(environment: Mapping[str, str]) -> bool:
+    """True where the prompt cannot stay in place: no terminal, or one that obeys no control sequences."""
+    return environment.get("TERM", "dumb") in ("", "dumb") or not (sys.stdin.isatty() and sys.stdout.isatty())
+
+
+class _Opening:
+    """Opens the session, once the prompt is there: only now are the modules imported that make one."""
+
+    def __init__(self, flags: Mapping[str, Any], tools: Path | None, approval: Mapping[str, Any], *, debug: bool):
+        self._flags = flags
+        self._tools = tools
+        self._approval = approval
+        self._debug = debug
+
+    @contextlib.asynccontextmanager
+    async def open(self, show: Callable[[Event], None], ask: Ask | None) -> AsyncIterator[Session]:
+        from toolchat.cli.background import in_background
+
+        await in_background(lambda _: _import())
+        from toolchat.cli.approval import make_policy
+        from toolchat.cli.plan import sketch
+        from toolchat.cli.session import open_session
+
+        plan = await in_background(lambda _: sketch(self._flags, self._tools, debug=self._debug))
+        async with open_session(plan, show, make_policy(**self._approval), ask) as session:
+            yield session
+
+
+def _import() -> None:
+    import toolchat.cli.approval
+    import toolchat.cli.session
+    import toolchat.ui.approval
+    import toolchat.ui.commands
+    import toolchat.ui.markdown  # noqa: F401

@@ -149,6 +149,12 @@ class Session:
         if self._loop is not None:
             self._loop.interrupt()
 
+    async def settled(self) -> None:
+        """Wait until the engine answers again after an interrupt, or is gone: see `kill` for one that does not."""
+        # Any request does: the worker takes them in order. Whether this one makes sense to it is all the same.
+        with contextlib.suppress(EngineError):
+            await self._keeper.engine.count((), ())
+
     def kill(self) -> None:
         """End an engine that does not answer, at once; the turn ends as after a crash, and `launch` starts anew."""
         self._keeper.kill()
@@ -300,7 +306,7 @@ async def open_session(
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
     sources = Sources(plan.start_tools_again, plan.with_model)
-    session = Session(plan.settings, plan.model, plan.engine(), state_folder() / "sessions", show, sources)
+    session = Session(plan.settings, plan.model, plan.late_engine(), state_folder() / "sessions", show, sources)
     try:
         await session.launch()
         runner = await plan.start_tools()

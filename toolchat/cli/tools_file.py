@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from toolchat.settings import state_folder
-from toolchat.tools.load import sample_tools_path
-from toolchat.tools.trust import TrustStore, describe, fingerprint, is_samples_only
+from toolchat.tools.sample_file import sample_tools_path
 from toolchat.ui.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolchat.tools.trust import TrustStore
 
 FOUND = Path("tools.yaml")
 
@@ -26,8 +28,13 @@ def choose_tools_file(named: str | None, *, ask: bool = True) -> Path:
         if not path.is_file():
             raise UsageError(f"--tools {named}: {'not a file' if path.exists() else 'no such file'}")
         return path
+    # What reads tools files takes a while to import. The REPL's prompt waits for this function, so it is imported
+    # only where there is something to read.
     if not FOUND.is_file():
         return sample_tools_path()
+    from toolchat.settings import state_folder
+    from toolchat.tools.trust import TrustStore, is_samples_only
+
     if not is_samples_only(FOUND):
         store = TrustStore(state_folder())
         if not store.is_trusted(FOUND) and not (ask and _asked(store)):
@@ -45,6 +52,8 @@ def _asked(store: TrustStore) -> bool:
     """Ask whether the file found may be used; False without a terminal to ask on."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
+    from toolchat.tools.trust import describe, fingerprint
+
     seen = fingerprint(FOUND)
     say = sys.stderr.write
     say(f"{FOUND.resolve()} is a tools file, and using it runs this folder's code:\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,12 @@ from toolchat.tools.classes import class_problems, function_problems, make_insta
 from toolchat.tools.digest import source_digest
 from toolchat.tools.importing import CallableError, ModuleError, import_callable, quiet
 from toolchat.tools.problems import Problems
+from toolchat.tools.sample_file import sample_tools_path
 from toolchat.tools.schema import ParametersError, SchemaError, function_schema
 from toolchat.tools.spec import MAX_DESCRIPTION, TOOL_NAME, ToolEntry, scan_tools_file
 from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool
 
-
-def sample_tools_path() -> Path:
-    """The tools file that is shipped with toolchat."""
-    return Path(str(files("toolchat.samples") / "tools.yaml"))
+__all__ = ["load_tools", "sample_tools_path"]
 
 
 def load_tools(path: Path) -> LoadedToolbox:

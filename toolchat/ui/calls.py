@@ -25,13 +25,19 @@ def output_lines(text: str) -> list[str]:
     return [f"│ {row}" for row in sanitize(text).splitlines()]
 
 
-def call_line(call: ToolCall | FailedCall) -> str:
+def call_text(call: ToolCall | FailedCall) -> str:
     """`name(argument="value", …)`, as it would be written in Python, with JSON's values."""
     if isinstance(call, FailedCall):
         return sanitize_line(f"{call.name}(…) could not be read: {call.reason}")
     arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())
-    mark = f" ({call.origin})" if call.origin in (CallOrigin.REPAIRED, CallOrigin.EDITED) else ""
-    return sanitize_line(f"{call.name}({arguments}){mark}")
+    return sanitize_line(f"{call.name}({arguments})")
+
+
+def call_line(call: ToolCall | FailedCall) -> str:
+    """`call_text`, and whether its arguments are not those that the model wrote."""
+    if isinstance(call, ToolCall) and call.origin in (CallOrigin.REPAIRED, CallOrigin.EDITED):
+        return f"{call_text(call)} ({call.origin})"
+    return call_text(call)
 
 
 def result_lines(result: ToolResult) -> list[str]:

@@ -62,6 +62,9 @@ class Chat(Protocol):
     def interrupt(self) -> None:
         """Stop the turn under way; `ask` then returns soon. Calling it again changes nothing."""
 
+    async def settled(self) -> None:
+        """Wait until the engine answers again after an interrupt, or is gone: see `kill` for one that does not."""
+
     def kill(self) -> None:
         """End an engine that does not answer, at once; the turn ends as after a crash, and `launch` starts anew."""
 

@@ -1,164 +1,283 @@
-"""The chat in the terminal: a prompt-toolkit line, and the turns' events above it."""
+"""The chat in the terminal: the prompt stays while turns run, and everything else is printed above it."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Protocol
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, TypeAlias
 
-from prompt_toolkit import PromptSession
-from prompt_toolkit.formatted_text import FormattedText
-from prompt_toolkit.history import InMemoryHistory
-from prompt_toolkit.patch_stdout import patch_stdout
-from rich.console import Console
-from rich.status import Status
-from rich.text import Text
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition, is_searching
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.history import History
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bindings
+from prompt_toolkit.layout import ConditionalContainer, HSplit, Window
+from prompt_toolkit.layout.controls import FormattedTextControl
 
-from toolchat.ui.calls import call_line, output_lines, result_lines
-from toolchat.ui.sanitize import sanitize, sanitize_line
-from toolchat.ui.tables import console
+from toolchat.ui.ansi import paint, rendered
+from toolchat.ui.asking import DialogHost
+from toolchat.ui.cells import cut
+from toolchat.ui.input import InputLine
+from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.terminal import Terminal
+from toolchat.ui.toolbar import Status, toolbar
+from toolchat.ui.transcript import Transcript
+from toolchat.ui.turns import Turns
 from toolchat.wire import events
-from toolchat.wire.errors import EngineError, ExitCode
-from toolchat.wire.events import Event, TurnFinished
-from toolchat.wire.messages import FailedCall
+from toolchat.wire.errors import ExitCode
+from toolchat.wire.events import Event
+from toolchat.wire.messages import Image
 
+if TYPE_CHECKING:  # these take a while to import, and the prompt is not to wait for them
+    from toolchat.chat.approval import Ask, Reply
+    from toolchat.chat.calls import PendingCall
+    from toolchat.ui.chat import Chat
+    from toolchat.ui.commands import Commands, Outcome
 
-class Chat(Protocol):
-    """What the REPL needs of a session."""
+Show: TypeAlias = Callable[[Event], None]
+OpenChat: TypeAlias = "Callable[[Show, Ask | None], AbstractAsyncContextManager[Chat]]"
+"""Opens the session whose events are shown, and whose calls are asked about; it may take a while."""
+Taking: TypeAlias = Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
+"""Gives SIGINT to a function for the length of a `with` block."""
 
-    @property
-    def alive(self) -> bool: ...
-    async def launch(self) -> None: ...
-    async def ready(self) -> None: ...
-    async def ask(self, text: str) -> TurnFinished: ...
-    def interrupt(self) -> None: ...
+LEAVE_SECONDS = 1.0
+"""Within these, a second Ctrl-C at an empty prompt leaves."""
+HUNG_UP = 129
 
-
-Taking = Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
-"""Gives Ctrl-C to a function for the length of a `with` block."""
+_TICK = 1 / 8
+_QUEUED_ROWS = 3
 
 
 class Repl:
-    """Shows events as they come, and asks for the next line between turns."""
+    """One chat in one terminal."""
 
-    def __init__(self, out: Console | None = None) -> None:
-        self._out = out or console()
-        self._status: Status | None = None
-        self._midline = False
-        self._style = ""
-        self._model = ""
+    def __init__(
+        self, model: str, history: History, *, color: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._model = model
+        self._color = color
+        self._clock = clock
+        self._turns = Turns(self, clock)
+        self._images: tuple[Image, ...] = ()
+        self._hint = ""
+        self._hinted = -LEAVE_SECONDS
+        self._input = InputLine(history, self._submit, completer=self._completer, most_rows=self._half)
+        self._dialog = DialogHost(clock, self._half, color=color)
+        typing = Condition(lambda: not self._dialog.is_open)
+        bar = Window(FormattedTextControl(self._bar), height=1)
+        self._terminal = Terminal(
+            self._live,
+            [ConditionalContainer(HSplit(self._input.rows), typing), self._dialog.container, bar],
+            self._input.window,
+            merge_key_bindings([self._input.bindings, self._keys()]),
+            color=color,
+            resized=self._resized,
+        )
+        self._dialog.attach(self._terminal)
+        self._transcript = Transcript(self._terminal.print, lambda: self._terminal.columns, clock, color=color)
 
-    async def run(self, chat: Chat, taking_interrupts: Taking) -> int:
-        """Chat until the user leaves; the exit code. Raises EngineError where the model cannot be loaded at all."""
-        await chat.ready()
-        self._print(Text(f"{sanitize_line(self._model)} is ready. Ctrl-C stops an answer, Ctrl-D leaves.", style="dim"))
-        prompt: PromptSession[str] = PromptSession(history=InMemoryHistory())
-        while True:
-            try:
-                # Ctrl-C arrives as a key here: the terminal is raw while the line is edited.
-                with patch_stdout():
-                    text = await prompt.prompt_async(FormattedText([("bold", "› ")]), handle_sigint=False)
-            except KeyboardInterrupt:
-                self._print(Text("Ctrl-D leaves.", style="dim"))
-                continue
-            except EOFError:
-                return ExitCode.OK
-            if not text.strip():
-                continue
-            if not chat.alive and not await self._restart(chat):
-                continue
-            with taking_interrupts(chat.interrupt):
-                await self._turn(chat, text)
-            if not chat.alive:
-                await self._restart(chat)
-
-    async def _turn(self, chat: Chat, text: str) -> None:
+    async def run(self, open_chat: OpenChat, taking: Taking, banner: str = "") -> int:
+        """Chat until the user leaves; the exit code. Raises what opening the chat raises."""
+        drawn = asyncio.Event()
+        if banner:
+            self._terminal.print(paint(sanitize_line(banner), "dim", color=self._color))
+        helpers = [
+            asyncio.create_task(self._serve(open_chat, drawn), name="chat"),
+            asyncio.create_task(self._tick(), name="tick"),
+        ]
         try:
-            await chat.ask(text)
-        except EngineError as error:
-            self._print(Text(f"toolchat: {sanitize(str(error))}", style="red"))
+            with taking(self.interrupt):
+                return await self._terminal.run(first_drawn=drawn.set)
+        except EOFError:
+            return HUNG_UP
         finally:
-            self._wait(None)
-            self._end_line()
-
-    async def _restart(self, chat: Chat) -> bool:
-        self._print(Text("The engine is not running: starting it again. The conversation is kept.", style="yellow"))
-        try:
-            await chat.launch()
-            await chat.ready()
-        except EngineError as error:
-            self._print(Text(f"toolchat: {sanitize(str(error))}", style="red"))
-            return False
-        self._print(Text("Ready again.", style="yellow"))
-        return True
+            for task in helpers:
+                task.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
 
     def show(self, event: Event) -> None:
+        """Consume an event of the session."""
+        self._turns.see(event)
         match event.body:
             case events.SessionStarted(model):
                 self._model = model
-            case events.EngineState("ready" | "failed"):
-                self._wait(None)
-            case events.EngineState("crashed", detail):
-                self._print(Text(f"toolchat: {sanitize(detail)}", style="red"))
-            case events.EngineState(state, detail):
-                self._wait(f"{sanitize_line(detail)}: {state}")
-            case events.TurnStarted():
-                self._wait("thinking")
-            case events.TextDelta(text):
-                self._stream(text, "")
-            case events.ThinkingDelta(text):
-                self._stream(text, "dim italic")
-            case events.CallProposed(FailedCall() as call):
-                self._print(Text(f"→ {call_line(call)}", style="yellow"))
-            case events.CallStarted(call):
-                self._print(Text(f"→ {call_line(call)}", style="cyan"))
-                self._wait(f"{call.name} is running")
-            case events.ToolOutput(_, text):
-                for row in output_lines(text):
-                    self._print(Text(f"  {row}", style="dim"))
-            case events.CallFinished(result):
-                for row in result_lines(result):
-                    self._print(Text(f"  {row}", style="dim"))
-                self._wait("thinking")
-            case events.Interrupted():
-                self._print(Text("Interrupted.", style="yellow"))
-            case events.Notice(text):
-                self._print(Text(f"toolchat: {sanitize(text)}", style="yellow"))
-            case events.TurnFinished():
-                self._wait(None)
-                self._end_line()
+            case events.EngineState("failed", detail):
+                self.say(f"{detail}\n/model NAME loads another model; a message tries this one again.", "red")
+        self._transcript.show(event)
+        self.changed()
 
-    def pause(self) -> None:
-        """Leave the terminal to somebody else for a while, its cursor at the beginning of a line."""
-        self._wait(None)
-        self._end_line()
+    async def ask(self, pending: PendingCall) -> Reply:
+        """Have the user decide on a call."""
+        return await self._dialog.ask(pending)
 
-    def _stream(self, text: str, style: str) -> None:
-        self._wait(None)
-        if style != self._style:
-            self._end_line()
-            self._style = style
-        text = sanitize(text)
-        self._out.print(Text(text, style=style), end="", soft_wrap=True)
-        self._midline = not text.endswith("\n")
+    def interrupt(self) -> None:
+        """Ctrl-C, from a key or a signal; what it does depends on what there is to stop, see docs/repl.md."""
+        turns = self._turns
+        if self._dialog.is_open:
+            self._dialog.interrupt()
+        elif turns.since is not None:
+            turns.interrupt()
+        elif turns.runs_command:
+            turns.cancel_command()
+        elif turns.waiting:
+            turns.take_back()
+        elif self._input.text:
+            self._input.clear()
+            self._images = ()
+        elif self._clock() - self._hinted < LEAVE_SECONDS:
+            self._terminal.leave(ExitCode.INTERRUPTED)
+        else:
+            self._hinted = self._clock()
+            self._say_below("Ctrl-C again or Ctrl-D leaves")
+        self.changed()
 
-    def _print(self, text: Text) -> None:
-        self._wait(None)
-        self._end_line()
-        self._out.print(text)
+    # What `Turns` needs of a front.
 
-    def _end_line(self) -> None:
-        if self._midline:
-            self._out.print()
-            self._midline = False
+    def say(self, text: str, style: str) -> None:
+        self._transcript.say(f"toolchat: {text}" if style == "red" else text, style)
 
-    def _wait(self, text: str | None) -> None:
-        """Show a spinner with `text` below what is printed; None takes it away."""
-        if text is not None:
-            if self._status is None:
-                self._status = self._out.status("")
-                self._status.start()
-            self._status.update(Text(text, style="dim"))
-        elif self._status is not None:
-            self._status.stop()
-            self._status = None
+    def put_back(self, lines: Sequence[str]) -> None:
+        self._input.put("\n".join(lines))
+
+    def apply(self, outcome: Outcome) -> None:
+        if outcome.lines:
+            self._terminal.print(rendered(outcome.lines, self._terminal.columns, color=self._color))
+        if outcome.write:
+            self._terminal.write_raw(outcome.write)
+        if outcome.put is not None:
+            self._input.put(outcome.put)
+            self._images = outcome.images
+        if outcome.quit:
+            self._terminal.leave(ExitCode.OK)
+
+    def changed(self) -> None:
+        self._terminal.redraw()
+
+    async def _serve(self, open_chat: OpenChat, drawn: asyncio.Event) -> None:
+        try:
+            await drawn.wait()
+            async with open_chat(self.show, self.ask) as chat:
+                from toolchat.ui.commands import Commands
+
+                self.changed()
+                await self._turns.serve(chat, Commands(chat, width=lambda: self._terminal.columns))
+        except Exception as error:
+            self._terminal.fail(error)
+
+    async def _tick(self) -> None:
+        """Keep the spinners turning and the seconds counting."""
+        while True:
+            await asyncio.sleep(_TICK)
+            if self._turns.since is not None:
+                self.changed()
+
+    def _submit(self, line: str) -> None:
+        if not line.strip():
+            return
+        if self._turns.chat is None and line.strip() in ("/quit", "/exit"):
+            self._terminal.leave(ExitCode.OK)
+            return
+        images, self._images = self._images, ()
+        if line.startswith("/"):
+            self._transcript.question(line)
+        self._turns.send(line, images)
+
+    def _completer(self) -> Completer | None:
+        return _CommandCompleter(self._turns.commands) if self._turns.commands is not None else None
+
+    def _keys(self) -> KeyBindings:
+        keys = KeyBindings()
+        here = Condition(lambda: not self._dialog.is_open)
+
+        @keys.add("c-c", filter=~is_searching, eager=True)
+        def _interrupt(event: KeyPressEvent) -> None:
+            self.interrupt()
+
+        @keys.add("c-d", filter=here & Condition(lambda: not self._input.text))
+        def _leave(event: KeyPressEvent) -> None:
+            self._terminal.leave(ExitCode.OK)
+
+        @keys.add("c-z")
+        def _suspend(event: KeyPressEvent) -> None:
+            self._terminal.suspend()
+
+        return keys
+
+    def _half(self) -> int:
+        return max(1, self._terminal.size.rows // 2)
+
+    def _resized(self) -> None:
+        self._transcript.resize(self._terminal.columns)
+
+    def _say_below(self, hint: str) -> None:
+        """Show a hint in the toolbar for a moment."""
+        self._hint = hint
+
+        def take_away() -> None:
+            if self._hint == hint and self._clock() - self._hinted >= LEAVE_SECONDS:
+                self._hint = ""
+                self.changed()
+
+        asyncio.get_running_loop().call_later(LEAVE_SECONDS + 0.05, take_away)
+
+    def _live(self, width: int, rows: int) -> list[str]:
+        waiting = self._turns.waiting
+        texts = [sanitize_line(sent.line) for sent in waiting[:_QUEUED_ROWS]]
+        if len(waiting) > _QUEUED_ROWS:
+            texts[-1] = f"{len(waiting) - _QUEUED_ROWS + 1} more"
+        # What waits is told by the toolbar too; what is under way comes first.
+        queued = [paint(cut(f"… {text}", width - 1), "dim", color=self._color) for text in texts]
+        live = self._transcript.live(width, rows)
+        return [*live, *queued[: max(rows - len(live), 0)]]
+
+    def _bar(self) -> StyleAndTextTuples:
+        return [("class:toolbar", toolbar(self._status(), self._terminal.columns - 1))]
+
+    def _status(self) -> Status:
+        turns = self._turns
+        chat = turns.chat
+        status = Status(
+            model=chat.model if chat is not None else self._model,
+            state=self._state(),
+            hint=self._hint or ("Ctrl-C again ends the engine" if turns.may_kill else ""),
+            queued=len(turns.waiting),
+            speed=self._transcript.speed,
+        )
+        if chat is None:
+            return status
+        tools = chat.toolbox.names
+        return dataclasses.replace(
+            status,
+            used_tokens=chat.used_tokens,
+            context=chat.info.context if chat.info is not None else None,
+            tools=len(tools),
+            tools_on=len([name for name in tools if name not in chat.switched_off]),
+        )
+
+    def _state(self) -> str:
+        turns = self._turns
+        if self._dialog.is_open:
+            return "waits for you"
+        if turns.since is None:
+            loads_tools = turns.chat is None and turns.engine_state == "ready"
+            return "loading tools" if loads_tools else turns.engine_state or "starting"
+        if turns.stopping is not None:
+            return "stopping"
+        what = "running tools" if self._transcript.running else "answering"
+        return f"{what} {int(self._clock() - turns.since)} s"
+
+
+class _CommandCompleter(Completer):
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        for found in self._commands.complete(document.text_before_cursor):
+            yield Completion(
+                found.text, start_position=-found.replaces, display=found.text.strip(), display_meta=found.help
+            )

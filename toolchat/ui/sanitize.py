@@ -30,6 +30,11 @@ def sanitize_line(text: str) -> str:
     return sanitize(text).replace("\n", "⏎").replace("\t", " ")
 
 
+def is_suspect(character: str) -> bool:
+    """True for a character that `sanitize` would replace."""
+    return _SUSPECT.match(character) is not None
+
+
 def _visible(match: re.Match[str]) -> str:
     character = match[0]
     if character in _PICTURES:

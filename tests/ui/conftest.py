@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from terminal_screen import Terminal
+
+REPOSITORY = Path(__file__).parents[2]
+LAUNCHER = Path(__file__).with_name("scripted_repl.py")
+
+BEGINNING = """
+import asyncio, os, signal
+from pathlib import Path
+from scripted_engines import *
+"""
+
+OpenRepl = Callable[..., Terminal]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the REPL runs."""
+    made = tmp_path / "work"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def repl(folder: Path, home: Path, tmp_path: Path) -> Iterator[OpenRepl]:
+    """Opens terminals with a REPL whose engine the script, a piece of Python, sets."""
+    opened: list[Terminal] = []
+
+    def open_(script: str, *flags: str, columns: int = 80, rows: int = 24, **environment: str) -> Terminal:
+        notes = tmp_path / f"terminal-{len(opened)}"
+        notes.mkdir()
+        file = notes / "script.py"
+        file.write_text(BEGINNING + script)
+        path = os.pathsep.join(map(str, (REPOSITORY, LAUNCHER.parent)))
+        opened.append(
+            Terminal(
+                [sys.executable, str(LAUNCHER), str(file), *flags],
+                notes,
+                folder,
+                {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": path, **environment},
+                columns=columns,
+                rows=rows,
+            )
+        )
+        return opened[-1]
+
+    yield open_
+    for one in opened:
+        one.child.close(force=True)
+        assert b"Traceback" not in one.raw

@@ -1,0 +1,36 @@
+"""`toolchat repl` as it is, but for the model: run as `python scripted_repl.py SCRIPT [FLAGS]`.
+
+SCRIPT is a Python file that sets `engine`, a ScriptedEngine (or a list of them, for one model after the other), and
+runs with the names of `toolchat.engine.scripted`. All else is real: signals, keys, tools in their own processes.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from toolchat.cli import main, plan
+from toolchat.engine.base import Engine
+from toolchat.models.resolve import ModelChoice
+
+
+def play(script: Path, flags: list[str]) -> None:
+    engine: Engine = runpy.run_path(str(script))["engine"]
+
+    def late(self: plan.Plan) -> Engine:
+        return engine
+
+    def choose(name: str | None, cache: Path) -> ModelChoice:
+        return ModelChoice(name or "scripted", "folder", cache)
+
+    replaced: dict[str, Callable[..., object]] = {"engine_device": lambda: "cpu", "choose_model": choose}
+    for name, stand_in in replaced.items():
+        setattr(plan, name, stand_in)
+    plan.Plan.late_engine = plan.Plan.engine = late  # type: ignore[method-assign]
+    main.run(["repl", *flags])
+
+
+if __name__ == "__main__":
+    play(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,205 @@
+"""Hosts the approval dialog in place of the input line: draws it, passes keys on, and lends it an editor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition, has_focus
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.layout import ConditionalContainer, HSplit, Window
+from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl
+from prompt_toolkit.layout.dimension import Dimension
+from prompt_toolkit.layout.processors import TabsProcessor
+
+from toolchat.ui.ansi import paint
+from toolchat.ui.input import Visible
+
+if TYPE_CHECKING:  # what the dialog needs takes a while to import, and the prompt is not to wait for it
+    from toolchat.chat.approval import Reply
+    from toolchat.chat.calls import PendingCall
+    from toolchat.ui.approval import ApprovalDialog
+    from toolchat.ui.approval_text import Row
+
+_PAINTS = {"title": "bold", "text": "", "dim": "dim", "key": "cyan", "error": "red"}
+
+_EDITED = ("edit", "reason")
+_NAMED = ("enter", "escape", "up", "down", "left", "right", "tab", "backspace", Keys.BracketedPaste)
+
+
+class Stage(Protocol):
+    """What the host needs of the terminal."""
+
+    @property
+    def columns(self) -> int: ...
+    def print(self, ansi: str) -> None: ...
+    def redraw(self) -> None: ...
+    async def drawn(self) -> None: ...
+    def drop_pending_input(self) -> None: ...
+    def focus(self, window: Window | None) -> None: ...
+
+
+class DialogHost:
+    """Shows one dialog at a time, with `container`; `ask` is what the approval policy calls."""
+
+    def __init__(self, clock: Callable[[], float], most_rows: Callable[[], int], *, color: bool) -> None:
+        self._clock = clock
+        self._color = color
+        self._stage: Stage | None = None
+        self._dialog: ApprovalDialog | None = None
+        self._pending: PendingCall | None = None
+        self._done: asyncio.Future[Reply] | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self._editing = False
+        self._buffer = Buffer(multiline=True)
+        self._question = Window(
+            FormattedTextControl(self._rows, focusable=True, show_cursor=False, key_bindings=self._question_keys()),
+            dont_extend_height=True,
+        )
+        self._editor = Window(
+            BufferControl(
+                self._buffer,
+                input_processors=[TabsProcessor(tabstop=4, char1=" ", char2=" "), Visible()],
+                key_bindings=self._editor_keys(),
+            ),
+            height=lambda: Dimension(min=1, max=most_rows()),
+            wrap_lines=True,
+            dont_extend_height=True,
+        )
+        editing = Condition(lambda: self._dialog is not None and self._dialog.state in _EDITED)
+        self.container = ConditionalContainer(
+            HSplit([self._question, ConditionalContainer(self._editor, editing)]), Condition(lambda: self.is_open)
+        )
+
+    @property
+    def is_open(self) -> bool:
+        return self._dialog is not None
+
+    def attach(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def ask(self, pending: PendingCall) -> Reply:
+        """Show the call, and return what the user decides. May be cancelled; the dialog is closed in any case."""
+        from toolchat.ui.approval import ApprovalDialog
+
+        assert self._stage is not None
+        stage = self._stage
+        self._dialog = dialog = ApprovalDialog(pending)
+        self._pending = pending
+        self._done = asyncio.get_running_loop().create_future()
+        try:
+            self._follow()
+            # What was typed until now was typed without having seen the question.
+            await stage.drawn()
+            stage.drop_pending_input()
+            dialog.opened(self._clock())
+            self._follow()
+            return await self._done
+        finally:
+            if self._checking is not None:
+                self._checking.cancel()
+            self._dialog = self._pending = self._done = self._checking = None
+            self._editing = False
+            stage.focus(None)
+            stage.redraw()
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the call is denied and the turn ends."""
+        self._key("c-c")
+
+    def _rows(self) -> StyleAndTextTuples:
+        if self._dialog is None or self._stage is None:
+            return []
+        rows = self._dialog.rows(self._stage.columns, self._clock())
+        from toolchat.ui.approval_text import PROMPT_STYLES
+
+        text: StyleAndTextTuples = []
+        for index, (style, row) in enumerate(rows):
+            text += [("", "\n")] if index else []
+            text.append((PROMPT_STYLES[style], row))
+        return text
+
+    def _key(self, name: str) -> None:
+        if self._dialog is not None:
+            self._dialog.key(name, self._clock())
+            self._follow()
+
+    def _follow(self) -> None:
+        """Bring the screen to where the dialog is."""
+        dialog, stage = self._dialog, self._stage
+        if dialog is None or stage is None:
+            return
+        if above := dialog.take_above(stage.columns):
+            stage.print("\n".join(self._paint(row) for row in above))
+        match dialog.state:
+            case "done":
+                if self._done is not None and not self._done.done() and dialog.result is not None:
+                    self._done.set_result(dialog.result)
+                return
+            case "edit" | "reason":
+                if not self._editing:
+                    self._editing = True
+                    self._buffer.document = Document(dialog.text, len(dialog.text))
+                stage.focus(self._editor)
+            case "checking":
+                stage.focus(self._question)
+                if self._checking is None:
+                    self._checking = asyncio.create_task(self._check(dialog), name="check-arguments")
+            case "question":
+                self._editing = False
+                stage.focus(self._question)
+                if (at := dialog.arms_at) is not None:
+                    # The keys look different once they count.
+                    asyncio.get_running_loop().call_later(max(0.0, at - self._clock()) + 0.01, stage.redraw)
+        stage.redraw()
+
+    async def _check(self, dialog: ApprovalDialog) -> None:
+        assert self._pending is not None
+        problem = await self._pending.validate(dialog.candidate)
+        self._checking = None
+        dialog.validated(problem, self._clock())
+        self._follow()
+
+    def _paint(self, row: Row) -> str:
+        style, text = row
+        return paint(text, _PAINTS[style], color=self._color)
+
+    def _question_keys(self) -> KeyBindings:
+        keys = KeyBindings()
+
+        def pass_on(event: KeyPressEvent) -> None:
+            key = event.key_sequence[-1].key
+            self._key(key.value if isinstance(key, Keys) else key)
+
+        for name in _NAMED:
+            keys.add(name, eager=True)(pass_on)
+        keys.add(Keys.Any)(pass_on)
+        return keys
+
+    def _editor_keys(self) -> KeyBindings:
+        keys = KeyBindings()
+        here = has_focus(self._buffer)
+
+        @keys.add("enter", filter=here)
+        def _submit(event: KeyPressEvent) -> None:
+            if self._dialog is not None:
+                self._dialog.submit(self._buffer.text, self._clock())
+                self._follow()
+
+        @keys.add("escape", "enter", filter=here)
+        @keys.add("c-j", filter=here)
+        def _new_line(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
+
+        @keys.add("escape", filter=here)
+        def _cancel(event: KeyPressEvent) -> None:
+            if self._dialog is not None:
+                self._dialog.cancel(self._clock())
+                self._follow()
+
+        return keys

@@ -1,0 +1,149 @@
+"""The input line: an editor of one or more rows with history, search, suggestions and completion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.completion import Completer, DummyCompleter, DynamicCompleter, ThreadedCompleter
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition, has_completions, has_focus
+from prompt_toolkit.history import History
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bindings
+from prompt_toolkit.key_binding.bindings.auto_suggest import load_auto_suggest_bindings
+from prompt_toolkit.key_binding.key_bindings import KeyBindingsBase
+from prompt_toolkit.layout import ConditionalContainer, Window
+from prompt_toolkit.layout.containers import AnyContainer
+from prompt_toolkit.layout.controls import BufferControl
+from prompt_toolkit.layout.dimension import Dimension
+from prompt_toolkit.layout.menus import CompletionsMenuControl
+from prompt_toolkit.layout.processors import (
+    AppendAutoSuggestion,
+    HighlightIncrementalSearchProcessor,
+    Processor,
+    TabsProcessor,
+    Transformation,
+    TransformationInput,
+)
+from prompt_toolkit.widgets import SearchToolbar
+
+from toolchat.ui.sanitize import is_suspect
+
+PROMPT = "› "
+CONTINUED = "  "
+COMPLETION_ROWS = 6
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Visible(Processor):
+    """Shows a stand-in, one for one, for what could move the cursor, hide or reorder text; the text stays as it is."""
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        return Transformation(
+            [
+                (fragment[0], "".join("�" if is_suspect(character) else character for character in fragment[1]))
+                for fragment in transformation_input.fragments
+            ]
+        )
+
+
+class InputLine:
+    """The editor, and the rows below it that belong to it. Enter hands its text to `submit`."""
+
+    def __init__(
+        self,
+        history: History,
+        submit: Callable[[str], None],
+        *,
+        completer: Callable[[], Completer | None],
+        most_rows: Callable[[], int],
+    ) -> None:
+        self._submit = submit
+        search = SearchToolbar(backward_search_prompt="search back: ", forward_search_prompt="search: ")
+        self.buffer = Buffer(
+            history=history,
+            multiline=True,
+            auto_suggest=AutoSuggestFromHistory(),
+            completer=ThreadedCompleter(DynamicCompleter(lambda: completer() or DummyCompleter())),
+            complete_while_typing=Condition(lambda: self.buffer.text.startswith("/")),
+        )
+        control = BufferControl(
+            self.buffer,
+            search_buffer_control=search.control,
+            preview_search=True,
+            input_processors=[
+                HighlightIncrementalSearchProcessor(),
+                TabsProcessor(tabstop=4, char1=" ", char2=" "),
+                Visible(),
+                AppendAutoSuggestion(),
+            ],
+        )
+        self.window = Window(
+            control,
+            height=lambda: Dimension(min=1, max=most_rows()),
+            wrap_lines=True,
+            dont_extend_height=True,
+            get_line_prefix=self._prefix,
+        )
+        menu = Window(
+            CompletionsMenuControl(),
+            height=Dimension(min=1, max=COMPLETION_ROWS),
+            dont_extend_height=True,
+            dont_extend_width=True,
+        )
+        here = has_focus(self.buffer)
+        self.rows: list[AnyContainer] = [
+            self.window,
+            ConditionalContainer(menu, has_completions & here),
+            search,
+        ]
+        self.bindings: KeyBindingsBase = merge_key_bindings([load_auto_suggest_bindings(), self._keys()])
+
+    @property
+    def text(self) -> str:
+        return self.buffer.text
+
+    def clear(self) -> None:
+        """Empty the line; Ctrl-_ brings its text back."""
+        self.buffer.save_to_undo_stack()
+        self.buffer.document = Document()
+
+    def put(self, text: str) -> None:
+        """Put `text` before what is there, the cursor at the end of all."""
+        whole = f"{text}\n{self.buffer.text}" if self.buffer.text.strip() else text
+        self.buffer.save_to_undo_stack()
+        self.buffer.document = Document(whole, len(whole))
+
+    def _prefix(self, line: int, wrapped: int) -> str:
+        return PROMPT if (line, wrapped) == (0, 0) else CONTINUED
+
+    def _keys(self) -> KeyBindings:
+        keys = KeyBindings()
+        here = has_focus(self.buffer)
+
+        @keys.add("enter", filter=here)
+        def _enter(event: KeyPressEvent) -> None:
+            buffer = event.current_buffer
+            if buffer.document.text_before_cursor.endswith("\\") and buffer.document.is_cursor_at_the_end:
+                buffer.delete_before_cursor(1)
+                buffer.insert_text("\n")
+                return
+            text = _SURROGATES.sub("�", buffer.text)
+            if text.strip():
+                buffer.append_to_history()
+            buffer.reset()
+            self._submit(text)
+
+        @keys.add("escape", "enter", filter=here)
+        @keys.add("c-j", filter=here)
+        def _new_line(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
+
+        @keys.add("escape", filter=here & has_completions, eager=True)
+        def _close_menu(event: KeyPressEvent) -> None:
+            event.current_buffer.cancel_completion()
+
+        return keys

@@ -1,0 +1,54 @@
+"""Text that is no Markdown, as it streams: a row is printed once it is whole."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from toolchat.ui.ansi import paint
+from toolchat.ui.cells import wrapped
+from toolchat.ui.sanitize import sanitize
+
+
+class TextStream(Protocol):
+    """Takes text as it comes, and gives what is finished and what is not; all as ANSI text made safe."""
+
+    def feed(self, text: str) -> str:
+        """What is finished by now and was not given before: whole rows, or nothing."""
+
+    def live(self, rows: int) -> list[str]:
+        """The unfinished end, at most so many rows."""
+
+    def finish(self) -> str:
+        """All that is left."""
+
+    def resize(self, width: int) -> None:
+        """The terminal has so many columns from now on."""
+
+
+class LineStream:
+    """A `TextStream` in one style."""
+
+    def __init__(self, width: int, style: str, *, color: bool) -> None:
+        self._width = width
+        self._style = style
+        self._color = color
+        self._rest = ""
+
+    def feed(self, text: str) -> str:
+        *lines, self._rest = (self._rest + sanitize(text)).split("\n")
+        rows = [row for line in lines for row in wrapped(line.expandtabs(4), self._width)]
+        *whole, self._rest = wrapped(self._rest.expandtabs(4), self._width)
+        return "".join(f"{self._paint(row)}\n" for row in [*rows, *whole])
+
+    def live(self, rows: int) -> list[str]:
+        return [self._paint(self._rest)] if self._rest else []
+
+    def finish(self) -> str:
+        rest, self._rest = self._rest, ""
+        return f"{self._paint(rest)}\n" if rest else ""
+
+    def resize(self, width: int) -> None:
+        self._width = width
+
+    def _paint(self, row: str) -> str:
+        return paint(row, self._style, color=self._color)

@@ -1,0 +1,238 @@
+"""The chat line by line: for dumb terminals, screen readers and pipes. Nothing is drawn twice, nothing moves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from toolchat.chat.approval import Reply
+from toolchat.chat.calls import PendingCall
+from toolchat.ui.approval_lines import ask_by_lines
+from toolchat.ui.calls import call_text, output_lines
+from toolchat.ui.cards import Card
+from toolchat.ui.chat import Chat
+from toolchat.ui.commands import Commands, Outcome, is_command, question
+from toolchat.ui.line_reader import LineReader
+from toolchat.ui.repl import LEAVE_SECONDS, OpenChat, Taking
+from toolchat.ui.sanitize import sanitize
+from toolchat.ui.turns import KILL_AFTER
+from toolchat.wire import events
+from toolchat.wire.errors import EngineError, ExitCode
+from toolchat.wire.events import Event, TurnStatus
+
+PROMPT = "> "
+UNWRAPPED = 100_000
+"""Columns: the terminal breaks rows itself, and a screen reader needs none broken."""
+
+
+class PlainRepl:
+    """Reads a line, shows what comes of it, reads the next. `to_person`: a terminal is at both ends."""
+
+    def __init__(
+        self,
+        out: TextIO,
+        *,
+        to_person: bool,
+        reader: LineReader | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._out = out
+        self._to_person = to_person
+        self._reader = reader or LineReader()
+        self._clock = clock
+        self._chat: Chat | None = None
+        self._cards: dict[str, Card] = {}
+        self._text = ""
+        self._thinking = False
+        self._prompted = False
+        self._state = ""
+        self._in_turn = False
+        self._stopping: float | None = None
+        self._hinted = -LEAVE_SECONDS
+        self._waiting: asyncio.Task[None] | None = None
+        self._main: asyncio.Task[int] | None = None
+        self._code: int | None = None
+
+    async def run(self, open_chat: OpenChat, taking: Taking) -> int:
+        """Chat until the input ends or the user leaves; the exit code.
+
+        Raises what opening the chat raises, and, where nobody is there to help it, EngineError of a failed load.
+        """
+        with taking(self._interrupt):
+            self._main = asyncio.create_task(self._run(open_chat), name="plain-repl")
+            try:
+                return await self._main
+            except asyncio.CancelledError:
+                if self._code is None:
+                    self._main.cancel()
+                    await asyncio.gather(self._main, return_exceptions=True)
+                    raise
+                return self._code
+
+    async def _run(self, open_chat: OpenChat) -> int:
+        async with open_chat(self.show, self._ask if self._to_person else None) as chat:
+            self._chat = chat
+            commands = Commands(chat, width=lambda: 80)
+            while (line := await self._next_line()) is not None:
+                if not line.strip():
+                    continue
+                if is_command(line):
+                    outcome = await commands.run(line)
+                    self._say_outcome(line, outcome)
+                    if outcome.quit:
+                        break
+                    if outcome.ask is not None:
+                        await self._turn(chat, outcome.ask)
+                else:
+                    await self._turn(chat, question(line))
+            return ExitCode.OK
+
+    async def _next_line(self) -> str | None:
+        """The next line; on a terminal after a prompt, else shown as if it had been typed at one."""
+        if self._to_person:
+            self._prompt()
+        line = await self._reader.line()
+        self._prompted = False
+        if not self._to_person and line is not None and line.strip():
+            self._line(f"{PROMPT}{sanitize(line)}")
+        elif line is None and self._to_person:
+            self._line("")
+        return line
+
+    async def _turn(self, chat: Chat, text: str) -> None:
+        try:
+            if chat.info is None:
+                if self._state == "crashed" or (self._state == "failed" and self._to_person):
+                    await chat.launch()
+                self._waiting = asyncio.create_task(chat.ready())
+                await asyncio.wait({self._waiting})
+                if self._waiting.cancelled():
+                    self._line("cancelled")
+                    return
+                self._waiting.result()
+            self._in_turn = True
+            finished = await chat.ask(text)
+            if finished.status is TurnStatus.INTERRUPTED:
+                await chat.settled()
+        except EngineError as error:
+            if not self._to_person:
+                raise
+            self._line(f"toolchat: {sanitize(str(error))}")
+        finally:
+            self._in_turn, self._stopping, self._waiting = False, None, None
+            self._end_text()
+            self._cards.clear()
+
+    def show(self, event: Event) -> None:
+        """Consume an event of the session."""
+        match event.body:
+            case events.EngineState(state, detail):
+                self._engine(state, detail)
+            case events.TextDelta(text):
+                self._stream(text, thinking=False)
+            case events.ThinkingDelta(text):
+                self._stream(text, thinking=True)
+            case events.CallProposed(call):
+                self._end_text()
+                self._cards[call.id] = Card(call)
+            case events.CallStarted(call):
+                self._cards.setdefault(call.id, Card(call)).start(call, self._clock())
+                self._line(f"→ {call_text(call)}")
+            case events.ToolOutput(_, text):
+                for row in output_lines(text):
+                    self._line(f"  {row}")
+            case events.CallFinished(result):
+                if (card := self._cards.pop(result.call_id, None)) is not None:
+                    for fragments in card.rows(result, UNWRAPPED):
+                        self._line("".join(text for _, text in fragments))
+            case events.Notice(text):
+                self._line(f"toolchat: {sanitize(text)}")
+            case events.Interrupted():
+                self._end_text()
+                self._line("interrupted")
+            case events.TurnFinished():
+                self._end_text()
+
+    async def _ask(self, pending: PendingCall) -> Reply:
+        self._end_text()
+
+        async def prompt(text: str) -> str | None:
+            self._reader.drop_pending()
+            self._write(text)
+            return await self._reader.line()
+
+        return await ask_by_lines(pending, prompt)
+
+    def _interrupt(self) -> None:
+        now = self._clock()
+        if not self._to_person:
+            self._leave(ExitCode.INTERRUPTED)
+        elif self._in_turn and self._chat is not None:
+            if self._stopping is None:
+                self._stopping = now
+                self._chat.interrupt()
+            elif now - self._stopping >= KILL_AFTER:
+                self._chat.kill()
+        elif self._waiting is not None:
+            self._waiting.cancel()
+        elif now - self._hinted < LEAVE_SECONDS:
+            self._leave(ExitCode.INTERRUPTED)
+        else:
+            self._hinted = now
+            self._line("Ctrl-C again or Ctrl-D leaves")
+            self._prompt()
+
+    def _leave(self, code: int) -> None:
+        self._code = code
+        if self._main is not None:
+            self._main.cancel()
+
+    def _engine(self, state: str, detail: str) -> None:
+        # "building 42 %" is told once, without its number.
+        word = state.rstrip("0123456789% ")
+        told, self._state = self._state, word
+        if word == told:
+            return
+        if word == "crashed" or (word == "failed" and self._to_person):
+            self._line(f"toolchat: {sanitize(detail)}")
+        elif self._to_person:
+            self._line(sanitize(f"{detail}: {word}" if detail else word))
+
+    def _say_outcome(self, line: str, outcome: Outcome) -> None:
+        if outcome.write:
+            self._line("toolchat: nothing is copied: in plain mode no control sequence is written")
+            return
+        for text in outcome.lines:
+            self._line(text.plain)
+        if outcome.put is not None and outcome.put != line:
+            self._line(f"It was: {sanitize(outcome.put)}")
+
+    def _stream(self, text: str, *, thinking: bool) -> None:
+        """A line once it is whole: what is read aloud should not stop in the middle of a word."""
+        if thinking != self._thinking:
+            self._end_text()
+            self._thinking = thinking
+        *whole, self._text = (self._text + sanitize(text)).split("\n")
+        for line in whole:
+            self._line(f"{'  (thinking) ' if thinking else ''}{line}")
+
+    def _end_text(self) -> None:
+        if self._text:
+            text, self._text = self._text, ""
+            self._line(f"{'  (thinking) ' if self._thinking else ''}{text}")
+
+    def _prompt(self) -> None:
+        self._write(PROMPT)
+        self._prompted = True
+
+    def _line(self, text: str) -> None:
+        again, self._prompted = self._prompted, False
+        self._write(f"\n{text}\n" if again else f"{text}\n")
+        if again:
+            self._prompt()
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()

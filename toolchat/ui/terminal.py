@@ -1,0 +1,315 @@
+"""The one owner of the terminal. Its bottom rows are a prompt-toolkit application; all else is printed above them.
+
+The terminal stays in raw mode throughout: what is typed while an answer streams is neither echoed by the terminal nor
+turned into signals. So printing must not go by prompt-toolkit's `run_in_terminal`, which leaves raw mode each time;
+it is a part of drawing instead: erase the bottom rows, print, draw them again, written out in one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+import termios
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from prompt_toolkit.application import Application, run_in_terminal
+from prompt_toolkit.data_structures import Size
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples
+from prompt_toolkit.input import Input, create_input
+from prompt_toolkit.input.vt100 import Vt100Input
+from prompt_toolkit.key_binding import KeyBindingsBase
+from prompt_toolkit.layout import ConditionalContainer, HSplit, Layout, Window
+from prompt_toolkit.layout.containers import AnyContainer
+from prompt_toolkit.layout.controls import FormattedTextControl
+from prompt_toolkit.output import ColorDepth
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.styles import Style
+
+FRAME_SECONDS = 1 / 30
+LIVE_SHARE = 3
+"""The live region takes at most one row in so many of the screen."""
+
+_BEGIN_FRAME, _END_FRAME = "\x1b[?2026h", "\x1b[?2026l"  # synchronized output; ignored where it is not known
+
+_REFLOWS = ("TMUX", "VTE_VERSION", "KITTY_WINDOW_ID", "WEZTERM_PANE", "ALACRITTY_WINDOW_ID", "KONSOLE_VERSION")
+
+STYLE = Style.from_dict(
+    {
+        "toolbar": "ansibrightblack",
+        "auto-suggestion": "ansibrightblack",
+        "completion-menu": "noinherit",
+        "completion-menu.completion": "noinherit",
+        "completion-menu.completion.current": "noinherit reverse",
+        "completion-menu.meta.completion": "noinherit ansibrightblack",
+        "completion-menu.meta.completion.current": "noinherit ansibrightblack",
+    }
+)
+"""No backgrounds: rows that reach the edge would wrap when the terminal becomes narrower."""
+
+LiveRows = Callable[[int, int], Sequence[str]]
+"""Given the columns and the most rows, the rows of the live region: ANSI text, each narrower than the columns."""
+
+
+class _Output(Vt100_Output):
+    """Gathers what belongs to one frame. Asks the terminal nothing, so that no answer mixes with what is typed."""
+
+    def __init__(self, color_depth: ColorDepth | None) -> None:
+        super().__init__(
+            sys.stdout,
+            self._terminal_size,
+            term=os.environ.get("TERM"),
+            default_color_depth=color_depth,
+            enable_bell=False,
+            enable_cpr=False,
+        )
+        self.gathering = False
+
+    def flush(self) -> None:
+        if not self.gathering:
+            super().flush()
+
+    def disable_bracketed_paste(self) -> None:
+        # Erasing ends with this. Within a frame it would leave a gap in which a paste could submit.
+        if not self.gathering:
+            super().disable_bracketed_paste()
+
+    @staticmethod
+    def _terminal_size() -> Size:
+        try:
+            columns, rows = os.get_terminal_size(sys.stdout.fileno())
+        except OSError:
+            columns, rows = 0, 0
+        return Size(rows=rows or 24, columns=columns or 80)
+
+
+class Terminal:
+    """Holds the bottom rows: the live region, and below it what the REPL puts there."""
+
+    def __init__(
+        self,
+        live: LiveRows,
+        bottom: Sequence[AnyContainer],
+        focused: Window,
+        bindings: KeyBindingsBase,
+        *,
+        color: bool,
+        resized: Callable[[], None],
+    ) -> None:
+        self._live = live
+        self._told_resized = resized
+        self._focused = focused
+        self._drawn: list[asyncio.Future[None]] = []
+        self._rows: StyleAndTextTuples = []
+        self._pending: list[str] = []
+        self._framed = False
+        self._own_stop = False
+        self._before: list[Any] | None = None
+        self._output = _Output(None if color else ColorDepth.DEPTH_1_BIT)
+        region = Window(FormattedTextControl(lambda: self._rows), dont_extend_height=True, wrap_lines=False)
+        self._root = HSplit([ConditionalContainer(region, Condition(lambda: bool(self._rows))), *bottom])
+        self.input: Input = create_input()
+        self.app: Application[int] = Application(
+            Layout(self._root, focused_element=focused),
+            key_bindings=bindings,
+            erase_when_done=True,
+            min_redraw_interval=FRAME_SECONDS,
+            terminal_size_polling_interval=None,
+            style=STYLE,
+            input=self.input,
+            output=self._output,
+        )
+        # A lone Escape is told from Alt by what follows at once; half a second of waiting for it would be felt.
+        self.app.ttimeoutlen = 0.05
+        self.app.before_render += self._begin_frame
+        self.app.after_render += self._end_frame
+
+    @property
+    def size(self) -> Size:
+        return self._output.get_size()
+
+    @property
+    def columns(self) -> int:
+        return self.size.columns
+
+    async def run(self, *, first_drawn: Callable[[], None]) -> int:
+        """Hold the terminal until `leave`; returns the code given there. The terminal is restored in any case."""
+        loop = asyncio.get_running_loop()
+        own = {
+            signal.SIGWINCH: self._resized,
+            signal.SIGTSTP: self.suspend,
+            signal.SIGCONT: self._continued,
+        }
+
+        with suppress(termios.error):
+            self._before = termios.tcgetattr(self.input.fileno())
+
+        def drawn(_: object) -> None:
+            self.app.after_render -= drawn
+            loop.call_soon(self._take_type_ahead)
+            # Only now: prompt-toolkit has set a handler of its own for a resize, which knows nothing of reflowing.
+            for number, handler in own.items():
+                loop.add_signal_handler(number, handler)
+            first_drawn()
+
+        self.app.after_render += drawn
+        try:
+            return await self.app.run_async(set_exception_handler=False, handle_sigint=False)
+        finally:
+            for number in own:
+                loop.remove_signal_handler(number)
+            self._write_pending()
+            self._release()
+
+    def leave(self, code: int) -> None:
+        """Have `run` return, once; the bottom rows are erased, what was printed stays."""
+        if self.app.is_running and not self.app.is_done:
+            self.app.exit(result=code)
+
+    def fail(self, error: BaseException) -> None:
+        """Have `run` raise."""
+        if self.app.is_running and not self.app.is_done:
+            self.app.exit(exception=error)
+
+    def print(self, ansi: str) -> None:
+        """Print whole lines above the bottom rows, with the next frame. Nothing in them may move the cursor."""
+        if not ansi:
+            return
+        self._pending.append(ansi if ansi.endswith("\n") else f"{ansi}\n")
+        if self.app.is_running:
+            self.app.invalidate()
+
+    def redraw(self) -> None:
+        """Draw the bottom rows again, with the next frame."""
+        if self.app.is_running:
+            self.app.invalidate()
+
+    async def drawn(self) -> None:
+        """Wait until all that has been printed and changed by now is on the screen."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._drawn.append(future)
+        self.redraw()
+        await future
+
+    def focus(self, window: Window | None) -> None:
+        """Have keys go to a window of the bottom rows; None for the one that had them first."""
+        self.app.layout.focus(window or self._focused)
+
+    def write_raw(self, sequence: str) -> None:
+        """Write a control sequence that shows nothing, such as one for the clipboard."""
+        self._output.write_raw(sequence)
+        self._output.flush()
+
+    def drop_pending_input(self) -> None:
+        """Forget what was typed and not yet read: it was meant for what was on the screen before."""
+        try:
+            termios.tcflush(self.input.fileno(), termios.TCIFLUSH)
+        except termios.error:
+            return
+        self.input.flush_keys()
+        self.app.key_processor.empty_queue()
+
+    def suspend(self) -> None:
+        """Stop this program as Ctrl-Z does, with the terminal as it was before; redraw when it goes on."""
+
+        def stop() -> None:
+            loop = asyncio.get_running_loop()
+            # As it was before the chat; prompt-toolkit's own cooked mode, which this runs in, is only nearly that.
+            if self._before is not None:
+                termios.tcsetattr(self.input.fileno(), termios.TCSADRAIN, self._before)
+            loop.remove_signal_handler(signal.SIGTSTP)
+            self._own_stop = True
+            # The whole job, as the terminal itself would: a `make` around this program stops too.
+            os.kill(0, signal.SIGTSTP)
+            loop.add_signal_handler(signal.SIGTSTP, self.suspend)
+
+        if self.app.is_running:
+            run_in_terminal(stop)
+
+    def _take_type_ahead(self) -> None:
+        """What was typed before the terminal was in raw mode has come by way of line mode: its Enter is a newline."""
+        waiting = array("i", [0])
+        with suppress(OSError):
+            fcntl.ioctl(self.input.fileno(), termios.FIONREAD, waiting)
+        if waiting[0] and isinstance(self.input, Vt100Input):
+            typed = os.read(self.input.fileno(), waiting[0]).decode("utf-8", "surrogateescape")
+            self.input.vt100_parser.feed(typed.replace("\n", "\r"))
+            self.app.key_processor.feed_multiple(self.input.flush_keys())
+            self.app.key_processor.process_keys()
+
+    def _continued(self) -> None:
+        # SIGSTOP gives no warning: a shell may have set the terminal to its own liking meanwhile.
+        if self._own_stop:
+            self._own_stop = False
+            return
+        self.input.raw_mode().__enter__()
+        self.app.renderer.reset()
+        self.app.invalidate()
+
+    def _resized(self) -> None:
+        renderer = self.app.renderer
+        if self.app.is_running and renderer.last_rendered_screen is not None:
+            self._output.gathering = True
+            self._output.cursor_up(self._rows_more_by_reflow(self.size.columns))
+            renderer.erase(leave_alternate_screen=False)
+            self._output.gathering = False
+        self._told_resized()
+        self.app.invalidate()
+
+    def _rows_more_by_reflow(self, columns: int) -> int:
+        """By how many rows the drawn rows above the cursor have grown, where the terminal wraps them anew."""
+        screen = self.app.renderer.last_rendered_screen
+        if screen is None or not reflows(os.environ):
+            return 0
+        cursor = screen.get_cursor_position(self.app.layout.current_window)
+        more = cursor.x // columns
+        for y in range(cursor.y):
+            row = screen.data_buffer[y]
+            last = max((x for x, cell in row.items() if cell.char.strip()), default=0)
+            more += last // columns
+        return more
+
+    def _begin_frame(self, _: object) -> None:
+        size = self.size
+        self._output.gathering = True
+        rows = self._live(size.columns, max(1, size.rows // LIVE_SHARE))
+        text = "\n".join(rows)
+        self._rows = ANSI(text).__pt_formatted_text__() if text else []
+        screen = self.app.renderer.last_rendered_screen
+        # The renderer never lets the bottom rows become fewer by itself.
+        needed = self._root.preferred_height(size.columns, size.rows).preferred
+        shrinks = screen is not None and screen.height > needed
+        if self._pending or shrinks:
+            self._output.write_raw(_BEGIN_FRAME)
+            self.app.renderer.erase(leave_alternate_screen=False)
+            self._write_pending()
+            self._framed = True
+
+    def _end_frame(self, _: object) -> None:
+        if self._framed:
+            self._output.write_raw(_END_FRAME)
+            self._framed = False
+        self._release()
+        for future in self._drawn:
+            if not future.done():
+                future.set_result(None)
+        self._drawn.clear()
+
+    def _release(self) -> None:
+        self._output.gathering = False
+        self._output.flush()
+
+    def _write_pending(self) -> None:
+        self._output.write_raw("".join(self._pending).replace("\n", "\r\n"))
+        self._pending.clear()
+
+
+def reflows(environment: Mapping[str, str]) -> bool:
+    """True where the terminal is known to wrap its rows anew when it becomes narrower, as xterm does not."""
+    return any(environment.get(name) for name in _REFLOWS) or environment.get("TERM_PROGRAM", "") not in ("", "xterm")

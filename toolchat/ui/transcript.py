@@ -1,0 +1,175 @@
+"""The events of a chat as they read in the terminal: what is printed for good, and what is live until it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from toolchat.ui.ansi import paint
+from toolchat.ui.calls import call_text
+from toolchat.ui.cards import Card
+from toolchat.ui.cells import cut, wrapped
+from toolchat.ui.lines import LineStream, TextStream
+from toolchat.ui.sanitize import sanitize
+from toolchat.ui.toolbar import Speed
+from toolchat.wire import events
+from toolchat.wire.deltas import Usage
+from toolchat.wire.events import Event
+from toolchat.wire.messages import ToolResult
+
+MakeStream = Callable[[int], TextStream]
+"""Given the columns."""
+
+
+def markdown(color: bool) -> MakeStream:
+    """Renders answers. Its modules take a while to import, which only the first answer is to wait for."""
+
+    def make(width: int) -> TextStream:
+        from toolchat.ui.markdown import MarkdownStream
+
+        return MarkdownStream(width, color=color)
+
+    return make
+
+
+class Transcript:
+    """Consumes events. Prints by `print_`, whole lines; keeps what is unfinished."""
+
+    def __init__(
+        self,
+        print_: Callable[[str], None],
+        width: Callable[[], int],
+        clock: Callable[[], float],
+        *,
+        color: bool,
+        answers: MakeStream | None = None,
+    ) -> None:
+        self._print = print_
+        self._width = width
+        self._clock = clock
+        self._color = color
+        self._answers = answers or markdown(color)
+        self._stream: TextStream | None = None
+        self._thinking = False
+        self._last = ""
+        self._cards: dict[str, Card] = {}
+        self._rounds: list[Usage] = []
+        self.speed: Speed | None = None
+
+    @property
+    def running(self) -> int:
+        """How many calls run now."""
+        return sum(card.started is not None for card in self._cards.values())
+
+    def show(self, event: Event) -> None:
+        match event.body:
+            case events.UserMessage(text):
+                self.question(text)
+            case events.TextDelta(text):
+                self._feed(text, thinking=False)
+            case events.ThinkingDelta(text):
+                self._feed(text, thinking=True)
+            case events.CallProposed(call):
+                self.end_text()
+                self._cards[call.id] = Card(call)
+            case events.CallStarted(call):
+                self._cards.setdefault(call.id, Card(call)).start(call, self._clock())
+            case events.ToolOutput(call_id, text):
+                if (card := self._cards.get(call_id)) is not None:
+                    card.say(text)
+            case events.CallFinished(result):
+                self._finish_call(result)
+            case events.EngineState("crashed", detail):
+                self.say(f"toolchat: {detail}", "red")
+            case events.Notice(text):
+                self.say(text, "yellow")
+            case events.TurnStarted():
+                self._rounds = []
+            case events.RoundFinished(_, usage):
+                self._rounds.append(usage)
+            case events.Interrupted():
+                self.end_text()
+                self._drop_cards()
+                self._print(paint("■ interrupted", "yellow", color=self._color))
+            case events.TurnFinished():
+                self.end_turn()
+
+    def question(self, text: str) -> None:
+        """The user's own words, as they were typed."""
+        first, *more = sanitize(text).split("\n")
+        rows = [paint("› ", "bold cyan", color=self._color) + paint(first, "bold", color=self._color)]
+        rows += ["  " + paint(row, "bold", color=self._color) for row in more]
+        self._last = ""
+        self._print("\n".join(rows))
+
+    def say(self, text: str, style: str = "dim") -> None:
+        """A line of toolchat's own, or of the engine's."""
+        self.end_text()
+        rows = [row for line in sanitize(text).splitlines() for row in wrapped(line, self._width())]
+        self._print("\n".join(paint(row, style, color=self._color) for row in rows))
+
+    def end_text(self) -> None:
+        """Print what is left of the text that streams."""
+        if self._stream is not None:
+            self._print(self._stream.finish())
+            self._stream = None
+
+    def end_turn(self) -> None:
+        """Print what is left of a turn, however it ended."""
+        self.end_text()
+        self._drop_cards()
+        if self._rounds:
+            self.speed = _speed(self._rounds)
+        self._print("\n")
+
+    def resize(self, width: int) -> None:
+        if self._stream is not None:
+            self._stream.resize(width)
+
+    def live(self, width: int, rows: int) -> list[str]:
+        """At most `rows` rows: the end of what streams, and a card for each call, the running ones first."""
+        if self._stream is not None:
+            return self._stream.live(rows)
+        now = self._clock()
+        cards = sorted(self._cards.values(), key=lambda card: card.started is None)
+        each = [card.live(width, now, color=self._color) for card in cards]
+        if sum(map(len, each)) > rows:
+            each = [card[:1] for card in each]
+        if len(each) > rows:
+            hidden = len(each) - max(rows - 1, 0)
+            each = [*each[: max(rows - 1, 0)], [paint(cut(f"… {hidden} more calls", width), "dim", color=self._color)]]
+        return [row for card in each for row in card]
+
+    def _feed(self, text: str, *, thinking: bool) -> None:
+        if self._stream is None or self._thinking != thinking:
+            self.end_text()
+            width = self._width()
+            self._part("thinking" if thinking else "text")
+            self._stream = LineStream(width, "dim italic", color=self._color) if thinking else self._answers(width)
+            self._thinking = thinking
+        self._print(self._stream.feed(text))
+
+    def _finish_call(self, result: ToolResult) -> None:
+        card = self._cards.pop(result.call_id, None)
+        if card is not None:
+            self._part("card")
+            self._print(card.finished(result, self._width(), color=self._color))
+
+    def _part(self, kind: str) -> None:
+        """What comes now is of another kind than what came last: a blank row tells them apart."""
+        if self._last not in ("", kind):
+            self._print("\n")
+        self._last = kind
+
+    def _drop_cards(self) -> None:
+        """Those that will have no result: the engine went away before they could be run."""
+        for card in self._cards.values():
+            self._print(paint(f"■ {call_text(card.call)}", "yellow", color=self._color))
+        self._cards.clear()
+
+
+def _speed(rounds: list[Usage]) -> Speed:
+    # The first token of each round is the prompt's doing and not the decoding's.
+    tokens = sum(max(usage.completion_tokens - 1, 0) for usage in rounds)
+    seconds = sum(usage.seconds - usage.ttft for usage in rounds)
+    rate = tokens / seconds if tokens >= 2 and seconds > 0 else None
+    return Speed(rate, rounds[0].ttft, sum(usage.cached_tokens for usage in rounds))
