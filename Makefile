@@ -6,6 +6,7 @@
 ## make test-all   every test, also the slow ones
 ## make lint       ruff, mypy and the direction of imports
 ## make bench      the measured claims, each with its table
+## make docs       record the picture of the REPL that the documents show
 ## make install    only make .venv
 ## make clean      remove .venv, caches and build output
 ##
@@ -20,7 +21,7 @@ ENGINE := .venv/.installed-engine
 DEV := .venv/.installed-dev
 QUESTION := Can you tell me what the temperature will be in Dallas, in fahrenheit?
 
-.PHONY: help install demo test test-all lint bench clean FORCE
+.PHONY: help install demo test test-all lint bench docs clean FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -53,6 +54,10 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/valid_calls.py
 	$(BIN)/python benchmarks/prefix_cache.py
 	$(BIN)/python benchmarks/first_prompt.py
+	$(BIN)/python benchmarks/render.py
+
+docs: $(DEV)
+	$(BIN)/python scripts/record_repl.py docs/repl.svg
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
