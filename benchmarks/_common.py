@@ -177,7 +177,7 @@ def engine_work(
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
     from toolchat.engine.config import BLOCK, plan
-    from toolchat.mistral.grammar import tool_call_grammar
+    from toolchat.mistral.constraint import constraint
     from toolchat.mistral.render import encode
     from toolchat.mistral.vocabulary import MistralVocabulary
     from toolchat.models.hardware import engine_device
@@ -185,9 +185,11 @@ def engine_work(
     from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolCall, ToolMessage, UserMessage
 
     tokenizer: Any = MistralTokenizer.from_file(str(folder / "tekken.json"))
-    version = MistralVocabulary(tokenizer).version
+    vocabulary = MistralVocabulary(tokenizer)
     tools = load_tools(sample_tools_path()).toolbox.specs
-    grammar = tool_call_grammar(tokenizer, tools, tool_choice="auto")
+    # The demo model's tokenizer is tekken: its calls are held to one grammar, from the first token on.
+    grammar = constraint(vocabulary, tools).step.grammar
+    assert grammar is not None
     messages: list[Message] = [SystemMessage(system)] if system else []
     generations = []
     for event in events:
@@ -196,11 +198,11 @@ def engine_work(
             case "user_message":
                 messages.append(UserMessage(data["text"]))
             case "round_finished":
-                prompt = encode(tokenizer, version, messages, tools).tokens
+                prompt = encode(tokenizer, vocabulary.version, messages, tools).tokens
                 usage = data["usage"]
                 if len(prompt) != usage["prompt_tokens"]:
                     raise SystemExit(f"a prompt of {len(prompt)} tokens; toolchat's had {usage['prompt_tokens']}")
-                generations.append({"prompt": prompt, "grammar": grammar, "tokens": usage["completion_tokens"]})
+                generations.append({"prompt": prompt, "grammar": grammar.text, "tokens": usage["completion_tokens"]})
             case "call_started":
                 call = data["call"]
                 messages.append(AssistantMessage("", (ToolCall(call["id"], call["name"], call["arguments"]),)))

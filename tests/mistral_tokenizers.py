@@ -53,7 +53,12 @@ def _shipped() -> dict[str, Any]:
     return found
 
 
-def _tekken_file(folder: Path, label: str, *, sees: bool) -> Path:
+def sentencepiece_file(label: str) -> str | None:
+    """Its name in DATA; None for tekken."""
+    return _SENTENCEPIECE.get(label)
+
+
+def tekken_file(folder: Path, label: str, *, sees: bool = False) -> Path:
     version, extra = _TEKKEN[label]
     names = _COMMON + extra
     names += [f"<SPECIAL_{index}>" for index in range(len(names), SPECIALS)]
@@ -81,7 +86,8 @@ def _tekken_file(folder: Path, label: str, *, sees: bool) -> Path:
 
 
 def load(folder: Path, label: str, *, sees: bool = False) -> MistralTokenizer:
-    path = DATA / _SENTENCEPIECE[label] if label in _SENTENCEPIECE else _tekken_file(folder, label, sees=sees)
+    piece = sentencepiece_file(label)
+    path = DATA / piece if piece is not None else tekken_file(folder, label, sees=sees)
     return MistralTokenizer.from_file(str(path))
 
 

@@ -53,6 +53,8 @@ def test_flags_beat_variables_beat_the_file_beat_the_model(file: Path) -> None:
         ({}, {}, "max_token = 7", "config.toml: there is no setting 'max_token'; did you mean max_tokens?"),
         ({}, {}, "zzz = 7", "config.toml: there is no setting 'zzz'; the settings are model, tools"),
         ({}, {}, "max_tokens =", "config.toml: not valid TOML:"),
+        ({}, {"TOOLCHAT_PARALLEL_CALLS": "two"}, "", "TOOLCHAT_PARALLEL_CALLS: expected true or false, not 'two'"),
+        ({}, {}, "parallel_calls = 2", "config.toml: parallel_calls: expected true or false, not 2"),
         (
             {"kv_cache_gib": "lots"},
             {},
@@ -73,3 +75,12 @@ def test_wrong_values_name_their_place(
 
 def test_empty_variable_counts_as_none(file: Path) -> None:
     assert resolve({}, environment={"TOOLCHAT_MODEL": ""}, file=file).model is None
+
+
+def test_a_switch_is_read_from_every_place(file: Path) -> None:
+    file.write_text("parallel_calls = false\n")
+    assert not resolve({}, environment={}, file=file).parallel_calls
+    assert resolve({}, environment={"TOOLCHAT_PARALLEL_CALLS": "yes"}, file=file).parallel_calls
+    assert not resolve(
+        {"parallel_calls": False}, environment={"TOOLCHAT_PARALLEL_CALLS": "1"}, file=file
+    ).parallel_calls

@@ -47,12 +47,22 @@ class Settings:
     context: int | None = None
     kv_cache_gib: float | None = None
     reasoning_effort: str | None = None
+    tool_choice: str = "auto"
+    parallel_calls: bool = True
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("expected a text")
     return value
+
+
+def _switch(value: Any) -> bool:
+    written = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    found = value if isinstance(value, bool) else written.get(str(value).strip().lower())
+    if found is None:
+        raise ValueError("expected true or false")
+    return found
 
 
 def _count(value: Any) -> int:
@@ -91,6 +101,8 @@ SETTINGS: Mapping[str, _Setting] = {
     "context": _Setting("--context", _count),
     "kv_cache_gib": _Setting("--kv-cache", _number(0.01, 4096, " of GiB")),
     "reasoning_effort": _Setting("--reasoning-effort", _text),
+    "tool_choice": _Setting("--tool-choice", _text),
+    "parallel_calls": _Setting("--parallel-calls", _switch),
 }
 assert set(SETTINGS) == {field.name for field in fields(Settings)}
 

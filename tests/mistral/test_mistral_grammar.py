@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-import copy
 import json
 import random
 
-import llguidance
 import pytest
 from mistral_cases import Case, encode
 from mistral_common.guidance.grammar_factory import GrammarFactory
 from mistral_common.protocol.instruct.tool_calls import Function, Tool, ToolChoiceEnum
-from mistral_tokenizers import ALL, ARGS, CALL_ID, CALLS, END_THINK, EOS, LISTS, NAMED, THINK, spell
+from mistral_matchers import accepts
+from mistral_tokenizers import ALL, ARGS, CALL_ID, CALLS, END_THINK, EOS, NAMED, THINK, spell
 
-from toolchat.mistral import grammar
-from toolchat.mistral.grammar import closed_schema, supports_lark, tool_call_grammar
+from toolchat.mistral.closed_schema import closed_schema
+from toolchat.mistral.constraint import Grammar, constraint
+from toolchat.mistral.grammar import supports_lark
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import ToolSpec
 
@@ -49,42 +49,23 @@ TOOLS = [WEATHER, PLACE, PING]
 RIGHT = '{"city": "Dallas", "state": "TX", "unit": "fahrenheit"}'
 
 
-@pytest.fixture(scope="session")
-def accepts(tokenizer_of):
-    cache = {}
-
-    def check(label, lark, *parts):
-        tokenizer = tokenizer_of(label)
-        if label not in cache:
-            cache[label] = GrammarFactory(tokenizer).llg_tokenizer
-        matcher = llguidance.LLMatcher(cache[label], lark)
-        assert not matcher.is_error(), matcher.get_error()
-        ids = spell(tokenizer, *parts)
-        return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
-
-    return check
+def grammar_of(tokenizer, tools, **options):
+    return constraint(MistralVocabulary(tokenizer), tools, **options).step.grammar
 
 
 @pytest.fixture
-def allows(tokenizer_of, accepts):
+def allows(tokenizer_of):
     def check(*parts, label="v13", tools=TOOLS, tool_choice="auto", parallel=True):
-        lark = tool_call_grammar(tokenizer_of(label), tools, tool_choice=tool_choice, parallel=parallel)
-        return accepts(label, lark, *parts)
+        tokenizer = tokenizer_of(label)
+        grammar = grammar_of(tokenizer, tools, choice=tool_choice, parallel=parallel)
+        return accepts(tokenizer, grammar, spell(tokenizer, *parts))
 
     return check
 
 
 @pytest.mark.parametrize("label", ALL)
-def test_only_tekken_from_v11_on_takes_a_grammar(tokenizer_of, label):
-    tokenizer = tokenizer_of(label)
-    assert supports_lark(tokenizer) == supports_lark(MistralVocabulary(tokenizer)) == (label in NAMED)
-    assert supports_lark(tokenizer) == GrammarFactory.is_supported(tokenizer)
-
-
-@pytest.mark.parametrize("label", LISTS)
-def test_a_tokenizer_without_grammars_is_refused(tokenizer_of, label):
-    with pytest.raises(ValueError, match="tekken tokenizer of version 11"):
-        tool_call_grammar(tokenizer_of(label), TOOLS, tool_choice="auto")
+def test_only_tekken_takes_a_lark_grammar(tokenizer_of, label):
+    assert supports_lark(MistralVocabulary(tokenizer_of(label))) == (not label.endswith("spm"))
 
 
 @pytest.mark.parametrize("label", NAMED)
@@ -160,12 +141,6 @@ def test_a_named_choice_allows_that_tool_only(allows):
     assert allows(CALLS, "get_current_weather", ARGS, RIGHT, tool_choice="get_current_weather")
 
 
-def test_none_allows_text_and_no_call(allows):
-    assert allows("Text.", tool_choice="none")
-    assert allows(THINK, "hm", END_THINK, "Text.", tool_choice="none")
-    assert not allows(CALLS, "ping", ARGS, "{}", tool_choice="none")
-
-
 def test_without_parallel_calls_there_is_one(allows):
     call = [CALLS, "ping", ARGS, "{}"]
     assert allows(*call, parallel=False)
@@ -173,22 +148,8 @@ def test_without_parallel_calls_there_is_one(allows):
     assert allows(*call, *call, *call)
 
 
-def test_no_tools_constrain_nothing(tokenizer_of):
-    for choice in ("auto", "none", "required"):
-        assert tool_call_grammar(tokenizer_of("v13"), [], tool_choice=choice) is None
-
-
-def test_a_choice_that_is_no_tool_and_an_illegal_name_are_refused(tokenizer_of):
-    tokenizer = tokenizer_of("v13")
-    with pytest.raises(ValueError, match="'pong' is not among the tools: get_current_weather, go, ping"):
-        tool_call_grammar(tokenizer, TOOLS, tool_choice="pong")
-    with pytest.raises(ValueError, match="cannot name a tool"):
-        tool_call_grammar(tokenizer, [ToolSpec('a" | "b', "", {})], tool_choice="auto")
-
-
 @pytest.mark.parametrize("label", ["v11", "v13"])
-@pytest.mark.parametrize("mode", ["auto", "none"])
-def test_the_language_is_that_of_the_librarys_factory(tokenizer_of, accepts, label, mode):
+def test_the_language_is_that_of_the_librarys_factory(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
     factory = GrammarFactory(tokenizer)
     strict = [
@@ -196,24 +157,24 @@ def test_the_language_is_that_of_the_librarys_factory(tokenizer_of, accepts, lab
         for tool in TOOLS
     ]
     theirs = factory.get_lark_from_jinja(
-        factory.select_jinja_template(), ToolChoiceEnum(mode), strict, None, parallel_tool_calls=True
+        factory.select_jinja_template(), ToolChoiceEnum.auto, strict, None, parallel_tool_calls=True
     )
-    ours = tool_call_grammar(tokenizer, TOOLS, tool_choice=mode)
-    rng = random.Random(label + mode)
+    ours = grammar_of(tokenizer, TOOLS)
+    rng = random.Random(label)
     pieces = ["Text. ", CALLS, "ping", "get_current_weather", ARGS, "{}", RIGHT, " ", '{"a": 1}']
     pieces += [THINK, "hm", END_THINK] if label == "v13" else []
     call = (CALLS, "ping", ARGS, "{}")
     fixed = [("Text.", *call), call, (*call, *call), (*call, " ", *call), ("Text.",), (*call, "Text.")]
     drawn = [tuple(rng.choices(pieces, k=rng.randint(1, 6))) for _ in range(120)]
-    verdicts = [(accepts(label, ours, *parts), accepts(label, theirs, *parts)) for parts in fixed + drawn]
+    spelled = [spell(tokenizer, *parts) for parts in fixed + drawn]
+    verdicts = [(accepts(tokenizer, ours, ids), accepts(tokenizer, Grammar("lark", theirs), ids)) for ids in spelled]
     assert all(own == other for own, other in verdicts)
     assert {own for own, _ in verdicts} == {True, False}
 
 
 @pytest.mark.parametrize("label", ["v13", "v13-plain", "v15"])
-def test_what_mistral_common_encodes_for_these_tools_passes(tokenizer_of, accepts, label):
+def test_what_mistral_common_encodes_for_these_tools_passes(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
-    lark = tool_call_grammar(tokenizer, TOOLS, tool_choice="required")
     wanted = Case(
         (
             (WEATHER.name, {"city": 'é "x" 😀', "state": "[TOOL_CALLS]", "unit": "celsius"}, "abcdefghi"),
@@ -223,9 +184,7 @@ def test_what_mistral_common_encodes_for_these_tools_passes(tokenizer_of, accept
     )
     ids = encode(tokenizer, wanted)
     assert ids[-1] == spell(tokenizer, EOS)[0]
-    matcher = llguidance.LLMatcher(GrammarFactory(tokenizer).llg_tokenizer, lark)
-    assert matcher.try_consume_tokens(ids[:-1]) == len(ids) - 1
-    assert matcher.is_accepting()
+    assert accepts(tokenizer, grammar_of(tokenizer, TOOLS, choice="required"), ids[:-1])
 
 
 UNSUPPORTED = [
@@ -257,13 +216,6 @@ def test_a_schema_without_parameters_takes_none(allows):
     for parameters in ({}, {"type": "object"}, {"type": "object", "properties": {}}):
         assert allows(CALLS, "f", ARGS, "{}", tools=[ToolSpec("f", "", parameters)])
         assert not allows(CALLS, "f", ARGS, '{"a": 1}', tools=[ToolSpec("f", "", parameters)])
-
-
-def test_the_same_request_again_costs_nothing(tokenizer_of, monkeypatch):
-    tokenizer = tokenizer_of("v13")
-    first = tool_call_grammar(tokenizer, TOOLS, tool_choice="auto")
-    monkeypatch.setattr(grammar, "_arguments", None)
-    assert tool_call_grammar(tokenizer, copy.deepcopy(TOOLS), tool_choice="auto") is first
 
 
 def test_the_order_of_properties_is_the_authors(tokenizer_of, allows):

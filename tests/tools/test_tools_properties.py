@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from mistral_tokenizers import load
 from pydantic import BaseModel, Field, create_model
 
-from toolchat.mistral.grammar import tool_call_grammar
+from toolchat.mistral.constraint import constraint
+from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.tools.check import Checked, Rejected, check_arguments
 from toolchat.tools.schema import function_schema
 from toolchat.tools.toolbox import LoadedTool, Tool
@@ -225,11 +226,11 @@ def test_every_schema_is_taken_by_mistral_common_and_constrains_a_call(tokenizer
         tools=[MistralTool(function=Function(name=spec.name, description="d", parameters=spec.parameters))],
     )
     get_validator(TokenizerVersion.v13, ValidationMode.test).validate_request(request)
-    grammar = tool_call_grammar(tokenizer, [spec], tool_choice="required")
-    assert grammar is not None
-    # Not given up on: the parameters are in it, and nothing had to be left out.
-    assert all(f'"{name}"' in grammar for name in chosen)
-    assert '"lenient"' not in grammar
+    planned = constraint(MistralVocabulary(tokenizer), [spec], choice="required")
+    assert planned.step.grammar is not None
+    assert all(f'"{name}"' in planned.step.grammar.text for name in chosen)
+    # Nothing had to be left out.
+    assert (planned.held, planned.notes) == ({spec.name}, ())
 
 
 class Tree(BaseModel):
@@ -242,10 +243,10 @@ def test_a_type_that_holds_itself_constrains_a_call_too(tokenizer: Any) -> None:
         """Grow."""
 
     spec = loaded_of(grow).tool.spec
-    grammar = tool_call_grammar(tokenizer, [spec], tool_choice="required")
-    assert grammar is not None
-    assert "#/$defs/Tree" in grammar
-    assert '"lenient"' not in grammar
+    planned = constraint(MistralVocabulary(tokenizer), [spec], choice="required")
+    assert planned.step.grammar is not None
+    assert "#/$defs/Tree" in planned.step.grammar.text
+    assert (planned.held, planned.notes) == ({spec.name}, ())
     checked = check_arguments(loaded_of(grow), {"tree": {"value": 1, "children": [{"value": 2}]}})
     assert isinstance(checked, Checked)
     assert checked.values["tree"].children == [Tree(value=2)]

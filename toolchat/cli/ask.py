@@ -33,6 +33,8 @@ def ask(
     kv_cache: options.KvCache = None,
     reasoning_effort: options.ReasoningEffort = None,
     image: options.Images = None,
+    tool_choice: options.ToolChoice = None,
+    parallel_calls: options.ParallelCalls = None,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     from toolchat.cli.approval import ask_on_terminal, make_policy
@@ -53,6 +55,8 @@ def ask(
             "context": context,
             "kv_cache_gib": kv_cache,
             "reasoning_effort": reasoning_effort,
+            "tool_choice": tool_choice,
+            "parallel_calls": parallel_calls,
         },
         no_tools=no_tools,
         images=image or (),

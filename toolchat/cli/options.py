@@ -51,3 +51,19 @@ Images = Annotated[
     list[str] | None,
     typer.Option("--image", "-i", help="An image to send with the question; may be given again.", metavar="FILE|URL"),
 ]
+ToolChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--tool-choice",
+        help="Whether the model calls tools: auto, none, required, or the name of the tool to call [default: auto].",
+        metavar="CHOICE",
+    ),
+]
+ParallelCalls = Annotated[
+    bool | None,
+    typer.Option(
+        "--parallel-calls/--no-parallel-calls",
+        help="Whether the model may make several calls at once [default: it may].",
+        show_default=False,
+    ),
+]

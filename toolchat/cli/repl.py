@@ -35,6 +35,8 @@ def repl(
     context: options.Context = None,
     kv_cache: options.KvCache = None,
     reasoning_effort: options.ReasoningEffort = None,
+    tool_choice: options.ToolChoice = None,
+    parallel_calls: options.ParallelCalls = None,
     plain: Plain = False,
     no_history: NoHistory = False,
 ) -> int:
@@ -52,6 +54,8 @@ def repl(
         "context": context,
         "kv_cache_gib": kv_cache,
         "reasoning_effort": reasoning_effort,
+        "tool_choice": tool_choice,
+        "parallel_calls": parallel_calls,
     }
     settings = resolve(flags)
     opening = _Opening(

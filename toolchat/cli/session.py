@@ -18,6 +18,7 @@ from toolchat.cli.heard import Heard
 from toolchat.cli.plan import Plan
 from toolchat.cli.sources import Sources
 from toolchat.cli.stream import Stream
+from toolchat.cli.tool_choice import check_tool_choice
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
 from toolchat.settings import Settings, state_folder
 from toolchat.store.record import SessionRecord
@@ -68,9 +69,13 @@ class Session:
         self._stream.emit(SessionStarted(model, f"toolchat {toolchat.__version__}"))
 
     def equip(self, runner: ToolRunner, decide: Decide = allow_all) -> None:
-        """Say which tools there are, and who decides on calls; before the first turn. They end with the session."""
+        """Say which tools there are, and who decides on calls; before the first turn. They end with the session.
+
+        Raises UsageError where the tool that the model is to call is not among them.
+        """
         self._decide = decide
         self._use(runner)
+        check_tool_choice(self._options.tool_choice, runner.toolbox)
 
     @property
     def record(self) -> SessionRecord:
@@ -284,6 +289,8 @@ def _options(settings: Settings) -> GenerateOptions:
         max_tokens=settings.max_tokens,
         temperature=settings.temperature,
         reasoning_effort=settings.reasoning_effort,
+        tool_choice=settings.tool_choice,
+        parallel_tool_calls=settings.parallel_calls,
     )
 
 

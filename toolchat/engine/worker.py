@@ -8,159 +8,41 @@ as long as its parent: the kernel kills it when the parent dies, and a closed so
 from __future__ import annotations
 
 import argparse
-import ctypes
-import json
 import os
-import queue
-import signal
 import socket
-import sys
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchat.engine.codec import decode_prompt, encode_delta, line
+from toolchat.engine.codec import decode_prompt, encode_delta
 from toolchat.engine.config import BLOCK, EngineConfig, has_vision, read_params
-from toolchat.wire.deltas import Delta, Finished, FinishReason, Usage
-from toolchat.wire.messages import CallOrigin, Message, ToolSpec
+from toolchat.engine.requests import Progress, Request, Run
+from toolchat.engine.worker_channel import Channel, die_with_parent
+from toolchat.engine.worker_loading import hide_unloadable_modules, register_model
+from toolchat.mistral.constraint import Constraint, constraint, unconstrained
+from toolchat.wire.deltas import Delta, FinishReason
+from toolchat.wire.messages import Message, ToolSpec
 
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-    from toolchat.mistral.parse import StreamParser
     from toolchat.mistral.render import Encoded
     from toolchat.mistral.vocabulary import MistralVocabulary
-
-PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal that this process gets when its parent dies."""
-
 
 NEVER = -100.0
 """The least logit bias that vLLM takes: far below any token that could be chosen."""
 
 
-class Channel:
-    """The worker's end of the socket: commands in, by a thread of its own; messages out, whole lines at a time."""
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A request under way, and what each of its runs needs."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._file = sock.makefile("rb")
-        self.commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def receive(self) -> dict[str, Any]:
-        """The next command, read here and now. Ends the process where the parent has gone."""
-        row = self._file.readline()
-        if not row:
-            end_with_parent()
-        message: dict[str, Any] = json.loads(row)
-        return message
-
-    def listen(self) -> None:
-        """Read commands for ever, in a thread, so that a parent that goes is noticed also while a model loads."""
-
-        def read() -> None:
-            while True:
-                self.commands.put(self.receive())
-
-        threading.Thread(target=read, name="commands", daemon=True).start()
-
-    def send(self, *messages: dict[str, Any]) -> None:
-        try:
-            self._socket.sendall(b"".join(map(line, messages)))
-        except OSError:
-            end_with_parent()
-
-
-def end_with_parent() -> None:
-    """End at once, with every process this one started: whoever asked for the answer is gone."""
-    os.killpg(os.getpgid(0), signal.SIGKILL)
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when `parent` ends, however that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died between the fork and the line above
-        os._exit(1)
-
-
-def hide_unloadable_modules(*, sees: bool = False) -> None:
-    """Make absent what is installed but cannot load, before transformers looks for it.
-
-    PyPI's torchvision, torchaudio and torchcodec are built for another torch than the CPU build of it; importing
-    them raises ("operator torchvision::nms does not exist"), and transformers imports them wherever it finds them.
-    A model that `sees` cannot do without torchvision: vLLM's class for it imports one that does.
-    """
-    if sees:
-        make_torchvision_loadable()
-    for name in ("torchvision", "torchaudio", "torchcodec"):
-        try:
-            __import__(name)
-        except Exception:
-            sys.modules[name] = None  # type: ignore[assignment]  # the documented way to make an import fail
-
-
-def make_torchvision_loadable() -> None:
-    """Let PyPI's torchvision be imported beside the CPU build of torch, where its compiled part cannot be loaded.
-
-    Its Python part stops at two operators that the compiled part would have declared. Declared here, without a body,
-    they are enough: what is used of it (`torchvision.transforms.v2.functional`) is Python throughout.
-    """
-    try:
-        __import__("torchvision")
-    except ImportError:
-        return
-    except RuntimeError:
-        import torch
-
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
-
-
-def register_model(folder: Path) -> None:
-    """Have vLLM inspect the model's class in this process.
-
-    It would otherwise start a second interpreter to look at the class (to keep CUDA out of this one), which takes
-    seconds and knows nothing of the modules hidden here. The name is what vLLM makes of a params.json, by its
-    transformers_utils/configs/mistral.py.
-    """
-    from vllm import ModelRegistry
-
-    params = read_params(folder)
-    names = ["MixtralForCausalLM" if params.get("moe") else "MistralForCausalLM"]
-    if has_vision(params):
-        # Around the model of the language, which is looked up in its turn.
-        names.append("PixtralForConditionalGeneration")
-    for name in names:
-        ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
-
-
-@dataclass(slots=True)
-class Request:
-    """One generation under way."""
-
-    id: str
-    parser: StreamParser
-    prompt_tokens: int
-    began: float
-    first: float = 0.0
-    cached: int = 0
-    completion: int = 0
-
-    def usage(self) -> Usage:
-        now = time.monotonic()
-        return Usage(
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=self.cached,
-            completion_tokens=self.completion,
-            ttft=round((self.first or now) - self.began, 6),
-            seconds=round(now - self.began, 6),
-        )
+    request: Request
+    prompt: Encoded
+    temperature: float
+    seed: int | None
 
 
 class Worker:
@@ -169,7 +51,6 @@ class Worker:
     def __init__(self, channel: Channel, config: EngineConfig) -> None:
         from vllm import EngineArgs, LLMEngine
 
-        from toolchat.mistral.grammar import supports_lark
         from toolchat.mistral.vocabulary import MistralVocabulary
 
         folder = Path(config.folder)
@@ -201,11 +82,10 @@ class Worker:
         self._tokenizer: MistralTokenizer = self._engine.get_tokenizer().mistral
         self._vocabulary: MistralVocabulary = MistralVocabulary(self._tokenizer)
         self._thinks = self._vocabulary.special("[THINK]") is not None
-        self._constrains = supports_lark(self._tokenizer)
         # Tokenizer files are shared: one that knows images may lie beside a model that has no eyes.
         self._sees = has_vision(read_params(folder)) and self._tokenizer.instruct_tokenizer.image_encoder is not None
         self._channel = channel
-        self._requests: dict[str, Request] = {}
+        self._serving: dict[str, Serving] = {}
 
     def info(self) -> dict[str, Any]:
         from toolchat.mistral.render import reasoning_efforts
@@ -213,7 +93,7 @@ class Worker:
         return {
             "context": self._context,
             "tokenizer_version": self._vocabulary.version,
-            "constrains_calls": self._constrains,
+            "constrains_calls": self._vocabulary.special("[TOOL_CALLS]") is not None,
             "thinks": self._thinks,
             "sees": self._sees,
             "reasoning_efforts": reasoning_efforts(self._tokenizer),
@@ -223,7 +103,7 @@ class Worker:
         """Answer commands for ever; waits for one only while nothing is being generated."""
         commands = self._channel.commands
         while True:
-            while not self._requests or not commands.empty():
+            while not self._serving or not commands.empty():
                 self._handle(commands.get())
             self._step()
 
@@ -279,12 +159,6 @@ class Worker:
         return asdict(account(self._vocabulary, again, prompt, messages, tools, sees=self._sees))
 
     def _generate(self, command: dict[str, Any]) -> None:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        from toolchat.mistral.grammar import tool_call_grammar
-        from toolchat.mistral.parse import StreamParser
-
         began = time.monotonic()
         options = command["options"]
         messages, tools = decode_prompt(command)
@@ -303,68 +177,83 @@ class Worker:
                 }
             )
             return
-        grammar = None
-        if self._constrains:
-            grammar = tool_call_grammar(
-                self._tokenizer,
-                tools,
-                tool_choice=options["tool_choice"],
-                parallel=options["parallel_tool_calls"],
-            )
-        calls_token = self._vocabulary.special("[TOOL_CALLS]")
-        no_calls = grammar is None and calls_token is not None and not self._may_call(command)
-        params = SamplingParams(
+        request = Request(
+            command["id"],
+            self._vocabulary,
+            self._constraint(tools, options),
+            prompt_tokens=len(prompt),
             max_tokens=min(options["max_tokens"], room),
-            temperature=options["temperature"],
-            seed=options["seed"],
+            began=began,
+        )
+        self._serving[request.id] = Serving(request, encoded, options["temperature"], options["seed"])
+        self._advance(request.id, request.begin())
+
+    def _constraint(self, tools: Sequence[ToolSpec], options: dict[str, Any]) -> Constraint:
+        if not options.get("constrained", True):  # for measuring what the grammars are worth; see benchmarks
+            return unconstrained(self._vocabulary, choice=options["tool_choice"])
+        return constraint(
+            self._vocabulary,
+            tools,
+            choice=options["tool_choice"],
+            parallel=options["parallel_tool_calls"],
+            answer=options["response_schema"],
+        )
+
+    def _run(self, serving: Serving, run: Run) -> None:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        grammar = run.step.grammar
+        params = SamplingParams(
+            max_tokens=run.max_tokens,
+            temperature=serving.temperature,
+            seed=serving.seed,
             # Token ids are parsed here; vLLM's own detokenizer would do the work twice and lose the markers.
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
-            structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
-            # A model that learnt to call begins calls also where it was offered nothing to call.
-            logit_bias={calls_token: NEVER} if no_calls else None,
+            # vLLM tells Lark from EBNF by itself.
+            structured_outputs=StructuredOutputsParams(grammar=grammar.text) if grammar else None,
+            logit_bias=dict.fromkeys(run.step.banned, NEVER) or None,
+            stop_token_ids=[run.stop] if run.stop is not None else None,
         )
-        origin = CallOrigin.CONSTRAINED if grammar else CallOrigin.PARSED
-        self._engine.add_request(command["id"], self._engine_input(encoded), params)
-        self._requests[command["id"]] = Request(
-            command["id"], StreamParser(self._vocabulary, origin=origin), len(prompt), began
-        )
+        prompt = replace(serving.prompt, tokens=[*serving.prompt.tokens, *run.written])
+        self._engine.add_request(serving.request.id, self._engine_input(prompt), params)
 
-    @staticmethod
-    def _may_call(command: dict[str, Any]) -> bool:
-        return bool(command["tools"]) and command["options"]["tool_choice"] != "none"
+    def _advance(self, request_id: str, progress: Progress) -> None:
+        """Send what came, and run what is next, if anything."""
+        serving = self._serving[request_id]
+        if progress.deltas:
+            self._send_deltas(request_id, progress.deltas)
+        if progress.run is not None:
+            self._run(serving, progress.run)
+        elif progress.over:
+            del self._serving[request_id]
 
     def _abort(self, request_id: str) -> None:
-        request = self._requests.pop(request_id, None)
-        if request is None:
-            return
-        self._engine.abort_request([request_id])
-        self._send_deltas(request, [Finished(FinishReason.ABORT, request.usage())])
+        if (serving := self._serving.pop(request_id, None)) is not None:
+            self._engine.abort_request([request_id])
+            self._send_deltas(request_id, [serving.request.abort()])
 
     def _step(self) -> None:
         for output in self._engine.step():
-            request = self._requests.get(output.request_id)
-            if request is None:
+            serving = self._serving.get(output.request_id)
+            if serving is None:
                 continue
             completion = output.outputs[0]
-            token_ids = completion.token_ids
-            if token_ids and not request.first:
-                request.first = time.monotonic()
-                request.cached = output.num_cached_tokens or 0
-            request.completion += len(token_ids)
-            deltas: list[Delta] = request.parser.feed(token_ids)
+            ended = None
             if output.finished:
-                del self._requests[request.id]
-                reason = FinishReason.LENGTH if completion.finish_reason == "length" else FinishReason.STOP
-                deltas += request.parser.finish(truncated=reason is FinishReason.LENGTH)
-                deltas.append(Finished(reason, request.usage()))
-            if deltas:
-                self._send_deltas(request, deltas)
+                ended = FinishReason.LENGTH if completion.finish_reason == "length" else FinishReason.STOP
+            progress = serving.request.take(completion.token_ids, ended, output.num_cached_tokens)
+            try:
+                self._advance(output.request_id, progress)
+            except Exception as error:
+                self._fail(output.request_id, one_line(error))
 
-    def _send_deltas(self, request: Request, deltas: list[Delta]) -> None:
-        self._channel.send({"op": "deltas", "id": request.id, "deltas": [encode_delta(delta) for delta in deltas]})
+    def _send_deltas(self, request_id: str, deltas: Sequence[Delta]) -> None:
+        self._channel.send({"op": "deltas", "id": request_id, "deltas": [encode_delta(delta) for delta in deltas]})
 
     def _fail(self, request_id: str, message: str) -> None:
+        self._serving.pop(request_id, None)
         self._channel.send({"op": "error", "id": request_id, "message": message})
 
 

@@ -15,20 +15,26 @@ _SAY_MORE = (
 """Beside `properties`, these too tell which keys an object may have."""
 
 
-def closed_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+def closed_schema(schema: Mapping[str, Any], *, arguments: bool = True) -> dict[str, Any]:
     """A copy of `schema` with `additionalProperties: false` in every object schema that names its properties.
 
     Left as they are: objects that already say what else they take; nested objects that name no properties,
-    which are free-form by intent (the outermost one then takes no arguments); what stands under `not`, `if`,
-    `then` and `else`; and objects put together from several schemas (`allOf`, or `properties` beside `anyOf`
-    or `$ref`, also through `$defs`), because `additionalProperties` sees its own schema's properties only:
-    closing one part would forbid the others.
+    which are free-form by intent; what stands under `not`, `if`, `then` and `else`; and objects put together from
+    several schemas (`allOf`, or `properties` beside `anyOf` or `$ref`, also through `$defs`), because
+    `additionalProperties` sees its own schema's properties only: closing one part would forbid the others.
+
+    Where the schema is a tool's, of its `arguments`, the outermost object is not free-form either: one that names no
+    properties takes no arguments.
     """
     shared: set[str] = set()
     while True:
         closer = _Closer(shared)
         result = closer.close(schema)
-        if result.get("type") == "object" and not any(key in result for key in ("properties", *_SAY_MORE)):
+        if (
+            arguments
+            and result.get("type") == "object"
+            and not any(key in result for key in ("properties", *_SAY_MORE))
+        ):
             result["additionalProperties"] = False
         if closer.merged_refs <= shared:
             return result

@@ -1,127 +1,112 @@
 """Lark grammars under which a model cannot write a malformed call: which names, which arguments, what order.
 
-The language is that of mistral_common's GrammarFactory with every tool strict, and narrower in two points.
+From v11 on the language is that of mistral_common's GrammarFactory with every tool strict, and narrower in two points.
 Arguments are spaced as json.dumps spaces them, and so as every call of the history is written: with free
 whitespace a small model can write line breaks for ever. And a call that is required comes first, without text
 before it. The factory itself is not used because its constructor builds another llguidance tokenizer: 0.5 s
-for 130,000 tokens, in the way of the first answer. A test holds the two side by side.
+for 130,000 tokens, in the way of the first answer. A test holds the two side by side. Before v11 the factory has
+nothing; the list of calls is that of `[TOOL_CALLS]` in mistral_common's encoder.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
-from toolchat.mistral.closed_schema import closed_schema
-from toolchat.mistral.ids import is_legal_name
-from toolchat.mistral.vocabulary import MistralVocabulary, Vocabulary
-from toolchat.wire.messages import ToolSpec
+from toolchat.mistral.schema_subset import Backend, Node
+from toolchat.mistral.vocabulary import FIRST_NAMED, Vocabulary
 
-if TYPE_CHECKING:
-    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
-
-__all__ = ["closed_schema", "supports_lark", "tool_call_grammar"]
-
-_FIRST_LARK = 11
-_FIRST_THINKING = 13
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-_LENIENT = {"lenient": True, "coerce_one_of": True}
-_ANY_OBJECT = {"type": "object"}
-_RULES = r"""content: (/(.|\n)+/)+
-SAFE_WS: /[ \t\r\n]{1,8}/
-"""
+_CONTENT = r"content: (/(.|\n)+/)+"
+_SAFE_WS = r"SAFE_WS: /[ \t\r\n]{1,8}/"
+_BODIES = {
+    "auto": "content | content? calls",
+    "none": "content",
+    "required": "calls",
+}
+_ANSWER_BODIES = {
+    "auto": "answer | calls",
+    "none": "answer",
+    "required": "calls",
+}
+"""Where an answer is held to a schema, there is no text but that answer."""
 
 
-def supports_lark(tokenizer: Vocabulary | MistralTokenizer) -> bool:
-    """Whether its calls can be constrained by a Lark grammar: tekken from v11 on, with its markers.
-
-    Before v11 a call is JSON from the first to the last character, and a JSON Schema does it.
-    """
-    vocabulary = tokenizer if isinstance(tokenizer, Vocabulary) else MistralVocabulary(tokenizer)
-    return (
-        vocabulary.version >= _FIRST_LARK
-        and not vocabulary.adds_space
-        and None not in (vocabulary.special("[TOOL_CALLS]"), vocabulary.special("[ARGS]"))
-    )
+def supports_lark(vocabulary: Vocabulary) -> bool:
+    """Whether a Lark grammar can name its control tokens: tekken, with the markers of its version's calls."""
+    markers = ["[TOOL_CALLS]"] + ["[ARGS]"] * (vocabulary.version >= FIRST_NAMED)
+    return not vocabulary.adds_space and all(vocabulary.special(name) is not None for name in markers)
 
 
-def tool_call_grammar(
-    tokenizer: MistralTokenizer,
-    tools: Sequence[ToolSpec],
+def lark_grammar(
+    vocabulary: Vocabulary,
+    tools: Sequence[tuple[str, Node]],
     *,
-    tool_choice: str,
-    parallel: bool = True,
-) -> str | None:
-    """The grammar of one answer, or None where there is nothing to constrain: no tools.
+    choice: str,
+    parallel: bool,
+    answer: Node | None = None,
+) -> str:
+    """The grammar of one generation.
 
     Args:
-        tokenizer: one that supports_lark.
-        tools: all tools the model is told of.
-        tool_choice: "auto" (text, or calls with or without text before them), "none" (text), "required"
-            (calls and no text), or a tool's name (its calls and no text). Thinking may come first in each.
+        vocabulary: one that supports_lark.
+        tools: names that are legal, each with the schema of its arguments, narrowed to what LLGUIDANCE can hold.
+        choice: "auto" (text, or calls with or without text before them), "none" (text), or "required" (calls and no
+            text). Thinking may come first in each, where the vocabulary has its markers.
         parallel: whether several calls are allowed.
-
-    A schema keyword that llguidance does not know is left out of the constraint; where that is not enough,
-    that tool's arguments are only held to be some object. The same request again costs nothing.
-
-    Raises:
-        ValueError: the chosen tool is not among `tools`, or a name is not legal.
+        answer: the schema that an answer in text is held to, narrowed likewise.
     """
-    names = [tool.name for tool in tools]
-    if illegal := [name for name in names if not is_legal_name(name)]:
-        raise ValueError(f"{illegal[0]!r} cannot name a tool")
-    if tool_choice not in ("auto", "none", "required", *names):
-        raise ValueError(f"the chosen tool {tool_choice!r} is not among the tools: {', '.join(names) or 'none'}")
-    if not tools:
-        return None
-    markers = _markers(tokenizer)
-    if tool_choice in names:
-        tools, tool_choice = [tool for tool in tools if tool.name == tool_choice], "required"
-    # Not sorted: llguidance holds the model to the order in which a schema names its properties.
-    key = json.dumps([[tool.name, tool.parameters] for tool in tools], ensure_ascii=False)
-    return _grammar(markers, key, tool_choice, parallel)
+    choice = choice if tools else "none"
+    think = [vocabulary.special(name) for name in ("[THINK]", "[/THINK]")]
+    thinks = None not in think
+    body = (_BODIES if answer is None else _ANSWER_BODIES)[choice]
+    rules = [f"start: {'think? ' if thinks else ''}({body})"]
+    if choice != "none":
+        rules += _calls(vocabulary, tools, parallel=parallel)
+    if answer is not None:
+        rules.append(f'answer: " "? {_json(answer)}')
+    if thinks:
+        rules.append(f"think: <[{think[0]}]> content <[{think[1]}]>")
+    return "\n".join([*rules, _CONTENT, _SAFE_WS, ""])
 
 
-def _markers(tokenizer: MistralTokenizer) -> tuple[int | None, ...]:
-    vocabulary = MistralVocabulary(tokenizer)
-    if not supports_lark(vocabulary):
-        raise ValueError("a Lark grammar needs a tekken tokenizer of version 11 or later")
-    thinks = vocabulary.version >= _FIRST_THINKING
-    names = ("[TOOL_CALLS]", "[ARGS]", *(("[THINK]", "[/THINK]") if thinks else ()))
-    return tuple(vocabulary.special(name) for name in names)
-
-
-@lru_cache(maxsize=64)
-def _grammar(markers: tuple[int | None, ...], tools: str, tool_choice: str, parallel: bool) -> str:
-    calls, arguments, *thinking = markers
+def _calls(vocabulary: Vocabulary, tools: Sequence[tuple[str, Node]], *, parallel: bool) -> list[str]:
+    calls = f"<[{vocabulary.special('[TOOL_CALLS]')}]>"
+    if vocabulary.version >= FIRST_NAMED:
+        arguments = f"<[{vocabulary.special('[ARGS]')}]>"
+        call = " | ".join(
+            f'({calls} SAFE_WS? "{name}" {arguments} SAFE_WS? {_json(schema)} SAFE_WS?)' for name, schema in tools
+        )
+        return [f"calls: ({call}){'+' if parallel else ''}"]
+    # The history that a model reads has an id behind the arguments of each call, from v3 on.
     call = " | ".join(
-        f'(<[{calls}]> SAFE_WS? "{name}" <[{arguments}]> SAFE_WS? '
-        f"%json {_arguments(json.dumps(parameters, ensure_ascii=False))} SAFE_WS?)"
-        for name, parameters in json.loads(tools)
+        rf"""("{{\"name\": \"{name}\", \"arguments\": " {_json(schema)} id? "}}")""" for name, schema in tools
     )
-    think = f"think: <[{thinking[0]}]> content <[{thinking[1]}]>\n" if thinking and None not in thinking else ""
-    body = {"auto": "content | content? calls", "none": "content", "required": "calls"}[tool_choice]
-    rules = "" if tool_choice == "none" else f"calls: ({call}){'+' if parallel else ''}\n"
-    return f"start: {'think? ' if think else ''}({body})\n{rules}{think}{_RULES}"
+    more = ' (", " call)*' if parallel else ""
+    return [
+        f'calls: {calls} " "? "[" call{more} "]"',
+        f"call: {call}",
+        r"""id: ", \"id\": \"" /[a-zA-Z0-9]{9}/ "\""
+""".rstrip(),
+    ]
 
 
-@lru_cache(maxsize=256)
-def _arguments(parameters: str) -> str:
-    """The tightest schema of these parameters that llguidance can hold a model to, as JSON."""
+def _json(schema: Node) -> str:
+    return f"%json {json.dumps({**schema, 'x-guidance': _SPACING}, ensure_ascii=False)}"
+
+
+def _valid(schema: Node) -> bool:
     import llguidance
 
-    closed = {**closed_schema({"type": "object", **json.loads(parameters)}), "type": "object"}
-    options: list[dict[str, Any]] = [
-        {**closed, "x-guidance": _SPACING},
-        {**closed, "x-guidance": {**_SPACING, **_LENIENT}},
-    ]
-    for schema in options:
-        written = json.dumps(schema, ensure_ascii=False)
-        failed, _ = llguidance.LLMatcher.validate_grammar_with_warnings(
-            llguidance.LLMatcher.grammar_from_lark(f"start: %json {written}")
-        )
-        if not failed:
-            return written
-    return json.dumps({**_ANY_OBJECT, "x-guidance": _SPACING})
+    grammar = llguidance.LLMatcher.grammar_from_lark(f"start: {_json(schema)}")
+    failed, _ = llguidance.LLMatcher.validate_grammar_with_warnings(grammar)
+    return not failed
+
+
+LLGUIDANCE = Backend(
+    formats=frozenset(
+        ["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"],
+    ),
+    narrow=lambda node, _: node,
+    valid=_valid,
+)

@@ -13,12 +13,10 @@ from toolchat.mistral.call_list import CallList
 from toolchat.mistral.ids import new_call_id
 from toolchat.mistral.named_call import NamedCall
 from toolchat.mistral.segments import CallSink, Prose, Segment, TaggedProse
-from toolchat.mistral.vocabulary import Vocabulary
+from toolchat.mistral.vocabulary import FIRST_NAMED, Vocabulary
 from toolchat.wire.deltas import Delta, Text, Thinking
 from toolchat.wire.messages import CallOrigin
 
-_FIRST_NAMED = 11
-"""From this version on a call is a name and arguments between control tokens; before it, a JSON list."""
 _TAGGED = 11
 """The version of which a model thinks without tokens for it."""
 _UTF8 = codecs.getincrementaldecoder("utf-8")
@@ -40,6 +38,7 @@ class StreamParser:
     - A control token within a call, other than its own markers, makes it malformed: left out, it could join
       what stood apart. Elsewhere control tokens are dropped.
     - Ids the model gave are kept where legal and not yet used in this generation; other calls get `new_id()`.
+    - A ToolCall's origin is what `origin` says of the tool's name.
     - The end-of-sequence token ends it: what follows is ignored.
     """
 
@@ -48,7 +47,7 @@ class StreamParser:
         vocabulary: Vocabulary,
         *,
         new_id: Callable[[], str] = new_call_id,
-        origin: CallOrigin = CallOrigin.PARSED,
+        origin: Callable[[str], CallOrigin] = lambda name: CallOrigin.PARSED,
     ) -> None:
         self._vocabulary = vocabulary
         self._sink = CallSink(new_id, origin)
@@ -120,4 +119,4 @@ class StreamParser:
         return Prose(self._sink, Text)
 
     def _calls(self) -> Segment:
-        return NamedCall(self._sink) if self._vocabulary.version >= _FIRST_NAMED else CallList(self._sink)
+        return NamedCall(self._sink) if self._vocabulary.version >= FIRST_NAMED else CallList(self._sink)

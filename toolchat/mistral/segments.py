@@ -33,7 +33,7 @@ class Segment(Protocol):
 class CallSink:
     """Collects deltas, counts calls from 0, and keeps ids unique within the generation."""
 
-    def __init__(self, new_id: Callable[[], str], origin: CallOrigin) -> None:
+    def __init__(self, new_id: Callable[[], str], origin: Callable[[str], CallOrigin]) -> None:
         self._new_id = new_id
         self._origin = origin
         self._ids: set[str] = set()
@@ -55,7 +55,7 @@ class CallSink:
         self._deltas.append(CallArguments(self._index, text))
 
     def whole(self, name: str, arguments: dict[str, Any], wanted_id: str = "") -> None:
-        self._end(ToolCall(self._pick_id(wanted_id), name, arguments, self._origin))
+        self._end(ToolCall(self._pick_id(wanted_id), name, arguments, self._origin(name)))
 
     def failed(self, name: str, raw: str, reason: str, *, wanted_id: str = "", truncated: bool = False) -> None:
         shown = name if is_legal_name(name) else INVALID_NAME

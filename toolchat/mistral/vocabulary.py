@@ -1,16 +1,19 @@
 """What parser and grammars need to know of a tokenizer: its version, its control tokens, each token's bytes.
 
-It never decodes a whole text, and nothing here costs time in proportion to the vocabulary: a token is looked
-up when it is first seen, and remembered.
+It never decodes a whole text, and nothing here but `specials` costs time in proportion to the vocabulary: a token is
+looked up when it is first seen, and remembered.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
+FIRST_NAMED = 11
+"""From this version on a call is a name and arguments between control tokens; before it, a JSON list."""
 _SPACE = "▁"
 """How SentencePiece writes a space within a piece (U+2581)."""
 
@@ -18,6 +21,9 @@ _SPACE = "▁"
 @runtime_checkable
 class Vocabulary(Protocol):
     """A tokenizer, as far as toolchat reads one."""
+
+    def __hash__(self) -> int:
+        """By identity: plans are cached for it."""
 
     @property
     def version(self) -> int:
@@ -29,6 +35,10 @@ class Vocabulary(Protocol):
 
     def special(self, name: str) -> int | None:
         """The id of a control token such as "[TOOL_CALLS]"; None where the tokenizer lacks it."""
+
+    @property
+    def specials(self) -> tuple[int, ...]:
+        """The ids of all control tokens but the end of sequence; takes time in proportion to the vocabulary."""
 
     def is_special(self, token_id: int) -> bool:
         """Whether the token is a control token, which is never text."""
@@ -57,6 +67,11 @@ class MistralVocabulary:
             return None
         # SentencePiece answers an unknown name with the id of <unk>, tekken raises.
         return int(self._inner.get_special_token(name))
+
+    @cached_property
+    def specials(self) -> tuple[int, ...]:
+        eos = self.special("</s>")
+        return tuple(found for found in range(self._inner.n_words) if self._read(found)[0] and found != eos)
 
     def is_special(self, token_id: int) -> bool:
         return self._look(token_id)[0]

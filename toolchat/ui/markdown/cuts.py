@@ -60,11 +60,8 @@ def scan(text: str) -> Scan:
 
 def forced_cut(text: str, limit: int) -> int:
     """Where to cut a text that is too long to wait for: the last space before `limit`, else there; more than 0."""
-    return (
-        max(text.rfind(" ", 1, limit), text.rfind("\n", 1, limit))
-        if " " in text[1:limit] or "\n" in text[1:limit]
-        else max(break_before(text, limit), 1)
-    )
+    found = max(text.rfind(" ", 1, limit), text.rfind("\n", 1, limit))
+    return found if found > 0 else max(break_before(text, limit), 1)
 
 
 def _last_break(text: str, begin: int, end: int) -> int:

@@ -1,0 +1,205 @@
+"""Which keywords each backend holds a model to: told by letting a model that knows nothing write under them."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import jsonschema
+import pytest
+from mistral_matchers import Walk
+
+from toolchat.mistral.closed_schema import closed_schema
+from toolchat.mistral.constraint import Grammar
+from toolchat.mistral.ebnf import XGRAMMAR, answer_ebnf
+from toolchat.mistral.grammar import LLGUIDANCE, lark_grammar
+from toolchat.mistral.json_scan import BadJsonError, load_object
+from toolchat.mistral.schema_subset import disjoint, subset
+
+INTEGER, NUMBER, STRING, BOOLEAN = ({"type": kind} for kind in ("integer", "number", "string", "boolean"))
+POINT = {"type": "object", "properties": {"x": INTEGER}, "required": ["x"]}
+A = {"type": "object", "properties": {"k": {"const": "a"}, "x": INTEGER}, "required": ["k"]}
+B = {"type": "object", "properties": {"k": {"const": "b"}, "y": BOOLEAN}, "required": ["k", "y"]}
+
+
+def strings(**more):
+    return {"type": "string", **more}
+
+
+def integers(**more):
+    return {"type": "integer", **more}
+
+
+def arrays(**more):
+    return {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 1}, **more}
+
+
+def objects(**more):
+    return {"type": "object", "properties": {"a": INTEGER, "b": BOOLEAN}, **more}
+
+
+# A schema, and what llguidance and what xgrammar leave out of it.
+TABLE = [
+    ({"enum": ["a", 1, None, 'é"\n', {"x": [1, 2]}]}, "", ""),
+    ({"type": "string", "enum": ["a", 1]}, "", ""),
+    ({"const": {"x": 1}}, "", ""),
+    ({"type": ["integer", "null"], "minimum": 3}, "", ""),
+    (BOOLEAN, "", ""),
+    (INTEGER, "", ""),
+    (integers(minimum=-25, maximum=131), "", ""),
+    (integers(exclusiveMinimum=3, exclusiveMaximum=9), "", ""),
+    (integers(minimum=2.5, maximum=9.5), "", ""),
+    (integers(minimum=5, exclusiveMinimum=2.5, maximum=40, exclusiveMaximum=7), "", ""),
+    (integers(minimum=-(10**17)), "", "minimum"),
+    (integers(multipleOf=7), "", "multipleOf"),
+    ({**NUMBER, "minimum": -1.25, "maximum": 0.5}, "", ""),
+    ({**NUMBER, "exclusiveMinimum": 3, "maximum": 1000}, "", ""),
+    ({**NUMBER, "minimum": 1e-9, "maximum": 1}, "", "minimum"),
+    ({**NUMBER, "minimum": 0, "maximum": 9, "multipleOf": 0.5}, "", "multipleOf"),
+    (STRING, "", ""),
+    (strings(minLength=2, maxLength=5), "", ""),
+    (strings(minLength=3), "", ""),
+    (strings(pattern="^[a-z]{2,3}-\\d+$"), "", ""),
+    (strings(pattern="^(ab|c[de])*f?$"), "", ""),
+    (strings(pattern="b"), "", "pattern"),
+    (strings(pattern="^.+$"), "", "pattern"),
+    (strings(pattern="^[^a]$"), "", "pattern"),
+    (strings(pattern='^a"b$'), "", "pattern"),
+    (strings(pattern="^[a-z]+$", maxLength=3), "", "maxLength"),
+    (strings(pattern="(?=x)xy"), "the schema of v", "pattern"),
+    *((strings(format=name), "", "") for name in ("date", "time", "date-time", "duration", "email", "hostname")),
+    *((strings(format=name), "", "") for name in ("ipv4", "ipv6", "uri", "uuid")),
+    (strings(format="uri-reference"), "format uri-reference", ""),
+    (strings(format="regex"), "format regex", "format regex"),
+    (strings(format="json-pointer"), "format json-pointer", "format json-pointer"),
+    (strings(format="uri", maxLength=20), "", "maxLength"),
+    (strings(format="path"), "", ""),
+    (arrays(), "", ""),
+    (arrays(minItems=1, maxItems=3), "", ""),
+    (arrays(uniqueItems=False), "", ""),
+    (arrays(uniqueItems=True), "uniqueItems", "uniqueItems"),
+    (arrays(contains=INTEGER, minContains=2), "contains, minContains", "contains, minContains"),
+    ({"type": "array", "prefixItems": [INTEGER, BOOLEAN], "items": False, "minItems": 2}, "", ""),
+    ({"type": "array", "prefixItems": [INTEGER, BOOLEAN], "items": INTEGER, "minItems": 1}, "", ""),
+    ({"type": "array", "prefixItems": [INTEGER], "unevaluatedItems": False}, "unevaluatedItems", "unevaluatedItems"),
+    ({"type": "array", "items": POINT}, "", ""),
+    (objects(required=["b"]), "", ""),
+    (objects(minProperties=1), "", ""),
+    (objects(maxProperties=1), "", ""),
+    (objects(additionalProperties=False, properties={"a": INTEGER, "z": False}), "", ""),
+    ({"type": "object", "properties": {'a"b\\c\n': INTEGER, "é": INTEGER}, "required": ["é"]}, "", ""),
+    ({"type": "object", "patternProperties": {"^x": INTEGER}}, "", "patternProperties"),
+    (objects(propertyNames={"pattern": "^x"}), "propertyNames", "propertyNames"),
+    (objects(dependentRequired={"a": ["b"]}), "dependentRequired", "dependentRequired"),
+    (objects(dependentSchemas={"a": {"required": ["b"]}}), "dependentSchemas", "dependentSchemas"),
+    ({**objects(), "if": {"required": ["a"]}, "then": {"required": ["b"]}}, "if", "if"),
+    ({"type": ["integer", "string"], "not": {"type": "string"}}, "not", "not"),
+    ({"anyOf": [integers(minimum=3, maximum=5), strings(maxLength=2), {"type": "null"}]}, "", ""),
+    ({"anyOf": [A, B]}, "", ""),
+    ({"oneOf": [A, B]}, "", ""),
+    ({"oneOf": [INTEGER, BOOLEAN]}, "", ""),
+    ({"oneOf": [integers(minimum=3, maximum=5), integers(minimum=4, maximum=6)]}, "oneOf", "oneOf"),
+    (objects(anyOf=[{"required": ["a"]}, {"required": ["b"]}]), "", "anyOf"),
+    ({"allOf": [integers(minimum=3, maximum=5)]}, "", ""),
+    ({"allOf": [integers(minimum=3), integers(maximum=5)]}, "", "allOf"),
+    ({"$ref": "#/$defs/Point"}, "", ""),
+    ({"$ref": "#/$defs/Tree"}, "", ""),
+    ({"$ref": "#/$defs/Point", "description": "said"}, "", ""),
+    ({"$ref": "#/$defs/Small", "minimum": 2}, "", "minimum"),
+    ({"$ref": "http://nowhere.invalid/x"}, "$ref", "$ref"),
+    ({"title": "T", "deprecated": True, "x-mine": {"not": 1}, **INTEGER}, "", ""),
+]
+DEFINITIONS = {
+    "Point": POINT,
+    "Small": integers(minimum=0, maximum=3),
+    "Tree": {
+        "type": "object",
+        "properties": {"left": {"$ref": "#/$defs/Tree"}, "v": BOOLEAN},
+        "required": ["v"],
+    },
+}
+BACKENDS = {"llguidance": LLGUIDANCE, "xgrammar": XGRAMMAR}
+
+
+def whole(schema):
+    return {"type": "object", "properties": {"v": schema}, "required": ["v"], "$defs": DEFINITIONS}
+
+
+def grammar_of(backend, schema):
+    if backend is XGRAMMAR:
+        return Grammar("ebnf", answer_ebnf(schema))
+
+    class Plain:
+        """No control tokens at all."""
+
+        version, adds_space = 13, False
+
+        def special(self, name):
+            return None
+
+    text = lark_grammar(Plain(), [], choice="none", parallel=True, answer=schema)
+    return Grammar("lark", text)
+
+
+def left_out_of(name, schema):
+    return ", ".join(subset({**closed_schema(whole(schema))}, BACKENDS[name]).left_out)
+
+
+@pytest.mark.parametrize(("schema", "llguidance", "xgrammar"), TABLE, ids=lambda value: json.dumps(value)[:60])
+def test_what_is_left_out_is_named(schema, llguidance, xgrammar):
+    assert left_out_of("llguidance", schema) == llguidance
+    assert left_out_of("xgrammar", schema) == xgrammar
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("schema", [row[0] for row in TABLE], ids=lambda value: json.dumps(value)[:60])
+def test_whatever_is_written_under_the_rest_is_json_and_fits_the_schema_but_for_what_is_left_out(name, schema):
+    found = subset({**closed_schema(whole(schema))}, BACKENDS[name])
+    validator = jsonschema.Draft202012Validator(found.schema if found.left_out else whole(schema))
+    grammar = grammar_of(BACKENDS[name], found.schema)
+    rng = random.Random(name + json.dumps(schema))
+    ended = 0
+    for _ in range(25):
+        written = Walk(grammar).write(rng)
+        if written is None:
+            continue
+        ended += 1
+        try:
+            value = load_object(written.decode())
+        except BadJsonError as error:
+            # What no grammar can forbid: a key of the model's own choice twice, a number that no float holds.
+            if "given twice" in str(error) or ("too large" in str(error) and name == "llguidance"):
+                continue
+            raise
+        validator.validate(value)
+    assert ended > 10
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_schema_that_stands_in_another_document_is_referred_to_there(name):
+    found = subset(closed_schema(whole({"$ref": "#/$defs/Point"})), BACKENDS[name], base="#/$defs/tool0").schema
+    assert found["properties"]["v"] == {"$ref": "#/$defs/tool0/$defs/Point"}
+    assert found["$defs"]["Tree"]["properties"]["left"] == {"$ref": "#/$defs/tool0/$defs/Tree"}
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_what_only_looks_like_a_keyword_is_left_alone(name):
+    schema = {
+        "type": "object",
+        "properties": {"not": {"enum": [{"$ref": "#/x", "not": 1}]}, "$ref": STRING, "uniqueItems": BOOLEAN},
+        "required": ["not"],
+        "additionalProperties": False,
+    }
+    found = subset(schema, BACKENDS[name], base="#/$defs/tool0")
+    assert (found.schema, found.left_out) == (schema, ())
+
+
+def test_branches_are_apart_by_type_by_value_or_by_a_property_that_both_must_have():
+    assert disjoint([INTEGER, STRING, {"type": ["null", "boolean"]}])
+    assert disjoint([{"enum": [1, 2]}, {"const": 3}])
+    assert disjoint([A, B])
+    assert not disjoint([INTEGER, NUMBER])
+    assert not disjoint([{"enum": [1, 2]}, {"const": 2}])
+    assert not disjoint([A, {**B, "required": ["y"]}])
+    assert not disjoint([A, {}])
+    assert not disjoint([A, True])

@@ -1,0 +1,61 @@
+"""What the engine's process does before vLLM can load a model. Runs in that process only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from toolchat.engine.config import has_vision, read_params
+
+
+def hide_unloadable_modules(*, sees: bool = False) -> None:
+    """Make absent what is installed but cannot load, before transformers looks for it.
+
+    PyPI's torchvision, torchaudio and torchcodec are built for another torch than the CPU build of it; importing
+    them raises ("operator torchvision::nms does not exist"), and transformers imports them wherever it finds them.
+    A model that `sees` cannot do without torchvision: vLLM's class for it imports one that does.
+    """
+    if sees:
+        make_torchvision_loadable()
+    for name in ("torchvision", "torchaudio", "torchcodec"):
+        try:
+            __import__(name)
+        except Exception:
+            sys.modules[name] = None  # type: ignore[assignment]  # the documented way to make an import fail
+
+
+def make_torchvision_loadable() -> None:
+    """Let PyPI's torchvision be imported beside the CPU build of torch, where its compiled part cannot be loaded.
+
+    Its Python part stops at two operators that the compiled part would have declared. Declared here, without a body,
+    they are enough: what is used of it (`torchvision.transforms.v2.functional`) is Python throughout.
+    """
+    try:
+        __import__("torchvision")
+    except ImportError:
+        return
+    except RuntimeError:
+        import torch
+
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+
+
+def register_model(folder: Path) -> None:
+    """Have vLLM inspect the model's class in this process.
+
+    It would otherwise start a second interpreter to look at the class (to keep CUDA out of this one), which takes
+    seconds and knows nothing of the modules hidden here. The name is what vLLM makes of a params.json, by its
+    transformers_utils/configs/mistral.py.
+    """
+    from vllm import ModelRegistry
+
+    params = read_params(folder)
+    names = ["MixtralForCausalLM" if params.get("moe") else "MistralForCausalLM"]
+    if has_vision(params):
+        # Around the model of the language, which is looked up in its turn.
+        names.append("PixtralForConditionalGeneration")
+    for name in names:
+        ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
