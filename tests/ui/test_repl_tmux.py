@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is no
 SCRIPT = """
 engine = GatedEngine()
 cells = "".join(f"| {number} | a cell that is rather long, as cells are |\\n" for number in range(3))
-engine.enqueue(Answer(text=["One.\\n\\n", "| n | text |\\n|---|---|\\n" + cells, "@go", "\\nends."]))
+engine.enqueue(Answer(text=["Before.\\n\\n" * 4, "| n | text |\\n|---|---|\\n" + cells, "@go", "\\nends."]))
 """
 
 
@@ -73,7 +73,7 @@ def test_a_resize_during_an_answer_leaves_nothing_twice(window: Tmux, folder: Pa
     window.wait_for(lambda rows: "answering" in rows[-1] and max(map(len, rows)) <= columns)
     (folder / "go").touch()
     rows = window.wait_for(lambda rows: "ready" in rows[-1])
-    assert [row for row in rows if row in ("One.", "ends.")] == ["One.", "ends."]
+    assert [row for row in rows if row in ("Before.", "ends.")] == ["Before."] * 4 + ["ends."]
     assert [row[0] for row in rows if row[1:3] == " │" and row[0] in "n012"] == [*"n012"], rows
     assert sum("scripted ·" in row for row in rows) == 1, rows
     assert [row for row in rows if row.startswith("›")] == ["› go", "›"]
