@@ -144,11 +144,5 @@ def test_standard_input_that_is_not_text(toolchat: Program) -> None:
     assert said.startswith("standard input is not text in UTF-8 (byte 3)")
 
 
-def test_the_repl_without_a_terminal_points_to_ask(toolchat: Program) -> None:
-    said = toolchat("repl").refused(2)
-    assert "needs a terminal" in said
-    assert "toolchat ask" in said
-
-
 def test_a_tools_file_to_trust_that_is_not_there(toolchat: Program) -> None:
     assert toolchat("tools", "trust").refused(2) == "tools.yaml: no such file"

@@ -66,16 +66,16 @@ def record(home: Path) -> list[dict[str, Any]]:
 def test_a_chat_through_the_weather_a_ctrl_c_and_a_second_question(chat: Terminal, cached_demo: Path) -> None:
     program = program_in(chat)
     (worker,) = workers(program)
-    chat.wait_for("that it is ready", lambda: chat.shows("demo is ready."))
+    chat.wait_for("that it is ready", lambda: "demo · ready" in chat.toolbar)
 
     ask(chat, WEATHER)
-    assert chat.shows('→ get_current_weather(city="Dallas", state="TX", unit="fahrenheit")', since=WEATHER)
+    assert chat.shows('✓ get_current_weather(city="Dallas", state="TX", unit="fahrenheit")', since=WEATHER)
     # Once in the tool's result, and once more in the model's answer.
     assert chat.since(WEATHER).casefold().count("85degreesfahrenheit") == 2, chat.rows
 
     begin_endless_answer(chat)
     chat.ctrl_c()
-    chat.wait_for("that it was interrupted", lambda: "Interrupted." in chat.rows)
+    chat.wait_for_row("■ interrupted")
     assert workers(program) == [worker]
 
     ask(chat, "What is 17 * 24?")
@@ -99,9 +99,9 @@ def test_a_worker_killed_in_the_middle_of_an_answer_is_restarted_and_the_chat_go
 
     begin_endless_answer(chat)
     os.kill(worker, signal.SIGKILL)
-    chat.wait_for("that it goes on", lambda: "Ready again." in chat.rows)
+    chat.wait_for_row("The engine is started again; the conversation is kept.")
     assert chat.shows("the engine crashed (killed by SIGKILL)", since=ENDLESS)
-    assert chat.shows("The conversation is kept.", since=ENDLESS)
+    chat.wait_for_prompt()
     (again,) = workers(program)
     assert again != worker
     wait_until("nothing left of the killed engine", lambda: not in_session_of(worker), 30)
@@ -129,12 +129,14 @@ def test_a_worker_killed_in_the_middle_of_an_answer_is_restarted_and_the_chat_go
     assert used[3]["prompt_tokens"] > used[1]["prompt_tokens"] + used[1]["completion_tokens"] + len(song.split())
 
 
-def test_ctrl_c_while_the_model_loads_leaves_with_130_and_the_terminal_as_it_was(
+def test_two_ctrl_c_while_the_model_loads_leave_with_130_and_the_terminal_as_it_was(
     chat: Terminal,
 ) -> None:
     program = program_in(chat)
     (worker,) = workers(program)
     wait_for_import(worker)
+    chat.ctrl_c()
+    chat.wait_for("the hint", lambda: "Ctrl-C again or Ctrl-D leaves" in chat.toolbar)
     chat.ctrl_c()
     assert chat.exit_code() == 130
     assert chat.is_restored
@@ -149,3 +151,22 @@ def test_a_terminal_that_is_closed_takes_the_engine_with_it(chat: Terminal) -> N
     chat.child.close(force=False)
     assert_nothing_left(program, worker)
     wait_until("the end of the program", lambda: program not in in_session_of(chat.child.pid), 30)
+
+
+def test_an_engine_that_hangs_is_ended_by_a_second_ctrl_c_and_started_again(chat: Terminal) -> None:
+    program = program_in(chat)
+    (worker,) = workers(program)
+    ask(chat, WEATHER)
+    begin_endless_answer(chat)
+    os.kill(worker, signal.SIGSTOP)
+    chat.ctrl_c()
+    chat.wait_for("the hint", lambda: "Ctrl-C again ends the engine" in chat.toolbar)
+    chat.ctrl_c()
+    chat.wait_for_row("The engine is started again; the conversation is kept.")
+    ask(chat, "What is 17 * 24?")
+    assert chat.shows("408", since="✓")
+    (again,) = workers(program)
+    assert again != worker
+    chat.leave()
+    assert chat.exit_code() == 0
+    assert_nothing_left(program, again)

@@ -2,22 +2,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scripted_terminal import BEGINNING, LAUNCHER, REPOSITORY, OpenRepl
 from terminal_screen import Terminal
-
-REPOSITORY = Path(__file__).parents[2]
-LAUNCHER = Path(__file__).with_name("scripted_repl.py")
-
-BEGINNING = """
-import asyncio, os, signal
-from pathlib import Path
-from scripted_engines import *
-"""
-
-OpenRepl = Callable[..., Terminal]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import OpenRepl  # type: ignore[import-not-found]
+from scripted_terminal import OpenRepl
 from terminal_screen import CTRL_C, ENTER, ESCAPE, Terminal
 
 TOOLS = """version: 1

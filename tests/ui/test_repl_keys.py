@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import OpenRepl  # type: ignore[import-not-found]
+from scripted_terminal import OpenRepl
 from terminal_screen import ALT_ENTER, CTRL_C, CTRL_D, CTRL_J, CTRL_R, ENTER, ESCAPE, TAB, Terminal
 
 ONE = 'engine = answering("One.", "Two.", "Three.", "Four.")'

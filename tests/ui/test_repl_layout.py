@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import OpenRepl  # type: ignore[import-not-found]
 from prompt_toolkit.utils import get_cwidth
+from scripted_terminal import OpenRepl
 from terminal_screen import ENTER, squeeze
 
 WORDS = " ".join(f"word{number}" for number in range(120))

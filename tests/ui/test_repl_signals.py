@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import OpenRepl  # type: ignore[import-not-found]
+from scripted_terminal import OpenRepl
 from terminal_screen import CTRL_D, CTRL_Z, ENTER, Terminal
 
 IDLE = 'Path("pid").write_text(str(os.getpid()))\nengine = answering("One.")'

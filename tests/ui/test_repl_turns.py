@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import OpenRepl  # type: ignore[import-not-found]
+from scripted_terminal import OpenRepl
 from terminal_screen import CTRL_C, ENTER
 
 FOREVER = 'engine = GatedEngine()\nengine.enqueue(Answer(text=["Once upon a time. ", "@forever"]), "The end.")'

@@ -146,7 +146,7 @@ class Repl:
 
     def apply(self, outcome: Outcome) -> None:
         if outcome.lines:
-            self._terminal.print(rendered(outcome.lines, self._terminal.columns, color=self._color))
+            self._terminal.print(rendered(outcome.lines, self._terminal.columns, color=self._color) + "\n")
         if outcome.write:
             self._terminal.write_raw(outcome.write)
         if outcome.put is not None:

@@ -80,6 +80,11 @@ class _Output(Vt100_Output):
         if not self.gathering:
             super().disable_bracketed_paste()
 
+    def erase_down(self) -> None:
+        # From the very first cell on, tmux would take it for clearing the screen, and keep what stood there in its
+        # scrollback: so not from there.
+        self.write_raw("\x1b[K\x1b[C\x1b[J\x1b[D")
+
     @staticmethod
     def _terminal_size() -> Size:
         try:
