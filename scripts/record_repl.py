@@ -25,7 +25,7 @@ PROMPT = "›"
 SCENE = (
     "Can you tell me what the temperature will be in Dallas, in fahrenheit?",
     "What is 17 * 24?",
-    "/toosl",
+    "List the files in docs",
     "/tools",
     "/undo",
 )
@@ -59,14 +59,10 @@ class Player:
             except pexpect.TIMEOUT:
                 continue
 
-    def shows(self, pattern: str) -> bool:
-        return any(re.search(pattern, row) for row in self.screen.display)
-
     def idle(self) -> bool:
-        """True where the model is ready and nothing is going on, by the toolbar."""
-        return bool(re.search(r"\bready\b", self.screen.display[-1] + self.screen.display[-2])) and self.shows(
-            rf"^{PROMPT}"
-        )
+        """True where nothing is going on: the toolbar is the last row and says that the model is ready."""
+        rows = [row for row in self.screen.display if row.strip()]
+        return len(rows) > 1 and " · ready" in rows[-1] and rows[-2].startswith(PROMPT)
 
     def type(self, line: str) -> None:
         self.until("an idle prompt", self.idle)

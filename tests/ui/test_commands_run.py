@@ -64,7 +64,8 @@ def test_help_is_compact_in_forty_columns(typed: Typed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "meant"), [("/hlep", "/help"), ("/tols", "/tools"), ("/models", "/model"), ("/unod", "/undo")]
+    ("line", "meant"),
+    [("/hlep", "/help"), ("/tols", "/tools"), ("/toosl", "/tools"), ("/models", "/model"), ("/unod", "/undo")],
 )
 def test_an_unknown_command_suggests_the_nearest_and_gives_the_line_back(typed: Typed, line: str, meant: str) -> None:
     outcome = typed(f"{line} it")

@@ -66,7 +66,7 @@ def test_without_a_terminal_a_call_that_would_ask_is_declined(folder: Path) -> N
     done = piped(folder, script, "sum?\n", "--tools", "t.yaml")
     assert '⊘ calculate(expression="1+1")  declined' in done.stdout
     assert done.stdout.endswith("No.\n")
-    assert done.returncode == 0
+    assert done.returncode == 4
 
 
 def test_commands_work_and_quit_leaves(folder: Path) -> None:

@@ -49,6 +49,7 @@ class PlainRepl:
         self._prompted = False
         self._state = ""
         self._in_turn = False
+        self._declined = False
         self._stopping: float | None = None
         self._hinted = -LEAVE_SECONDS
         self._waiting: asyncio.Task[None] | None = None
@@ -87,7 +88,8 @@ class PlainRepl:
                         await self._turn(chat, outcome.ask)
                 else:
                     await self._turn(chat, question(line))
-            return ExitCode.OK
+            # A person has seen it; a script is told.
+            return ExitCode.DECLINED if self._declined and not self._to_person else ExitCode.OK
 
     async def _next_line(self) -> str | None:
         """The next line; on a terminal after a prompt, else shown as if it had been typed at one."""
@@ -114,6 +116,7 @@ class PlainRepl:
                 self._waiting.result()
             self._in_turn = True
             finished = await chat.ask(text)
+            self._declined = self._declined or finished.declined
             if finished.status is TurnStatus.INTERRUPTED:
                 await chat.settled()
         except EngineError as error:

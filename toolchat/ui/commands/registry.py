@@ -79,5 +79,9 @@ def find(name: str) -> Command | None:
 
 def nearest(name: str) -> Command | None:
     """The command that was probably meant by a name that there is not."""
-    near = get_close_matches(name.lower(), [command.name for command in COMMANDS], n=1)
+    name = name.lower()
+    names = [command.name for command in COMMANDS]
+    # Letters in the wrong order are the likeliest slip, and difflib rates a missing one better.
+    swapped = [other for other in names if sorted(other) == sorted(name)]
+    near = swapped or get_close_matches(name, names, n=1)
     return find(near[0]) if near else None
