@@ -10,12 +10,13 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import pexpect
+import pexpect  # type: ignore[import-untyped]  # it has no stubs
 import pyte
-from rich.console import CONSOLE_SVG_FORMAT, Console
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
@@ -32,12 +33,21 @@ SCENE = (
 """Line by line; each is typed once the prompt is idle."""
 
 
+class _Screen(pyte.HistoryScreen):
+    """Answers when it is asked where its cursor is, as real terminals do."""
+
+    def __init__(self, answer: Callable[[str], object]) -> None:
+        super().__init__(COLUMNS, ROWS, history=5000, ratio=0.5)
+        self._answer = answer
+
+    def write_process_input(self, data: str) -> None:
+        self._answer(data)
+
+
 class Player:
     """The program on a terminal whose rows are kept when they leave the screen at its top."""
 
     def __init__(self, home: Path) -> None:
-        self.screen = pyte.HistoryScreen(COLUMNS, ROWS, history=5000, ratio=0.5)
-        self._stream = pyte.ByteStream(self.screen)
         variables = {
             name: value for name, value in os.environ.items() if not name.startswith(("TOOLCHAT_", "NO_COLOR"))
         }
@@ -47,7 +57,8 @@ class Player:
             env={**variables, "TERM": "xterm-256color", "XDG_STATE_HOME": str(home), "XDG_CONFIG_HOME": str(home)},
             dimensions=(ROWS, COLUMNS),
         )
-        self.screen.write_process_input = self.child.send
+        self.screen = _Screen(self.child.send)
+        self._stream = pyte.ByteStream(self.screen)
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -82,7 +93,7 @@ class Player:
         return rows
 
 
-def _row(row: pyte.screens.StaticDefaultDict) -> Text:
+def _row(row: Mapping[int, pyte.screens.Char]) -> Text:
     text = Text()
     for column in range(COLUMNS):
         cell = row[column]
