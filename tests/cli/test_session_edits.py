@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,8 @@ def test_undo_takes_the_last_turn_back_and_gives_its_question(bench: Bench) -> N
 
     async def scene(session: Session) -> None:
         await session.ask("first")
+        assert bench.engine.info is not None
+        bench.engine.info = replace(bench.engine.info, sees=True)
         await session.ask("second", [IMAGE])
         assert session.turns == 2
         assert session.undo() == UserMessage("second", (IMAGE,))

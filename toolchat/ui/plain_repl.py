@@ -19,7 +19,7 @@ from toolchat.ui.repl import LEAVE_SECONDS, OpenChat, Taking
 from toolchat.ui.sanitize import sanitize
 from toolchat.ui.turns import KILL_AFTER
 from toolchat.wire import events
-from toolchat.wire.errors import EngineError, ExitCode
+from toolchat.wire.errors import ExitCode, ToolchatError
 from toolchat.wire.events import Event, TurnStatus
 
 PROMPT = "> "
@@ -119,7 +119,7 @@ class PlainRepl:
             self._declined = self._declined or finished.declined
             if finished.status is TurnStatus.INTERRUPTED:
                 await chat.settled()
-        except EngineError as error:
+        except ToolchatError as error:
             if not self._to_person:
                 raise
             self._line(f"toolchat: {sanitize(str(error))}")

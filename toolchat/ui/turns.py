@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from toolchat.wire import events
-from toolchat.wire.errors import EngineError, ToolchatError
+from toolchat.wire.errors import ToolchatError
 from toolchat.wire.events import Event, TurnStatus
 from toolchat.wire.messages import Image
 
@@ -171,7 +171,7 @@ class Turns:
             await chat.launch()
         try:
             await chat.ready()
-        except EngineError as error:
+        except ToolchatError as error:
             if self.engine_state != "failed":  # else its event has told
                 self._front.say(str(error), "red")
             return False
