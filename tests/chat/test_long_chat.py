@@ -54,7 +54,9 @@ def test_a_question_too_long_for_the_context_is_refused_and_forgotten(harness: H
         harness.chat("hi", "long" * 10_000)
     assert refused.value.exit_code == 5
     assert [message.content for message in harness.conversation.messages] == ["hi", "hello"]
-    assert harness.bodies(events.HistoryEdited) == []
+    assert [edit.what for edit in harness.bodies(events.HistoryEdited)] == [
+        "the question is taken back, which was refused"
+    ]
 
 
 def test_a_turn_that_outgrows_the_context_sets_the_turns_before_it_aside_in_its_midst(harness: Harness) -> None:
@@ -104,3 +106,15 @@ def test_a_tool_that_is_not_offered_is_not_known(make_harness: Callable[..., Har
 
 def test_tokens_that_were_read_anew_are_those_not_cached() -> None:
     assert deltas.Usage(prompt_tokens=100, cached_tokens=64).new_tokens == 36
+
+
+@pytest.mark.parametrize("choice", ["fail", "required"])
+def test_a_choice_that_cannot_be_met_any_more_is_left_to_the_model_and_said_once(
+    make_harness: Callable[..., Harness], choice: str
+) -> None:
+    offered = 1 if choice == "fail" else 0
+    harness = make_harness(tool_choice=choice, offered=lambda: harness.runner.toolbox.specs[:offered])
+    harness.engine.enqueue("One.", "Two.")
+    harness.chat("go", "go")
+    assert [request.options.tool_choice for request in harness.engine.requests] == ["auto", "auto"]
+    assert len(harness.bodies(events.Notice)) == 1

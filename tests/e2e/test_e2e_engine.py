@@ -175,6 +175,15 @@ def test_usage_counts_what_was_sent_and_generated(running: Running, tools: Toolb
     assert running.loop.run(running.engine.count(SONG, ())).total == count.total - sum(count.tools) - 2
 
 
+def test_tokens_are_counted_between_turns_too(running: Running, tools: Toolbox) -> None:
+    asked = running.loop.run(running.engine.count(SONG, tools.specs))
+    answered = running.loop.run(running.engine.count((*SONG, AssistantMessage("La.")), tools.specs))
+    assert answered.messages[0] == asked.messages[0]
+    assert answered.total == asked.total + answered.messages[1]
+    nothing = running.loop.run(running.engine.count((), tools.specs))
+    assert nothing.total == asked.total - asked.messages[0]
+
+
 def test_a_prompt_longer_than_the_context_is_refused_and_nothing_else_suffers(running: Running) -> None:
     long = (UserMessage("river " * CONTEXT),)
     with pytest.raises(ContextOverflowError, match=rf"\d+ tokens and the context holds {CONTEXT}"):

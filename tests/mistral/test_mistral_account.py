@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from mistral_tokenizers import ALL
 
-from toolchat.mistral.account import account
+from toolchat.mistral.account import account, measured
 from toolchat.mistral.render import encode
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import AssistantMessage, SystemMessage, ToolCall, ToolMessage, ToolSpec, UserMessage
@@ -77,3 +77,23 @@ def test_v2_does_not_send_the_calls_of_earlier_turns(counted: Any) -> None:
     messages = [*LAST, AssistantMessage("3"), UserMessage("And?")]
     assert counted("v2-spm", messages).messages[1:4] == (0, 0, 0)
     assert all(counted("v3-spm", messages).messages)
+
+
+@pytest.mark.parametrize("label", ALL)
+@pytest.mark.parametrize("messages", [[], [SYSTEM], FIRST, [SYSTEM, *FIRST], [*LAST, AssistantMessage("3")]])
+def test_between_turns_too_the_parts_are_what_the_next_question_finds(
+    tokenizer_of: Any, label: str, messages: list[Any]
+) -> None:
+    tokenizer = tokenizer_of(label)
+    vocabulary = MistralVocabulary(tokenizer)
+    thinks = vocabulary.special("[THINK]") is not None
+
+    def tokens(messages: Any, tools: Any) -> list[int]:
+        return encode(tokenizer, vocabulary.version, messages, tools, thinks=thinks).tokens
+
+    count = measured(vocabulary, tokens, messages, TOOLS)
+    asked = [*messages, UserMessage("And what is that in words?")]
+    whole = measured(vocabulary, tokens, asked, TOOLS)
+    assert len(count.messages) == len(messages)
+    assert (count.tools, count.messages) == (whole.tools, whole.messages[:-1])
+    assert count.total + whole.messages[-1] == whole.total == len(tokens(asked, TOOLS))

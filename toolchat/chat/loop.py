@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from toolchat.chat.calls import Decide, Outcome, TurnCalls, allow_all
+from toolchat.chat.choice import possible_choice
 from toolchat.chat.conversation import INTERRUPTED, Conversation
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
@@ -120,6 +121,7 @@ class ChatLoop:
                     yield self._stamp(body)
         except EngineError:
             self._conversation.rewind(before)
+            yield self._stamp(events.HistoryEdited("the question is taken back, which was refused"))
             raise
         finally:
             # A consumer that stops listening (a closed pipe, say) must not leave half a turn.
@@ -131,8 +133,11 @@ class ChatLoop:
         declined = False
         rounds = 0
         allowed = self._limits.rounds
-        options = self._options
         toolbox = self._toolbox()
+        options, notice = possible_choice(self._options, toolbox)
+        if notice and notice not in self._noted:
+            self._noted.add(notice)
+            yield events.Notice(notice)
         calls = TurnCalls(
             engine=self._engine,
             runner=self._runner,

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,19 +145,24 @@ class Worker:
         return rendered
 
     def _count(self, command: dict[str, Any]) -> None:
+        from toolchat.mistral.account import measured
+
         messages, tools = decode_prompt(command)
-        count = self._account(self._encode(messages, tools).tokens, messages, tools)
+        count = asdict(measured(self._vocabulary, self._tokens, messages, tools, sees=self._sees))
         self._channel.send({"op": "count", "id": command["id"], "count": count})
 
     def _account(
-        self, prompt: Sequence[int], messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None = None
+        self, prompt: Sequence[int], messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None
     ) -> dict[str, Any]:
         from toolchat.mistral.account import account
 
-        def again(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
-            return self._encode(messages, tools, effort).tokens
+        tokens = partial(self._tokens, effort=effort)
+        return asdict(account(self._vocabulary, tokens, prompt, messages, tools, sees=self._sees))
 
-        return asdict(account(self._vocabulary, again, prompt, messages, tools, sees=self._sees))
+    def _tokens(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None = None
+    ) -> Sequence[int]:
+        return self._encode(messages, tools, effort).tokens
 
     def _generate(self, command: dict[str, Any]) -> None:
         began = time.monotonic()

@@ -59,6 +59,27 @@ def account(
     return TokenCount(len(prompt), by_tool, tuple(counts), len(prompt) - sum(counts) - sum(by_tool))
 
 
+def measured(
+    vocabulary: Vocabulary,
+    encode: Encode,
+    messages: Sequence[Message],
+    tools: Sequence[ToolSpec],
+    *,
+    sees: bool = False,
+) -> TokenCount:
+    """The parts of the prompt of `messages` and `tools`, also between turns.
+
+    There mistral_common encodes nothing (a request ends with a question or a result, and holds one): a question is put
+    behind, and left out of the count.
+    """
+    is_open = bool(messages) and isinstance(messages[-1], UserMessage | ToolMessage)
+    asked = messages if is_open else [*messages, UserMessage("x")]
+    count = account(vocabulary, encode, encode(asked, tools), asked, tools, sees=sees)
+    if is_open:
+        return count
+    return TokenCount(count.total - count.messages[-1], count.tools, count.messages[:-1], count.format)
+
+
 def _read(vocabulary: Vocabulary, prompt: Sequence[int]) -> tuple[int, list[int]]:
     """Tokens of the tools' block, and of every message, in the prompt's order."""
     ends = {vocabulary.special(name) for name in ("[/SYSTEM_PROMPT]", "[/INST]", "[/TOOL_RESULTS]", "</s>")} - {None}
