@@ -16,7 +16,6 @@ INVALID_NAME = "invalid_tool_call"
 _ALPHABET = string.ascii_letters + string.digits
 _CALL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_ILLEGAL_RUN = re.compile(r"[^a-zA-Z0-9_-]+")
 _SYSTEM_RANDOM = random.SystemRandom()
 
 
@@ -33,10 +32,3 @@ def is_legal_call_id(text: str) -> bool:
 def is_legal_name(text: str) -> bool:
     """Whether `text` can name a tool."""
     return _NAME.fullmatch(text) is not None
-
-
-def legal_name(text: str) -> str:
-    """`text` itself where it is legal, else the nearest legal name: `my tool!` becomes `my_tool`."""
-    if is_legal_name(text):
-        return text
-    return _ILLEGAL_RUN.sub("_", text).strip("_")[:64] or INVALID_NAME
