@@ -106,7 +106,8 @@ def test_an_edit_is_checked_and_asked_about_again() -> None:
     assert '{   "path": "a" }' in said
     assert "line 1, column 2" in said
     assert "path must be a string\n" in said
-    assert said.count("The model asks to run write_file") == 2
+    assert said.count("The model asks to run write_file") == 1
+    assert said.count("Your arguments for write_file") == 1
     assert '  path: "b"' in said
 
 

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from scripted_terminal import OpenRepl
 from terminal_screen import CTRL_C, ENTER, ESCAPE, Terminal
+
+from toolchat.ui.approval import ARMING_SECONDS
+from toolchat.ui.asking import STOPPED_SECONDS
 
 TOOLS = """version: 1
 tools:
@@ -51,7 +55,9 @@ def late() -> str:
     time.sleep(60)
     return ""
 '''
-ADD = 'engine = answering(Answer(calls=[call("add", a=1, b=2)]), "It is done.", "Next.")\n'
+ADD = """Path("pid").write_text(str(os.getpid()))
+engine = answering(Answer(calls=[call("add", a=1, b=2)]), "It is done.", "Next.")
+"""
 
 
 @pytest.fixture
@@ -248,3 +254,31 @@ def test_a_terminating_signal_in_the_dialog_runs_nothing(with_tools: OpenRepl, f
     assert chat.exit_code() == 143
     assert chat.is_restored
     assert not any(row.startswith("✓") for row in chat.rows)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTSTP, signal.SIGSTOP], ids=["stopped by key", "stopped by force"])
+def test_what_is_typed_blindly_after_a_stop_answers_nothing(with_tools: OpenRepl, folder: Path, number: int) -> None:
+    chat = asked(with_tools(ADD))
+    os.kill(int((folder / "pid").read_text()), number)
+    chat.wait_for_text("the shell meanwhile")
+    # A stop that a person makes is longer than half a second; see STOPPED_SECONDS.
+    passes(chat, STOPPED_SECONDS + 0.2)
+    # In one burst: what the shell reads, and what is there when the chat goes on.
+    chat.press(f"{ENTER}y")
+    passes(chat, 3 * ARMING_SECONDS)
+    assert not chat.shows("It is done.")
+    while not chat.shows("It is done."):
+        chat.press("y")
+        passes(chat, 3 * ARMING_SECONDS)
+
+
+def passes(chat: Terminal, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    chat.wait_for("time to pass", lambda: time.monotonic() > until)
+
+
+def test_a_call_that_waits_is_not_shown_between_another_call_and_its_question(with_tools: OpenRepl) -> None:
+    chat = with_tools('engine = answering(Answer(calls=[call("add", a=1, b=2), call("add", a=3, b=4)]), "Both.")')
+    chat.type("add them")
+    chat.wait_for_text("Run add?")
+    assert not any(row.startswith("→") for row in chat.display)

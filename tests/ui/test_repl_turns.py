@@ -158,3 +158,26 @@ def test_what_was_typed_of_the_turn_that_undo_takes_back_is_in_the_input(repl: O
     chat.wait_for_typed("first")
     chat.press(ENTER)
     chat.wait_for_row("Two.")
+
+
+def test_a_message_to_an_engine_that_died_unseen_starts_it_again(repl: OpenRepl, folder: Path) -> None:
+    chat = repl("""
+class Dying(ScriptedEngine):
+    async def generate(self, *request):
+        async for delta in super().generate(*request):
+            yield delta
+        if self.starts == 1:
+            asyncio.get_running_loop().call_later(0.1, self.die)
+
+    def die(self):
+        self.info = None
+        Path("dead").touch()
+
+engine = Dying()
+engine.enqueue("One.", "Two.")
+""")
+    chat.type("first")
+    chat.wait_for_row("One.")
+    chat.wait_for("the engine's end", (folder / "dead").exists)
+    chat.type("second")
+    chat.wait_for_row("Two.")

@@ -22,6 +22,11 @@ class EngineKeeper:
         """Not set while one loading has been stopped for another that has not begun."""
         self._settled.set()
 
+    @property
+    def loading(self) -> bool:
+        """True while a loading is under way; where there is no engine either, none will come by itself."""
+        return not self._settled.is_set() or (self._starting is not None and not self._starting.done())
+
     async def launch(self) -> None:
         """Start the engine, or start it again, and go on while it loads."""
         self._settled.clear()
@@ -46,7 +51,10 @@ class EngineKeeper:
                 continue
             if starting.cancelled():
                 raise EngineError("the model is not loaded: its loading was stopped")
-            return starting.result()
+            starting.result()
+            if self.engine.info is None:
+                raise EngineError("the engine has ended since it was loaded")
+            return
 
     def kill(self) -> None:
         """End the engine at once; what waits for it is told as after a crash."""
@@ -105,3 +113,9 @@ class EngineKeeper:
         except EngineError as error:
             self._emit(EngineState("failed", str(error)))
             raise
+        except OSError as error:
+            # No process, no room for its log: the chat goes on, and may try again.
+            where = f" ({error.filename})" if error.filename else ""
+            failure = EngineError(f"the engine cannot be started: {error.strerror or error}{where}")
+            self._emit(EngineState("failed", str(failure)))
+            raise failure from None

@@ -82,6 +82,10 @@ class Session:
         return self._stream.record
 
     @property
+    def loading(self) -> bool:
+        return self._keeper.loading
+
+    @property
     def alive(self) -> bool:
         """True while the engine is loaded and running."""
         return self.info is not None

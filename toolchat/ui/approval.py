@@ -43,6 +43,10 @@ class State(StrEnum):
     DONE = "done"
 
 
+_EDIT_KEYS = ("Enter: check", "Esc: back", "Ctrl-C: no, and end the turn")
+_REASON_KEYS = ("Enter: decline", "Esc: back")
+
+
 class ApprovalDialog:
     """One question about one call. Times are seconds of any clock that does not go back, the same for all methods.
 
@@ -68,7 +72,7 @@ class ApprovalDialog:
         if self._printed:
             return []
         self._printed = True
-        return call_rows(self._pending.tool, self._arguments, width)
+        return call_rows(self._pending.tool, self._arguments, width, edited=self._edited)
 
     def rows(self, width: int, now: float) -> list[Row]:
         """The live rows, each at most `width` columns."""
@@ -80,11 +84,18 @@ class ApprovalDialog:
                 return [*prose("title", f"Run {name}{changed}?", width), *keys, *prose("dim", _FURTHER, width)]
             case State.EDIT:
                 problem = prose("error", self._problem, width) if self._problem else []
-                return [*prose("title", f"The arguments of {name}, as JSON:", width), *problem]
+                return [
+                    *prose("title", f"The arguments of {name}, as JSON:", width),
+                    *problem,
+                    *[("dim", row) for row in _joined(_EDIT_KEYS, width)],
+                ]
             case State.CHECKING:
                 return prose("dim", "The arguments are being checked.", width)
             case State.REASON:
-                return prose("title", f"Why not? {name} is not run, and the model reads your answer:", width)
+                return [
+                    *prose("title", f"Why not? {name} is not run, and the model reads your answer:", width),
+                    *[("dim", row) for row in _joined(_REASON_KEYS, width)],
+                ]
         return []
 
     @property
@@ -100,6 +111,10 @@ class ApprovalDialog:
     def opened(self, now: float) -> None:
         """The dialog is on the screen, and what had been typed before is thrown away."""
         self._quiet_since = now
+
+    def covered(self) -> None:
+        """The question is not on the screen any more, or was not for a while: no key counts until it is `opened`."""
+        self._quiet_since = None
 
     def key(self, name: str, now: float) -> None:
         """A key: a character, or its name in prompt_toolkit ("escape", "c-c"). One that means nothing is swallowed."""

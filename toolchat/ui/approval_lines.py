@@ -80,7 +80,8 @@ def parse(line: str) -> Typed | None:
 
 def question(pending: PendingCall, arguments: Mapping[str, Any], width: int) -> str:
     """The call in full with these arguments, and the question below it; ends without a newline."""
-    rows = call_rows(pending.tool, arguments, width)
+    edited = canonical(arguments) != canonical(pending.call.arguments)
+    rows = call_rows(pending.tool, arguments, width, edited=edited)
     return "".join(f"{row}\n" for _, row in rows) + f"Run {sanitize_line(pending.tool.name)}? {PROMPT}"
 
 

@@ -34,9 +34,10 @@ class _Line:
     """What stands before its further rows where it has to be wrapped."""
 
 
-def call_rows(tool: Tool, arguments: Mapping[str, Any], width: int) -> list[Row]:
-    """The call with these arguments, for a screen of `width` columns."""
-    rows = prose("title", f"The model asks to run {sanitize_line(tool.name)}:", width)
+def call_rows(tool: Tool, arguments: Mapping[str, Any], width: int, *, edited: bool = False) -> list[Row]:
+    """The call with these arguments, for a screen of `width` columns; `edited` where the user wrote them."""
+    name = sanitize_line(tool.name)
+    rows = prose("title", f"Your arguments for {name}:" if edited else f"The model asks to run {name}:", width)
     for name, value in arguments.items():
         for line in _value(f"{_label(name)}: ", value, "  "):
             rows += [("text", row) for row in _wrapped(line, width)]

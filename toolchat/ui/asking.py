@@ -28,6 +28,10 @@ if TYPE_CHECKING:  # what the dialog needs takes a while to import, and the prom
 
 _PAINTS = {"title": "bold", "text": "", "dim": "dim", "key": "cyan", "error": "red"}
 
+BEAT_SECONDS = 0.1
+STOPPED_SECONDS = 0.5
+"""So long after the last beat, this process was stopped, or was so slow that keys may have been typed blindly."""
+
 _EDITED = ("edit", "reason")
 _NAMED = ("enter", "escape", "up", "down", "left", "right", "tab", "backspace", Keys.BracketedPaste)
 
@@ -55,6 +59,8 @@ class DialogHost:
         self._pending: PendingCall | None = None
         self._done: asyncio.Future[Reply] | None = None
         self._checking: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._beat = 0.0
         self._editing = False
         self._buffer = Buffer(multiline=True)
         self._question = Window(
@@ -92,21 +98,52 @@ class DialogHost:
         self._dialog = dialog = ApprovalDialog(pending)
         self._pending = pending
         self._done = asyncio.get_running_loop().create_future()
+        self._beat = self._clock()
+        beating = asyncio.create_task(self._keep_beating(), name="dialog-beat")
         try:
             self._follow()
-            # What was typed until now was typed without having seen the question.
-            await stage.drawn()
-            stage.drop_pending_input()
-            dialog.opened(self._clock())
-            self._follow()
+            await self._open(dialog)
             return await self._done
         finally:
-            if self._checking is not None:
-                self._checking.cancel()
-            self._dialog = self._pending = self._done = self._checking = None
+            beating.cancel()
+            for task in (self._checking, self._opening):
+                if task is not None:
+                    task.cancel()
+            self._dialog = self._pending = self._done = self._checking = self._opening = None
             self._editing = False
             stage.focus(None)
             stage.redraw()
+
+    def covered(self) -> None:
+        """The screen is about to be somebody else's: no key counts until the question has been drawn again."""
+        if self._dialog is not None:
+            self._dialog.covered()
+
+    def uncovered(self) -> None:
+        """The screen is this program's again."""
+        if self._dialog is not None:
+            self._dialog.covered()
+            self._opening = asyncio.create_task(self._open(self._dialog), name="dialog-open")
+
+    async def _open(self, dialog: ApprovalDialog) -> None:
+        """Have keys count from now on: what was typed until now was typed without having seen the question."""
+        assert self._stage is not None
+        await self._stage.drawn()
+        self._stage.drop_pending_input()
+        if dialog is self._dialog:
+            dialog.opened(self._clock())
+            self._follow()
+
+    async def _keep_beating(self) -> None:
+        """Note that this process is running; and whether it was stopped: a SIGSTOP gives no warning."""
+        while True:
+            self._look_for_a_stop()
+            self._beat = self._clock()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _look_for_a_stop(self) -> None:
+        if self._clock() - self._beat > STOPPED_SECONDS:
+            self.uncovered()
 
     def interrupt(self) -> None:
         """Ctrl-C: the call is denied and the turn ends."""
@@ -125,9 +162,12 @@ class DialogHost:
         return text
 
     def _key(self, name: str) -> None:
-        if self._dialog is not None:
-            self._dialog.key(name, self._clock())
-            self._follow()
+        if self._dialog is None:
+            return
+        # What was typed at the shell meanwhile may come before the beat, and before the SIGCONT.
+        self._look_for_a_stop()
+        self._dialog.key(name, self._clock())
+        self._follow()
 
     def _follow(self) -> None:
         """Bring the screen to where the dialog is."""
@@ -160,7 +200,10 @@ class DialogHost:
 
     async def _check(self, dialog: ApprovalDialog) -> None:
         assert self._pending is not None
-        problem = await self._pending.validate(dialog.candidate)
+        try:
+            problem = await self._pending.validate(dialog.candidate)
+        except Exception as error:
+            problem = f"they could not be checked: {error}"
         self._checking = None
         dialog.validated(problem, self._clock())
         self._follow()

@@ -23,6 +23,10 @@ class Chat(Protocol):
         """None while no engine is ready."""
 
     @property
+    def loading(self) -> bool:
+        """True while an engine is being loaded; without that and without `info`, `launch` is called for."""
+
+    @property
     def toolbox(self) -> Toolbox:
         """All tools of the file, those that are switched off among them."""
 

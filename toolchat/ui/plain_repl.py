@@ -106,7 +106,8 @@ class PlainRepl:
     async def _turn(self, chat: Chat, text: str) -> None:
         try:
             if chat.info is None:
-                if self._state == "crashed" or (self._state == "failed" and self._to_person):
+                # Where nobody is there to mend it, a load that failed is not tried again.
+                if not chat.loading and (self._state != "failed" or self._to_person):
                     await chat.launch()
                 self._waiting = asyncio.create_task(chat.ready())
                 await asyncio.wait({self._waiting})
@@ -164,7 +165,11 @@ class PlainRepl:
         async def prompt(text: str) -> str | None:
             self._reader.drop_pending()
             self._write(text)
-            return await self._reader.line()
+            try:
+                return await self._reader.line()
+            except asyncio.CancelledError:
+                self._write("\n")
+                raise
 
         return await ask_by_lines(pending, prompt)
 
@@ -185,10 +190,13 @@ class PlainRepl:
         else:
             self._hinted = now
             self._line("Ctrl-C again or Ctrl-D leaves")
-            self._prompt()
+            if not self._prompted:
+                self._prompt()
 
     def _leave(self, code: int) -> None:
         self._code = code
+        if self._prompted:
+            self._write("\n")
         if self._main is not None:
             self._main.cancel()
 

@@ -77,6 +77,8 @@ class Repl:
             merge_key_bindings([self._input.bindings, self._keys()]),
             color=color,
             resized=self._resized,
+            covered=self._dialog.covered,
+            uncovered=self._dialog.uncovered,
         )
         self._dialog.attach(self._terminal)
         self._transcript = Transcript(self._terminal.print, lambda: self._terminal.columns, clock, color=color)
@@ -232,7 +234,8 @@ class Repl:
             texts[-1] = f"{len(waiting) - _QUEUED_ROWS + 1} more"
         # What waits is told by the toolbar too; what is under way comes first.
         queued = [paint(cut(f"… {text}", width - 1), "dim", color=self._color) for text in texts]
-        live = self._transcript.live(width, rows)
+        # Between a call and its question stands nothing that could be taken for the call.
+        live = self._transcript.live(width, rows, waiting=not self._dialog.is_open)
         return [*live, *queued[: max(rows - len(live), 0)]]
 
     def _bar(self) -> StyleAndTextTuples:

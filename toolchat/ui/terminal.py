@@ -106,9 +106,13 @@ class Terminal:
         *,
         color: bool,
         resized: Callable[[], None],
+        covered: Callable[[], None],
+        uncovered: Callable[[], None],
     ) -> None:
         self._live = live
         self._told_resized = resized
+        self._told_covered = covered
+        self._told_uncovered = uncovered
         self._focused = focused
         self._drawn: list[asyncio.Future[None]] = []
         self._rows: StyleAndTextTuples = []
@@ -132,6 +136,8 @@ class Terminal:
         )
         # A lone Escape is told from Alt by what follows at once; half a second of waiting for it would be felt.
         self.app.ttimeoutlen = 0.05
+        # Nor is Escape by itself told late from Escape and Enter, which the editor of a dialog knows both of.
+        self.app.timeoutlen = 0.2
         self.app.before_render += self._begin_frame
         self.app.after_render += self._end_frame
 
@@ -203,7 +209,9 @@ class Terminal:
         await future
 
     def focus(self, window: Window | None) -> None:
-        """Have keys go to a window of the bottom rows; None for the one that had them first."""
+        """Have keys go to a window of the bottom rows; None for the one that had them first. Ends a search."""
+        if self.app.layout.is_searching:
+            self.app.layout.search_links.clear()
         self.app.layout.focus(window or self._focused)
 
     def write_raw(self, sequence: str) -> None:
@@ -230,9 +238,11 @@ class Terminal:
                 termios.tcsetattr(self.input.fileno(), termios.TCSADRAIN, self._before)
             loop.remove_signal_handler(signal.SIGTSTP)
             self._own_stop = True
+            self._told_covered()
             # The whole job, as the terminal itself would: a `make` around this program stops too.
             os.kill(0, signal.SIGTSTP)
             loop.add_signal_handler(signal.SIGTSTP, self.suspend)
+            self._told_uncovered()
 
         if self.app.is_running:
             run_in_terminal(stop)
@@ -256,6 +266,7 @@ class Terminal:
         self.input.raw_mode().__enter__()
         self.app.renderer.reset()
         self.app.invalidate()
+        self._told_uncovered()
 
     def _resized(self) -> None:
         renderer = self.app.renderer

@@ -90,6 +90,10 @@ class Transcript:
                 self.end_text()
                 self._drop_cards()
                 self._print(paint("■ interrupted", "yellow", color=self._color))
+            case events.HistoryEdited():
+                # A turn that was refused in its midst has no end of its own.
+                self.end_text()
+                self._drop_cards()
             case events.TurnFinished():
                 self.end_turn()
 
@@ -125,12 +129,18 @@ class Transcript:
         if self._stream is not None:
             self._stream.resize(width)
 
-    def live(self, width: int, rows: int) -> list[str]:
-        """At most `rows` rows: the end of what streams, and a card for each call, the running ones first."""
+    def live(self, width: int, rows: int, *, waiting: bool = True) -> list[str]:
+        """At most `rows` rows: the end of what streams, or a card for each call, the running ones first.
+
+        `waiting` says whether calls that do not run yet are among them.
+        """
         if self._stream is not None:
             return self._stream.live(rows)
         now = self._clock()
-        cards = sorted(self._cards.values(), key=lambda card: card.started is None)
+        cards = sorted(
+            (card for card in self._cards.values() if waiting or card.started is not None),
+            key=lambda card: card.started is None,
+        )
         each = [card.live(width, now, color=self._color) for card in cards]
         if sum(map(len, each)) > rows:
             each = [card[:1] for card in each]

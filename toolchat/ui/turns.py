@@ -166,8 +166,8 @@ class Turns:
             await self._turn(chat, first)
 
     async def _becomes_ready(self, chat: Chat) -> bool:
-        # Whoever sends something to an engine that has failed wants it tried again.
-        if self.engine_state in ("failed", "crashed"):
+        # Whoever sends something to an engine that has failed, or died unseen, wants it tried again.
+        if not chat.loading:
             await chat.launch()
         try:
             await chat.ready()
