@@ -73,6 +73,13 @@ def test_an_unknown_command_suggests_the_nearest_and_gives_the_line_back(typed: 
     assert (outcome.put, outcome.ask, outcome.quit) == (f"{line} it", None, False)
 
 
+@pytest.mark.parametrize("line", ["/foo", "/unod"])
+def test_a_bare_unknown_command_does_not_stand_before_what_is_typed_next(typed: Typed, line: str) -> None:
+    outcome = typed(line)
+    assert f"There is no command {line};" in rows(outcome)[0]
+    assert outcome.put is None
+
+
 def test_a_pasted_path_comes_back_ready_to_be_asked(typed: Typed) -> None:
     outcome = typed("/etc/hosts is what?\nTell me.")
     assert "There is no command /etc/hosts;" in rows(outcome)[0]

@@ -105,10 +105,16 @@ def _failure(error: ToolchatError) -> tuple[Text, ...]:
 
 
 def _unknown(line: str, name: str) -> Outcome:
-    """Nothing of the line is lost: it was perhaps a path that was pasted, and a question."""
+    """Nothing of the line is lost: it was perhaps a path that was pasted, and a question.
+
+    A bare word is no question, and would only stand before what is typed next; Up brings it back.
+    """
+    bare = line.strip() == f"/{name}"
     shown = name if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]}…"
     if (meant := nearest(name)) is not None:
         what = f"There is no command /{shown}; did you mean /{meant.name}? A space before it asks the model."
-        return Outcome((say(what, WARNING),), put=line)
+        return Outcome((say(what, WARNING),), put=None if bare else line)
+    if bare:
+        return Outcome((say(f"There is no command /{shown}; /help lists them.", WARNING),))
     what = f"There is no command /{shown}; /help lists them. With the space before it, Enter asks the model."
     return Outcome((say(what, WARNING),), put=as_line(line))
