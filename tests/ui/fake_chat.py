@@ -33,12 +33,16 @@ class FakeChat:
     switched_off: frozenset[str] = frozenset()
     system: str | None = None
     used_tokens: int = 0
+    loading: bool = False
     last_answer: str = ""
     last_results: Sequence[ToolResult] = ()
     reloaded: Toolbox | None = None
     """What the next reload finds."""
     refuses: ToolchatError | None = None
     """What the next reload or change of the model raises."""
+
+    async def settled(self) -> None:
+        pass
 
     @property
     def turns(self) -> int:

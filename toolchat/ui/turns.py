@@ -100,7 +100,9 @@ class Turns:
         """A line that was typed: a question waits for its turn, a command only where it must."""
         sent = Sent(line, images)
         commands = self.commands
-        if commands is not None and sent.is_command and (commands.at_once(line) or not self.is_busy):
+        # In the order they were sent; but a model that does not load must be changeable whatever waits for it.
+        free = not self.is_busy and (not self.waiting or line.split(maxsplit=1)[0].lower() == "/model")
+        if commands is not None and sent.is_command and (commands.at_once(line) or free):
             self._run_now(commands, line)
             return
         self.waiting.append(sent)
@@ -142,9 +144,12 @@ class Turns:
             self._exclusive.cancel()
 
     def take_back(self) -> None:
-        """What waits goes back to the input line, so that nothing typed is lost."""
-        lines = [sent.typed for sent in self.waiting]
+        """Questions that wait go back to the input line, so that nothing typed is lost; commands are only named."""
+        lines = [sent.typed for sent in self.waiting if not sent.is_command]
+        dropped = [sent.line for sent in self.waiting if sent.is_command]
         self.waiting.clear()
+        if dropped:
+            self._front.say(f"not run: {', '.join(dropped)}", "dim")
         if lines:
             self._front.put_back(lines)
         self._front.changed()
