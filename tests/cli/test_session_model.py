@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from toolchat.engine.scripted import Answer
 from toolchat.models.resolve import ModelChoice
 from toolchat.settings import Settings
 from toolchat.wire.errors import EngineError, UsageError
+from toolchat.wire.events import EngineState
 
 
 @pytest.fixture
@@ -58,6 +60,39 @@ def test_a_model_that_there_is_not_leaves_the_old_one_running(bench: Bench) -> N
     # What was said of fetching must not be the last that a toolbar hears.
     assert bench.states()[-2:] == [("fetching", "nothing"), ("ready", "scripted")]
     assert bench.edits() == []
+
+
+def test_after_a_load_and_a_change_that_both_failed_the_model_can_be_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.engine.enqueue("One.")
+    bench.stages = ("fetching",)
+    start, attempts = bench.engine.start, []
+
+    async def second_fails() -> AsyncIterator[EngineState]:
+        attempts.append(1)
+        if len(attempts) == 2:
+            bench.engine.info = None
+            raise EngineError("no memory left")
+        async for state in start():
+            yield state
+
+    monkeypatch.setattr(bench.engine, "start", second_fails)
+
+    async def scene(session: Session) -> None:
+        await session.launch()
+        with pytest.raises(EngineError, match="no memory left"):
+            await session.ready()
+        with pytest.raises(UsageError, match="--model nothing"):
+            await session.change_model("nothing")
+        assert bench.states()[-2:] == [("fetching", "nothing"), ("not loaded", "scripted")]
+        assert (session.loading, session.alive) == (False, False)
+        await session.launch()
+        await session.ready()
+        await session.ask("first")
+
+    bench.play(scene)
+    assert len(attempts) == 3
 
 
 def test_the_old_engine_runs_until_the_new_ones_files_are_here(bench: Bench) -> None:

@@ -219,8 +219,8 @@ class Session:
             found = await self._changeable().model(name, tell)
         finally:
             # The stages of fetching say nothing about the engine that is still there.
-            if told and self.alive:
-                self._stream.emit(EngineState("ready", self.model))
+            if told and not self.loading:
+                self._stream.emit(EngineState("ready" if self.alive else "not loaded", self.model))
         await self._keeper.replace(found.engine)
         self.model, self._options = found.model, _options(found.settings)
         self._renew_loop()
