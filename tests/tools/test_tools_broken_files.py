@@ -32,7 +32,9 @@ NO_YAML = [
     ("version: 1\ntools: *nothing", "2:8", "not valid YAML: found undefined alias"),
     ("version: 1\n---\ntools: []\n", "2:1", "not valid YAML: but found another document"),
     ("version: 1\ntools: [\x01]", "2:9", "not valid YAML: control characters"),
-    ("[" * 3000, "2:1", "not valid YAML"),
+    ("[" * 100, "2:1", "not valid YAML"),
+    ("[" * 101, "1:101", "is nested over 100 levels deep; correct the file at this place"),
+    ("tools: " + "{a: " * 100 + "1" + "}" * 100, "1:404", "is nested over 100 levels deep"),
     ("version: 1\ntools: []\n? [x]\n: 1", "3:3", "unknown key a list; expected version, defaults, tools; remove it"),
     ("version: 1\nversion: 1\ntools: []", "2:1", 'the key "version" stands here a second time'),
     (
@@ -227,6 +229,14 @@ def test_each_mistake_is_named_at_its_place_before_anything_is_imported(
     assert any(line.startswith(f"{path}:{place}: ") and message in line for line in str(caught.value).splitlines()), (
         str(caught.value)
     )
+
+
+def test_nesting_that_would_end_the_process_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "tools.yaml"
+    path.write_text("[" * 500_000)
+    # PyYAML 6.0.3 reports the levels one by one; 6.0.4 looks ahead and refuses the 1,001st first.
+    with pytest.raises(UsageError, match=r"^\S+tools\.yaml:1:(101|1001): .*nest.*; correct the file at this place$"):
+        read_tools_file(path)
 
 
 @pytest.mark.parametrize(("text", "place", "message"), BY_LOADING)

@@ -13,6 +13,8 @@ from toolchat.wire.errors import UsageError
 
 # A tools file is a few hundred lines. The bound keeps a file named by mistake from being read whole.
 _MAX_BYTES = 1024 * 1024
+# PyYAML's composer recurses in C, where deep nesting ends the process (6.0.3) or has a bound of its own (6.0.4).
+_MAX_NESTING = 100
 # libyaml's parser is in C and several times faster; wheels of PyYAML have it, a source build may not.
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
@@ -21,10 +23,11 @@ def compose(path: Path) -> yaml.Node | None:
     """The root node of the only document in the file; None where the file holds none.
 
     Raises:
-        UsageError: the file cannot be read, is not UTF-8, or does not parse as YAML.
+        UsageError: the file cannot be read, is not UTF-8, does not parse as YAML, or is nested over 100 levels deep.
     """
     text = _text(path)
     try:
+        _check_nesting(path, text)
         node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -35,7 +38,7 @@ def compose(path: Path) -> yaml.Node | None:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - text.rfind("\n", 0, error.position)
         raise UsageError(f"{path}:{line}:{column}: not valid YAML: {error.reason}; remove the character") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise UsageError(f"{path}: not valid YAML: {error}; correct the file") from None
     return node
 
@@ -62,6 +65,19 @@ def duplicate_keys(root: yaml.Node) -> list[tuple[yaml.Node, str]]:
                     names.add(key.value)
                 pending.extend((key, value))
     return sorted(found, key=lambda item: (item[0].start_mark.line, item[0].start_mark.column))
+
+
+def _check_nesting(path: Path, text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_NESTING:
+                mark = event.start_mark
+                where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+                raise UsageError(f"{where}: is nested over {_MAX_NESTING} levels deep; correct the file at this place")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _text(path: Path) -> str:
