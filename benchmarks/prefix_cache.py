@@ -80,8 +80,10 @@ class Requiring:
     def abort(self, request_id: str) -> None:
         self._engine.abort(request_id)
 
-    async def count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
-        return await self._engine.count(messages, tools)
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
+    ) -> TokenCount:
+        return await self._engine.count(messages, tools, reasoning_effort)
 
 
 async def turn(model: Path, logs: Path) -> list[Round]:

@@ -128,6 +128,16 @@ def test_an_exact_grant_covers_equal_arguments_only(scope: Scope) -> None:
         assert policy.judge(pending(**arguments)) is Approval.ASK
 
 
+def test_what_holds_of_a_tool_is_what_holds_of_all_its_calls() -> None:
+    policy = ApprovalPolicy(Memory())
+    assert policy.standing(tool()) is Approval.ASK
+    policy.learn(pending(path="a"), Reply(True, Scope.SESSION, exact=True))
+    assert policy.standing(tool()) is Approval.ASK
+    policy.learn(pending(path="a"), Reply(True, Scope.SESSION))
+    assert policy.standing(tool()) is Approval.ALLOW
+    assert policy.standing(tool(digest="d2")) is Approval.ASK
+
+
 def test_only_a_grant_for_good_outlives_the_session() -> None:
     memory = Memory()
     first = ApprovalPolicy(memory)

@@ -4,15 +4,18 @@ import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inprocess_tools import InProcessRunner
 from session_bench import Bench, settled
 
+from toolchat.cli.approval import make_policy
 from toolchat.cli.session import Session
 from toolchat.engine.base import EngineInfo
 from toolchat.engine.scripted import Answer, call
 from toolchat.tools.load import load_tools, sample_tools_path
+from toolchat.tools.toolbox import Approval
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import TurnStatus
 from toolchat.wire.messages import Image, UserMessage
@@ -124,6 +127,20 @@ def test_a_tool_that_there_is_not_cannot_be_switched(bench: Bench, samples: InPr
     assert bench.edits() == []
 
 
+def test_what_becomes_of_calls_is_the_policys_word(
+    bench: Bench, samples: InProcessRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    async def scene(session: Session) -> None:
+        session.equip(samples, make_policy(deny=["calculate"]))
+        said = {tool.name: session.approval(tool) for tool in session.toolbox.tools}
+        assert said.pop("calculate") is Approval.DENY
+        assert set(said.values()) == {Approval.ALLOW}
+
+    bench.play(scene, samples)
+
+
 def test_without_tools_the_error_says_so(bench: Bench) -> None:
     async def scene(session: Session) -> None:
         with pytest.raises(UsageError, match="there is no tool add; there are no tools"):
@@ -162,6 +179,40 @@ def test_results_are_those_of_the_last_turn_that_had_any_in_call_order(bench: Be
         assert session.last_results == ()
 
     bench.play(scene, samples)
+
+
+def test_results_of_a_turn_that_is_taken_back_are_gone(bench: Bench, samples: InProcessRunner) -> None:
+    for sum_ in ("1+1", "2+3"):
+        bench.engine.enqueue(Answer(calls=[call("calculate", expression=sum_)]), "Done.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("one")
+        await session.ask("two")
+        session.undo()
+        assert [result.content for result in session.last_results] == ["2"]
+        session.undo()
+        assert session.last_results == ()
+
+    bench.play(scene, samples)
+
+
+def test_the_context_in_use_counts_the_reasoning_effort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, reasoning_effort="high")
+    efforts: list[str | None] = []
+    count = bench.engine.count
+
+    async def counting(messages: Any, tools: Any, reasoning_effort: str | None = None) -> Any:
+        efforts.append(reasoning_effort)
+        return await count(messages, tools, reasoning_effort)
+
+    monkeypatch.setattr(bench.engine, "count", counting)
+
+    async def scene(session: Session) -> None:
+        session.set_system("Be brief.")
+        await settled()
+
+    bench.play(scene)
+    assert efforts == ["high"]
 
 
 def test_a_result_that_the_model_is_shown_a_part_of_is_there_in_full(bench: Bench, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -174,6 +175,20 @@ def test_usage_is_of_one_generation_however_many_runs_it_took(tiny: Tiny) -> Non
     # Whole blocks of the prompt, and nothing of what was generated.
     assert 0 < again.usage.cached_tokens < again.usage.prompt_tokens
     assert 0 < again.usage.ttft <= again.usage.seconds
+
+
+@pytest.mark.slow
+def test_a_count_is_of_the_prompt_as_it_is_sent_with_its_reasoning_effort(tmp_path: Path) -> None:
+    async def play() -> tuple[int, int, int]:
+        async with tiny_engine(tmp_path, "v15") as engine:
+            options = GenerateOptions(max_tokens=1, reasoning_effort="high")
+            deltas = [delta async for delta in engine.generate("one", ASKED, BOUNDED, options)]
+            counts = [await engine.count(ASKED, BOUNDED, effort) for effort in ("high", None)]
+            return end_of(deltas).usage.prompt_tokens, counts[0].total, counts[1].total
+
+    sent, with_effort, without = asyncio.run(play())
+    assert sent == with_effort
+    assert sent != without
 
 
 def test_an_abort_is_heard_within_a_call_and_before_one(tiny: Tiny) -> None:

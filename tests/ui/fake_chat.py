@@ -36,6 +36,8 @@ class FakeChat:
     loading: bool = False
     last_answer: str = ""
     last_results: Sequence[ToolResult] = ()
+    approvals: dict[str, Approval] = field(default_factory=dict)
+    """Where it is otherwise than the tools file says."""
     reloaded: Toolbox | None = None
     """What the next reload finds."""
     refuses: ToolchatError | None = None
@@ -47,6 +49,9 @@ class FakeChat:
     @property
     def turns(self) -> int:
         return len(self.questions)
+
+    def approval(self, tool: Tool) -> Approval:
+        return self.approvals.get(tool.name, tool.options.approval)
 
     async def launch(self) -> None:
         pass

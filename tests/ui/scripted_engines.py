@@ -103,9 +103,11 @@ class HungEngine(ScriptedEngine):
         async for delta in super().generate(request_id, messages, tools, options):
             yield delta
 
-    async def count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
+    ) -> TokenCount:
         await self._while_hung()
-        return await super().count(messages, tools)
+        return await super().count(messages, tools, reasoning_effort)
 
     async def _while_hung(self) -> None:
         while self.hung:

@@ -10,6 +10,7 @@ from fake_chat import ADD, WEATHER, FakeChat, tool, with_tools
 from rich.cells import cell_len
 
 from toolchat.models.listing import LocalModel
+from toolchat.tools.toolbox import Approval
 from toolchat.ui.commands import COMMANDS, KEYS, Commands, Outcome
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image, ResultStatus, ToolResult, UserMessage
@@ -136,6 +137,17 @@ def test_tools_are_listed_with_state_approval_and_description(typed: Typed, chat
         "off deny  delete_file          Delete a file.",
         "on  ask   add                  Add two numbers.",
         "3 tools in tools.yaml",
+    ]
+
+
+def test_tools_are_listed_with_what_becomes_of_their_calls_and_not_only_what_the_file_says(
+    typed: Typed, chat: FakeChat
+) -> None:
+    chat.approvals = {"add": Approval.ALLOW, "get_current_weather": Approval.DENY}
+    assert [row.split()[1:3] for row in typed.says("/tools")[:3]] == [
+        ["deny", "get_current_weather"],
+        ["deny", "delete_file"],
+        ["allow", "add"],
     ]
 
 

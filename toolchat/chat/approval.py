@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from toolchat.chat.calls import Decide, Decision, PendingCall
 from toolchat.tools.grant import Grant
 from toolchat.tools.problems import did_you_mean
-from toolchat.tools.toolbox import Approval, Toolbox
+from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import ToolchatError, UsageError
 
 NOBODY = "it needs the user's approval, and nobody can be asked; answer without it"
@@ -86,16 +86,22 @@ class ApprovalPolicy:
                 hint = did_you_mean(name, toolbox.names, known)
                 raise UsageError(f"{flag} {name}: there is no such tool; {hint}")
 
-    def judge(self, pending: PendingCall) -> Approval:
-        """Whether the call runs, does not, or is asked about."""
-        tool = pending.tool
+    def standing(self, tool: Tool) -> Approval:
+        """What holds of the tool's calls whatever their arguments; ASK too where some arguments are granted."""
         if tool.name in self._deny:
             return Approval.DENY
         if tool.name in self._allow:
             return Approval.ALLOW
         if tool.options.approval is not Approval.ASK:
             return tool.options.approval
-        return Approval.ALLOW if self._yes or self._is_granted(pending) else Approval.ASK
+        return Approval.ALLOW if self._yes or self._is_granted(tool) else Approval.ASK
+
+    def judge(self, pending: PendingCall) -> Approval:
+        """Whether the call runs, does not, or is asked about."""
+        standing = self.standing(pending.tool)
+        if standing is Approval.ASK and self._is_granted(pending.tool, pending.call.arguments):
+            return Approval.ALLOW
+        return standing
 
     def learn(self, pending: PendingCall, reply: Reply) -> str:
         """Remember what the reply grants beyond its call; what the user should be told of that, as a rule nothing.
@@ -118,11 +124,12 @@ class ApprovalPolicy:
         self._session.add(grant)
         return ""
 
-    def _is_granted(self, pending: PendingCall) -> bool:
-        if not pending.tool.source_digest:
+    def _is_granted(self, tool: Tool, arguments: dict[str, Any] | None = None) -> bool:
+        """Whether there is a grant for these very arguments; None: for all."""
+        if not tool.source_digest:
             return False
-        wanted = {Grant.of(pending.tool), Grant.of(pending.tool, pending.call.arguments)}
-        return not wanted.isdisjoint(self._session) or not wanted.isdisjoint(self._grants.granted())
+        wanted = Grant.of(tool, arguments)
+        return wanted in self._session or wanted in self._grants.granted()
 
 
 def decider(policy: ApprovalPolicy, ask: Ask | None) -> Decide:

@@ -8,16 +8,25 @@ from toolchat.wire.messages import ToolResult
 
 
 class Heard:
-    """Answers of the turns, newest last, and the results of the last turn that had any."""
+    """Answer and results of every turn."""
 
     def __init__(self) -> None:
-        self.answers: list[str] = []
-        self.results: tuple[ToolResult, ...] = ()
+        self._turns: list[tuple[str, tuple[ToolResult, ...]]] = []
         self._text = ""
         self._round_ended = False
         self._calls: list[str] = []
         self._came: dict[str, ToolResult] = {}
         self._whole: dict[str, ToolResult] = {}
+
+    @property
+    def answer(self) -> str:
+        """Of the last turn."""
+        return self._turns[-1][0] if self._turns else ""
+
+    @property
+    def results(self) -> tuple[ToolResult, ...]:
+        """Those of the last turn that had any, in call order."""
+        return next((results for _, results in reversed(self._turns) if results), ())
 
     def whole(self, result: ToolResult) -> None:
         """Keep a result that the model will be shown a part of."""
@@ -39,15 +48,14 @@ class Heard:
             case events.RoundFinished():
                 self._round_ended = True
             case events.TurnFinished():
-                self.answers.append(self._text)
-                if self._came:
-                    self.results = tuple(self._came[id_] for id_ in self._calls if id_ in self._came)
+                results = tuple(self._came[id_] for id_ in self._calls if id_ in self._came)
+                self._turns.append((self._text, results))
 
     def forget_turn(self) -> None:
         """The last turn was taken back."""
-        if self.answers:
-            self.answers.pop()
+        if self._turns:
+            self._turns.pop()
 
     def forget(self) -> None:
         """All turns were."""
-        self.answers, self.results = [], ()
+        self._turns = []

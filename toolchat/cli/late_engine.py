@@ -59,8 +59,10 @@ class LateEngine:
         if self._engine is not None:
             self._engine.abort(request_id)
 
-    async def count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
-        return await self._there().count(messages, tools)
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
+    ) -> TokenCount:
+        return await self._there().count(messages, tools, reasoning_effort)
 
     async def close(self) -> None:
         if self._engine is not None:

@@ -25,7 +25,7 @@ from toolchat.store.record import SessionRecord
 from toolchat.store.results import keep_image, keep_result
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.run import ToolRunner
-from toolchat.tools.toolbox import Toolbox
+from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import (
     EngineState,
@@ -63,18 +63,23 @@ class Session:
         self._heard = Heard()
         self._loop: ChatLoop | None = None
         self._runner = ToolRunner.none()
+        self._policy: ApprovalPolicy | None = None
         self._decide: Decide = allow_all
         self._counting: asyncio.Task[None] | None = None
         self._results = records / self._stream.session
         self._stream.emit(SessionStarted(model, f"toolchat {toolchat.__version__}"))
 
-    def equip(self, runner: ToolRunner, decide: Decide = allow_all) -> None:
+    def equip(self, runner: ToolRunner, policy: ApprovalPolicy | None = None, ask: Ask | None = None) -> None:
         """Say which tools there are, and who decides on calls; before the first turn. They end with the session.
 
-        Raises UsageError where the tool that the model is to call is not among them.
+        Calls run as `policy` says (None: all); where it says to ask, `ask` does, and None declines. Raises UsageError
+        where the tool that the model is to call, or one that the policy names, is not among them.
         """
-        self._decide = decide
+        self._policy = policy
+        self._decide = decider(policy, ask) if policy is not None else allow_all
         self._use(runner)
+        if policy is not None:
+            policy.check(runner.toolbox)
         check_tool_choice(self._options.tool_choice, runner.toolbox)
 
     @property
@@ -98,6 +103,9 @@ class Session:
     def toolbox(self) -> Toolbox:
         return self._runner.toolbox
 
+    def approval(self, tool: Tool) -> Approval:
+        return self._policy.standing(tool) if self._policy is not None else Approval.ALLOW
+
     @property
     def system(self) -> str | None:
         return self.conversation.system
@@ -108,7 +116,7 @@ class Session:
 
     @property
     def last_answer(self) -> str:
-        return self._heard.answers[-1] if self._heard.answers else ""
+        return self._heard.answer
 
     @property
     def last_results(self) -> Sequence[ToolResult]:
@@ -284,7 +292,8 @@ class Session:
 
     async def _counted(self) -> None:
         with contextlib.suppress(EngineError):
-            count = await self._keeper.engine.count(self.conversation.messages, self._offered())
+            effort = self._options.reasoning_effort
+            count = await self._keeper.engine.count(self.conversation.messages, self._offered(), effort)
             self.used_tokens = count.total
 
 
@@ -304,8 +313,7 @@ async def open_session(
 ) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
 
-    Calls run as `policy` says; where it says to ask, `ask` does, and None declines. Raises UsageError for a name in
-    the policy that no tool has.
+    Raises UsageError, see `Session.equip`.
 
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
@@ -314,8 +322,7 @@ async def open_session(
     try:
         await session.launch()
         runner = await plan.start_tools()
-        session.equip(runner, decider(policy, ask))
-        policy.check(runner.toolbox)
+        session.equip(runner, policy, ask)
         yield session
     finally:
         await session.close()

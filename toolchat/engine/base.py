@@ -95,7 +95,9 @@ class Engine(Protocol):
     def abort(self, request_id: str) -> None:
         """Stop a request as soon as may be; its stream ends with `FinishReason.ABORT`. Unknown ids are ignored."""
 
-    async def count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
+    ) -> TokenCount:
         """The exact number of tokens that `generate` would send, by part."""
 
     async def close(self) -> None:

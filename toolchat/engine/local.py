@@ -100,9 +100,11 @@ class LocalEngine:
     def abort(self, request_id: str) -> None:
         self._send({"op": "abort", "id": request_id})
 
-    async def count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
+    ) -> TokenCount:
         request_id = f"count-{next(self._numbers)}"
-        queue = self._ask(request_id, "count", messages, tools)
+        queue = self._ask(request_id, "count", messages, tools, reasoning_effort=reasoning_effort)
         try:
             item = await queue.get()
         finally:

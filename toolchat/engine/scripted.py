@@ -123,7 +123,9 @@ class ScriptedEngine:
     def abort(self, request_id: str) -> None:
         self._aborted.add(request_id)
 
-    async def count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
+    ) -> TokenCount:
         return self._count(messages, tools)
 
     def _count(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:

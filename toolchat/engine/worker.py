@@ -148,7 +148,8 @@ class Worker:
         from toolchat.mistral.account import measured
 
         messages, tools = decode_prompt(command)
-        count = asdict(measured(self._vocabulary, self._tokens, messages, tools, sees=self._sees))
+        tokens = partial(self._tokens, effort=command["reasoning_effort"])
+        count = asdict(measured(self._vocabulary, tokens, messages, tools, sees=self._sees))
         self._channel.send({"op": "count", "id": command["id"], "count": count})
 
     def _account(

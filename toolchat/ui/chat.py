@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from toolchat.engine.base import EngineInfo
-from toolchat.tools.toolbox import Toolbox
+from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.events import TurnFinished
 from toolchat.wire.messages import Image, ToolResult, UserMessage
 
@@ -33,6 +33,9 @@ class Chat(Protocol):
     @property
     def switched_off(self) -> frozenset[str]:
         """Names of the tools that the model is not offered."""
+
+    def approval(self, tool: Tool) -> Approval:
+        """What becomes of the tool's calls, by the tools file, the command line and what the user has granted."""
 
     @property
     def system(self) -> str | None:

@@ -72,7 +72,7 @@ def complete_tool(context: Context, text: str) -> list[Completion]:
 def _row(context: Context, tool: Tool, longest: int) -> Text:
     """`on  allow  calculate  Work out an expression.`; in narrow terminals without the description."""
     off = tool.name in context.chat.switched_off
-    approval = tool.options.approval
+    approval = context.chat.approval(tool)
     row = Text.assemble(
         ("off " if off else "on  ", QUIET if off else "bold"),
         (f"{approval:<6}", QUIET if off else _APPROVALS[approval]),
