@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from toolchat.mistral.account import account
 from toolchat.mistral.pixels import LARGEST_SIDE, decoded
-from toolchat.mistral.render import Encoded, as_url, encode, render
+from toolchat.mistral.render import Encoded, encode, render
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.image_header import ImageError
 from toolchat.wire.images import image_from_bytes
@@ -50,6 +50,10 @@ def colors(prompt: Encoded) -> list[Any]:
     return [picture.getpixel((0, 0)) for picture in prompt.images]
 
 
+def chunk_of(image: Image) -> dict[str, Any]:
+    return {"type": "image", "image": image}
+
+
 @pytest.mark.parametrize("label", SEEING)
 def test_every_version_that_sees_accepts_images_from_users_and_tools(tokenizer_of: Any, label: str) -> None:
     tokenizer = tokenizer_of(label, sees=True)
@@ -82,7 +86,7 @@ def test_without_images_a_model_that_sees_reads_what_another_reads(tokenizer_of:
 
 
 def test_images_of_a_round_follow_all_its_results_before_v15() -> None:
-    groups = render(TURN + LATER, 13, show=as_url)
+    groups = render(TURN + LATER, 13, show=chunk_of)
     assert [[one["role"] for one in group] for group in groups] == [
         *(["system"], ["user"], ["assistant"]),
         *(["tool"], ["tool", "user"]),
@@ -91,18 +95,18 @@ def test_images_of_a_round_follow_all_its_results_before_v15() -> None:
     assert groups[3][0]["content"] == "[image 1]"
     added = groups[4][1]["content"]
     assert added[::2] == [{"type": "text", "text": f"[image returned by {name}]"} for name in ("draw", "plot", "plot")]
-    assert added[1::2] == [as_url(GREEN), as_url(RED), as_url(GREEN)]
+    assert added[1::2] == [chunk_of(GREEN), chunk_of(RED), chunk_of(GREEN)]
 
 
 def test_a_round_whose_last_result_has_no_image_still_shows_those_of_the_others() -> None:
-    groups = render([*TURN[:4], ToolMessage("bcdefghij", "plot", "none")], 11, show=as_url)
+    groups = render([*TURN[:4], ToolMessage("bcdefghij", "plot", "none")], 11, show=chunk_of)
     assert [len(group) for group in groups] == [1, 1, 1, 1, 2]
 
 
 def test_results_hold_their_images_themselves_from_v15_on() -> None:
-    groups = render(TURN, 15, show=as_url)
+    groups = render(TURN, 15, show=chunk_of)
     assert [len(group) for group in groups] == [1] * 5
-    assert groups[3][0]["content"] == [{"type": "text", "text": "[image 1]"}, as_url(GREEN)]
+    assert groups[3][0]["content"] == [{"type": "text", "text": "[image 1]"}, chunk_of(GREEN)]
 
 
 @pytest.mark.parametrize("label", SEEING)

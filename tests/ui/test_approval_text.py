@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from toolchat.ui.approval_text import PROMPT_STYLES, RICH_STYLES, call_rows, editable, parse_arguments
+from toolchat.ui.approval_text import PROMPT_STYLES, call_rows, editable, parse_arguments
 from toolchat.ui.sanitize import sanitize
 
 texts = st.text(st.characters(codec=None), max_size=60)
@@ -30,7 +30,6 @@ def shown(width: int = 80, **arguments: Any) -> list[str]:
 @given(arguments, st.integers(20, 200))
 def test_every_row_is_safe_and_fits(arguments: dict[str, Any], width: int) -> None:
     for style, row in call_rows(WRITE, arguments, width):
-        assert style in RICH_STYLES
         assert style in PROMPT_STYLES
         assert cell_len(row) <= width
         assert sanitize(row) == row

@@ -121,5 +121,5 @@ def test_the_toolbar_tells_context_and_speed(repl: OpenRepl) -> None:
         columns=120,
     )
     chat.type("hello")
-    chat.wait_for("speed", lambda: "20 tok/s · first 0.5 s · 64 cached" in chat.toolbar)
+    chat.wait_for("speed", lambda: "20 tok/s · first 0.5 s · prompt 64 cached + 36 new" in chat.toolbar)
     assert "/8,192 · 6 tools · " in chat.toolbar

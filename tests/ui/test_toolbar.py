@@ -14,13 +14,13 @@ FULL = Status(
     context=8192,
     tools_on=5,
     tools=6,
-    speed=Speed(31.7, 0.42, 512),
+    speed=Speed(31.7, 0.42, 512, 84),
 )
 
 
 def test_with_room_everything_is_told() -> None:
     assert toolbar(FULL, 200) == (
-        "demo · ready · 2 queued · 1,234/8,192 · 5/6 tools · 32 tok/s · first 0.4 s · 512 cached"
+        "demo · ready · 2 queued · 1,234/8,192 · 5/6 tools · 32 tok/s · first 0.4 s · prompt 512 cached + 84 new"
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.mistral.pixels import decoded
 from toolchat.wire.image_header import ImageError
-from toolchat.wire.images import data_url, description
+from toolchat.wire.images import description
 from toolchat.wire.messages import (
     AssistantMessage,
     Image,
@@ -46,11 +46,6 @@ class Encoded:
     """An image stands in them as [IMG] tokens, one for each patch, with the ends of its rows."""
     images: list[Picture]
     """In the order of their tokens."""
-
-
-def as_url(image: Image) -> dict[str, Any]:
-    """OpenAI's own form of an image in a message."""
-    return {"type": "image_url", "image_url": {"url": data_url(image)}}
 
 
 def render(

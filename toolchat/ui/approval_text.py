@@ -13,9 +13,8 @@ from toolchat.tools.toolbox import Tool
 from toolchat.ui.sanitize import sanitize, sanitize_line
 
 Row = tuple[str, str]
-"""A style, one of `RICH_STYLES`, and a line of text that is safe to show."""
+"""A style, one of `PROMPT_STYLES`, and a line of text that is safe to show."""
 
-RICH_STYLES = {"title": "bold", "text": "", "dim": "dim", "key": "cyan", "error": "red"}
 PROMPT_STYLES = {"title": "bold", "text": "", "dim": "ansibrightblack", "key": "ansicyan", "error": "ansired"}
 
 SHORT = 60

@@ -19,6 +19,9 @@ class Speed:
     ttft: float
     """Seconds until its first token."""
     cached_tokens: int
+    """Of its prompts, found in the prefix cache."""
+    new_tokens: int
+    """Of its prompts, computed anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +71,5 @@ def _speed(speed: Speed | None) -> list[tuple[int, str]]:
     if speed is None:
         return []
     rate = "" if speed.tokens_per_second is None else f"{speed.tokens_per_second:.0f} tok/s"
-    cached = f"{speed.cached_tokens:,} cached" if speed.cached_tokens else ""
-    return [(6, rate), (7, f"first {speed.ttft:.1f} s" if speed.ttft else ""), (8, cached)]
+    prompts = f"prompt {speed.cached_tokens:,} cached + {speed.new_tokens:,} new" if speed.cached_tokens else ""
+    return [(6, rate), (7, f"first {speed.ttft:.1f} s" if speed.ttft else ""), (8, prompts)]

@@ -182,4 +182,5 @@ def _speed(rounds: list[Usage]) -> Speed:
     tokens = sum(max(usage.completion_tokens - 1, 0) for usage in rounds)
     seconds = sum(usage.seconds - usage.ttft for usage in rounds)
     rate = tokens / seconds if tokens >= 2 and seconds > 0 else None
-    return Speed(rate, rounds[0].ttft, sum(usage.cached_tokens for usage in rounds))
+    cached, new = (sum(counts) for counts in zip(*((one.cached_tokens, one.new_tokens) for one in rounds), strict=True))
+    return Speed(rate, rounds[0].ttft, cached, new)

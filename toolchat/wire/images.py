@@ -44,10 +44,6 @@ def image_bytes(image: Image) -> bytes:
     return base64.b64decode(image.data)
 
 
-def data_url(image: Image) -> str:
-    return f"data:{image.media_type};base64,{image.data}"
-
-
 def digest(image: Image) -> str:
     """SHA-256 of the file's bytes, in hexadecimal."""
     return hashlib.sha256(image_bytes(image)).hexdigest()
