@@ -1,7 +1,7 @@
 """`toolchat repl` as it is, but for the model: run as `python scripted_repl.py SCRIPT [FLAGS]`.
 
-SCRIPT is a Python file that sets `engine`, a ScriptedEngine (or a list of them, for one model after the other), and
-runs with the names of `toolchat.engine.scripted`. All else is real: signals, keys, tools in their own processes.
+SCRIPT is a Python file that sets `engine`, a ScriptedEngine, and may set `fetch`, which is called with the name of each
+model and stands for its download. All else is real: signals, keys, tools in their own processes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from toolchat.models.resolve import ModelChoice
 
 
 def play(script: Path, flags: list[str]) -> None:
-    engine: Engine = runpy.run_path(str(script))["engine"]
+    names = runpy.run_path(str(script))
+    engine: Engine = names["engine"]
+    fetch: Callable[[str | None], None] = names.get("fetch", lambda name: None)
 
     def late(self: plan.Plan) -> Engine:
         return engine
 
     def choose(name: str | None, cache: Path) -> ModelChoice:
+        fetch(name)
         return ModelChoice(name or "scripted", "folder", cache)
 
     replaced: dict[str, Callable[..., object]] = {"engine_device": lambda: "cpu", "choose_model": choose}

@@ -142,6 +142,23 @@ def test_ctrl_c_while_the_model_loads_drops_the_question(repl: OpenRepl, folder:
     chat.wait_for_row("Yes.")
 
 
+def test_ctrl_c_stops_a_change_of_the_model(repl: OpenRepl, folder: Path) -> None:
+    script = (
+        'import time\nfrom pathlib import Path\nengine = answering("Still here.")\n'
+        "def fetch(name):\n    if name == 'big':\n        Path('fetching').touch()\n        time.sleep(600)\n"
+    )
+    chat = repl(script, "--plain")
+    chat.wait_for("the prompt", lambda: chat.display[chat.cursor[1]].startswith(">"))
+    chat.press("/model big", ENTER)
+    chat.wait_for("the fetching", (folder / "fetching").exists)
+    chat.press(CTRL_C)
+    chat.wait_for_text("stopped: /model big")
+    chat.press("hello", ENTER)
+    chat.wait_for_row("Still here.")
+    chat.press(CTRL_D)
+    assert chat.exit_code() == 0
+
+
 def test_a_call_is_asked_about_by_lines(repl: OpenRepl, folder: Path) -> None:
     (folder / "t.yaml").write_text(TOOLS)
     script = 'engine = answering(Answer(calls=[call("calculate", expression="1+1")]), "Two.")'

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scripted_terminal import OpenRepl
-from terminal_screen import CTRL_C, ENTER
+from terminal_screen import CTRL_C, CTRL_D, ENTER
 
 FOREVER = 'engine = GatedEngine()\nengine.enqueue(Answer(text=["Once upon a time. ", "@forever"]), "The end.")'
 
@@ -114,6 +114,23 @@ def test_another_model_can_be_loaded_after_one_that_does_not(repl: OpenRepl) -> 
     chat.wait_for("the other one", lambda: "other · ready" in chat.toolbar)
     chat.type("who are you?")
     chat.wait_for_row("I am another.")
+
+
+def test_ctrl_c_stops_a_change_of_the_model_and_the_old_one_goes_on(repl: OpenRepl) -> None:
+    chat = repl(
+        'import time\nengine = answering("Still here.")\n'
+        "def fetch(name):\n    if name == 'big':\n        time.sleep(600)\n"
+    )
+    chat.type("/model big")
+    chat.type("a question that waits")
+    chat.wait_for("the queue", lambda: "1 queued" in chat.toolbar)
+    chat.press(CTRL_C)
+    chat.wait_for_row("stopped: /model big")
+    chat.wait_for_row("Still here.")
+    chat.wait_for("the old model", lambda: "scripted · ready" in chat.toolbar)
+    assert not chat.shows("unexpected")
+    chat.press(CTRL_D)
+    assert chat.exit_code() == 0
 
 
 def test_a_crash_is_told_the_engine_restarted_and_the_conversation_goes_on(repl: OpenRepl) -> None:

@@ -225,11 +225,12 @@ class Session:
 
         try:
             found = await self._changeable().model(name, tell)
-        finally:
-            # The stages of fetching say nothing about the engine that is still there.
-            if told and not self.loading:
+            await self._keeper.replace(found.engine)
+        except BaseException:
+            # The stages of fetching say nothing about the engine that is still there, if it is.
+            if not self.loading and (told or not self.alive):
                 self._stream.emit(EngineState("ready" if self.alive else "not loaded", self.model))
-        await self._keeper.replace(found.engine)
+            raise
         self.model, self._options = found.model, _options(found.settings)
         self._renew_loop()
         self._edited(f"the model is now {self.model}")

@@ -52,7 +52,8 @@ class PlainRepl:
         self._declined = False
         self._stopping: float | None = None
         self._hinted = -LEAVE_SECONDS
-        self._waiting: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | asyncio.Task[Outcome] | None = None
+        """What Ctrl-C stops between turns: waiting for the model, or a command."""
         self._main: asyncio.Task[int] | None = None
         self._code: int | None = None
 
@@ -80,7 +81,7 @@ class PlainRepl:
                 if not line.strip():
                     continue
                 if is_command(line):
-                    outcome = await commands.run(line)
+                    outcome = await self._command(commands, line)
                     self._say_outcome(line, outcome)
                     if outcome.quit:
                         break
@@ -102,6 +103,18 @@ class PlainRepl:
         elif line is None and self._to_person:
             self._line("")
         return line
+
+    async def _command(self, commands: Commands, line: str) -> Outcome:
+        self._waiting = running = asyncio.create_task(commands.run(line), name="command")
+        try:
+            await asyncio.wait({running})
+            if not running.cancelled():
+                return running.result()
+            self._line(f"stopped: {sanitize(line.strip())}")
+            return Outcome()
+        finally:
+            running.cancel()
+            self._waiting = None
 
     async def _turn(self, chat: Chat, text: str) -> None:
         try:

@@ -140,7 +140,8 @@ class Turns:
         self._front.changed()
 
     def cancel_command(self) -> None:
-        if self._exclusive is not None:
+        if self._exclusive is not None and not self._exclusive.cancelling():
+            self._front.say(f"stopped: {self._exclusive.get_name()}", "dim")
             self._exclusive.cancel()
 
     def take_back(self) -> None:
@@ -204,7 +205,7 @@ class Turns:
             await chat.launch()
 
     def _run_now(self, commands: Commands, line: str) -> None:
-        task = asyncio.create_task(self._run(commands, line), name="command")
+        task = asyncio.create_task(self._run(commands, line), name=line.strip())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         if not commands.at_once(line):
