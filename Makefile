@@ -8,6 +8,7 @@
 ## make bench      the measured claims, each with its table
 ## make docs       record the picture of the REPL that the documents show
 ## make install    only make .venv
+## make pins       take the newest versions there are into .venv, and write them into constraints/
 ## make clean      remove .venv, caches and build output
 ##
 ## PYTHON=python3.12   make .venv with that Python
@@ -21,7 +22,7 @@ ENGINE := .venv/.installed-engine
 DEV := .venv/.installed-dev
 QUESTION := Can you tell me what the temperature will be in Dallas, in fahrenheit?
 
-.PHONY: help install demo test test-all lint bench docs clean FORCE
+.PHONY: help install demo test test-all lint bench docs pins clean FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -59,6 +60,11 @@ bench: $(DEV)
 docs: $(DEV)
 	$(BIN)/python scripts/record_repl.py docs/repl.svg
 
+# What is written is what `make` installs from then on: run `make lint test` before it is committed.
+pins: $(DEV)
+	$(BIN)/python -m pip install --upgrade --upgrade-strategy eager --editable ".[$(firstword $(shell cat .venv/.choice 2>/dev/null)),dev]"
+	$(BIN)/python scripts/pins.py $(firstword $(shell cat .venv/.choice 2>/dev/null))
+
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -83,8 +89,8 @@ ifneq ($(filter-out $(shell cat .venv/.choice 2>/dev/null),$(EXTRA) $(PYTHON)),)
 $(ENGINE) $(DEV): FORCE
 endif
 
-$(ENGINE): pyproject.toml
+$(ENGINE): pyproject.toml $(wildcard constraints/*)
 	$(call INSTALL)
 
-$(DEV): pyproject.toml
+$(DEV): pyproject.toml $(wildcard constraints/*)
 	$(call INSTALL,--dev)

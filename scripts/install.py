@@ -161,14 +161,32 @@ def reason(printed: str) -> str:
     return errors[-1][:300] if errors else (printed.strip().splitlines() or ["pip failed"])[-1][:300]
 
 
+def pins(extra: str, version: tuple[int, int] | None) -> Path | None:
+    """The file with the versions that were tested with this engine and this Python; None where there is none.
+
+    For clones alone: who installs the package gets the newest that pyproject.toml allows.
+    """
+    if version is None:
+        return None
+    file = Path(f"constraints/{extra}-{version[0]}.{version[1]}.txt")
+    return file if file.is_file() else None
+
+
+def lacks_a_version(printed: str) -> bool:
+    """Whether pip failed because no index has, or not all packages take, a version that was asked for."""
+    return "No matching distribution found" in printed or "ResolutionImpossible" in printed
+
+
 def install(extra: str, dev: bool) -> None:
     """Install toolchat, editable, with its extras into .venv."""
     drop_half_installed(VENV)
     LOG.unlink(missing_ok=True)
     # The pip that a Python brings may be years old; where no newer one can be had, it must do.
     pip_install("--upgrade", "pip")
-    target = f".[{extra},dev]" if dev else f".[{extra}]"
-    printed = pip_install("--editable", target)
+    what = ["--editable", f".[{extra},dev]" if dev else f".[{extra}]"]
+    if file := pins(extra, usable_venv(VENV)):
+        what += ["--constraint", str(file)]
+    printed = pip_install(*what)
     if torch := missing_cpu_torch(printed):
         say(f"the configured package index has no {torch}: taking it from {CPU_INDEX}")
         # Alone: with that index asked for every package, one out of reach costs ten minutes (measured).
@@ -178,7 +196,10 @@ def install(extra: str, dev: bool) -> None:
                 f"no package index in reach has {torch} for Python {version}; point pip at one that has it,"
                 f" or let this machine reach {CPU_INDEX} (log: {LOG})"
             )
-        printed = pip_install("--editable", target)
+        printed = pip_install(*what)
+    if file and lacks_a_version(printed):
+        say(f"the versions of {file} cannot all be had here: taking the newest that fit")
+        printed = pip_install(*what[:2])
     if printed:
         raise MissingError(
             f"pip could not install toolchat: {reason(printed)} (log: {LOG}; the next make goes on from here)"

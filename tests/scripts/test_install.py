@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 install = importlib.import_module("install")
 machine = importlib.import_module("machine")
+pins = importlib.import_module("pins")
 
 PLAIN_PYPI = """\
 ERROR: Ignored the following yanked versions: 2.0.0
@@ -255,6 +256,63 @@ def test_other_failures_name_their_reason_and_the_log(
     with pytest.raises(machine.MissingError, match=r"broken wheel.*install\.log"):
         install.install("cpu", dev=False)
     assert len(calls) == 2
+
+
+def pinned_here(folder: Path) -> Path:
+    file = folder / "constraints/cpu-3.11.txt"
+    file.parent.mkdir()
+    file.write_text("typer==0.29.0\n")
+    return file.relative_to(folder)
+
+
+def test_versions_that_were_tested_are_installed_with_the_same_python_and_engine(
+    calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = str(pinned_here(tmp_path))
+    version = (3, 11)
+    monkeypatch.setattr(install, "usable_venv", lambda folder: version)
+    monkeypatch.setattr(install, "pip_install", pip_that_prints(calls, *[""] * 6))
+    install.install("cpu", dev=True)
+    install.install("cuda", dev=True)
+    version = (3, 12)
+    install.install("cpu", dev=True)
+    assert calls[1::2] == [
+        ("--editable", ".[cpu,dev]", "--constraint", file),
+        ("--editable", ".[cuda,dev]"),
+        ("--editable", ".[cpu,dev]"),
+    ]
+
+
+def test_where_the_tested_versions_cannot_be_had_the_newest_are_taken(
+    calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pinned_here(tmp_path)
+    monkeypatch.setattr(install, "usable_venv", lambda folder: (3, 11))
+    failure = "ERROR: No matching distribution found for typer==0.29.0\n"
+    monkeypatch.setattr(install, "pip_install", pip_that_prints(calls, "", failure, ""))
+    install.install("cpu", dev=False)
+    assert calls[2] == ("--editable", ".[cpu]")
+    assert "constraints/cpu-3.11.txt cannot all be had" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_no_reason_to_try_other_versions(
+    calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pinned_here(tmp_path)
+    monkeypatch.setattr(install, "usable_venv", lambda folder: (3, 11))
+    monkeypatch.setattr(install, "pip_install", pip_that_prints(calls, "", "ERROR: No space left on device\n"))
+    with pytest.raises(machine.MissingError, match="disk is full"):
+        install.install("cpu", dev=False)
+
+
+def test_pins_name_every_package_but_torch_and_ourselves() -> None:
+    class Installed:
+        def __init__(self, name: str, version: str) -> None:
+            self.metadata, self.version = {"Name": name}, version
+
+    names = ["Zope.Interface", "torch", "toolchat", "typing_extensions", "pip"]
+    lines = pins.pinned([Installed(name, "1.0") for name in names])
+    assert lines == ["typing-extensions==1.0", "zope-interface==1.0"]
 
 
 @pytest.fixture
