@@ -159,8 +159,11 @@ class Terminal:
         self.wait_for(f"{line!r} at the prompt", lambda: squeeze("".join(self.display)).count(squeeze(line)) > 0)
         shown = self.rows.count(f"{PROMPT} {line}")
         self.child.send(ENTER)
-        # It may be back in the input already.
-        self.wait_for("that it was sent", lambda: self.typed == "" or self.rows.count(f"{PROMPT} {line}") > shown)
+        # It may be back in the input already, or a question may stand where the prompt was.
+        self.wait_for(
+            "that it was sent",
+            lambda: self.typed == "" or self.rows.count(f"{PROMPT} {line}") > shown or "waits for you" in self.toolbar,
+        )
 
     def paste(self, text: str) -> None:
         """Paste, as terminals do it for programs that ask for brackets around it."""
