@@ -138,6 +138,15 @@ def test_truncated_call_ends_the_turn_unrun(harness: Any) -> None:
     assert not harness.conversation.open
 
 
+@pytest.mark.parametrize("text", ["", "I add"])
+def test_a_call_that_was_whole_when_the_limit_came_is_answered_with_its_result(harness: Any, text: str) -> None:
+    harness.engine.enqueue(Answer(text, calls=[call("add", a=1, b=2)], reason=FinishReason.LENGTH), "3")
+    asyncio.run(harness.ask("1 + 2?"))
+    assert finished(harness).status is TurnStatus.ANSWERED
+    assert harness.bodies(events.Notice) == []
+    assert [type(message).__name__ for message in harness.engine.requests[1].messages][-1] == "ToolMessage"
+
+
 def test_truncated_text_is_kept_and_said(harness: Any) -> None:
     harness.engine.enqueue(Answer("once upon", reason=FinishReason.LENGTH))
     asyncio.run(harness.ask("a story"))

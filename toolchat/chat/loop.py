@@ -206,7 +206,8 @@ class ChatLoop:
                     yield body
             self._conversation.add_calls(this.text, outcome.calls, this.thinking)
             self._conversation.add_results(outcome.results)
-            ending = self._ending(calls, truncated=truncated)
+            # A call that was whole when the limit came has been run: the model is to see its result.
+            ending = self._ending(calls, cut_off=truncated and isinstance(this.calls[-1], FailedCall))
             if ending is None and rounds >= allowed:
                 if await self._continue(LimitMet(rounds)) is LimitChoice.CONTINUE:
                     allowed += self._limits.rounds
@@ -226,11 +227,11 @@ class ChatLoop:
                 options = replace(options, tool_choice="auto")
         yield events.TurnFinished(status, rounds, total, declined)
 
-    def _ending(self, calls: TurnCalls, *, truncated: bool) -> _Ending | None:
+    def _ending(self, calls: TurnCalls, *, cut_off: bool) -> _Ending | None:
         """Why the turn is not to go on after a round of calls, if so."""
         if self._interrupt.is_set():
             return _Ending(TurnStatus.INTERRUPTED, INTERRUPTED, events.Interrupted())
-        if truncated:
+        if cut_off:
             what = "the answer was cut off inside a tool call"
             notice = events.Notice(f"{what}, which was not run; --max-tokens allows more")
             return _Ending(TurnStatus.TRUNCATED, f"[{what}]", notice)
