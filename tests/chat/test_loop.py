@@ -75,7 +75,7 @@ def test_call_runs_and_its_result_goes_into_the_next_round(harness: Any) -> None
 def test_tools_are_offered_in_file_order(harness: Any) -> None:
     harness.engine.enqueue("ok")
     asyncio.run(harness.ask("hi"))
-    assert [tool.name for tool in harness.engine.requests[0].tools] == ["add", "long", "fail", "slow", "draw"]
+    assert [tool.name for tool in harness.engine.requests[0].tools] == ["add", "long", "fail", "slow", "draw", "say"]
 
 
 def test_unknown_tool_is_answered_with_the_names_there_are(harness: Any) -> None:
