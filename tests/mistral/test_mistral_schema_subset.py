@@ -102,6 +102,7 @@ TABLE = [
     ({"anyOf": [A, B]}, "", ""),
     ({"oneOf": [A, B]}, "", ""),
     ({"oneOf": [INTEGER, BOOLEAN]}, "", ""),
+    ({"oneOf": [{**A, "type": ["object", "null"]}, {**B, "type": ["object", "null"]}]}, "oneOf", "oneOf"),
     ({"oneOf": [integers(minimum=3, maximum=5), integers(minimum=4, maximum=6)]}, "oneOf", "oneOf"),
     (objects(anyOf=[{"required": ["a"]}, {"required": ["b"]}]), "", "anyOf"),
     ({"allOf": [integers(minimum=3, maximum=5)]}, "", ""),
@@ -111,6 +112,7 @@ TABLE = [
     ({"$ref": "#/$defs/Point", "description": "said"}, "", ""),
     ({"$ref": "#/$defs/Small", "minimum": 2}, "", "minimum"),
     ({"$ref": "http://nowhere.invalid/x"}, "$ref", "$ref"),
+    ({"$ref": "#anchor"}, "$ref", "$ref"),
     ({"title": "T", "deprecated": True, "x-mine": {"not": 1}, **INTEGER}, "", ""),
 ]
 DEFINITIONS = {
