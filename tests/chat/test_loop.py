@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,16 @@ def test_truncated_call_ends_the_turn_unrun(harness: Any) -> None:
     assert finished(harness).status is TurnStatus.TRUNCATED
     assert not harness.bodies(events.CallStarted)
     assert not harness.conversation.open
+
+
+def test_a_call_never_has_the_id_of_one_before_it(make_harness: Callable[..., Any], tmp_path: Path) -> None:
+    harness = make_harness(keep=lambda result: keep_result(tmp_path / "kept", result))
+    again = [call("long", lines=lines) for lines in (3000, 4000)]
+    harness.engine.enqueue(*(Answer(calls=[replace(one, id="aaaaaaaaa")]) for one in again), "Done.")
+    harness.chat("go")
+    calls = [one for message in harness.conversation.messages for one in getattr(message, "calls", ())]
+    assert len({one.id for one in calls}) == 2
+    assert sorted(file.read_text().count("\n") for file in (tmp_path / "kept").iterdir()) == [2999, 3999]
 
 
 @pytest.mark.parametrize("text", ["", "I add"])

@@ -19,6 +19,7 @@ from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
 from toolchat.chat.room import reserve, too_long, turns_to_set_aside
 from toolchat.engine.base import ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
+from toolchat.mistral.ids import new_call_id
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Toolbox
 from toolchat.wire import deltas, events
@@ -276,6 +277,9 @@ class ChatLoop:
                             this.thinking += text
                             yield events.ThinkingDelta(text)
                         case deltas.CallEnded(_, call):
+                            # Up to v11 models write ids, also ones that they read before: results are kept by them.
+                            if call.id in self._conversation.call_ids:
+                                call = replace(call, id=new_call_id())
                             this.calls.append(call)
                             yield events.CallProposed(call)
                         case deltas.Note(text) if text not in self._noted:
