@@ -26,6 +26,10 @@ def long(lines: int) -> str:
     """Say much."""
     return "\\n".join(f"line {number}" for number in range(lines))
 
+def say(text: str) -> str:
+    """Say it."""
+    return text
+
 def fail(why: str) -> str:
     """Fail."""
     raise RuntimeError(why)
@@ -53,7 +57,7 @@ def slow(seconds: float) -> int:
 def runner(tmp_path: Path, request: pytest.FixtureRequest) -> InProcessRunner:
     module = f"loop_tools_{abs(hash(request.node.nodeid))}"
     (tmp_path / f"{module}.py").write_text(FUNCTIONS)
-    names = ("add", "long", "fail", "slow", "draw")
+    names = ("add", "long", "fail", "slow", "draw", "say")
     rows = "".join(f"  - callable: {module}:{name}\n" for name in names)
     file = tmp_path / "tools.yaml"
     file.write_text(f"version: 1\ntools:\n{rows}")

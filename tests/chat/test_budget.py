@@ -1,11 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import pytest
+from chat_harness import Harness
 from hypothesis import given
 from hypothesis import strategies as st
+from mistral_tokenizers import load
 
-from toolchat.chat.budget import cut_to_budget
+from toolchat.chat.budget import CONTEXT_SHARE, cut_to_budget
+from toolchat.engine.scripted import Answer, call
+from toolchat.mistral.account import measured
+from toolchat.mistral.render import encode
+from toolchat.mistral.vocabulary import MistralVocabulary
+from toolchat.wire.messages import Message, ToolSpec
+from toolchat.wire.tokens import TokenCount
 
 
 async def by_words(text: str) -> int:
@@ -40,3 +52,23 @@ def test_a_short_text_is_never_counted() -> None:
         raise AssertionError("counted")
 
     assert asyncio.run(cut_to_budget("short", 10, never, lambda: None)) == "short"
+
+
+@pytest.mark.parametrize("text", ['"\n' * 9000, '"' * 2000, "\n".join(f'"{n}","{n}"' for n in range(5000))])
+def test_a_result_is_cut_to_what_it_takes_in_the_history_of_a_model_that_reads_json(
+    harness: Harness, tmp_path: Path, text: str
+) -> None:
+    tokenizer = load(tmp_path, "v3-tekken")
+
+    def tokens(*asked: Any) -> list[int]:
+        return encode(tokenizer, 3, *asked).tokens
+
+    async def count(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
+        return measured(MistralVocabulary(tokenizer), tokens, messages, tools)
+
+    harness.engine.count = count  # type: ignore[method-assign]
+    harness.engine.enqueue(Answer(calls=[call("say", text=text)]), "Done.")
+    harness.chat("Say it.")
+    history = harness.conversation.messages[:-1]
+    size = asyncio.run(count(history, ())).messages[-1]
+    assert 1500 < size < 8192 // CONTEXT_SHARE + 60

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_call_runs_and_its_result_goes_into_the_next_round(harness: Any) -> None
 def test_tools_are_offered_in_file_order(harness: Any) -> None:
     harness.engine.enqueue("ok")
     asyncio.run(harness.ask("hi"))
-    assert [tool.name for tool in harness.engine.requests[0].tools] == ["add", "long", "fail", "slow", "draw"]
+    assert [tool.name for tool in harness.engine.requests[0].tools] == ["add", "long", "fail", "slow", "draw", "say"]
 
 
 def test_unknown_tool_is_answered_with_the_names_there_are(harness: Any) -> None:
@@ -136,6 +137,25 @@ def test_truncated_call_ends_the_turn_unrun(harness: Any) -> None:
     assert finished(harness).status is TurnStatus.TRUNCATED
     assert not harness.bodies(events.CallStarted)
     assert not harness.conversation.open
+
+
+def test_a_call_never_has_the_id_of_one_before_it(make_harness: Callable[..., Any], tmp_path: Path) -> None:
+    harness = make_harness(keep=lambda result: keep_result(tmp_path / "kept", result))
+    again = [call("long", lines=lines) for lines in (3000, 4000)]
+    harness.engine.enqueue(*(Answer(calls=[replace(one, id="aaaaaaaaa")]) for one in again), "Done.")
+    harness.chat("go")
+    calls = [one for message in harness.conversation.messages for one in getattr(message, "calls", ())]
+    assert len({one.id for one in calls}) == 2
+    assert sorted(file.read_text().count("\n") for file in (tmp_path / "kept").iterdir()) == [2999, 3999]
+
+
+@pytest.mark.parametrize("text", ["", "I add"])
+def test_a_call_that_was_whole_when_the_limit_came_is_answered_with_its_result(harness: Any, text: str) -> None:
+    harness.engine.enqueue(Answer(text, calls=[call("add", a=1, b=2)], reason=FinishReason.LENGTH), "3")
+    asyncio.run(harness.ask("1 + 2?"))
+    assert finished(harness).status is TurnStatus.ANSWERED
+    assert harness.bodies(events.Notice) == []
+    assert [type(message).__name__ for message in harness.engine.requests[1].messages][-1] == "ToolMessage"
 
 
 def test_truncated_text_is_kept_and_said(harness: Any) -> None:

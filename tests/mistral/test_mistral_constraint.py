@@ -270,3 +270,14 @@ def test_switched_off_nothing_is_held_to_but_the_marker_of_a_required_call(token
     vocabulary = MistralVocabulary(tokenizer)
     assert unconstrained(vocabulary) == Constraint(Step())
     assert unconstrained(vocabulary, choice="required").forced == tuple(spell(tokenizer, CALLS))
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", "required"])
+def test_a_tool_that_is_named_as_a_choice_is_not_chosen_by_it(tokenizer_of, choice):
+    vocabulary = MistralVocabulary(tokenizer_of("v13"))
+    named = [ToolSpec(choice, "", PING.parameters), PING]
+    other = [ToolSpec("other", "", PING.parameters), PING]
+    found = constraint(vocabulary, named, choice=choice)
+    wanted = constraint(vocabulary, other, choice=choice)
+    text, like = (plan.step.grammar and plan.step.grammar.text for plan in (found, wanted))
+    assert (text and text.replace(f'"{choice}"', '"other"')) == like

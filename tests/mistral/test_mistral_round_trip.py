@@ -8,6 +8,7 @@ from mistral_tokenizers import ALL, LISTS, NAMED
 
 from toolchat.mistral.ids import is_legal_call_id
 from toolchat.mistral.vocabulary import MistralVocabulary
+from toolchat.wire.messages import FailedCall, ToolCall
 
 CASES = 500
 TRUNCATED = 8
@@ -86,6 +87,16 @@ def test_a_cut_call_is_told_from_a_call_the_model_left_unfinished(tokenizer_of, 
     assert cut.raw.startswith("[TOOL_CALLS]")
     assert "Dallas" in cut.raw
     assert "not valid JSON" in left.reason
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_of_two_calls_the_one_that_was_cut_is_not_lost(tokenizer_of, label):
+    tokenizer = tokenizer_of(label)
+    ids = encode(tokenizer, Case((("f", {"city": "Dallas"}, "abcdefghi"), ("g", {"city": "Oslo"}, "bcdefghij"))))[:-3]
+    first, second = parse(tokenizer, [ids], truncated=True).ended
+    assert isinstance(first, ToolCall)
+    assert isinstance(second, FailedCall)
+    assert (second.name, second.truncated) == ("g", True)
 
 
 @pytest.mark.parametrize("label", NAMED)

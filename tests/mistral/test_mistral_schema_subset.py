@@ -43,6 +43,8 @@ TABLE = [
     ({"enum": ["a", 1, None, 'é"\n', {"x": [1, 2]}]}, "", ""),
     ({"type": "string", "enum": ["a", 1]}, "", ""),
     ({"const": {"x": 1}}, "", ""),
+    ({"enum": [1, 2, 3, 4], "maximum": 2}, "", "maximum"),
+    ({"type": "string", "enum": ["a", "bc"], "minLength": 2}, "", "minLength"),
     ({"type": ["integer", "null"], "minimum": 3}, "", ""),
     (BOOLEAN, "", ""),
     (INTEGER, "", ""),
@@ -54,6 +56,8 @@ TABLE = [
     (integers(multipleOf=7), "", "multipleOf"),
     ({**NUMBER, "minimum": -1.25, "maximum": 0.5}, "", ""),
     ({**NUMBER, "exclusiveMinimum": 3, "maximum": 1000}, "", ""),
+    ({**NUMBER, "exclusiveMinimum": 0, "maximum": 0.5}, "exclusiveMinimum", ""),
+    ({**NUMBER, "minimum": -0.5, "exclusiveMaximum": 0}, "exclusiveMaximum", ""),
     ({**NUMBER, "minimum": 1e-9, "maximum": 1}, "", "minimum"),
     ({**NUMBER, "minimum": 0, "maximum": 9, "multipleOf": 0.5}, "", "multipleOf"),
     (STRING, "", ""),
@@ -98,6 +102,7 @@ TABLE = [
     ({"anyOf": [A, B]}, "", ""),
     ({"oneOf": [A, B]}, "", ""),
     ({"oneOf": [INTEGER, BOOLEAN]}, "", ""),
+    ({"oneOf": [{**A, "type": ["object", "null"]}, {**B, "type": ["object", "null"]}]}, "oneOf", "oneOf"),
     ({"oneOf": [integers(minimum=3, maximum=5), integers(minimum=4, maximum=6)]}, "oneOf", "oneOf"),
     (objects(anyOf=[{"required": ["a"]}, {"required": ["b"]}]), "", "anyOf"),
     ({"allOf": [integers(minimum=3, maximum=5)]}, "", ""),
@@ -107,6 +112,7 @@ TABLE = [
     ({"$ref": "#/$defs/Point", "description": "said"}, "", ""),
     ({"$ref": "#/$defs/Small", "minimum": 2}, "", "minimum"),
     ({"$ref": "http://nowhere.invalid/x"}, "$ref", "$ref"),
+    ({"$ref": "#anchor"}, "$ref", "$ref"),
     ({"title": "T", "deprecated": True, "x-mine": {"not": 1}, **INTEGER}, "", ""),
 ]
 DEFINITIONS = {

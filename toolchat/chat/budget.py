@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 
 CONTEXT_SHARE = 4
@@ -19,8 +20,8 @@ async def cut_to_budget(
     `count` says how many tokens a text has. `keep` is called where the text is cut; it puts the whole into a file and
     returns its name, or None where that cannot be done.
     """
-    # No tokenizer makes more tokens than bytes: most results need no counting at all.
-    if len(text.encode("utf-8", "replace")) <= budget:
+    # No tokenizer makes more tokens than bytes, of the text or of its JSON: most results need no counting at all.
+    if len(json.dumps(text)) <= budget:
         return text
     total = await count(text)
     if total <= budget:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from toolchat.chat.budget import CONTEXT_SHARE, cut_to_budget
@@ -18,7 +19,18 @@ from toolchat.tools.run import Prepared, ToolRunner
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.events import EventBody
-from toolchat.wire.messages import CallOrigin, FailedCall, Image, ResultStatus, ToolCall, ToolResult, UserMessage
+from toolchat.wire.messages import (
+    AssistantMessage,
+    CallOrigin,
+    FailedCall,
+    Image,
+    Message,
+    ResultStatus,
+    ToolCall,
+    ToolMessage,
+    ToolResult,
+    UserMessage,
+)
 
 Validate = Callable[[dict[str, Any]], Awaitable[str | None]]
 """What is wrong with other arguments for a call, in one line for people; None where they fit."""
@@ -235,13 +247,24 @@ class TurnCalls:
         info = self._engine.info
         budget = tool.options.max_result_tokens or (info.context // CONTEXT_SHARE if info is not None else 0)
         if budget:
-            content = await cut_to_budget(content, budget, self._tokens, lambda: self._keep(result))
+            count = partial(self._tokens, result)
+            content = await cut_to_budget(content, budget, count, lambda: self._keep(result))
         if (reminder := self._reminders.pop(result.call_id, None)) is not None:
             content = f"{content}\n{reminder}"
         return replace(result, content=content, images=tuple(map(self._keep_image, result.images)))
 
-    async def _tokens(self, text: str) -> int:
-        return (await self._engine.count([UserMessage(text)], ())).total
+    async def _tokens(self, result: ToolResult, text: str) -> int:
+        """What `text` adds to a history as the result: before v7 it stands there as JSON, with every quote escaped."""
+        call = ToolCall(result.call_id, result.name, {})
+        sizes = []
+        for content in (text, ""):
+            asked: list[Message] = [
+                UserMessage("x"),
+                AssistantMessage(calls=(call,)),
+                ToolMessage(result.call_id, result.name, content),
+            ]
+            sizes.append((await self._engine.count(asked, ())).messages[-1])
+        return sizes[0] - sizes[1]
 
 
 def _as_call(call: ToolCall | FailedCall) -> ToolCall:

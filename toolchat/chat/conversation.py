@@ -85,6 +85,12 @@ class Conversation:
         return tuple(len(turn.messages) for turn in self._turns[self._first :])
 
     @property
+    def call_ids(self) -> frozenset[str]:
+        """Of every call in every turn, those set aside among them."""
+        messages = (message for turn in self._turns for message in turn.messages)
+        return frozenset(call.id for one in messages if isinstance(one, AssistantMessage) for call in one.calls)
+
+    @property
     def open(self) -> bool:
         """True within a turn: the last message is not the assistant's closing one."""
         match self._turns[-1].messages[-1] if self._turns else None:

@@ -19,6 +19,7 @@ from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
 from toolchat.chat.room import reserve, too_long, turns_to_set_aside
 from toolchat.engine.base import ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
+from toolchat.mistral.ids import new_call_id
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Toolbox
 from toolchat.wire import deltas, events
@@ -206,7 +207,8 @@ class ChatLoop:
                     yield body
             self._conversation.add_calls(this.text, outcome.calls, this.thinking)
             self._conversation.add_results(outcome.results)
-            ending = self._ending(calls, truncated=truncated)
+            # A call that was whole when the limit came has been run: the model is to see its result.
+            ending = self._ending(calls, cut_off=truncated and isinstance(this.calls[-1], FailedCall))
             if ending is None and rounds >= allowed:
                 if await self._continue(LimitMet(rounds)) is LimitChoice.CONTINUE:
                     allowed += self._limits.rounds
@@ -226,11 +228,11 @@ class ChatLoop:
                 options = replace(options, tool_choice="auto")
         yield events.TurnFinished(status, rounds, total, declined)
 
-    def _ending(self, calls: TurnCalls, *, truncated: bool) -> _Ending | None:
+    def _ending(self, calls: TurnCalls, *, cut_off: bool) -> _Ending | None:
         """Why the turn is not to go on after a round of calls, if so."""
         if self._interrupt.is_set():
             return _Ending(TurnStatus.INTERRUPTED, INTERRUPTED, events.Interrupted())
-        if truncated:
+        if cut_off:
             what = "the answer was cut off inside a tool call"
             notice = events.Notice(f"{what}, which was not run; --max-tokens allows more")
             return _Ending(TurnStatus.TRUNCATED, f"[{what}]", notice)
@@ -275,6 +277,9 @@ class ChatLoop:
                             this.thinking += text
                             yield events.ThinkingDelta(text)
                         case deltas.CallEnded(_, call):
+                            # Up to v11 models write ids, also ones that they read before: results are kept by them.
+                            if call.id in self._conversation.call_ids:
+                                call = replace(call, id=new_call_id())
                             this.calls.append(call)
                             yield events.CallProposed(call)
                         case deltas.Note(text) if text not in self._noted:

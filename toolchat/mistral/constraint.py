@@ -19,6 +19,7 @@ from toolchat.mistral.schema_subset import Backend, Node, subset
 from toolchat.mistral.vocabulary import Vocabulary
 from toolchat.wire.messages import CallOrigin, ToolSpec
 
+_CHOICES = ("auto", "none", "required")
 _FIRST_IDS = 3
 """Before it calls have no ids, and a history cannot hold the results of two calls of one round."""
 
@@ -93,9 +94,10 @@ def constraint(
     names = [tool.name for tool in tools]
     if illegal := [name for name in names if not is_legal_name(name)]:
         raise ValueError(f"{illegal[0]!r} cannot name a tool")
-    if choice not in ("auto", "none", "required", *names):
+    if choice not in (*_CHOICES, *names):
         raise ValueError(f"the chosen tool {choice!r} is not among the tools: {', '.join(names) or 'none'}")
-    if choice in names:
+    # A tool may be called "auto": what every request says is then not that tool's name.
+    if choice in names and choice not in _CHOICES:
         tools, choice = [tool for tool in tools if tool.name == choice], "required"
     if choice == "none":
         tools = []

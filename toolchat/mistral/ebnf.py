@@ -131,9 +131,10 @@ def _narrow(node: Node, leave_out: LeaveOut) -> Node:
 
 def _kind(says: Node, leave_out: LeaveOut) -> Node:
     if "const" in says:
-        return {"const": says["const"]}
+        return _only("const", says, leave_out)
     if "enum" in says:
-        return {"enum": [value for value in says["enum"] if _is_of(value, says.get("type"))]}
+        fits = [value for value in says["enum"] if _is_of(value, says.get("type"))]
+        return {**_only("enum", says, leave_out), "enum": fits}
     if "$ref" in says:
         return _only("$ref", says, leave_out)
     if "allOf" in says and len(says) == len(says["allOf"]) == 1 and isinstance(says["allOf"][0], dict):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from toolchat.mistral.schema_subset import Backend, Node
+from toolchat.mistral.schema_subset import Backend, LeaveOut, Node
 from toolchat.mistral.vocabulary import FIRST_NAMED, Vocabulary
 
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -103,10 +103,28 @@ def _valid(schema: Node) -> bool:
     return not failed
 
 
+def _narrow(node: Node, leave_out: LeaveOut) -> Node:
+    """llguidance writes an exclusive bound itself where that is whole and the other bound is less than 1 away."""
+    if "number" not in node.get("type", ()):
+        return node
+    for exclusive, other, others in (
+        ("exclusiveMinimum", "minimum", ("maximum", "exclusiveMaximum")),
+        ("exclusiveMaximum", "maximum", ("minimum", "exclusiveMinimum")),
+    ):
+        bound = node.get(exclusive)
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or bound != round(bound):
+            continue
+        if any(abs(node[key] - bound) < 1 for key in others if isinstance(node.get(key), int | float)):
+            leave_out(exclusive)
+            kept = {key: value for key, value in node.items() if key != exclusive}
+            node = kept if other in kept else {**kept, other: bound}
+    return node
+
+
 LLGUIDANCE = Backend(
     formats=frozenset(
         ["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"],
     ),
-    narrow=lambda node, _: node,
+    narrow=_narrow,
     valid=_valid,
 )

@@ -120,7 +120,7 @@ class _Walker:
                 found["anyOf"] = [self.schema(part) for part in value]
                 if not disjoint(value):
                     self._leave_out("oneOf")
-            case "$ref" if isinstance(value, str) and value.startswith("#"):
+            case "$ref" if isinstance(value, str) and (value == "#" or value.startswith("#/")):
                 found["$ref"] = self._base + value[1:]
             case "$ref":
                 self._leave_out("$ref")
@@ -160,6 +160,9 @@ def _apart(one: Any, other: Any) -> bool:
     values, other_values = _values(one), _values(other)
     if values and other_values and not values & other_values:
         return True
+    if {"object"} not in (kinds, others):
+        # What is no object has no properties, and fits both.
+        return False
     shared = set(one.get("required", ())) & set(other.get("required", ()))
     return any(_apart(_property(one, name), _property(other, name)) for name in shared)
 
