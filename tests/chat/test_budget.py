@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mistral_tokenizers import load
 
-from toolchat.chat.budget import CONTEXT_SHARE, cut_to_budget
+from toolchat.chat.budget import RESULT_SHARE, cut_to_budget
 from toolchat.engine.scripted import Answer, call
 from toolchat.mistral.account import measured
 from toolchat.mistral.render import encode
@@ -71,4 +71,4 @@ def test_a_result_is_cut_to_what_it_takes_in_the_history_of_a_model_that_reads_j
     harness.chat("Say it.")
     history = harness.conversation.messages[:-1]
     size = asyncio.run(count(history, ())).messages[-1]
-    assert 1500 < size < 8192 // CONTEXT_SHARE + 60
+    assert 1500 < size < 8192 // RESULT_SHARE + 60

@@ -46,6 +46,14 @@ def test_what_is_no_image_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "an empty file" in refused(str(tmp_path / "empty.png"))
 
 
+def test_an_image_that_is_broken_behind_its_header_is_refused_in_one_line(tmp_path: Path) -> None:
+    data = bytearray(noise_file("PNG", (64, 64)))
+    for at in range(len(data) // 3, len(data) - 40):
+        data[at] ^= 0xA5
+    (tmp_path / "broken").write_bytes(data)
+    assert refused(str(tmp_path / "broken")).startswith("the image cannot be decoded (")
+
+
 def test_what_is_no_file_is_refused_in_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert refused(str(tmp_path / "none.png")).startswith("no such file")

@@ -10,7 +10,7 @@ import pytest
 
 from toolchat.chat.calls import Decision, PendingCall
 from toolchat.chat.loop import LimitChoice, LimitMet
-from toolchat.engine.base import ContextOverflowError
+from toolchat.engine.base import ContextOverflowError, EngineCrashedError
 from toolchat.engine.scripted import Answer, call
 from toolchat.store.results import keep_result
 from toolchat.wire import events
@@ -265,6 +265,56 @@ def test_context_filled_by_results_ends_the_turn_legally(harness: Any) -> None:
     asyncio.run(harness.ask("hi"))
     assert finished(harness).status is TurnStatus.LIMIT
     assert not harness.conversation.open
+
+
+def test_an_engine_that_refuses_to_go_on_does_not_make_the_chat_forget_what_its_tools_have_done(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("add", a=1, b=1)]), Answer(error=EngineError("no")), "later")
+
+    async def play() -> None:
+        await harness.ask("hi")
+        assert finished(harness).status is TurnStatus.ENGINE_FAILED
+        assert [type(message) for message in harness.conversation.messages] == [
+            *(UserMessage, AssistantMessage, ToolMessage, AssistantMessage),
+        ]
+        await harness.ask("and now?")
+
+    asyncio.run(play())
+    assert harness.bodies(events.Notice)[0].text == "the turn ends here: the engine refused to go on: no"
+    assert results(harness) == ["2"]
+    assert finished(harness).status is TurnStatus.ANSWERED
+
+
+@pytest.mark.parametrize(("context", "rounds", "at_once"), [(2048, 2, 3), (8192, 5, 6)])
+@pytest.mark.parametrize("earlier", [0, 6])
+def test_long_results_share_what_the_context_leaves_however_many_come(
+    harness: Any, context: int, rounds: int, at_once: int, earlier: int
+) -> None:
+    harness.engine.context = context
+    harness.engine.enqueue(*["word " * 200] * earlier)
+    harness.engine.enqueue(*[Answer(calls=[call("long", lines=9000 + n)]) for n in range(rounds)])
+    harness.engine.enqueue(Answer(calls=[call("long", lines=8000 + n) for n in range(at_once)]), "Read.")
+    harness.chat(*[f"question {number}" for number in range(earlier)], "read them")
+    assert finished(harness).status is TurnStatus.ANSWERED
+    contents = results(harness)
+    assert len(contents) == rounds + at_once
+    assert all("characters are left out here" in content for content in contents)
+    # The turn under way is never given up for room that the turns before it could give.
+    assert len(contents[0]) > context // 4 * 3
+
+
+def test_an_engine_that_dies_while_tools_run_takes_no_result_with_it(
+    harness: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dead(*_: Any) -> Any:
+        raise EngineCrashedError("gone")
+
+    harness.engine.enqueue(Answer(calls=[call("long", lines=9000)]), Answer(error=EngineCrashedError("gone")))
+    monkeypatch.setattr(harness.engine, "count", dead)
+    harness.chat("go")
+    assert finished(harness).status is TurnStatus.ENGINE_FAILED
+    (content,) = results(harness)
+    assert content.startswith("line 0\n")
+    assert len(content) < 8192 // 4
 
 
 def test_empty_answer_is_said_and_legal(harness: Any) -> None:

@@ -1,15 +1,68 @@
-"""Keeps one tool result from filling the model's context: what is too long is cut in the middle, by exact tokens."""
+"""Keeps tools' results from filling the model's context: what is too long is cut in the middle, by exact tokens."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-CONTEXT_SHARE = 4
+from toolchat.chat.conversation import Conversation
+from toolchat.engine.base import Engine
+from toolchat.wire.deltas import Usage
+from toolchat.wire.errors import EngineError
+from toolchat.wire.messages import ToolSpec
+
+RESULT_SHARE = 4
 """A result may take the context's n-th part, where its tool says nothing else."""
+
+ROUND_SHARE = 2
+"""And all results of a round together this part of what is left: later rounds are to have some too."""
+
+FRAME = 64
+"""Tokens around a result, or behind it: its name and id in JSON before v7, a reminder."""
+
+LEAST = 32
+"""Tokens: a result is never cut to less, which would say nothing."""
 
 HEAD_SHARE = 2 / 3
 """Of what is kept, the part from the beginning: names and headings stand there, totals and errors at the end."""
+
+
+async def left_for_results(
+    engine: Engine,
+    conversation: Conversation,
+    usage: Usage,
+    tools: Sequence[ToolSpec],
+    *,
+    calls: int,
+    reserve: int,
+    reasoning_effort: str | None,
+) -> int | None:
+    """Tokens that the results of a round of `calls` may take, with `reserve` left for the model to go on.
+
+    `usage` is that of the round's generation. None where no engine is there to say.
+    """
+    info, sizes = engine.info, conversation.turn_sizes
+    if info is None:
+        return None
+    left = info.context - reserve - usage.prompt_tokens - usage.completion_tokens
+    if len(sizes) < 2 or result_budget(None, info.context, calls, left) == info.context // RESULT_SHARE:
+        return left
+    # The turns before this one will be set aside for it, where need be.
+    messages = conversation.messages
+    try:
+        count = await engine.count(messages, tools, reasoning_effort)
+    except EngineError:
+        return left
+    return left + sum(count.messages[len(messages) - sum(sizes) : len(messages) - sizes[-1]])
+
+
+def result_budget(own: int | None, context: int, calls: int, left: int) -> int:
+    """Tokens that each result of a round of `calls` may have.
+
+    `own` is what its tool allows, None where it says nothing; `left` is what all results, and what stands around them,
+    may take.
+    """
+    return max(LEAST, min(own or context // RESULT_SHARE, left // ROUND_SHARE // calls - FRAME))
 
 
 async def cut_to_budget(

@@ -6,18 +6,20 @@ Knows no conversation and no generation; what it yields is for the loop to pass 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from toolchat.chat.budget import CONTEXT_SHARE, cut_to_budget
+from toolchat.chat.budget import cut_to_budget, result_budget
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
 from toolchat.engine.base import Engine
 from toolchat.tools.run import Prepared, ToolRunner
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
+from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EventBody
 from toolchat.wire.messages import (
     AssistantMessage,
@@ -107,11 +109,20 @@ class TurnCalls:
         self._interrupt = interrupt
         self._guard = RepeatGuard(limits)
         self._reminders: dict[str, str] = {}
+        self._left: int | None = None
+        self._asked = 1
         self.repeated: ToolCall | None = None
         """The call that was made so often that the turn has to end."""
 
-    async def run(self, asked: Sequence[ToolCall | FailedCall], outcome: Outcome) -> AsyncGenerator[EventBody, None]:
-        """Decide on every call of a round and run the allowed ones concurrently; fills `outcome` at the end."""
+    async def run(
+        self, asked: Sequence[ToolCall | FailedCall], outcome: Outcome, left: int | None = None
+    ) -> AsyncGenerator[EventBody, None]:
+        """Decide on every call of a round and run the allowed ones concurrently; fills `outcome` at the end.
+
+        `left` is how many tokens all results may take together, for the model to have room to answer; None where that
+        is not known.
+        """
+        self._left, self._asked = left, len(asked)
         calls = [_as_call(call) for call in asked]
         done: dict[int, ToolResult] = {}
         ready: dict[int, Prepared] = {}
@@ -245,8 +256,9 @@ class TurnCalls:
         """The result as the model is shown it: within its budget, with a reminder where it was asked for before."""
         content = result.content
         info = self._engine.info
-        budget = tool.options.max_result_tokens or (info.context // CONTEXT_SHARE if info is not None else 0)
-        if budget:
+        if info is not None:
+            left = info.context if self._left is None else self._left
+            budget = result_budget(tool.options.max_result_tokens, info.context, self._asked, left)
             count = partial(self._tokens, result)
             content = await cut_to_budget(content, budget, count, lambda: self._keep(result))
         if (reminder := self._reminders.pop(result.call_id, None)) is not None:
@@ -263,7 +275,11 @@ class TurnCalls:
                 AssistantMessage(calls=(call,)),
                 ToolMessage(result.call_id, result.name, content),
             ]
-            sizes.append((await self._engine.count(asked, ())).messages[-1])
+            try:
+                sizes.append((await self._engine.count(asked, ())).messages[-1])
+            except EngineError:
+                # An engine that died meanwhile must not take the result with it; no text has more tokens than this.
+                return len(json.dumps(text))
         return sizes[0] - sizes[1]
 
 

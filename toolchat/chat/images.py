@@ -5,11 +5,13 @@ What an image is, is told by its bytes: neither a file's name nor a server's hea
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from toolchat.mistral.pixels import decoded
 from toolchat.wire.errors import UsageError
 from toolchat.wire.image_header import ImageError
 from toolchat.wire.images import ACCEPTED, MAX_BYTES, MAX_IMAGES, image_from_bytes, size_text
@@ -31,9 +33,21 @@ def read_image(name: str) -> Image:
     """The image at one of the `names` of `read_images`."""
     data = _fetched(name) if "://" in name else _file(name)
     try:
-        return image_from_bytes(data, name)
+        image = image_from_bytes(data, name)
     except ImageError as error:
         raise UsageError(f"{name}: {error}; expected a {ACCEPTED} image") from None
+    _check_whole(image)
+    return image
+
+
+def _check_whole(image: Image) -> None:
+    """Raise UsageError for one that is broken behind its header."""
+    # Without an engine there is no Pillow, and nobody to be shown the image.
+    with contextlib.suppress(ImportError):
+        try:
+            decoded(image)
+        except ImageError as error:
+            raise UsageError(f"{error}; expected a whole {ACCEPTED} image") from None
 
 
 def refuse_unseen(model: str) -> UsageError:

@@ -12,12 +12,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from toolchat.chat.budget import left_for_results
 from toolchat.chat.calls import Decide, Outcome, TurnCalls, allow_all
 from toolchat.chat.choice import possible_choice
 from toolchat.chat.conversation import INTERRUPTED, Conversation
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
-from toolchat.chat.room import reserve, too_long, turns_to_set_aside
+from toolchat.chat.room import reserve, too_long, turn_too_long, turns_to_set_aside
 from toolchat.engine.base import ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
 from toolchat.mistral.ids import new_call_id
 from toolchat.tools.run import ToolRunner
@@ -174,13 +175,21 @@ class ChatLoop:
                 if rounds == 1:
                     why = too_long(error, self._conversation.messages, self._needed(error.context, options))
                     raise ContextOverflowError(why, error.count, error.context) from None
-                self._conversation.close("", f"[stopped: {error}]")
-                yield events.Notice(f"the turn ends here: {error}")
+                self._conversation.close("", "[stopped: the context is full]")
+                yield events.Notice(f"the turn ends here: {turn_too_long(error)}")
                 status = TurnStatus.LIMIT
                 break
             except EngineCrashedError as error:
                 self._conversation.close(this.text)
                 yield events.EngineState("crashed", str(error))
+                status = TurnStatus.ENGINE_FAILED
+                break
+            except EngineError as error:
+                if rounds == 1:
+                    raise
+                # Taken back, what the tools have done would be forgotten, and done again.
+                self._conversation.close(this.text)
+                yield events.Notice(f"the turn ends here: the engine refused to go on: {error}")
                 status = TurnStatus.ENGINE_FAILED
                 break
             assert this.finished is not None
@@ -201,7 +210,8 @@ class ChatLoop:
                     yield events.Notice("the model gave an empty answer")
                 break
             outcome = Outcome()
-            async with aclosing(calls.run(this.calls, outcome)) as running:
+            left = await self._left(this.finished.usage, len(this.calls), toolbox.specs, options)
+            async with aclosing(calls.run(this.calls, outcome, left)) as running:
                 async for body in running:
                     declined = declined or (isinstance(body, events.CallDecided) and not body.allowed)
                     yield body
@@ -257,6 +267,20 @@ class ChatLoop:
     def _to_set_aside(self, error: ContextOverflowError, options: GenerateOptions) -> int:
         needed = self._needed(error.context, options)
         return turns_to_set_aside(error.count, self._conversation.turn_sizes, error.context, needed)
+
+    async def _left(
+        self, usage: deltas.Usage, calls: int, tools: Sequence[ToolSpec], options: GenerateOptions
+    ) -> int | None:
+        info = self._engine.info
+        return await left_for_results(
+            self._engine,
+            self._conversation,
+            usage,
+            tools,
+            calls=calls,
+            reserve=self._needed(info.context, options) if info is not None else 0,
+            reasoning_effort=options.reasoning_effort,
+        )
 
     async def _generate(
         self, this: _Round, tools: Sequence[ToolSpec], options: GenerateOptions

@@ -60,3 +60,11 @@ def too_long(error: ContextOverflowError, messages: Sequence[Message], needed: i
             f"({', '.join(beside)}); shorten it"
         )
     return str(error)
+
+
+def turn_too_long(error: ContextOverflowError) -> str:
+    """Why a turn cannot go on that no older one can make room for."""
+    return (
+        f"with what its tools returned it takes {error.count.total:,} tokens, and the context holds "
+        f"{error.context:,}; ask for less at once, or set max_result_tokens for the tool"
+    )
