@@ -177,6 +177,9 @@ class Terminal:
                 loop.remove_signal_handler(number)
             self._write_pending()
             self._release()
+            # The last frame has erased the bottom rows, and erasing within a frame leaves this on.
+            self._output.disable_bracketed_paste()
+            self._output.flush()
 
     def leave(self, code: int) -> None:
         """Have `run` return, once; the bottom rows are erased, what was printed stays."""
