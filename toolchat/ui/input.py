@@ -108,6 +108,8 @@ class InputLine:
 
     def clear(self) -> None:
         """Empty the line; Ctrl-_ brings its text back."""
+        # Back to the newest line: one of the history that was gone to stays what it was, and Up finds it again.
+        self.buffer.reset(self.buffer.document)
         self.buffer.save_to_undo_stack()
         self.buffer.document = Document()
 
