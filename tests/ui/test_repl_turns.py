@@ -181,3 +181,20 @@ engine.enqueue("One.", "Two.")
     chat.wait_for("the engine's end", (folder / "dead").exists)
     chat.type("second")
     chat.wait_for_row("Two.")
+
+
+def test_a_command_that_takes_its_time_is_named_and_ctrl_c_says_that_it_is_cancelled(
+    repl: OpenRepl, folder: Path
+) -> None:
+    (folder / "mine.yaml").write_text("version: 1\ntools:\n  - callable: ./mine.py:add\n")
+    mine = folder / "mine.py"
+    mine.write_text('def add(a: int, b: int) -> int:\n    """Add."""\n    return a + b\n')
+    chat = repl('engine = answering("One.")', "--tools", "mine.yaml")
+    chat.wait_for_prompt()
+    mine.write_text(f"import time\ntime.sleep(60)\n{mine.read_text()}")
+    chat.press("/reload", ENTER)
+    chat.wait_for("what is under way", lambda: "running /reload" in chat.toolbar)
+    chat.press("hello", ENTER)
+    chat.ctrl_c()
+    chat.wait_for_row("cancelled: /reload")
+    chat.wait_for_row("One.")
