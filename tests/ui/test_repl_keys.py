@@ -151,6 +151,22 @@ def test_ctrl_r_finds_what_was_typed_before(repl: OpenRepl, home: Path) -> None:
     chat.wait_for_row("'the weather in Dallas'")
 
 
+def test_ctrl_c_leaves_a_search_that_went_on_with_what_was_typed_before_it(repl: OpenRepl, home: Path) -> None:
+    file = history_file(home)
+    file.parent.mkdir(parents=True)
+    file.write_text("\n+ask once\n\n+ask twice\n")
+    chat = repl(ECHO)
+    chat.wait_for_prompt()
+    chat.press("mine", CTRL_R, "ask")
+    chat.wait_for_text("ask twice")
+    chat.press(CTRL_R)
+    chat.wait_for_text("ask once")
+    chat.press(CTRL_C)
+    chat.wait_for_typed("mine")
+    chat.press("!", ENTER)
+    chat.wait_for_row("'mine!'")
+
+
 def test_ctrl_c_leaves_the_history_as_it_is_and_goes_back_to_its_end(repl: OpenRepl) -> None:
     chat = repl(ONE)
     chat.type("older")
