@@ -19,6 +19,8 @@ ENTER, ESCAPE, TAB = "\r", "\x1b", "\t"
 CTRL_C, CTRL_D, CTRL_J, CTRL_R, CTRL_Z = "\x03", "\x04", "\n", "\x12", "\x1a"
 ALT_ENTER = "\x1b\r"
 
+_BRACKETED_PASTE = 2004 << 5  # as pyte numbers private modes
+
 SHELL = Path(__file__).with_name("terminal_shell.py")
 
 
@@ -191,6 +193,11 @@ class Terminal:
     def is_restored(self) -> bool:
         """True where the terminal's settings are what they were before the program."""
         return (self._notes / "before").read_text() == (self._notes / "after").read_text() != ""
+
+    @property
+    def brackets_pastes(self) -> bool:
+        """True while the terminal puts brackets around what is pasted: programs that did not ask would read them."""
+        return _BRACKETED_PASTE in self._screen.mode
 
     @property
     def was_restored_meanwhile(self) -> bool:

@@ -126,7 +126,7 @@ def test_a_server_that_is_silent_is_given_up(serve: Callable[[Answer], str]) -> 
     silent = threading.Event()
     address = serve(lambda _: silent.wait(10) and None)
     began = time.monotonic()
-    assert refused(address, seconds=0.3).startswith(("not fetched within 0.3 seconds", "cannot be fetched: timed out"))
+    assert refused(address, seconds=0.3).startswith("not fetched within 0.3 seconds")
     assert time.monotonic() - began < 2
     silent.set()
 

@@ -152,7 +152,7 @@ def test_ctrl_c_stops_a_change_of_the_model(repl: OpenRepl, folder: Path) -> Non
     chat.press("/model big", ENTER)
     chat.wait_for("the fetching", (folder / "fetching").exists)
     chat.press(CTRL_C)
-    chat.wait_for_text("stopped: /model big")
+    chat.wait_for_text("cancelled: /model big")
     chat.press("hello", ENTER)
     chat.wait_for_row("Still here.")
     chat.press(CTRL_D)

@@ -136,6 +136,19 @@ def test_ctrl_c_ends_all_running_tools_with_a_result_each(with_tools: OpenRepl) 
     chat.wait_for_row("Later.")
 
 
+def test_switching_a_tool_off_leaves_the_calls_that_run_as_they_are(with_tools: OpenRepl, folder: Path) -> None:
+    chat = with_tools('engine = answering(Answer(calls=[call("wait", file="gate")]), "It came.")')
+    chat.type("wait")
+    chat.wait_for_text("waiting for gate")
+    chat.press("/tool add off", ENTER)
+    chat.wait_for_row("add is not offered to the model, from the next turn on.")
+    chat.wait_for("the call still running", lambda: "running tools" in chat.toolbar)
+    (folder / "gate").touch()
+    chat.wait_for_row("It came.")
+    assert any(row.startswith('✓ wait(file="gate")') for row in chat.rows), chat.rows
+    assert not any(row.startswith("■") for row in chat.rows)
+
+
 def test_y_runs_the_call(with_tools: OpenRepl) -> None:
     chat = asked(with_tools(ADD))
     assert "waits for you" in chat.toolbar

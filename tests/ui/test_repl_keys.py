@@ -151,6 +151,35 @@ def test_ctrl_r_finds_what_was_typed_before(repl: OpenRepl, home: Path) -> None:
     chat.wait_for_row("'the weather in Dallas'")
 
 
+def test_ctrl_c_leaves_a_search_that_went_on_with_what_was_typed_before_it(repl: OpenRepl, home: Path) -> None:
+    file = history_file(home)
+    file.parent.mkdir(parents=True)
+    file.write_text("\n+ask once\n\n+ask twice\n")
+    chat = repl(ECHO)
+    chat.wait_for_prompt()
+    chat.press("mine", CTRL_R, "ask")
+    chat.wait_for_text("ask twice")
+    chat.press(CTRL_R)
+    chat.wait_for_text("ask once")
+    chat.press(CTRL_C)
+    chat.wait_for_typed("mine")
+    chat.press("!", ENTER)
+    chat.wait_for_row("'mine!'")
+
+
+def test_ctrl_c_leaves_the_history_as_it_is_and_goes_back_to_its_end(repl: OpenRepl) -> None:
+    chat = repl(ONE)
+    chat.type("older")
+    chat.wait_for_row("One.")
+    chat.type("newer")
+    chat.wait_for_row("Two.")
+    chat.wait_for_prompt()
+    up = "\x1b[A"
+    for key, typed in ((up, "newer"), (up, "older"), (CTRL_C, ""), (up, "newer"), (up, "older")):
+        chat.press(key)
+        chat.wait_for_typed(typed)
+
+
 def test_the_right_key_takes_the_suggestion_from_history(repl: OpenRepl, home: Path) -> None:
     file = history_file(home)
     file.parent.mkdir(parents=True)

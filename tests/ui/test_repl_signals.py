@@ -35,6 +35,16 @@ def test_a_signal_at_the_prompt_restores_the_terminal(
     os.kill(pid(folder), number)
     assert chat.exit_code() == code
     assert chat.is_restored
+    assert not chat.brackets_pastes
+
+
+def test_the_terminal_brackets_pastes_for_the_chat_and_not_for_what_runs_after_it(repl: OpenRepl) -> None:
+    chat = repl(IDLE)
+    chat.wait_for_prompt()
+    assert chat.brackets_pastes
+    chat.press(CTRL_D)
+    assert chat.exit_code() == 0
+    assert not chat.brackets_pastes
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])

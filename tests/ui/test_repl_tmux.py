@@ -77,3 +77,16 @@ def test_a_resize_during_an_answer_leaves_nothing_twice(window: Tmux, folder: Pa
     assert [row[0] for row in rows if row[1:3] == " │" and row[0] in "n012"] == [*"n012"], rows
     assert sum("scripted ·" in row for row in rows) == 1, rows
     assert [row for row in rows if row.startswith("›")] == ["› go", "›"]
+
+
+@pytest.mark.parametrize("joined", ["👩‍👩‍👧", "🇩🇪🇫🇷"], ids=["family", "flags"])
+def test_emoji_that_the_terminal_joins_leave_the_prompt_and_the_toolbar_whole(window: Tmux, joined: str) -> None:
+    window.wait_for(lambda rows: "ready" in rows[-1])
+    window("send-keys", "-t", "t", "-l", f"ab{joined}cd")
+    window.wait_for(lambda rows: rows[-2] == f"› ab{joined}cd")
+    window("send-keys", "-t", "t", "C-c")
+    rows = window.wait_for(lambda rows: joined not in rows[-2])
+    window("send-keys", "-t", "t", "-l", "next")
+    rows = window.wait_for(lambda rows: "next" in rows[-2])
+    assert rows[-2] == "› next", rows
+    assert rows[-1].startswith("scripted ·"), rows

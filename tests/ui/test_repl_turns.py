@@ -122,10 +122,11 @@ def test_ctrl_c_stops_a_change_of_the_model_and_the_old_one_goes_on(repl: OpenRe
         "def fetch(name):\n    if name == 'big':\n        time.sleep(600)\n"
     )
     chat.type("/model big")
-    chat.type("a question that waits")
+    chat.wait_for("what is under way", lambda: "running /model" in chat.toolbar)
+    chat.press("a question that waits", ENTER)
     chat.wait_for("the queue", lambda: "1 queued" in chat.toolbar)
     chat.press(CTRL_C)
-    chat.wait_for_row("stopped: /model big")
+    chat.wait_for_row("cancelled: /model big")
     chat.wait_for_row("Still here.")
     chat.wait_for("the old model", lambda: "scripted · ready" in chat.toolbar)
     assert not chat.shows("unexpected")
@@ -198,3 +199,20 @@ engine.enqueue("One.", "Two.")
     chat.wait_for("the engine's end", (folder / "dead").exists)
     chat.type("second")
     chat.wait_for_row("Two.")
+
+
+def test_a_command_that_takes_its_time_is_named_and_ctrl_c_says_that_it_is_cancelled(
+    repl: OpenRepl, folder: Path
+) -> None:
+    (folder / "mine.yaml").write_text("version: 1\ntools:\n  - callable: ./mine.py:add\n")
+    mine = folder / "mine.py"
+    mine.write_text('def add(a: int, b: int) -> int:\n    """Add."""\n    return a + b\n')
+    chat = repl('engine = answering("One.")', "--tools", "mine.yaml")
+    chat.wait_for_prompt()
+    mine.write_text(f"import time\ntime.sleep(60)\n{mine.read_text()}")
+    chat.press("/reload", ENTER)
+    chat.wait_for("what is under way", lambda: "running /reload" in chat.toolbar)
+    chat.press("hello", ENTER)
+    chat.ctrl_c()
+    chat.wait_for_row("cancelled: /reload")
+    chat.wait_for_row("One.")

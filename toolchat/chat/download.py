@@ -35,12 +35,15 @@ def download(address: str, most: int, *, seconds: float = SECONDS) -> bytes:
     """
     answer: queue.SimpleQueue[bytes | UsageError] = queue.SimpleQueue()
     until = time.monotonic() + seconds
+    late = UsageError(f"{address}: not fetched within {seconds:g} seconds; save it to a file, and give that")
 
     def fetch() -> None:
         try:
             answer.put(_fetch(address, most, until))
         except UsageError as error:
             answer.put(error)
+        except TimeoutError:
+            answer.put(late)
         except Exception as error:  # whatever a server's answer can make of an HTTP library
             answer.put(UsageError(f"{address}: cannot be fetched: {_reason(error)}; check the address and the network"))
 
@@ -49,7 +52,7 @@ def download(address: str, most: int, *, seconds: float = SECONDS) -> bytes:
     try:
         found = answer.get(timeout=seconds)
     except queue.Empty:
-        found = UsageError(f"{address}: not fetched within {seconds:g} seconds; save it to a file, and give that")
+        found = late
     if isinstance(found, UsageError):
         raise found
     return found
@@ -81,8 +84,13 @@ def _fetch(address: str, most: int, until: float) -> bytes:
     ):
         opener.add_handler(handler)
     request = urllib.request.Request(address, headers={"User-Agent": f"toolchat/{toolchat.__version__}"})
-    with opener.open(request, timeout=max(until - time.monotonic(), 0.1)) as response:
-        return _read(address, response, most, until)
+    try:
+        with opener.open(request, timeout=max(until - time.monotonic(), 0.1)) as response:
+            return _read(address, response, most, until)
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, TimeoutError):
+            raise error.reason from None
+        raise
 
 
 def _read(address: str, response: Any, most: int, until: float) -> bytes:

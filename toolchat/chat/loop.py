@@ -123,7 +123,7 @@ class ChatLoop:
                     yield self._stamp(body)
         except EngineError:
             self._conversation.rewind(before)
-            yield self._stamp(events.HistoryEdited("the question is taken back, which was refused"))
+            yield self._stamp(events.HistoryEdited("the question is taken back, which was refused", ends_turn=True))
             raise
         finally:
             # A consumer that stops listening (a closed pipe, say) must not leave half a turn.

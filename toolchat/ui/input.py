@@ -9,7 +9,7 @@ from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import Completer, DummyCompleter, DynamicCompleter, ThreadedCompleter
 from prompt_toolkit.document import Document
-from prompt_toolkit.filters import Condition, has_completions, has_focus
+from prompt_toolkit.filters import Condition, has_completions, has_focus, is_searching
 from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bindings
 from prompt_toolkit.key_binding.bindings.auto_suggest import load_auto_suggest_bindings
@@ -27,6 +27,7 @@ from prompt_toolkit.layout.processors import (
     Transformation,
     TransformationInput,
 )
+from prompt_toolkit.search import SearchDirection, start_search, stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
 from toolchat.ui.sanitize import is_suspect
@@ -62,6 +63,8 @@ class InputLine:
         most_rows: Callable[[], int],
     ) -> None:
         self._submit = submit
+        self._left = (0, 0)
+        """Where in the history, and in its line, a search began."""
         search = SearchToolbar(backward_search_prompt="search back: ", forward_search_prompt="search: ")
         self.buffer = Buffer(
             history=history,
@@ -108,6 +111,8 @@ class InputLine:
 
     def clear(self) -> None:
         """Empty the line; Ctrl-_ brings its text back."""
+        # Back to the newest line: one of the history that was gone to stays what it was, and Up finds it again.
+        self.buffer.reset(self.buffer.document)
         self.buffer.save_to_undo_stack()
         self.buffer.document = Document()
 
@@ -141,6 +146,20 @@ class InputLine:
         @keys.add("c-j", filter=here)
         def _new_line(event: KeyPressEvent) -> None:
             event.current_buffer.insert_text("\n")
+
+        @keys.add("c-r", filter=here)
+        @keys.add("c-s", filter=here)
+        def _search(event: KeyPressEvent) -> None:
+            back = event.key_sequence[-1].key == "c-r"
+            self._left = (self.buffer.working_index, self.buffer.cursor_position)
+            start_search(direction=SearchDirection.BACKWARD if back else SearchDirection.FORWARD)
+
+        @keys.add("c-c", filter=is_searching)
+        @keys.add("c-g", filter=is_searching)
+        def _leave_search(event: KeyPressEvent) -> None:
+            stop_search()
+            # Searching on, by another Ctrl-R, has gone to the line found before.
+            self.buffer.working_index, self.buffer.cursor_position = self._left
 
         @keys.add("escape", filter=here & has_completions, eager=True)
         def _close_menu(event: KeyPressEvent) -> None:

@@ -110,7 +110,7 @@ class PlainRepl:
             await asyncio.wait({running})
             if not running.cancelled():
                 return running.result()
-            self._line(f"stopped: {sanitize(line.strip())}")
+            self._line(f"cancelled: {sanitize(line.strip())}")
             return Outcome()
         finally:
             running.cancel()

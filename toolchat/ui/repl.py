@@ -267,6 +267,8 @@ class Repl:
         if self._dialog.is_open:
             return "waits for you"
         if turns.since is None:
+            if turns.command and turns.engine_state == "ready":  # else fetching or loading a model says more
+                return f"running {turns.command}"
             loads_tools = turns.chat is None and turns.engine_state == "ready"
             return "loading tools" if loads_tools else turns.engine_state or "starting"
         if turns.stopping is not None:

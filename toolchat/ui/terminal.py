@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 import signal
 import sys
 import termios
@@ -37,6 +38,9 @@ LIVE_SHARE = 3
 """The live region takes at most one row in so many of the screen."""
 
 _BEGIN_FRAME, _END_FRAME = "\x1b[?2026h", "\x1b[?2026l"  # synchronized output; ignored where it is not known
+
+_JOINED = re.compile("[\u200d\U0001f1e6-\U0001f1ff]")
+"""The joiner of emoji, and the letters that flags are made of."""
 
 _REFLOWS = ("TMUX", "VTE_VERSION", "KITTY_WINDOW_ID", "WEZTERM_PANE", "ALACRITTY_WINDOW_ID", "KONSOLE_VERSION")
 
@@ -118,6 +122,7 @@ class Terminal:
         self._rows: StyleAndTextTuples = []
         self._pending: list[str] = []
         self._framed = False
+        self._joined = False
         self._own_stop = False
         self._before: list[Any] | None = None
         self._output = _Output(None if color else ColorDepth.DEPTH_1_BIT)
@@ -177,6 +182,9 @@ class Terminal:
                 loop.remove_signal_handler(number)
             self._write_pending()
             self._release()
+            # The last frame has erased the bottom rows, and erasing within a frame leaves this on.
+            self._output.disable_bracketed_paste()
+            self._output.flush()
 
     def leave(self, code: int) -> None:
         """Have `run` return, once; the bottom rows are erased, what was printed stays."""
@@ -301,7 +309,10 @@ class Terminal:
         # The renderer never lets the bottom rows become fewer by itself.
         needed = self._root.preferred_height(size.columns, size.rows).preferred
         shrinks = screen is not None and screen.height > needed
-        if self._pending or shrinks:
+        # Emoji that some terminals join take fewer columns there than are counted: moving from where the cursor is
+        # thought to be would write over what stands before them. Drawn anew, each row begins at its first column.
+        joined, self._joined = self._joined, _JOINED.search(text + self.app.current_buffer.text) is not None
+        if self._pending or shrinks or joined:
             self._output.write_raw(_BEGIN_FRAME)
             self.app.renderer.erase(leave_alternate_screen=False)
             self._write_pending()

@@ -90,8 +90,7 @@ class Transcript:
                 self.end_text()
                 self._drop_cards()
                 self._print(paint("■ interrupted", "yellow", color=self._color))
-            case events.HistoryEdited():
-                # A turn that was refused in its midst has no end of its own.
+            case events.HistoryEdited(ends_turn=True):
                 self.end_text()
                 self._drop_cards()
             case events.TurnFinished():

@@ -79,6 +79,8 @@ class Turns:
         self.stopping: float | None = None
         """When it was interrupted."""
         self._woken = asyncio.Event()
+        self.command = ""
+        """The name of the command that turns wait for, with its slash, while it runs."""
         self._exclusive: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -141,7 +143,7 @@ class Turns:
 
     def cancel_command(self) -> None:
         if self._exclusive is not None and not self._exclusive.cancelling():
-            self._front.say(f"stopped: {self._exclusive.get_name()}", "dim")
+            self._front.say(f"cancelled: {self._exclusive.get_name()}", "dim")
             self._exclusive.cancel()
 
     def take_back(self) -> None:
@@ -209,7 +211,7 @@ class Turns:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         if not commands.at_once(line):
-            self._exclusive = task
+            self._exclusive, self.command = task, line.split(maxsplit=1)[0]
         self._front.changed()
 
     async def _run(self, commands: Commands, line: str) -> None:
@@ -221,7 +223,7 @@ class Turns:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if self._exclusive is task:
-            self._exclusive = None
+            self._exclusive, self.command = None, ""
         if not task.cancelled() and (error := task.exception()) is not None:
             # `Commands.run` raises nothing that a user could have caused.
             self._front.say(f"unexpected {type(error).__name__}: {error}", "red")

@@ -116,6 +116,8 @@ class HistoryEdited:
     """The history was changed otherwise than by adding to its end."""
 
     what: str
+    ends_turn: bool = False
+    """True where it was the turn under way that was refused: it has no end of its own."""
 
 
 @dataclass(frozen=True, slots=True)
