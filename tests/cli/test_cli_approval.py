@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -171,6 +173,21 @@ def test_what_was_typed_before_the_question_does_not_answer_it(chat: Chat) -> No
         reply(child, "n")
         assert end(child) == 4
     assert chat.noted == ""
+
+
+def test_what_was_typed_while_it_was_stopped_does_not_answer_it(chat: Chat) -> None:
+    with chat.terminal([NOTE, DONE]) as child:
+        child.expect("Run note")
+        time.sleep(ARMING_SECONDS + 0.1)
+        os.kill(child.pid, signal.SIGSTOP)
+        child.sendline("y")
+        os.kill(child.pid, signal.SIGCONT)
+        child.expect("That came too soon")
+        assert chat.noted == ""
+        reply(child, "y")
+        child.expect(DONE)
+        assert end(child) == 0
+    assert chat.noted == "a;"
 
 
 def test_arguments_are_edited_and_a_grant_covers_the_rest_of_the_session(chat: Chat) -> None:

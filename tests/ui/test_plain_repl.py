@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from scripted_terminal import BEGINNING, LAUNCHER, REPOSITORY, OpenRepl
-from terminal_screen import CTRL_C, CTRL_D, ENTER
+from terminal_screen import CTRL_C, CTRL_D, CTRL_Z, ENTER, Terminal
 
 from toolchat.ui.approval import ARMING_SECONDS
 
@@ -171,6 +171,53 @@ def test_a_call_is_asked_about_by_lines(repl: OpenRepl, folder: Path) -> None:
     chat.press("y", ENTER)
     chat.wait_for_row("Two.")
     assert any(row.startswith('✓ calculate(expression="1+1")') for row in chat.rows)
+
+
+def asked_by_lines(repl: OpenRepl, folder: Path) -> Terminal:
+    (folder / "t.yaml").write_text(TOOLS)
+    script = 'engine = answering(Answer(calls=[call("calculate", expression="1+1")]), "Two.", "Three.")'
+    chat = repl(script, "--plain", "--tools", "t.yaml")
+    chat.wait_for("the prompt", lambda: chat.display[chat.cursor[1]].startswith(">"))
+    chat.press("sum?", ENTER)
+    chat.wait_for_text("[y/s/a/e/n/r, ? explains]")
+    return chat
+
+
+def test_ctrl_d_at_a_question_declines_and_the_chat_goes_on(repl: OpenRepl, folder: Path) -> None:
+    chat = asked_by_lines(repl, folder)
+    chat.press(CTRL_D)
+    chat.wait_for_row("Two.")
+    assert chat.shows("declined")
+    chat.wait_for("the prompt", lambda: chat.display[chat.cursor[1]].strip() == ">")
+    chat.press("more", ENTER)
+    chat.wait_for_row("Three.")
+    chat.press(CTRL_D)
+    assert chat.exit_code() == 0
+
+
+def test_after_a_stop_the_prompt_is_there_again(repl: OpenRepl) -> None:
+    chat = repl('engine = answering("One.")', "--plain")
+    chat.wait_for("the prompt", lambda: chat.display[chat.cursor[1]].startswith(">"))
+    chat.press(CTRL_Z)
+    chat.wait_for_text("the shell meanwhile")
+    chat.press(ENTER)
+    chat.wait_for("the prompt again", lambda: chat.display[chat.cursor[1]].strip() == ">")
+    chat.press("hello", ENTER)
+    chat.wait_for_row("One.")
+
+
+def test_what_is_typed_blindly_after_a_stop_answers_no_question(repl: OpenRepl, folder: Path) -> None:
+    chat = asked_by_lines(repl, folder)
+    time.sleep(ARMING_SECONDS + 0.1)
+    chat.press(CTRL_Z)
+    chat.wait_for_text("the shell meanwhile")
+    # In one burst: what the shell reads, and what is there when the chat goes on.
+    chat.press(f"{ENTER}y{ENTER}")
+    chat.wait_for_text("That came too soon")
+    assert not chat.shows("Two.")
+    time.sleep(ARMING_SECONDS + 0.1)
+    chat.press("y", ENTER)
+    chat.wait_for_row("Two.")
 
 
 def test_a_pipe_that_nobody_reads_any_more_ends_it_quietly(folder: Path) -> None:

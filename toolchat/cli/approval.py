@@ -13,7 +13,8 @@ from toolchat.chat.approval import ApprovalPolicy, Ask, Reply
 from toolchat.chat.calls import PendingCall
 from toolchat.settings import state_folder
 from toolchat.store.grants import GrantStore
-from toolchat.ui.approval_lines import ask_by_lines
+from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines
+from toolchat.ui.stops import Stops
 
 _LONGEST = 65536
 """Bytes of a typed line; a terminal in line mode gives at most 4096 at once."""
@@ -36,7 +37,20 @@ def ask_on_terminal(pause: Callable[[], None]) -> Ask | None:
 
     async def ask(pending: PendingCall) -> Reply:
         pause()
-        return await ask_by_lines(pending, _prompt, _width())
+        shown = ""
+        stops = Stops(lambda: _say(shown))
+
+        async def prompt(text: str) -> str | None:
+            nonlocal shown
+            while True:
+                shown = text.rpartition("\n")[2]
+                line = await _prompt(text)
+                if not await stops.typed_blindly():
+                    return line
+                text = TOO_SOON
+
+        with stops.watched():
+            return await ask_by_lines(pending, prompt, _width())
 
     return ask
 

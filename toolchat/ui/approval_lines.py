@@ -22,6 +22,7 @@ HELP = """\
   e JSON  with other arguments
 """
 PROMPT = "[y/s/a/e/n/r, ? explains] "
+TOO_SOON = f"That came too soon to be an answer. {PROMPT}"
 
 
 class Choice(StrEnum):
@@ -105,7 +106,7 @@ async def ask_by_lines(
         if line is None:
             return Reply(False)
         if clock() - shown < ARMING_SECONDS:
-            text = f"That came too soon to be an answer. {PROMPT}"
+            text = TOO_SOON
             continue
         match parse(line):
             case None:

@@ -69,4 +69,6 @@ class LineReader:
             self._ended = not data
             self._rest += self._decoder.decode(data, final=self._ended)
         line, newline, self._rest = self._rest.partition("\n")
+        # Ctrl-D ends what is being asked, and not the terminal.
+        self._ended = self._ended and not os.isatty(self._fd)
         return line if line or newline else None

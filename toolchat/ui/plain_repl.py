@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TextIO
 
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
-from toolchat.ui.approval_lines import ask_by_lines
+from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines
 from toolchat.ui.calls import call_text, output_lines
 from toolchat.ui.cards import Card
 from toolchat.ui.chat import Chat
@@ -17,6 +18,7 @@ from toolchat.ui.commands import Commands, Outcome, is_command, question
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.repl import LEAVE_SECONDS, OpenChat, Taking
 from toolchat.ui.sanitize import sanitize
+from toolchat.ui.stops import Stops
 from toolchat.ui.turns import KILL_AFTER
 from toolchat.wire import events
 from toolchat.wire.errors import ExitCode, ToolchatError
@@ -46,12 +48,15 @@ class PlainRepl:
         self._cards: dict[str, Card] = {}
         self._text = ""
         self._thinking = False
-        self._prompted = False
+        self._prompted = ""
+        """The prompt at which a line is being typed, if one is."""
         self._state = ""
         self._in_turn = False
         self._declined = False
         self._stopping: float | None = None
         self._hinted = -LEAVE_SECONDS
+        # After `fg` the shell's own rows stand below the prompt.
+        self._stops = Stops(lambda: self._write(self._prompted), clock)
         self._waiting: asyncio.Task[None] | asyncio.Task[Outcome] | None = None
         """What Ctrl-C stops between turns: waiting for the model, or a command."""
         self._main: asyncio.Task[int] | None = None
@@ -62,7 +67,7 @@ class PlainRepl:
 
         Raises what opening the chat raises, and, where nobody is there to help it, EngineError of a failed load.
         """
-        with taking(self._interrupt):
+        with taking(self._interrupt), self._stops.watched() if self._to_person else nullcontext():
             self._main = asyncio.create_task(self._run(open_chat), name="plain-repl")
             try:
                 return await self._main
@@ -97,7 +102,7 @@ class PlainRepl:
         if self._to_person:
             self._prompt()
         line = await self._reader.line()
-        self._prompted = False
+        self._prompted = ""
         if not self._to_person and line is not None and line.strip():
             self._line(f"{PROMPT}{sanitize(line)}")
         elif line is None and self._to_person:
@@ -176,13 +181,22 @@ class PlainRepl:
         self._end_text()
 
         async def prompt(text: str) -> str | None:
-            self._reader.drop_pending()
-            self._write(text)
-            try:
-                return await self._reader.line()
-            except asyncio.CancelledError:
-                self._write("\n")
-                raise
+            while True:
+                self._reader.drop_pending()
+                self._write(text)
+                # Of a question that stands above it the last row.
+                self._prompted = text.rpartition("\n")[2]
+                try:
+                    line = await self._reader.line()
+                    blindly = await self._stops.typed_blindly()
+                except asyncio.CancelledError:
+                    self._write("\n")
+                    raise
+                finally:
+                    self._prompted = ""
+                if not blindly:
+                    return line
+                text = TOO_SOON
 
         return await ask_by_lines(pending, prompt)
 
@@ -247,15 +261,15 @@ class PlainRepl:
             text, self._text = self._text, ""
             self._line(f"{'  (thinking) ' if self._thinking else ''}{text}")
 
-    def _prompt(self) -> None:
-        self._write(PROMPT)
-        self._prompted = True
+    def _prompt(self, text: str = PROMPT) -> None:
+        self._write(text)
+        self._prompted = text
 
     def _line(self, text: str) -> None:
-        again, self._prompted = self._prompted, False
+        again, self._prompted = self._prompted, ""
         self._write(f"\n{text}\n" if again else f"{text}\n")
         if again:
-            self._prompt()
+            self._prompt(again)
 
     def _write(self, text: str) -> None:
         self._out.write(text)
