@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from session_bench import settled
 
 from toolchat.cli.engine_keeper import EngineKeeper
 from toolchat.engine.scripted import ScriptedEngine
@@ -28,6 +29,30 @@ def test_an_engine_that_died_after_it_was_loaded_is_not_ready_and_not_loading() 
         await keeper.close()
 
     asyncio.run(play())
+
+
+def test_an_engine_that_dies_while_nothing_is_asked_of_it_is_told_of_and_one_that_is_closed_is_not() -> None:
+    deaths: list[str] = []
+
+    async def play() -> None:
+        engine = ScriptedEngine()
+        keeper = EngineKeeper(engine, lambda body: None, deaths.append)
+        for _ in range(2):
+            await keeper.launch()
+            await keeper.ready()
+            await settled()
+            engine.death.set()
+            await settled()
+        await keeper.launch()
+        await keeper.ready()
+        await settled()
+        keeper.kill()
+        await keeper.close()
+        engine.death.set()
+        await settled()
+
+    asyncio.run(play())
+    assert deaths == ["the engine's process ended unexpectedly"] * 2
 
 
 class Unstartable(ScriptedEngine):

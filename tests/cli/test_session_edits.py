@@ -181,6 +181,22 @@ def test_results_are_those_of_the_last_turn_that_had_any_in_call_order(bench: Be
     bench.play(scene, samples)
 
 
+def test_results_are_there_while_their_turn_goes_on(bench: Bench, samples: InProcessRunner) -> None:
+    bench.engine.enqueue(
+        Answer(calls=[call("calculate", expression="1+1")]), Answer(text=["Half of", *[" it"] * 500], delay=0.01)
+    )
+
+    async def scene(session: Session) -> None:
+        asking = asyncio.create_task(session.ask("one"))
+        await bench.begun.wait()
+        assert [result.content for result in session.last_results] == ["2"]
+        session.interrupt()
+        await asking
+        assert [result.content for result in session.last_results] == ["2"]
+
+    bench.play(scene, samples)
+
+
 def test_results_of_a_turn_that_is_taken_back_are_gone(bench: Bench, samples: InProcessRunner) -> None:
     for sum_ in ("1+1", "2+3"):
         bench.engine.enqueue(Answer(calls=[call("calculate", expression=sum_)]), "Done.")
@@ -267,6 +283,27 @@ def test_the_context_in_use_follows_every_edit(bench: Bench, samples: InProcessR
         assert 0 < await counted() < longer
 
     bench.play(scene, samples)
+
+
+def test_an_engine_that_dies_between_turns_is_told_of_once(bench: Bench) -> None:
+    bench.engine.enqueue("One.", Answer(text="Half", crash=True))
+
+    async def scene(session: Session) -> None:
+        # As the program begins; the bench's engine is ready already.
+        await session.launch()
+        await session.ready()
+        await session.ask("first")
+        bench.engine.death.set()
+        await settled()
+        assert bench.states()[-1][0] == "crashed"
+        await session.launch()
+        await session.ready()
+        await session.ask("second")
+        bench.engine.death.set()
+        await settled()
+
+    bench.play(scene)
+    assert [state for state, _ in bench.states()].count("crashed") == 2
 
 
 def test_giving_up_waiting_does_not_give_up_loading(bench: Bench) -> None:

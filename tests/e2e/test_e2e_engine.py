@@ -274,6 +274,7 @@ def test_a_killed_worker_fails_the_request_and_can_be_started_again(running: Run
     with pytest.raises(EngineCrashedError, match=r"killed by SIGKILL.*its log is /"):
         running.loop.run(generated(running, "a", SONG, on=kill, max_tokens=512))
     assert running.engine.info is None
+    assert "killed by SIGKILL" in running.loop.run(asyncio.wait_for(running.engine.ended(), 10))
     with pytest.raises(EngineCrashedError, match="not running"):
         running.loop.run(generated(running, "b", SONG))
     assert_nothing_left(os.getpid(), worker)

@@ -202,7 +202,7 @@ def test_reload_says_every_problem_of_the_file_in_a_row_of_its_own(typed: Typed,
     chat.refuses = UsageError(f"tools.yaml:1:1: first\ntools.yaml:2:1: second{EVIL}")
     outcome = typed("/reload")
     assert [row.split(":")[-1] for row in rows(outcome)] == [" first", " second␛]52;c;b3duZWQ=␇<U+202E>"]
-    assert outcome.put == "/reload"
+    assert outcome.put is None
 
 
 def test_models_are_listed_and_the_current_one_marked(typed: Typed) -> None:

@@ -55,7 +55,14 @@ def test_a_signal_during_an_answer_restores_the_terminal_and_keeps_what_was_show
     os.kill(pid(folder), number)
     assert chat.exit_code() == code
     assert chat.is_restored
-    assert "› go" in chat.rows
+    assert chat.index("› go") < chat.index("Once.")
+
+
+def test_leaving_during_an_answer_keeps_what_was_shown(repl: OpenRepl) -> None:
+    chat = streaming(repl)
+    chat.press("/quit", ENTER)
+    assert chat.exit_code() == 0
+    assert chat.index("› go") < chat.index("Once.")
 
 
 def test_a_sigint_from_elsewhere_is_a_ctrl_c(repl: OpenRepl, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from toolchat.engine.base import Engine
@@ -13,9 +14,14 @@ from toolchat.wire.events import EngineState, EventBody, Notice
 class EngineKeeper:
     """One engine at a time: the memory may hold no second one."""
 
-    def __init__(self, engine: Engine, emit: Callable[[EventBody], None]) -> None:
+    def __init__(
+        self, engine: Engine, emit: Callable[[EventBody], None], died: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`died` is called with how an engine that was ready has ended by itself."""
         self.engine = engine
         self._emit = emit
+        self._died = died
+        self._watching: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._killing: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
@@ -58,8 +64,9 @@ class EngineKeeper:
 
     def kill(self) -> None:
         """End the engine at once; what waits for it is told as after a crash."""
-        if self._starting is not None:
-            self._starting.cancel()
+        for task in (self._starting, self._watching):
+            if task is not None:
+                task.cancel()
         if self._killing is None or self._killing.done():
             self._emit(Notice("the engine is ended, since it did not answer"))
             self._killing = asyncio.create_task(self.engine.close(), name="engine-end")
@@ -82,10 +89,11 @@ class EngineKeeper:
         await self.engine.close()
 
     async def stop(self) -> None:
-        """End the loading, or the killing, that may be under way."""
-        if self._starting is not None:
-            self._starting.cancel()
-        for task in (self._starting, self._killing):
+        """End the loading, or the killing, that may be under way; whatever ends from now on was meant to."""
+        for task in (self._starting, self._watching):
+            if task is not None:
+                task.cancel()
+        for task in (self._starting, self._watching, self._killing):
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
 
@@ -110,6 +118,7 @@ class EngineKeeper:
         try:
             async for state in self.engine.start():
                 self._emit(state)
+            self._watching = asyncio.create_task(self._watch(), name="engine-watch")
         except EngineError as error:
             self._emit(EngineState("failed", str(error)))
             raise
@@ -119,3 +128,7 @@ class EngineKeeper:
             failure = EngineError(f"the engine cannot be started: {error.strerror or error}{where}")
             self._emit(EngineState("failed", str(failure)))
             raise failure from None
+
+    async def _watch(self) -> None:
+        with contextlib.suppress(EngineError):
+            self._died(await self.engine.ended())

@@ -25,8 +25,8 @@ class Heard:
 
     @property
     def results(self) -> tuple[ToolResult, ...]:
-        """Those of the last turn that had any, in call order."""
-        return next((results for _, results in reversed(self._turns) if results), ())
+        """Those of the turn under way, else of the last turn that had any; in call order."""
+        return self._ordered() or next((results for _, results in reversed(self._turns) if results), ())
 
     def whole(self, result: ToolResult) -> None:
         """Keep a result that the model will be shown a part of."""
@@ -48,8 +48,11 @@ class Heard:
             case events.RoundFinished():
                 self._round_ended = True
             case events.TurnFinished():
-                results = tuple(self._came[id_] for id_ in self._calls if id_ in self._came)
-                self._turns.append((self._text, results))
+                self._turns.append((self._text, self._ordered()))
+                self._came = {}
+
+    def _ordered(self) -> tuple[ToolResult, ...]:
+        return tuple(self._came[id_] for id_ in self._calls if id_ in self._came)
 
     def forget_turn(self) -> None:
         """The last turn was taken back."""

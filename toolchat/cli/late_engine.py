@@ -64,6 +64,9 @@ class LateEngine:
     ) -> TokenCount:
         return await self._there().count(messages, tools, reasoning_effort)
 
+    async def ended(self) -> str:
+        return await self._there().ended()
+
     async def close(self) -> None:
         if self._engine is not None:
             await self._engine.close()

@@ -57,10 +57,11 @@ class Session:
         self.switched_off: frozenset[str] = frozenset()
         self.used_tokens = 0
         self._stream = Stream(records, show)
-        self._keeper = EngineKeeper(engine, self._stream.emit)
+        self._keeper = EngineKeeper(engine, self._stream.emit, self._engine_died)
         self._options = _options(settings)
         self._sources = sources
         self._heard = Heard()
+        self._crash_told = False
         self._loop: ChatLoop | None = None
         self._runner = ToolRunner.none()
         self._policy: ApprovalPolicy | None = None
@@ -124,6 +125,7 @@ class Session:
 
     async def launch(self) -> None:
         """Start the engine, or start it again, and go on while it loads."""
+        self._crash_told = False
         await self._keeper.launch()
 
     async def ready(self) -> None:
@@ -147,6 +149,8 @@ class Session:
             async for event in turn:
                 self._heard.see(event.body)
                 match event.body:
+                    case EngineState("crashed"):
+                        self._crash_told = True
                     case RoundFinished(_, usage):
                         self.used_tokens = usage.prompt_tokens + usage.completion_tokens
                     case TurnFinished() as ended:
@@ -244,6 +248,11 @@ class Session:
         await self._runner.close()
         await self._keeper.close()
         self.record.close()
+
+    def _engine_died(self, how: str) -> None:
+        # Within a turn the loop says so, before this or after it.
+        if not self.conversation.open and not self._crash_told:
+            self._stream.emit(EngineState("crashed", f"{how}; a message starts it again"))
 
     def _changeable(self) -> Sources:
         if self.conversation.open:

@@ -100,5 +100,8 @@ class Engine(Protocol):
     ) -> TokenCount:
         """The exact number of tokens that `generate` would send, by part."""
 
+    async def ended(self) -> str:
+        """Wait until the engine, which is ready, has ended by itself; how, in one line. Cancel it before `close`."""
+
     async def close(self) -> None:
         """End the engine and all its processes; safe to call at any time, and twice."""

@@ -51,6 +51,7 @@ class LocalEngine:
         self._requests: dict[str, asyncio.Queue[Any]] = {}
         self._numbers = itertools.count()
         self._failure = ""
+        self._ended: asyncio.Future[str] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self.info: EngineInfo | None = None
         self.log: Path | None = None
@@ -64,6 +65,7 @@ class LocalEngine:
         await self.close()
         self._states = asyncio.Queue()
         self._failure = ""
+        self._ended = asyncio.get_running_loop().create_future()
         yield EngineState("starting", self._config.model)
         await self._spawn()
         while True:
@@ -112,6 +114,10 @@ class LocalEngine:
         if isinstance(item, EngineError):
             raise item
         return decode_count(item["count"])
+
+    async def ended(self) -> str:
+        assert self._ended is not None
+        return await asyncio.shield(self._ended)
 
     async def close(self) -> None:
         self.info = None
@@ -227,7 +233,10 @@ class LocalEngine:
             f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with {code}"
         )
         if ready:
-            self._fail_requests(EngineCrashedError(f"the engine crashed ({how}); its log is {self.log}"))
+            crash = f"the engine crashed ({how}); its log is {self.log}"
+            self._fail_requests(EngineCrashedError(crash))
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_result(crash)
         else:
             hint = " (out of memory?)" if code == -signal.SIGKILL and not self._failure else ""
             failure = EngineError(f"{self._config.model} could not be loaded: {how}{hint}; its log is {self.log}")

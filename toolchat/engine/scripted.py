@@ -69,6 +69,8 @@ class ScriptedEngine:
     closed: bool = False
     info: EngineInfo | None = None
     context: int = 8192
+    death: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set it to have the engine die while nothing is asked of it."""
     _aborted: set[str] = field(default_factory=set)
 
     def enqueue(self, *answers: Answer | str) -> None:
@@ -133,6 +135,12 @@ class ScriptedEngine:
         by_tool = tuple(len(json.dumps(tool.parameters)) // 4 for tool in tools)
         by_message = tuple(len(message.content) // 4 + 10 for message in messages)
         return TokenCount(sum(by_tool) + sum(by_message) + 1, by_tool, by_message, 1)
+
+    async def ended(self) -> str:
+        await self.death.wait()
+        self.death.clear()
+        self.info = None
+        return "the engine's process ended unexpectedly"
 
     async def close(self) -> None:
         self.closed = True

@@ -94,7 +94,7 @@ class Repl:
         ]
         try:
             with taking(self.interrupt):
-                return await self._terminal.run(first_drawn=drawn.set)
+                return await self._terminal.run(first_drawn=drawn.set, ending=self._transcript.leave)
         except EOFError:
             return HUNG_UP
         finally:

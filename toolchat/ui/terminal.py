@@ -154,8 +154,11 @@ class Terminal:
     def columns(self) -> int:
         return self.size.columns
 
-    async def run(self, *, first_drawn: Callable[[], None]) -> int:
-        """Hold the terminal until `leave`; returns the code given there. The terminal is restored in any case."""
+    async def run(self, *, first_drawn: Callable[[], None], ending: Callable[[], None]) -> int:
+        """Hold the terminal until `leave`; returns the code given there. The terminal is restored in any case.
+
+        `ending` may print what only the bottom rows have shown so far.
+        """
         loop = asyncio.get_running_loop()
         own = {
             signal.SIGWINCH: self._resized,
@@ -180,6 +183,7 @@ class Terminal:
         finally:
             for number in own:
                 loop.remove_signal_handler(number)
+            ending()
             self._write_pending()
             self._release()
             # The last frame has erased the bottom rows, and erasing within a frame leaves this on.

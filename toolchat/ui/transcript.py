@@ -124,6 +124,11 @@ class Transcript:
             self.speed = _speed(self._rounds)
         self._print("\n")
 
+    def leave(self) -> None:
+        """Print what only the live rows have shown so far: the program ends."""
+        self.end_text()
+        self._drop_cards()
+
     def resize(self, width: int) -> None:
         if self._stream is not None:
             self._stream.resize(width)
@@ -170,7 +175,7 @@ class Transcript:
         self._last = kind
 
     def _drop_cards(self) -> None:
-        """Those that will have no result: the engine went away before they could be run."""
+        """Those that will have no result: the engine went away before they could be run, or the program ends."""
         for card in self._cards.values():
             self._print(paint(f"■ {call_text(card.call)}", "yellow", color=self._color))
         self._cards.clear()

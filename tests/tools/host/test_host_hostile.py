@@ -66,6 +66,14 @@ def test_a_hostile_tool_ends_its_own_call_and_nothing_else(
     assert bench.is_alive()
 
 
+def test_of_a_crash_the_tools_own_frames_are_shown(bench: Bench) -> None:
+    said = bench.call("crash").output
+    assert "Segmentation fault" in said
+    assert "hostile_tools.py" in said
+    assert "tools/host/child.py" not in said
+    assert "runpy" not in said
+
+
 @pytest.mark.parametrize("name", ["loop_in_c", "ignore_signals", "swallow_cancellation", "fork_often"])
 def test_a_call_that_hangs_ends_within_a_second_of_its_limit(bench: Bench, name: str) -> None:
     # Others may be busy on this machine: what is possible counts.

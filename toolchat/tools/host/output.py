@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import codecs
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 HEAD = 32 * 1024
 TAIL = 4 * 1024
@@ -18,6 +20,12 @@ TAIL = 4 * 1024
 _EVERY = 0.1
 """Seconds between two messages, at least."""
 _READ = 256 * 1024
+# Of what faulthandler writes when a tool crashes: the frames of this package, below the tool's own, and what follows.
+_NOT_THE_TOOLS = re.compile(
+    rf'^  File "(?:{re.escape(str(Path(__file__).parent))}/[^"]*|<frozen runpy>)", line \d+ in .*\n'
+    r"|^\nExtension modules: .*\n",
+    re.MULTILINE,
+)
 
 Listener = Callable[[str], None]
 
@@ -56,14 +64,16 @@ class Window:
         if missing > 0:
             text += f"\n[… {missing:,} characters of its output are not shown …]\n"
         text += self._tail
-        if text:
-            self._listener(text)
+        self._tell(text)
 
     def _show_lines(self) -> None:
         self._timer = None
         whole, newline, self._pending = self._pending.rpartition("\n")
-        if newline:
-            self._listener(whole + newline)
+        self._tell(whole + newline)
+
+    def _tell(self, text: str) -> None:
+        if text := _NOT_THE_TOOLS.sub("", text):
+            self._listener(text)
 
 
 class Output:

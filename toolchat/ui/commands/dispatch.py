@@ -75,7 +75,8 @@ class Commands:
                 raise UsageError(f"expected {command.usage} and nothing after it; a space before it asks the model")
             return await command.run(self._context, argument)
         except UsageError as error:
-            return Outcome(_failure(error), put=line)
+            # What was written, or is to be written, behind the name is kept; the name alone would only be in the way.
+            return Outcome(_failure(error), put=line if argument or _needs_more(command.takes) else None)
         except ToolchatError as error:
             return Outcome(_failure(error))
 
