@@ -34,11 +34,14 @@ install: $(ENGINE)
 demo: $(ENGINE)
 	$(BIN)/toolchat ask --model demo --tools tools.yaml "$(QUESTION)"
 
+# Two at a time, each file in one process: terminals and engines wait more than they work.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(DEV)
-	$(BIN)/python -m pytest -m ""
+	$(PYTEST) -m ""
 
 lint: $(DEV)
 	$(BIN)/ruff check .

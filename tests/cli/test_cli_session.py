@@ -209,10 +209,11 @@ def test_a_show_that_fails_ends_the_turn_and_all_its_tasks_and_forgets_the_quest
 
     async def play() -> None:
         session = await chat.started()
+        before = asyncio.all_tasks()
         with pytest.raises(BrokenPipeError):
             await session.ask("hi")
         assert session.conversation.messages == ()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
+        left = asyncio.all_tasks() - before
         if left:
             _, left = await asyncio.wait(left, timeout=30)
         assert not left
