@@ -125,8 +125,9 @@ class Read:
         return [call for call in self.ended if isinstance(call, FailedCall)]
 
 
-def read(deltas: Iterable[Delta]) -> Read:
-    found = Read()
+def read(deltas: Iterable[Delta], found: Read | None = None) -> Read:
+    """Reads on where `found` ends."""
+    found = Read() if found is None else found
     for delta in deltas:
         kind = type(delta).__name__
         if found.order[-1:] != [kind] or kind == "CallEnded":

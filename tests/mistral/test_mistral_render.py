@@ -9,7 +9,7 @@ from mistral_tokenizers import ALL
 from toolchat.mistral import render
 from toolchat.mistral.render import reasoning_efforts, to_openai
 from toolchat.mistral.vocabulary import MistralVocabulary
-from toolchat.wire.messages import AssistantMessage, ToolCall, ToolMessage, UserMessage
+from toolchat.wire.messages import AssistantMessage, ToolCall, ToolMessage, ToolSpec, UserMessage
 
 
 def encode(*arguments: Any, **more: Any) -> list[int]:
@@ -66,6 +66,18 @@ def test_other_results_are_sent_as_they_are(content: str) -> None:
 
 def test_half_a_surrogate_pair_becomes_a_replacement_and_a_whole_one_its_character() -> None:
     assert to_openai(UserMessage("a\ud800b \ud83d\ude00"), 13)["content"] == "a\ufffdb 😀"
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_half_a_surrogate_pair_in_a_tool_stops_no_request(tokenizer_of: Any, label: str) -> None:
+    def tool(half: str) -> ToolSpec:
+        schema = {"description": half, "pattern": half, "enum": [half, {half: [half, 1, None]}]}
+        return ToolSpec("f", f"{half}.", {"type": "object", "properties": {half: schema}, "required": [half]})
+
+    tokenizer = tokenizer_of(label)
+    version = MistralVocabulary(tokenizer).version
+    halved = [encode(tokenizer, version, [UserMessage("a")], [tool(half)]) for half in ("\ud800", "\udfff")]
+    assert halved == [encode(tokenizer, version, [UserMessage("a")], [tool("\ufffd")])] * 2
 
 
 def test_reasoning_effort_is_encoded_for_v15_alone(tokenizer_of: Any) -> None:

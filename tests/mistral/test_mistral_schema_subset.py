@@ -46,6 +46,8 @@ TABLE = [
     ({"enum": [1, 2, 3, 4], "maximum": 2}, "", "maximum"),
     ({"type": "string", "enum": ["a", "bc"], "minLength": 2}, "", "minLength"),
     ({"type": ["integer", "null"], "minimum": 3}, "", ""),
+    ({"enum": [1, 2], "anyOf": [STRING, {"const": 1}]}, "", "anyOf"),
+    ({"const": 1, "allOf": [INTEGER]}, "", "allOf"),
     (BOOLEAN, "", ""),
     (INTEGER, "", ""),
     (integers(minimum=-25, maximum=131), "", ""),
@@ -60,6 +62,8 @@ TABLE = [
     ({**NUMBER, "minimum": -0.5, "exclusiveMaximum": 0}, "exclusiveMaximum", ""),
     ({**NUMBER, "minimum": 1e-9, "maximum": 1}, "", "minimum"),
     ({**NUMBER, "minimum": 0, "maximum": 9, "multipleOf": 0.5}, "", "multipleOf"),
+    ({**NUMBER, "$defs": {}}, "", ""),
+    ({**INTEGER, "pattern": "^a$"}, "", ""),
     (STRING, "", ""),
     (strings(minLength=2, maxLength=5), "", ""),
     (strings(minLength=3), "", ""),
@@ -92,6 +96,7 @@ TABLE = [
     (objects(maxProperties=1), "", ""),
     (objects(additionalProperties=False, properties={"a": INTEGER, "z": False}), "", ""),
     ({"type": "object", "properties": {'a"b\\c\n': INTEGER, "é": INTEGER}, "required": ["é"]}, "", ""),
+    ({"type": "object", "properties": {"\\": INTEGER}, "additionalProperties": True}, "", "properties"),
     ({"type": "object", "patternProperties": {"^x": INTEGER}}, "", "patternProperties"),
     (objects(propertyNames={"pattern": "^x"}), "propertyNames", "propertyNames"),
     (objects(dependentRequired={"a": ["b"]}), "dependentRequired", "dependentRequired"),
@@ -111,11 +116,24 @@ TABLE = [
     ({"$ref": "#/$defs/Tree"}, "", ""),
     ({"$ref": "#/$defs/Point", "description": "said"}, "", ""),
     ({"$ref": "#/$defs/Small", "minimum": 2}, "", "minimum"),
+    ({"$ref": "#/$defs/Small", "type": "integer"}, "", "type"),
+    ({"$ref": "#/$defs/Any", "type": "integer"}, "", "type"),
+    ({"oneOf": [{"const": 1}, {"const": 1.0}]}, "oneOf", "oneOf"),
+    ({"oneOf": [{"const": 1}, {"const": True}]}, "", ""),
+    (integers(multipleOf=7, exclusiveMaximum=0), "multipleOf", "multipleOf"),
+    (integers(multipleOf=62615533, minimum=1, maximum=10**12), "multipleOf", "multipleOf"),
+    ({**NUMBER, "multipleOf": 0.1}, "multipleOf", "multipleOf"),
+    (strings(pattern="^[a-z]{1,127}$"), "", ""),
+    (strings(pattern="^[a-z]{1,1000}$"), "", "pattern"),
+    (strings(pattern="^([a-z]{1,10}){1,10}$"), "", "pattern"),
+    (strings(pattern="^((\\w{1,100}){1,100}){1,100}$"), "pattern", "pattern"),
+    (strings(pattern="^" + "[a-z0-9]?" * 500 + "$"), "pattern", "pattern"),
     ({"$ref": "http://nowhere.invalid/x"}, "$ref", "$ref"),
     ({"$ref": "#anchor"}, "$ref", "$ref"),
     ({"title": "T", "deprecated": True, "x-mine": {"not": 1}, **INTEGER}, "", ""),
 ]
 DEFINITIONS = {
+    "Any": {},
     "Point": POINT,
     "Small": integers(minimum=0, maximum=3),
     "Tree": {
@@ -204,8 +222,22 @@ def test_branches_are_apart_by_type_by_value_or_by_a_property_that_both_must_hav
     assert disjoint([INTEGER, STRING, {"type": ["null", "boolean"]}])
     assert disjoint([{"enum": [1, 2]}, {"const": 3}])
     assert disjoint([A, B])
+    assert disjoint([{"const": 1}, {"const": True}, {"const": "1"}, {"const": [1]}, {"const": {"1": 1}}])
+    assert not disjoint([{"const": [1]}, {"const": [1.0]}])
+    assert not disjoint([{"type": [{}], "required": 3}, {"type": 5, "properties": []}])
     assert not disjoint([INTEGER, NUMBER])
     assert not disjoint([{"enum": [1, 2]}, {"const": 2}])
     assert not disjoint([A, {**B, "required": ["y"]}])
     assert not disjoint([A, {}])
     assert not disjoint([A, True])
+
+
+@pytest.mark.parametrize("kind", ["number", "integer"])
+@pytest.mark.parametrize("more", [{}, {"$defs": {}}, {"pattern": "^a$"}])
+def test_on_xgrammar_no_number_is_endless(kind, more):
+    found = subset(whole({"type": kind, **more}), XGRAMMAR).schema
+    for digits in ("1" * 40, "-" + "1" * 40, "1e" + "1" * 10, "0." + "1" * 40):
+        walk = Walk(grammar_of(XGRAMMAR, found))
+        with pytest.raises(AssertionError):
+            for byte in b'{"v": ' + digits.encode():
+                walk.take(byte)

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from toolchat.mistral.closed_schema import closed_schema
-from toolchat.mistral.ebnf import XGRAMMAR, answer_ebnf, call_base, calls_ebnf
-from toolchat.mistral.grammar import LLGUIDANCE, lark_grammar, supports_lark
+from toolchat.mistral.ebnf import XGRAMMAR, answer_ebnf, call_base, calls_ebnf, ebnf_compiles
+from toolchat.mistral.grammar import LLGUIDANCE, lark_compiles, lark_grammar, supports_lark
 from toolchat.mistral.ids import is_legal_name
-from toolchat.mistral.schema_subset import Backend, Node, subset
+from toolchat.mistral.schema_possible import only_objects
+from toolchat.mistral.schema_subset import Backend, Budget, Node, Subset, subset
 from toolchat.mistral.vocabulary import Vocabulary
 from toolchat.wire.messages import CallOrigin, ToolSpec
 
@@ -128,15 +129,34 @@ def _plan(vocabulary: Vocabulary, tools_key: str, choice: str, parallel: bool, a
         for index, (name, parameters) in enumerate(json.loads(tools_key))
     ]
     answer = None if answer_key is None else parts.answer(json.loads(answer_key))
-    held, notes = frozenset(parts.held), tuple(parts.notes)
     if not tools and answer is None:
         # A model that learnt to call begins calls also where it was offered nothing to call.
         return Constraint(Step(banned=(calls,)))
-    if lark:
+    plan = _made(vocabulary, tools, choice, parallel, answer)
+    steps = (plan.step, plan.calls, plan.answer)
+    if not all(compiles(step.grammar) for step in steps if step is not None and step.grammar is not None):
+        # Each part does; all together are too large. Names and JSON still hold.
+        parts.give_up([name for name, _ in tools])
+        tools = [(name, {"type": "object"}) for name, _ in tools]
+        plan = _made(vocabulary, tools, choice, parallel, None if answer is None else {})
+    return replace(plan, held=frozenset(parts.held), notes=tuple(parts.notes))
+
+
+def compiles(grammar: Grammar) -> bool:
+    """Whether the backend takes a whole grammar."""
+    return lark_compiles(grammar.text) if grammar.kind == "lark" else ebnf_compiles(grammar.text)
+
+
+def _made(
+    vocabulary: Vocabulary, tools: Sequence[tuple[str, Node]], choice: str, parallel: bool, answer: Node | None
+) -> Constraint:
+    if supports_lark(vocabulary):
         text = lark_grammar(vocabulary, tools, choice=choice, parallel=parallel, answer=answer)
-        return Constraint(Step(Grammar("lark", text)), held=held, notes=notes)
+        return Constraint(Step(Grammar("lark", text)))
     # To xgrammar control tokens are text, and would pass where a string may hold anything.
     banned = vocabulary.specials
+    calls = vocabulary.special("[TOOL_CALLS]")
+    assert calls is not None
     calls_step = answer_step = None
     if tools:
         ids = vocabulary.version >= _FIRST_IDS
@@ -145,11 +165,11 @@ def _plan(vocabulary: Vocabulary, tools_key: str, choice: str, parallel: bool, a
         answer_step = Step(Grammar("ebnf", answer_ebnf(answer)), banned)
     if choice == "required":
         assert calls_step is not None
-        return Constraint(calls_step, forced=(calls,), held=held, notes=notes)
+        return Constraint(calls_step, forced=(calls,))
     if calls_step is None:
         assert answer_step is not None
-        return Constraint(answer_step, notes=notes)
-    return Constraint(Step(), stop=calls, calls=calls_step, answer=answer_step, held=held, notes=notes)
+        return Constraint(answer_step)
+    return Constraint(Step(), stop=calls, calls=calls_step, answer=answer_step)
 
 
 class _Parts:
@@ -157,12 +177,20 @@ class _Parts:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._budget = Budget()
+        self._answers = False
         self.held: list[str] = []
         self.notes: list[str] = []
 
     def tool(self, name: str, parameters: Mapping[str, Any], *, base: str) -> Node:
         closed = {**closed_schema({"type": "object", **parameters}), "type": "object"}
-        found = subset(closed, self._backend, base=base)
+        found = subset(closed, self._backend, base=base, budget=self._budget)
+        if not only_objects(found.schema, found.schema):
+            # Arguments that are no object would not be a call at all.
+            found = Subset({"type": "object"}, ("the whole schema",))
+        kinds = parameters.get("type", "object")
+        if kinds != "object" and not (isinstance(kinds, list) and "object" in kinds):
+            found = replace(found, left_out=(*found.left_out, "type"))
         if found.left_out:
             what = ", ".join(found.left_out)
             self.notes.append(f"calls of {name} are checked, not constrained, as to {what}")
@@ -170,8 +198,16 @@ class _Parts:
             self.held.append(name)
         return found.schema
 
+    def give_up(self, names: Sequence[str]) -> None:
+        """Hold to no schema at all."""
+        self.held, self.notes = [], []
+        self.notes += [f"calls of {name} are checked, not constrained, as to the whole schema" for name in names]
+        if self._answers:
+            self.notes.append("the answer is not constrained as to the whole schema")
+
     def answer(self, schema: Mapping[str, Any]) -> Node:
-        found = subset(closed_schema(schema, arguments=False), self._backend)
+        self._answers = True
+        found = subset(closed_schema(schema, arguments=False), self._backend, budget=self._budget)
         if found.left_out:
             self.notes.append(f"the answer is not constrained as to {', '.join(found.left_out)}")
         return found.schema

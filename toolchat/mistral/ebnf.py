@@ -11,13 +11,17 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
+from toolchat.mistral.schema_form import is_number, is_of
 from toolchat.mistral.schema_subset import Backend, LeaveOut, Node
 
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _LARGEST = 10**15
 """xgrammar counts integers in 64 bits, and spells out a number's bounds to six decimals."""
+_MOST_COUNTED = 1_000
+"""Properties times the bound of their number: each number has rules of its own (for 300 times 140 it took 186 s)."""
 _BY_KIND = {
     "object": ("properties", "required", "additionalProperties", "minProperties", "maxProperties"),
     "array": ("items", "prefixItems", "minItems", "maxItems"),
@@ -42,13 +46,14 @@ _MENDED = (
         r"""("u" [A-Fa-f0-9] [A-Fa-f0-9] [A-Fa-f0-9] [A-Fa-f0-9])""",
         r"""("u" [0-9A-CE-Fa-ce-f] [A-Fa-f0-9] [A-Fa-f0-9] [A-Fa-f0-9]) | ("u" [Dd] [0-7] [A-Fa-f0-9] [A-Fa-f0-9])""",
     ),
-    # Numbers that are no number of 64 bits, or endless.
-    ("[eE] basic_number_4 basic_number_digits{1, -1}", "[eE] basic_number_4 basic_number_digits{1, 2}"),
-    ('"." basic_number_digits{1, -1}', '"." basic_number_digits{1, 30}'),
-    ('("0") | ([1-9] [0-9]*)', '("0") | ([1-9] basic_number_digits{0, 30})'),
-    ('("0") | (basic_integer_1 [1-9] [0-9]*)', '("0") | (basic_integer_1 [1-9] basic_number_digits{0, 30})'),
 )
 """What is wrong in the rules that xgrammar writes, and what is put there instead."""
+_ENDLESS = (
+    (r'^(\w+ ::= \("" \| \(\[eE\] \w+ \w+\{1, )-1\}', r"\g<1>2}"),
+    (r'^(\w+ ::= \("" \| \("\." \w+\{1, )-1\}', r"\g<1>30}"),
+    (r'^(\w+ ::= \(\("0"\) \| \((?:\w+ )?\[1-9\] )\[0-9\]\*\)', r"\1basic_number_digits{0, 30})"),
+)
+"""Numbers, likewise, that are no number of 64 bits, or endless: whole rules, by whatever name."""
 
 
 def calls_ebnf(tools: Sequence[tuple[str, Node]], *, parallel: bool, ids: bool) -> str:
@@ -103,6 +108,8 @@ def _ebnf(schema: Node) -> str:
     text = str(grammar)
     for wrong, right in _MENDED:
         text = text.replace(wrong, right)
+    for wrong, right in _ENDLESS:
+        text = re.sub(wrong, right, text, flags=re.MULTILINE)
     return text
 
 
@@ -114,12 +121,33 @@ def _converted(schema: Node) -> Any:
     )
 
 
-def _valid(schema: Node) -> bool:
+@cache
+def _compiler() -> Any:
+    import xgrammar
+
+    # What it cannot compile, it cannot compile for any vocabulary.
+    return xgrammar.GrammarCompiler(
+        xgrammar.TokenizerInfo([*(bytes([value]) for value in range(256)), b"</s>"], stop_token_ids=[256]),
+        max_threads=1,
+        cache_enabled=False,
+    )
+
+
+def ebnf_compiles(text: str) -> bool:
+    """Whether xgrammar takes a whole grammar."""
     try:
-        _converted(schema)
+        _compiler().compile_grammar(text)
     except Exception:  # its bindings raise several kinds, RuntimeError among them
         return False
     return True
+
+
+def _valid(schema: Node) -> bool:
+    try:
+        text = _ebnf(schema)
+    except Exception:  # as above
+        return False
+    return ebnf_compiles(text)
 
 
 def _narrow(node: Node, leave_out: LeaveOut) -> Node:
@@ -130,11 +158,14 @@ def _narrow(node: Node, leave_out: LeaveOut) -> Node:
 
 
 def _kind(says: Node, leave_out: LeaveOut) -> Node:
-    if "const" in says:
-        return _only("const", says, leave_out)
-    if "enum" in says:
-        fits = [value for value in says["enum"] if _is_of(value, says.get("type"))]
-        return {**_only("enum", says, leave_out), "enum": fits}
+    if "enum" in says or "const" in says:
+        key = "const" if "const" in says else "enum"
+        values = [says["const"]] if key == "const" else says["enum"]
+        if fits := [value for value in values if is_of(value, says.get("type"))]:
+            only = _only(key, _without(says, "type"), leave_out)
+            return only if key == "const" else {"enum": fits}
+        leave_out(key)
+        return _kind(_without(says, key), leave_out)
     if "$ref" in says:
         return _only("$ref", says, leave_out)
     if "allOf" in says and len(says) == len(says["allOf"]) == 1 and isinstance(says["allOf"][0], dict):
@@ -148,30 +179,9 @@ def _kind(says: Node, leave_out: LeaveOut) -> Node:
 
 
 def _only(keyword: str, says: Node, leave_out: LeaveOut) -> Node:
-    for key in says.keys() - {keyword, "type"}:
+    for key in says.keys() - {keyword}:
         leave_out(key)
     return {keyword: says[keyword]}
-
-
-def _is_of(value: Any, kinds: Any) -> bool:
-    match value:
-        case _ if kinds is None:
-            return True
-        case bool():
-            kind = {"boolean"}
-        case None:
-            kind = {"null"}
-        case int():
-            kind = {"integer", "number"}
-        case float():
-            kind = {"number", "integer"} if value.is_integer() else {"number"}
-        case str():
-            kind = {"string"}
-        case list():
-            kind = {"array"}
-        case _:
-            kind = {"object"}
-    return bool(kind & ({kinds} if isinstance(kinds, str) else set(kinds)))
 
 
 def _by_type(node: Node, leave_out: LeaveOut) -> Node:
@@ -204,6 +214,18 @@ def _object(node: Node, leave_out: LeaveOut) -> Node:
         if node.get("additionalProperties", True) is not False:
             leave_out("false")
         node = {**node, "properties": {name: part for name, part in properties.items() if name not in forbidden}}
+    properties = node.get("properties", {})
+    escaped = [name for name in properties if json.dumps(name, ensure_ascii=False) != f'"{name}"']
+    if escaped and node.get("additionalProperties", True) is not False:
+        # Among the keys that are none of these it would write escapes that JSON has not.
+        leave_out("properties")
+        node = {**node, "properties": {name: part for name, part in properties.items() if name not in escaped}}
+        node["required"] = [name for name in node.get("required", ()) if name not in escaped]
+    bounds = [key for key in ("minProperties", "maxProperties") if key in node]
+    if len(properties) * max((node[key] for key in bounds), default=0) > _MOST_COUNTED:
+        for key in bounds:
+            leave_out(key)
+        node = _without(node, *bounds)
     return node
 
 
@@ -230,7 +252,7 @@ def _number(node: Node, leave_out: LeaveOut, *, whole: bool) -> Node:
         leave_out("multipleOf")
     for key in _BOUNDS:
         bound = node.get(key)
-        if not isinstance(bound, int | float) or isinstance(bound, bool):
+        if not is_number(bound):
             continue
         if abs(bound) > _LARGEST or (not whole and round(bound, 6) != bound):
             leave_out(key)
@@ -258,4 +280,5 @@ XGRAMMAR = Backend(
     ),
     narrow=_narrow,
     valid=_valid,
+    spells_out=True,
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from fractions import Fraction
 
 from toolchat.mistral.schema_subset import Backend, LeaveOut, Node
 from toolchat.mistral.vocabulary import FIRST_NAMED, Vocabulary
@@ -19,6 +20,8 @@ from toolchat.mistral.vocabulary import FIRST_NAMED, Vocabulary
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _CONTENT = r"content: (/(.|\n)+/)+"
 _SAFE_WS = r"SAFE_WS: /[ \t\r\n]{1,8}/"
+_MOST_STEP, _FINEST = 100, 64
+"""Of a `multipleOf`, as a fraction: 0.1 is none in the floats of those who check it, and 1.2 not its multiple."""
 _BODIES = {
     "auto": "content | content? calls",
     "none": "content",
@@ -95,16 +98,31 @@ def _json(schema: Node) -> str:
     return f"%json {json.dumps({**schema, 'x-guidance': _SPACING}, ensure_ascii=False)}"
 
 
-def _valid(schema: Node) -> bool:
+def lark_compiles(text: str) -> bool:
+    """Whether llguidance takes a whole grammar."""
     import llguidance
 
-    grammar = llguidance.LLMatcher.grammar_from_lark(f"start: {_json(schema)}")
-    failed, _ = llguidance.LLMatcher.validate_grammar_with_warnings(grammar)
+    failed, _ = llguidance.LLMatcher.validate_grammar_with_warnings(llguidance.LLMatcher.grammar_from_lark(text))
     return not failed
 
 
+def _valid(schema: Node) -> bool:
+    return lark_compiles(f"start: {_json(schema)}")
+
+
 def _narrow(node: Node, leave_out: LeaveOut) -> Node:
-    """llguidance writes an exclusive bound itself where that is whole and the other bound is less than 1 away."""
+    """llguidance writes an exclusive bound itself where that is whole and the other bound is less than 1 away.
+
+    Of a large step it tells the multiples one remainder after the other, and gives up in the middle of a number; where
+    only those below 0 fit, or a single one, it stops before the number.
+    """
+    if "multipleOf" in node:
+        step = Fraction(node["multipleOf"])
+        large = step.numerator > _MOST_STEP or step.denominator > _FINEST
+        point = "minimum" in node and node["minimum"] == node.get("maximum")
+        if large or point or node.get("maximum", 0) < 0 or node.get("exclusiveMaximum", 1) <= 0:
+            leave_out("multipleOf")
+            node = {key: value for key, value in node.items() if key != "multipleOf"}
     if "number" not in node.get("type", ()):
         return node
     for exclusive, other, others in (
@@ -127,4 +145,5 @@ LLGUIDANCE = Backend(
     ),
     narrow=_narrow,
     valid=_valid,
+    spells_out=False,
 )

@@ -6,7 +6,7 @@ mistral_common is imported inside functions: it costs half a second, and only th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,19 @@ def _encodable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _all_encodable(value: Any) -> Any:
+    """A JSON value with all its texts and keys made encodable."""
+    match value:
+        case str():
+            return _encodable(value)
+        case Mapping():
+            return {_encodable(key): _all_encodable(one) for key, one in value.items()}
+        case list():
+            return [_all_encodable(one) for one in value]
+        case _:
+            return value
+
+
 def _result(text: str) -> str:
     """A tool's result that mistral_common can encode.
 
@@ -177,6 +190,7 @@ def encode(
 ) -> Encoded:
     """The prompt's token ids, and the images among them.
 
+    Tools too are told with U+FFFD in the place of half a surrogate pair: it stops SentencePiece, and every request.
     `thinks` says whether the tokenizer has the tokens for thinking, `sees` whether it and the model know images;
     `reasoning_effort` is for v15 and later. Raises mistral_common's exceptions where the history is not legal,
     ImageError where a user's image cannot be decoded.
@@ -199,9 +213,9 @@ def encode(
             {
                 "type": "function",
                 "function": {
-                    "name": tool.name,
-                    "description": tool.description,
-                    "parameters": tool.parameters,
+                    "name": _encodable(tool.name),
+                    "description": _encodable(tool.description),
+                    "parameters": _all_encodable(tool.parameters),
                 },
             }
             for tool in tools
