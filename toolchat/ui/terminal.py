@@ -15,12 +15,12 @@ import signal
 import sys
 import termios
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from prompt_toolkit.application import Application, run_in_terminal
-from prompt_toolkit.data_structures import Size
+from prompt_toolkit.data_structures import Point, Size
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples
 from prompt_toolkit.input import Input, create_input
@@ -29,9 +29,12 @@ from prompt_toolkit.key_binding import KeyBindingsBase
 from prompt_toolkit.layout import ConditionalContainer, HSplit, Layout, Window
 from prompt_toolkit.layout.containers import AnyContainer
 from prompt_toolkit.layout.controls import FormattedTextControl
+from prompt_toolkit.layout.screen import Screen
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
+
+from toolchat.ui.reflow import became_narrower, reflows, rows_more
 
 FRAME_SECONDS = 1 / 30
 LIVE_SHARE = 3
@@ -41,8 +44,6 @@ _BEGIN_FRAME, _END_FRAME = "\x1b[?2026h", "\x1b[?2026l"  # synchronized output; 
 
 _JOINED = re.compile("[\u200d\U0001f1e6-\U0001f1ff]")
 """The joiner of emoji, and the letters that flags are made of."""
-
-_REFLOWS = ("TMUX", "VTE_VERSION", "KITTY_WINDOW_ID", "WEZTERM_PANE", "ALACRITTY_WINDOW_ID", "KONSOLE_VERSION")
 
 STYLE = Style.from_dict(
     {
@@ -125,6 +126,11 @@ class Terminal:
         self._joined = False
         self._own_stop = False
         self._before: list[Any] | None = None
+        self._reflows = reflows(os.environ)
+        self._drawn_in = Size(rows=0, columns=0)
+        self._drawn_over: Screen | None = None
+        """What was on the terminal when the frame began; None where it was erased."""
+        self._cursor = Point(x=0, y=0)
         self._output = _Output(None if color else ColorDepth.DEPTH_1_BIT)
         region = Window(FormattedTextControl(lambda: self._rows), dont_extend_height=True, wrap_lines=False)
         self._root = HSplit([ConditionalContainer(region, Condition(lambda: bool(self._rows))), *bottom])
@@ -158,7 +164,7 @@ class Terminal:
         """Hold the terminal until `leave`; returns the code given there. The terminal is restored in any case."""
         loop = asyncio.get_running_loop()
         own = {
-            signal.SIGWINCH: self._resized,
+            signal.SIGWINCH: self.redraw,
             signal.SIGTSTP: self.suspend,
             signal.SIGCONT: self._continued,
         }
@@ -276,32 +282,12 @@ class Terminal:
         self.app.invalidate()
         self._told_uncovered()
 
-    def _resized(self) -> None:
-        renderer = self.app.renderer
-        if self.app.is_running and renderer.last_rendered_screen is not None:
-            self._output.gathering = True
-            self._output.cursor_up(self._rows_more_by_reflow(self.size.columns))
-            renderer.erase(leave_alternate_screen=False)
-            self._output.gathering = False
-        self._told_resized()
-        self.app.invalidate()
-
-    def _rows_more_by_reflow(self, columns: int) -> int:
-        """By how many rows the drawn rows above the cursor have grown, where the terminal wraps them anew."""
-        screen = self.app.renderer.last_rendered_screen
-        if screen is None or not reflows(os.environ):
-            return 0
-        cursor = screen.get_cursor_position(self.app.layout.current_window)
-        more = cursor.x // columns
-        for y in range(cursor.y):
-            row = screen.data_buffer[y]
-            last = max((x for x, cell in row.items() if cell.char.strip()), default=0)
-            more += last // columns
-        return more
-
     def _begin_frame(self, _: object) -> None:
         size = self.size
         self._output.gathering = True
+        resized, self._drawn_in = size != self._drawn_in, size
+        if resized:
+            self._told_resized()
         rows = self._live(size.columns, max(1, size.rows // LIVE_SHARE))
         text = "\n".join(rows)
         self._rows = ANSI(text).__pt_formatted_text__() if text else []
@@ -312,13 +298,27 @@ class Terminal:
         # Emoji that some terminals join take fewer columns there than are counted: moving from where the cursor is
         # thought to be would write over what stands before them. Drawn anew, each row begins at its first column.
         joined, self._joined = self._joined, _JOINED.search(text + self.app.current_buffer.text) is not None
-        if self._pending or shrinks or joined:
+        moved = screen is not None and resized
+        if self._pending or shrinks or joined or moved:
             self._output.write_raw(_BEGIN_FRAME)
+            if screen is not None and moved and self._reflows:
+                self._output.cursor_up(rows_more(screen, self._cursor, size.columns))
             self.app.renderer.erase(leave_alternate_screen=False)
             self._write_pending()
             self._framed = True
+        self._drawn_over = self.app.renderer.last_rendered_screen
 
     def _end_frame(self, _: object) -> None:
+        renderer, layout = self.app.renderer, self.app.layout
+        screen = renderer.last_rendered_screen
+        if screen is not None:
+            # Else the terminal would wrap the row by the cells that it had before, and nobody could tell where it is.
+            if self._reflows and self._drawn_over is not None and became_narrower(self._drawn_over, screen):
+                self._output.write_raw(_BEGIN_FRAME)
+                renderer.erase(leave_alternate_screen=False)
+                renderer.render(self.app, layout)
+                self._framed = True
+            self._cursor = screen.get_cursor_position(layout.current_window)
         if self._framed:
             self._output.write_raw(_END_FRAME)
             self._framed = False
@@ -335,8 +335,3 @@ class Terminal:
     def _write_pending(self) -> None:
         self._output.write_raw("".join(self._pending).replace("\n", "\r\n"))
         self._pending.clear()
-
-
-def reflows(environment: Mapping[str, str]) -> bool:
-    """True where the terminal is known to wrap its rows anew when it becomes narrower, as xterm does not."""
-    return any(environment.get(name) for name in _REFLOWS) or environment.get("TERM_PROGRAM", "") not in ("", "xterm")
