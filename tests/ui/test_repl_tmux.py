@@ -45,6 +45,24 @@ engine = GatedEngine()
 cells = "".join(f"| {number} | a cell that is rather long, as cells are |\\n" for number in range(3))
 engine.enqueue(Answer(text=["Before.\\n\\n" * 4, "| n | text |\\n|---|---|\\n" + cells, "@go", "\\nends."]))
 """
+STREAM = """
+import itertools
+from toolchat.wire.deltas import Finished
+
+class Endless(ScriptedEngine):
+    async def generate(self, *_):
+        for number in itertools.count():
+            line = "some words of a line that is long enough to wrap now and then " * (number % 3)
+            for word in f"L{number:03}: {line}end.\\n\\n".split(" "):
+                yield Text(f"{word} ")
+                await asyncio.sleep(0.005)
+            if Path("end").exists():
+                break
+        yield Text("ends.")
+        yield Finished(FinishReason.STOP, Usage(10, 5))
+
+engine = Endless()
+"""
 
 
 class Tmux:
@@ -117,6 +135,22 @@ def test_a_resize_during_an_answer_leaves_nothing_twice(window: Tmux, folder: Pa
     rows = window.wait_for(lambda rows: "ready" in rows[-1])
     assert [row for row in rows if row in ("Before.", "ends.")] == ["Before."] * 4 + ["ends."]
     assert [row[0] for row in rows if row[1:3] == " │" and row[0] in "n012"] == [*"n012"], rows
+    assert sum("scripted ·" in row for row in rows) == 1, rows
+    assert [row for row in rows if row.startswith("›")] == ["› go", "›"]
+
+
+def test_many_resizes_during_an_answer_lose_no_line_and_leave_none_twice(open_window: OpenWindow, folder: Path) -> None:
+    window = open_window(STREAM, columns=80)
+    window.wait_for(lambda rows: "ready" in rows[-1])
+    window("send-keys", "-t", "t", "go", "Enter")
+    window.wait_for(lambda rows: any(row.startswith("L001") for row in rows))
+    for number in range(40):
+        window("resize-window", "-t", "t", "-x", str((200, 40, 80)[number % 3]), "-y", "24")
+        time.sleep(0.1)
+    (folder / "end").touch()
+    rows = window.wait_for(lambda rows: "ends." in rows and "ready" in rows[-1])
+    lines = [row[:4] for row in rows if row.startswith("L")]
+    assert lines == [f"L{number:03}" for number in range(len(lines))], rows
     assert sum("scripted ·" in row for row in rows) == 1, rows
     assert [row for row in rows if row.startswith("›")] == ["› go", "›"]
 

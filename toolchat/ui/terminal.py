@@ -37,6 +37,10 @@ from prompt_toolkit.styles import Style
 from toolchat.ui.reflow import became_narrower, reflows, rows_more
 
 FRAME_SECONDS = 1 / 30
+SETTLE_SECONDS = 0.3
+"""For so long after a resize, nothing is drawn where the terminal reflows. tmux tells of a second one up to 0.25 s
+after it has moved all rows: what is drawn meanwhile would start from a row that is another one there, and erase what
+was printed."""
 LIVE_SHARE = 3
 """The live region takes at most one row in so many of the screen."""
 
@@ -99,6 +103,17 @@ class _Output(Vt100_Output):
         return Size(rows=rows or 24, columns=columns or 80)
 
 
+class _Application(Application[int]):
+    """Draws when it may."""
+
+    may_draw: Callable[[], bool]
+
+    def _redraw(self, render_as_done: bool = False) -> None:
+        # The one place where all drawing goes through; prompt-toolkit has no public one.
+        if render_as_done or self.may_draw():
+            super()._redraw(render_as_done)
+
+
 class Terminal:
     """Holds the bottom rows: the live region, and below it what the REPL puts there."""
 
@@ -127,7 +142,9 @@ class Terminal:
         self._own_stop = False
         self._before: list[Any] | None = None
         self._reflows = reflows(os.environ)
-        self._drawn_in = Size(rows=0, columns=0)
+        self._settles_at = 0.0
+        self._seen = Size(rows=0, columns=0)
+        self._drawn_in = self._seen
         self._drawn_over: Screen | None = None
         """What was on the terminal when the frame began; None where it was erased."""
         self._cursor = Point(x=0, y=0)
@@ -135,7 +152,7 @@ class Terminal:
         region = Window(FormattedTextControl(lambda: self._rows), dont_extend_height=True, wrap_lines=False)
         self._root = HSplit([ConditionalContainer(region, Condition(lambda: bool(self._rows))), *bottom])
         self.input: Input = create_input()
-        self.app: Application[int] = Application(
+        self.app = _Application(
             Layout(self._root, focused_element=focused),
             key_bindings=bindings,
             erase_when_done=True,
@@ -149,6 +166,7 @@ class Terminal:
         self.app.ttimeoutlen = 0.05
         # Nor is Escape by itself told late from Escape and Enter, which the editor of a dialog knows both of.
         self.app.timeoutlen = 0.2
+        self.app.may_draw = self._has_settled
         self.app.before_render += self._begin_frame
         self.app.after_render += self._end_frame
 
@@ -164,7 +182,7 @@ class Terminal:
         """Hold the terminal until `leave`; returns the code given there. The terminal is restored in any case."""
         loop = asyncio.get_running_loop()
         own = {
-            signal.SIGWINCH: self.redraw,
+            signal.SIGWINCH: self._resized,
             signal.SIGTSTP: self.suspend,
             signal.SIGCONT: self._continued,
         }
@@ -281,6 +299,21 @@ class Terminal:
         self.app.renderer.reset()
         self.app.invalidate()
         self._told_uncovered()
+
+    def _resized(self) -> None:
+        if self._reflows:
+            loop = asyncio.get_running_loop()
+            self._settles_at = loop.time() + SETTLE_SECONDS
+            loop.call_later(SETTLE_SECONDS + FRAME_SECONDS, self.redraw)
+        self.redraw()
+
+    def _has_settled(self) -> bool:
+        size, before = self.size, self._seen
+        self._seen = size
+        if size != before and self.app.renderer.last_rendered_screen is not None:
+            # The frame is before the signal.
+            self._resized()
+        return asyncio.get_running_loop().time() >= self._settles_at
 
     def _begin_frame(self, _: object) -> None:
         size = self.size
