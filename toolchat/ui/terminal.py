@@ -251,14 +251,16 @@ class Terminal:
         self._output.write_raw(sequence)
         self._output.flush()
 
-    def drop_pending_input(self) -> None:
-        """Forget what was typed and not yet read: it was meant for what was on the screen before."""
+    def drop_pending_input(self) -> bool:
+        """Forget what was typed and not read yet: it was meant for what was on the screen before. True if any was."""
         try:
+            waiting = self._unread()
             termios.tcflush(self.input.fileno(), termios.TCIFLUSH)
         except termios.error:
-            return
-        self.input.flush_keys()
-        self.app.key_processor.empty_queue()
+            return False
+        half_read = self.input.flush_keys()
+        queued = self.app.key_processor.empty_queue()
+        return bool(waiting or half_read or queued)
 
     def suspend(self) -> None:
         """Stop this program as Ctrl-Z does, with the terminal as it was before; redraw when it goes on."""
@@ -281,14 +283,19 @@ class Terminal:
 
     def _take_type_ahead(self) -> None:
         """What was typed before the terminal was in raw mode has come by way of line mode: its Enter is a newline."""
-        waiting = array("i", [0])
-        with suppress(OSError):
-            fcntl.ioctl(self.input.fileno(), termios.FIONREAD, waiting)
-        if waiting[0] and isinstance(self.input, Vt100Input):
-            typed = os.read(self.input.fileno(), waiting[0]).decode("utf-8", "surrogateescape")
+        waiting = self._unread()
+        if waiting and isinstance(self.input, Vt100Input):
+            typed = os.read(self.input.fileno(), waiting).decode("utf-8", "surrogateescape")
             self.input.vt100_parser.feed(typed.replace("\n", "\r"))
             self.app.key_processor.feed_multiple(self.input.flush_keys())
             self.app.key_processor.process_keys()
+
+    def _unread(self) -> int:
+        """Bytes that were typed and not read yet."""
+        waiting = array("i", [0])
+        with suppress(OSError):
+            fcntl.ioctl(self.input.fileno(), termios.FIONREAD, waiting)
+        return waiting[0]
 
     def _continued(self) -> None:
         # SIGSTOP gives no warning: a shell may have set the terminal to its own liking meanwhile.
