@@ -92,6 +92,11 @@ class Terminal:
         """Column and row, from 0."""
         return self._screen.cursor.x, self._screen.cursor.y
 
+    def colour(self, text: str) -> str:
+        """Of the last row of the screen that begins with `text`, as pyte names it ("default", "cyan"); "" for none."""
+        at = [y for y, row in enumerate(self.display) if row.startswith(text)]
+        return str(self._screen.buffer[at[-1]][0].fg) if at else ""
+
     @property
     def typed(self) -> str:
         """What stands on the row of the cursor, without the prompt."""

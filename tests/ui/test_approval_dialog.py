@@ -144,6 +144,48 @@ def test_the_host_can_see_when_keys_begin_to_count() -> None:
     assert dialog.arms_at is None
 
 
+TOO_SOON = "What was typed came too soon"
+
+
+def test_a_key_that_came_too_soon_is_told_until_one_counts() -> None:
+    dialog = opened()
+    assert TOO_SOON not in text(dialog.rows(80, 0.1))
+    dialog.key("y", 0.2)
+    assert TOO_SOON in text(dialog.rows(80, 0.3))
+    assert TOO_SOON in text(dialog.rows(80, LATER))
+    dialog.key("x", LATER)
+    assert TOO_SOON not in text(dialog.rows(80, LATER))
+    dialog.key("y", LATER + 0.1)
+    assert TOO_SOON in text(dialog.rows(80, LATER + 0.1))
+    dialog.key("y", LATER + 1)
+    assert dialog.result == Reply(True)
+
+
+def test_a_key_is_told_of_that_came_while_the_question_was_covered_or_before_it_was_there() -> None:
+    covered = opened()
+    covered.covered()
+    covered.key("y", LATER)
+    fresh = ApprovalDialog(pending())
+    fresh.key("y", 0.0)
+    flushed = ApprovalDialog(pending())
+    flushed.opened(0.0, dropped=True)
+    for dialog in (covered, fresh, flushed):
+        dialog.opened(LATER)
+        assert TOO_SOON in text(dialog.rows(80, LATER))
+        assert dialog.result is None
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_telling_that_a_key_came_too_soon_moves_nothing(width: int) -> None:
+    dialog = opened()
+    before = dialog.rows(width, 0.1)
+    dialog.key("y", 0.1)
+    after = dialog.rows(width, 0.1)
+    assert len(after) == len(before)
+    assert all(cell_len(row) <= width for _, row in after)
+    assert text(after).replace("\n", " ").strip().endswith("press again.")
+
+
 def test_a_reason_is_for_the_model() -> None:
     dialog = opened()
     dialog.key("r", LATER)

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
 from toolchat.ui.cells import cut, wrapped
 from toolchat.ui.lines import LineStream
-from toolchat.ui.terminal import reflows
 
 TEXT = st.text(st.sampled_from("ab 日🚀é"), max_size=80)
 
@@ -53,17 +51,3 @@ def test_a_row_is_printed_when_it_is_whole_and_live_before() -> None:
 
 def test_control_characters_are_made_visible() -> None:
     assert LineStream(20, "", color=False).feed("a\x1b[2Jb\n") == "a␛[2Jb\n"
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({}, False),
-        ({"TERM": "xterm"}, False),
-        ({"TMUX": "/tmp/x,1,0"}, True),
-        ({"VTE_VERSION": "7600"}, True),
-        ({"TERM_PROGRAM": "iTerm.app"}, True),
-    ],
-)
-def test_which_terminals_wrap_anew(environment: dict[str, str], expected: bool) -> None:
-    assert reflows(environment) == expected

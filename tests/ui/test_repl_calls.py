@@ -59,6 +59,8 @@ ADD = """Path("pid").write_text(str(os.getpid()))
 engine = answering(Answer(calls=[call("add", a=1, b=2)]), "It is done.", "Next.")
 """
 
+KEYS = "y once"
+
 
 @pytest.fixture
 def with_tools(repl: OpenRepl, folder: Path) -> OpenRepl:
@@ -72,7 +74,7 @@ def with_tools(repl: OpenRepl, folder: Path) -> OpenRepl:
 
 
 def asked(chat: Terminal) -> Terminal:
-    """In the dialog, and armed: a key that is pressed now counts."""
+    """In the dialog, and armed."""
     chat.type("add them")
     chat.wait_for_text("Run add?")
     armed(chat)
@@ -80,9 +82,23 @@ def asked(chat: Terminal) -> Terminal:
 
 
 def armed(chat: Terminal) -> None:
-    # The keys change their look once they count: that is all that is written meanwhile.
-    before = len(chat.raw)
-    chat.wait_for("that the keys count", lambda: b"once" in chat.raw[before:])
+    # The keys change their look once they count.
+    chat.wait_for("that the keys count", lambda: chat.colour(KEYS) == "cyan")
+
+
+def answer(chat: Terminal, key: str) -> None:
+    """Press until the dialog takes it: on a slow machine it swallows keys, which may have been typed blindly."""
+    armed(chat)
+    while chat.colour(KEYS):
+        seen = len(chat.raw)
+        chat.press(key)
+        taken_or_swallowed(chat, seen)
+
+
+def taken_or_swallowed(chat: Terminal, seen: int) -> None:
+    # Swallowed: the keys have lost their look, and then have it again.
+    chat.wait_for("what becomes of the key", lambda: not chat.colour(KEYS) or b"once" in chat.raw[seen:])
+    chat.wait_for("the end of it", lambda: chat.colour(KEYS) in ("", "cyan"))
 
 
 def test_two_calls_run_side_by_side_and_each_is_a_card(with_tools: OpenRepl, folder: Path) -> None:
@@ -152,7 +168,7 @@ def test_switching_a_tool_off_leaves_the_calls_that_run_as_they_are(with_tools: 
 def test_y_runs_the_call(with_tools: OpenRepl) -> None:
     chat = asked(with_tools(ADD))
     assert "waits for you" in chat.toolbar
-    chat.press("y")
+    answer(chat, "y")
     chat.wait_for_row("It is done.")
     assert any(row.startswith("✓ add(a=1, b=2)") for row in chat.rows)
     assert not chat.shows("Run add?")
@@ -175,7 +191,8 @@ def test_what_was_typed_before_the_dialog_came_answers_nothing_and_is_not_lost(
     chat.press("y", "y", "a", ENTER)
     armed(chat)
     assert chat.shows("Run add?")
-    chat.press("n")
+    assert chat.shows("What was typed came too soon to be an answer", since="Run add?")
+    answer(chat, "n")
     chat.wait_for_row("Done.")
     assert any(row.startswith("⊘ add(a=1, b=2)  declined") for row in chat.rows)
     chat.wait_for_typed("yes yes y")
@@ -183,14 +200,14 @@ def test_what_was_typed_before_the_dialog_came_answers_nothing_and_is_not_lost(
 
 def test_enter_declines_and_the_model_is_told(with_tools: OpenRepl) -> None:
     chat = asked(with_tools(ADD))
-    chat.press(ENTER)
+    answer(chat, ENTER)
     chat.wait_for_row("It is done.")
     assert any(row.startswith("⊘ add(a=1, b=2)  declined") for row in chat.rows)
 
 
 def test_a_reason_for_no_reaches_the_result(with_tools: OpenRepl) -> None:
     chat = asked(with_tools(ADD))
-    chat.press("r")
+    answer(chat, "r")
     chat.wait_for_text("Why not?")
     chat.press("use 3 and 4", ENTER)
     chat.wait_for_row("It is done.")
@@ -208,7 +225,7 @@ def test_ctrl_c_in_the_dialog_denies_and_ends_the_turn(with_tools: OpenRepl) -> 
 
 def test_edited_arguments_are_checked_and_run_after_another_yes(with_tools: OpenRepl) -> None:
     chat = asked(with_tools(ADD))
-    chat.press("e")
+    answer(chat, "e")
     chat.wait_for_text('"b": 2')
     chat.press("\x15\x7f" * 8)
     chat.paste('{"a": "many", "b": 5}')
@@ -218,8 +235,7 @@ def test_edited_arguments_are_checked_and_run_after_another_yes(with_tools: Open
     chat.paste('{"a": 40, "b": 2}')
     chat.press(ENTER)
     chat.wait_for_text("Run add, with your arguments?")
-    armed(chat)
-    chat.press("y")
+    answer(chat, "y")
     chat.wait_for_row("It is done.")
     assert any(row.startswith("✓ add(a=40, b=2)") and row.endswith("edited") for row in chat.rows)
     assert "  42" in chat.rows
@@ -227,12 +243,11 @@ def test_edited_arguments_are_checked_and_run_after_another_yes(with_tools: Open
 
 def test_escape_leaves_the_editor_and_nothing_has_run(with_tools: OpenRepl) -> None:
     chat = asked(with_tools(ADD))
-    chat.press("e")
+    answer(chat, "e")
     chat.wait_for_text("as JSON:")
     chat.press(ESCAPE)
     chat.wait_for_text("Run add?")
-    armed(chat)
-    chat.press("n")
+    answer(chat, "n")
     chat.wait_for_row("It is done.")
     assert not any(row.startswith("✓") for row in chat.rows)
 
@@ -243,7 +258,7 @@ def test_a_grant_for_the_session_asks_once(with_tools: OpenRepl) -> None:
             'engine = answering(*[Answer(calls=[call("add", a=1, b=n)]) if n % 2 else "Done." for n in range(1, 5)])'
         )
     )
-    chat.press("s")
+    answer(chat, "s")
     chat.wait_for_row("Done.")
     chat.type("again")
     chat.wait_for("the second", lambda: chat.rows.count("Done.") == 2)

@@ -29,6 +29,7 @@ _ANSWERS = {
     **dict.fromkeys(("n", "c-m", "c-j", "enter", "escape", "c-d"), Reply(False)),
 }
 _KEYS = ("y once", "s this session", "a always", "e edit", "n no", "r no, and why")
+_TOO_SOON = "What was typed came too soon to be an answer: wait a moment and press again."
 _FURTHER = "S, A: only with these arguments. Enter, Esc: no. Ctrl-C: no, and end the turn."
 
 
@@ -50,8 +51,9 @@ _REASON_KEYS = ("Enter: decline", "Esc: back")
 class ApprovalDialog:
     """One question about one call. Times are seconds of any clock that does not go back, the same for all methods.
 
-    A key counts once the dialog is on the screen and none has come for `ARMING_SECONDS`; an earlier one is swallowed
-    and begins that time anew. So nothing typed without a pause since before the dialog opened can allow a call.
+    A key counts once the dialog is on the screen and none has come for `ARMING_SECONDS`; an earlier one is swallowed,
+    which `rows` says, and begins that time anew. So nothing typed without a pause since before the dialog opened can
+    allow a call.
     """
 
     def __init__(self, pending: PendingCall) -> None:
@@ -66,6 +68,7 @@ class ApprovalDialog:
         self._printed = False
         self._problem = ""
         self._quiet_since: float | None = None
+        self._too_soon = False
 
     def take_above(self, width: int) -> list[Row]:
         """What is to be printed above the live rows now, once: the call, or the call as edited. Empty if not new."""
@@ -81,7 +84,12 @@ class ApprovalDialog:
             case State.QUESTION:
                 changed = ", with your arguments" if self._edited else ""
                 keys = [("key" if self.armed(now) else "dim", row) for row in _joined(_KEYS, width)]
-                return [*prose("title", f"Run {name}{changed}?", width), *keys, *prose("dim", _FURTHER, width)]
+                below = prose("dim", _FURTHER, width)
+                if self._too_soon:
+                    # In as many rows: nothing moves under the eyes of who reads.
+                    told = prose("text", _TOO_SOON, width)
+                    below = [*told, *[("dim", "")] * (len(below) - len(told))]
+                return [*prose("title", f"Run {name}{changed}?", width), *keys, *below]
             case State.EDIT:
                 problem = prose("error", self._problem, width) if self._problem else []
                 return [
@@ -108,9 +116,10 @@ class ApprovalDialog:
         """Whether a key counts."""
         return (at := self.arms_at) is not None and now >= at
 
-    def opened(self, now: float) -> None:
-        """The dialog is on the screen, and what had been typed before is thrown away."""
+    def opened(self, now: float, *, dropped: bool = False) -> None:
+        """The dialog is on the screen, and what had been typed before is thrown away; `dropped` if there was any."""
         self._quiet_since = now
+        self._too_soon |= dropped
 
     def covered(self) -> None:
         """The question is not on the screen any more, or was not for a while: no key counts until it is `opened`."""
@@ -124,7 +133,9 @@ class ApprovalDialog:
             # Never swallowed: it can only decline.
             self._finish(Reply(False, end_turn=True))
         elif self.state is State.QUESTION:
-            if self.armed(now) and (name in _ANSWERS or name in ("e", "r")):
+            counts = self.armed(now)
+            self._too_soon = not counts
+            if counts and (name in _ANSWERS or name in ("e", "r")):
                 self._answer(name)
             elif self._quiet_since is not None:
                 # Also where it was armed: who types what is no answer is typing to something else.

@@ -44,7 +44,7 @@ class Stage(Protocol):
     def print(self, ansi: str) -> None: ...
     def redraw(self) -> None: ...
     async def drawn(self) -> None: ...
-    def drop_pending_input(self) -> None: ...
+    def drop_pending_input(self) -> bool: ...
     def focus(self, window: Window | None) -> None: ...
 
 
@@ -129,9 +129,10 @@ class DialogHost:
         """Have keys count from now on: what was typed until now was typed without having seen the question."""
         assert self._stage is not None
         await self._stage.drawn()
-        self._stage.drop_pending_input()
+        # Not what goes to the editor: nothing that is written there runs a call, and a slow machine would lose words.
+        dropped = dialog.state not in _EDITED and self._stage.drop_pending_input()
         if dialog is self._dialog:
-            dialog.opened(self._clock())
+            dialog.opened(self._clock(), dropped=dropped)
             self._follow()
 
     async def _keep_beating(self) -> None:
@@ -191,8 +192,11 @@ class DialogHost:
                 if self._checking is None:
                     self._checking = asyncio.create_task(self._check(dialog), name="check-arguments")
             case "question":
-                self._editing = False
                 stage.focus(self._question)
+                if self._editing:
+                    # Another question, which is not on the screen yet.
+                    self._editing = False
+                    self.uncovered()
                 if (at := dialog.arms_at) is not None:
                     # The keys look different once they count.
                     asyncio.get_running_loop().call_later(max(0.0, at - self._clock()) + 0.01, stage.redraw)

@@ -15,12 +15,12 @@ import signal
 import sys
 import termios
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from prompt_toolkit.application import Application, run_in_terminal
-from prompt_toolkit.data_structures import Size
+from prompt_toolkit.data_structures import Point, Size
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples
 from prompt_toolkit.input import Input, create_input
@@ -29,11 +29,18 @@ from prompt_toolkit.key_binding import KeyBindingsBase
 from prompt_toolkit.layout import ConditionalContainer, HSplit, Layout, Window
 from prompt_toolkit.layout.containers import AnyContainer
 from prompt_toolkit.layout.controls import FormattedTextControl
+from prompt_toolkit.layout.screen import Screen
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
+from toolchat.ui.reflow import became_narrower, reflows, rows_more
+
 FRAME_SECONDS = 1 / 30
+SETTLE_SECONDS = 0.3
+"""For so long after a resize, nothing is drawn where the terminal reflows. tmux tells of a second one up to 0.25 s
+after it has moved all rows: what is drawn meanwhile would start from a row that is another one there, and erase what
+was printed."""
 LIVE_SHARE = 3
 """The live region takes at most one row in so many of the screen."""
 
@@ -41,8 +48,6 @@ _BEGIN_FRAME, _END_FRAME = "\x1b[?2026h", "\x1b[?2026l"  # synchronized output; 
 
 _JOINED = re.compile("[\u200d\U0001f1e6-\U0001f1ff]")
 """The joiner of emoji, and the letters that flags are made of."""
-
-_REFLOWS = ("TMUX", "VTE_VERSION", "KITTY_WINDOW_ID", "WEZTERM_PANE", "ALACRITTY_WINDOW_ID", "KONSOLE_VERSION")
 
 STYLE = Style.from_dict(
     {
@@ -98,6 +103,17 @@ class _Output(Vt100_Output):
         return Size(rows=rows or 24, columns=columns or 80)
 
 
+class _Application(Application[int]):
+    """Draws when it may."""
+
+    may_draw: Callable[[], bool]
+
+    def _redraw(self, render_as_done: bool = False) -> None:
+        # The one place where all drawing goes through; prompt-toolkit has no public one.
+        if render_as_done or self.may_draw():
+            super()._redraw(render_as_done)
+
+
 class Terminal:
     """Holds the bottom rows: the live region, and below it what the REPL puts there."""
 
@@ -125,11 +141,18 @@ class Terminal:
         self._joined = False
         self._own_stop = False
         self._before: list[Any] | None = None
+        self._reflows = reflows(os.environ)
+        self._settles_at = 0.0
+        self._seen = Size(rows=0, columns=0)
+        self._drawn_in = self._seen
+        self._drawn_over: Screen | None = None
+        """What was on the terminal when the frame began; None where it was erased."""
+        self._cursor = Point(x=0, y=0)
         self._output = _Output(None if color else ColorDepth.DEPTH_1_BIT)
         region = Window(FormattedTextControl(lambda: self._rows), dont_extend_height=True, wrap_lines=False)
         self._root = HSplit([ConditionalContainer(region, Condition(lambda: bool(self._rows))), *bottom])
         self.input: Input = create_input()
-        self.app: Application[int] = Application(
+        self.app = _Application(
             Layout(self._root, focused_element=focused),
             key_bindings=bindings,
             erase_when_done=True,
@@ -143,6 +166,7 @@ class Terminal:
         self.app.ttimeoutlen = 0.05
         # Nor is Escape by itself told late from Escape and Enter, which the editor of a dialog knows both of.
         self.app.timeoutlen = 0.2
+        self.app.may_draw = self._has_settled
         self.app.before_render += self._begin_frame
         self.app.after_render += self._end_frame
 
@@ -231,14 +255,16 @@ class Terminal:
         self._output.write_raw(sequence)
         self._output.flush()
 
-    def drop_pending_input(self) -> None:
-        """Forget what was typed and not yet read: it was meant for what was on the screen before."""
+    def drop_pending_input(self) -> bool:
+        """Forget what was typed and not read yet: it was meant for what was on the screen before. True if any was."""
         try:
+            waiting = self._unread()
             termios.tcflush(self.input.fileno(), termios.TCIFLUSH)
         except termios.error:
-            return
-        self.input.flush_keys()
-        self.app.key_processor.empty_queue()
+            return False
+        half_read = self.input.flush_keys()
+        queued = self.app.key_processor.empty_queue()
+        return bool(waiting or half_read or queued)
 
     def suspend(self) -> None:
         """Stop this program as Ctrl-Z does, with the terminal as it was before; redraw when it goes on."""
@@ -261,14 +287,19 @@ class Terminal:
 
     def _take_type_ahead(self) -> None:
         """What was typed before the terminal was in raw mode has come by way of line mode: its Enter is a newline."""
-        waiting = array("i", [0])
-        with suppress(OSError):
-            fcntl.ioctl(self.input.fileno(), termios.FIONREAD, waiting)
-        if waiting[0] and isinstance(self.input, Vt100Input):
-            typed = os.read(self.input.fileno(), waiting[0]).decode("utf-8", "surrogateescape")
+        waiting = self._unread()
+        if waiting and isinstance(self.input, Vt100Input):
+            typed = os.read(self.input.fileno(), waiting).decode("utf-8", "surrogateescape")
             self.input.vt100_parser.feed(typed.replace("\n", "\r"))
             self.app.key_processor.feed_multiple(self.input.flush_keys())
             self.app.key_processor.process_keys()
+
+    def _unread(self) -> int:
+        """Bytes that were typed and not read yet."""
+        waiting = array("i", [0])
+        with suppress(OSError):
+            fcntl.ioctl(self.input.fileno(), termios.FIONREAD, waiting)
+        return waiting[0]
 
     def _continued(self) -> None:
         # SIGSTOP gives no warning: a shell may have set the terminal to its own liking meanwhile.
@@ -281,31 +312,26 @@ class Terminal:
         self._told_uncovered()
 
     def _resized(self) -> None:
-        renderer = self.app.renderer
-        if self.app.is_running and renderer.last_rendered_screen is not None:
-            self._output.gathering = True
-            self._output.cursor_up(self._rows_more_by_reflow(self.size.columns))
-            renderer.erase(leave_alternate_screen=False)
-            self._output.gathering = False
-        self._told_resized()
-        self.app.invalidate()
+        if self._reflows:
+            loop = asyncio.get_running_loop()
+            self._settles_at = loop.time() + SETTLE_SECONDS
+            loop.call_later(SETTLE_SECONDS + FRAME_SECONDS, self.redraw)
+        self.redraw()
 
-    def _rows_more_by_reflow(self, columns: int) -> int:
-        """By how many rows the drawn rows above the cursor have grown, where the terminal wraps them anew."""
-        screen = self.app.renderer.last_rendered_screen
-        if screen is None or not reflows(os.environ):
-            return 0
-        cursor = screen.get_cursor_position(self.app.layout.current_window)
-        more = cursor.x // columns
-        for y in range(cursor.y):
-            row = screen.data_buffer[y]
-            last = max((x for x, cell in row.items() if cell.char.strip()), default=0)
-            more += last // columns
-        return more
+    def _has_settled(self) -> bool:
+        size, before = self.size, self._seen
+        self._seen = size
+        if size != before and self.app.renderer.last_rendered_screen is not None:
+            # The frame is before the signal.
+            self._resized()
+        return asyncio.get_running_loop().time() >= self._settles_at
 
     def _begin_frame(self, _: object) -> None:
         size = self.size
         self._output.gathering = True
+        resized, self._drawn_in = size != self._drawn_in, size
+        if resized:
+            self._told_resized()
         rows = self._live(size.columns, max(1, size.rows // LIVE_SHARE))
         text = "\n".join(rows)
         self._rows = ANSI(text).__pt_formatted_text__() if text else []
@@ -316,13 +342,27 @@ class Terminal:
         # Emoji that some terminals join take fewer columns there than are counted: moving from where the cursor is
         # thought to be would write over what stands before them. Drawn anew, each row begins at its first column.
         joined, self._joined = self._joined, _JOINED.search(text + self.app.current_buffer.text) is not None
-        if self._pending or shrinks or joined:
+        moved = screen is not None and resized
+        if self._pending or shrinks or joined or moved:
             self._output.write_raw(_BEGIN_FRAME)
+            if screen is not None and moved and self._reflows:
+                self._output.cursor_up(rows_more(screen, self._cursor, size.columns))
             self.app.renderer.erase(leave_alternate_screen=False)
             self._write_pending()
             self._framed = True
+        self._drawn_over = self.app.renderer.last_rendered_screen
 
     def _end_frame(self, _: object) -> None:
+        renderer, layout = self.app.renderer, self.app.layout
+        screen = renderer.last_rendered_screen
+        if screen is not None:
+            # Else the terminal would wrap the row by the cells that it had before, and nobody could tell where it is.
+            if self._reflows and self._drawn_over is not None and became_narrower(self._drawn_over, screen):
+                self._output.write_raw(_BEGIN_FRAME)
+                renderer.erase(leave_alternate_screen=False)
+                renderer.render(self.app, layout)
+                self._framed = True
+            self._cursor = screen.get_cursor_position(layout.current_window)
         if self._framed:
             self._output.write_raw(_END_FRAME)
             self._framed = False
@@ -339,8 +379,3 @@ class Terminal:
     def _write_pending(self) -> None:
         self._output.write_raw("".join(self._pending).replace("\n", "\r\n"))
         self._pending.clear()
-
-
-def reflows(environment: Mapping[str, str]) -> bool:
-    """True where the terminal is known to wrap its rows anew when it becomes narrower, as xterm does not."""
-    return any(environment.get(name) for name in _REFLOWS) or environment.get("TERM_PROGRAM", "") not in ("", "xterm")

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from approval_calls import pending
+from prompt_toolkit.layout import Window
+
+from toolchat.chat.approval import Reply
+from toolchat.ui.approval import ARMING_SECONDS
+from toolchat.ui.asking import STOPPED_SECONDS, DialogHost
+
+
+@dataclass
+class FakeStage:
+    """A terminal whose frames are drawn as soon as the others have had their turn."""
+
+    columns: int = 80
+    waits: bool = False
+    """Whether something was typed and not read yet."""
+    dropped: int = 0
+
+    def print(self, ansi: str) -> None: ...
+    def redraw(self) -> None: ...
+    def focus(self, window: Window | None) -> None: ...
+
+    async def drawn(self) -> None:
+        await asyncio.sleep(0)
+
+    def drop_pending_input(self) -> bool:
+        self.dropped += 1
+        return self.waits
+
+
+@dataclass
+class Asked:
+    """A question that was drawn, at a time that a test sets."""
+
+    host: DialogHost
+    stage: FakeStage
+    reply: asyncio.Task[Reply]
+    now: float = 0.0
+
+    async def passes(self, seconds: float) -> None:
+        self.now += seconds
+        await turns()
+
+    def key(self, name: str) -> None:
+        self.host._key(name)
+
+    @property
+    def text(self) -> str:
+        return "".join(fragment[1] for fragment in self.host._rows())
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def with_a_question(test: Callable[[Asked], Awaitable[None]], *, waits: bool = False) -> None:
+    async def run() -> None:
+        stage = FakeStage(waits=waits)
+        host = DialogHost(lambda: asked.now, lambda: 9, color=False)
+        host.attach(stage)
+        asked = Asked(host, stage, asyncio.create_task(host.ask(pending())))
+        await turns()
+        try:
+            await test(asked)
+        finally:
+            asked.reply.cancel()
+            await asyncio.gather(asked.reply, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+TOO_SOON = "What was typed came too soon"
+
+
+def test_a_key_after_a_time_without_a_beat_answers_nothing_and_is_told_of() -> None:
+    async def test(asked: Asked) -> None:
+        asked.now = STOPPED_SECONDS + 0.1
+        asked.key("y")
+        assert TOO_SOON in asked.text
+        await turns()
+        asked.key("y")
+        assert TOO_SOON in asked.text
+        assert not asked.reply.done()
+        # In steps with a beat each, else it would be a stop again, as it may be once where the real machine is slow.
+        for step in range(40):
+            await asked.passes(ARMING_SECONDS / 2)
+            await asyncio.sleep(0.12)
+            if step % 4 == 3:
+                asked.key("y")
+                await turns()
+            if asked.reply.done():
+                break
+        assert asked.reply.done()
+        assert await asked.reply == Reply(True)
+
+    with_a_question(test)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_is_thrown_away_unread_is_told_of(waits: bool) -> None:
+    async def test(asked: Asked) -> None:
+        assert asked.stage.dropped == 1
+        assert (TOO_SOON in asked.text) is waits
+
+    with_a_question(test, waits=waits)
+
+
+@pytest.mark.parametrize("key", ["e", "r"])
+def test_nothing_that_is_typed_into_an_editor_is_thrown_away(key: str) -> None:
+    async def test(asked: Asked) -> None:
+        asked.now = ARMING_SECONDS
+        asked.key(key)
+        asked.host.covered()
+        asked.host.uncovered()
+        await turns()
+        assert asked.stage.dropped == 1
+
+    with_a_question(test)
+
+
+def test_the_question_that_follows_an_editor_counts_keys_only_once_it_is_drawn() -> None:
+    async def test(asked: Asked) -> None:
+        asked.now = ARMING_SECONDS
+        asked.key("e")
+        assert asked.host._dialog is not None
+        asked.host._dialog.cancel(asked.now)
+        asked.host._follow()
+        # Not drawn yet, however much time has passed.
+        assert asked.host._dialog.arms_at is None
+        await turns()
+        assert asked.stage.dropped == 2
+        assert asked.host._dialog.arms_at == asked.now + ARMING_SECONDS
+
+    with_a_question(test)
