@@ -12,14 +12,13 @@ import fcntl
 import os
 import re
 import signal
-import sys
 import termios
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from prompt_toolkit.application import Application, run_in_terminal
+from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.data_structures import Point, Size
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples
@@ -31,9 +30,9 @@ from prompt_toolkit.layout.containers import AnyContainer
 from prompt_toolkit.layout.controls import FormattedTextControl
 from prompt_toolkit.layout.screen import Screen
 from prompt_toolkit.output import ColorDepth
-from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
+from toolchat.ui.frame import BEGIN_FRAME, END_FRAME, FrameApplication, FrameOutput
 from toolchat.ui.reflow import became_narrower, reflows, rows_more
 
 FRAME_SECONDS = 1 / 30
@@ -43,8 +42,6 @@ after it has moved all rows: what is drawn meanwhile would start from a row that
 was printed."""
 LIVE_SHARE = 3
 """The live region takes at most one row in so many of the screen."""
-
-_BEGIN_FRAME, _END_FRAME = "\x1b[?2026h", "\x1b[?2026l"  # synchronized output; ignored where it is not known
 
 _JOINED = re.compile("[\u200d\U0001f1e6-\U0001f1ff]")
 """The joiner of emoji, and the letters that flags are made of."""
@@ -64,54 +61,6 @@ STYLE = Style.from_dict(
 
 LiveRows = Callable[[int, int], Sequence[str]]
 """Given the columns and the most rows, the rows of the live region: ANSI text, each narrower than the columns."""
-
-
-class _Output(Vt100_Output):
-    """Gathers what belongs to one frame. Asks the terminal nothing, so that no answer mixes with what is typed."""
-
-    def __init__(self, color_depth: ColorDepth | None) -> None:
-        super().__init__(
-            sys.stdout,
-            self._terminal_size,
-            term=os.environ.get("TERM"),
-            default_color_depth=color_depth,
-            enable_bell=False,
-            enable_cpr=False,
-        )
-        self.gathering = False
-
-    def flush(self) -> None:
-        if not self.gathering:
-            super().flush()
-
-    def disable_bracketed_paste(self) -> None:
-        # Erasing ends with this. Within a frame it would leave a gap in which a paste could submit.
-        if not self.gathering:
-            super().disable_bracketed_paste()
-
-    def erase_down(self) -> None:
-        # From the very first cell on, tmux would take it for clearing the screen, and keep what stood there in its
-        # scrollback: so not from there.
-        self.write_raw("\x1b[K\x1b[C\x1b[J\x1b[D")
-
-    @staticmethod
-    def _terminal_size() -> Size:
-        try:
-            columns, rows = os.get_terminal_size(sys.stdout.fileno())
-        except OSError:
-            columns, rows = 0, 0
-        return Size(rows=rows or 24, columns=columns or 80)
-
-
-class _Application(Application[int]):
-    """Draws when it may."""
-
-    may_draw: Callable[[], bool]
-
-    def _redraw(self, render_as_done: bool = False) -> None:
-        # The one place where all drawing goes through; prompt-toolkit has no public one.
-        if render_as_done or self.may_draw():
-            super()._redraw(render_as_done)
 
 
 class Terminal:
@@ -148,11 +97,11 @@ class Terminal:
         self._drawn_over: Screen | None = None
         """What was on the terminal when the frame began; None where it was erased."""
         self._cursor = Point(x=0, y=0)
-        self._output = _Output(None if color else ColorDepth.DEPTH_1_BIT)
+        self._output = FrameOutput(None if color else ColorDepth.DEPTH_1_BIT)
         region = Window(FormattedTextControl(lambda: self._rows), dont_extend_height=True, wrap_lines=False)
         self._root = HSplit([ConditionalContainer(region, Condition(lambda: bool(self._rows))), *bottom])
         self.input: Input = create_input()
-        self.app = _Application(
+        self.app = FrameApplication(
             Layout(self._root, focused_element=focused),
             key_bindings=bindings,
             erase_when_done=True,
@@ -344,7 +293,7 @@ class Terminal:
         joined, self._joined = self._joined, _JOINED.search(text + self.app.current_buffer.text) is not None
         moved = screen is not None and resized
         if self._pending or shrinks or joined or moved:
-            self._output.write_raw(_BEGIN_FRAME)
+            self._output.write_raw(BEGIN_FRAME)
             if screen is not None and moved and self._reflows:
                 self._output.cursor_up(rows_more(screen, self._cursor, size.columns))
             self.app.renderer.erase(leave_alternate_screen=False)
@@ -358,13 +307,13 @@ class Terminal:
         if screen is not None:
             # Else the terminal would wrap the row by the cells that it had before, and nobody could tell where it is.
             if self._reflows and self._drawn_over is not None and became_narrower(self._drawn_over, screen):
-                self._output.write_raw(_BEGIN_FRAME)
+                self._output.write_raw(BEGIN_FRAME)
                 renderer.erase(leave_alternate_screen=False)
                 renderer.render(self.app, layout)
                 self._framed = True
             self._cursor = screen.get_cursor_position(layout.current_window)
         if self._framed:
-            self._output.write_raw(_END_FRAME)
+            self._output.write_raw(END_FRAME)
             self._framed = False
         self._release()
         for future in self._drawn:
