@@ -56,17 +56,17 @@ def test_a_short_text_is_never_counted() -> None:
 
 @pytest.mark.parametrize("text", ['"\n' * 9000, '"' * 2000, "\n".join(f'"{n}","{n}"' for n in range(5000))])
 def test_a_result_is_cut_to_what_it_takes_in_the_history_of_a_model_that_reads_json(
-    harness: Harness, tmp_path: Path, text: str
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     tokenizer = load(tmp_path, "v3-tekken")
 
     def tokens(*asked: Any) -> list[int]:
         return encode(tokenizer, 3, *asked).tokens
 
-    async def count(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> TokenCount:
+    async def count(messages: Sequence[Message], tools: Sequence[ToolSpec], _: str | None = None) -> TokenCount:
         return measured(MistralVocabulary(tokenizer), tokens, messages, tools)
 
-    harness.engine.count = count  # type: ignore[method-assign]
+    monkeypatch.setattr(harness.engine, "count", count)
     harness.engine.enqueue(Answer(calls=[call("say", text=text)]), "Done.")
     harness.chat("Say it.")
     history = harness.conversation.messages[:-1]

@@ -160,12 +160,7 @@ def test_ctrl_c_stops_a_change_of_the_model(repl: OpenRepl, folder: Path) -> Non
 
 
 def test_a_call_is_asked_about_by_lines(repl: OpenRepl, folder: Path) -> None:
-    (folder / "t.yaml").write_text(TOOLS)
-    script = 'engine = answering(Answer(calls=[call("calculate", expression="1+1")]), "Two.")'
-    chat = repl(script, "--plain", "--tools", "t.yaml")
-    chat.wait_for("the prompt", lambda: chat.display[chat.cursor[1]].startswith(">"))
-    chat.press("sum?", ENTER)
-    chat.wait_for_text("[y/s/a/e/n/r, ? explains]")
+    chat = asked_by_lines(repl, folder)
     # What comes sooner is taken for something that was on its way before the question.
     time.sleep(ARMING_SECONDS + 0.1)
     chat.press("y", ENTER)

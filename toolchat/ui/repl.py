@@ -124,7 +124,7 @@ class Repl:
             self._dialog.interrupt()
         elif turns.since is not None:
             turns.interrupt()
-        elif turns.runs_command:
+        elif turns.command:
             turns.cancel_command()
         elif turns.waiting:
             turns.take_back()

@@ -79,8 +79,6 @@ class Turns:
         self.stopping: float | None = None
         """When it was interrupted."""
         self._woken = asyncio.Event()
-        self.command = ""
-        """The name of the command that turns wait for, with its slash, while it runs."""
         self._exclusive: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -121,9 +119,9 @@ class Turns:
         return self.since is not None or self._exclusive is not None
 
     @property
-    def runs_command(self) -> bool:
-        """True while a command runs that turns wait for."""
-        return self._exclusive is not None
+    def command(self) -> str:
+        """The name of the command that turns wait for, with its slash; empty while none runs."""
+        return self._exclusive.get_name().split(maxsplit=1)[0] if self._exclusive is not None else ""
 
     @property
     def may_kill(self) -> bool:
@@ -211,7 +209,7 @@ class Turns:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         if not commands.at_once(line):
-            self._exclusive, self.command = task, line.split(maxsplit=1)[0]
+            self._exclusive = task
         self._front.changed()
 
     async def _run(self, commands: Commands, line: str) -> None:
@@ -223,7 +221,7 @@ class Turns:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if self._exclusive is task:
-            self._exclusive, self.command = None, ""
+            self._exclusive = None
         if not task.cancelled() and (error := task.exception()) is not None:
             # `Commands.run` raises nothing that a user could have caused.
             self._front.say(f"unexpected {type(error).__name__}: {error}", "red")
