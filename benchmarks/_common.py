@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -177,6 +177,7 @@ def engine_work(
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
     from toolchat.engine.config import BLOCK, plan
+    from toolchat.engine.number_format import settled
     from toolchat.mistral.constraint import constraint
     from toolchat.mistral.render import encode
     from toolchat.mistral.vocabulary import MistralVocabulary
@@ -209,8 +210,9 @@ def engine_work(
             case "call_finished":
                 result = data["result"]
                 messages.append(ToolMessage(result["call_id"], result["name"], result["content"]))
+    engine = plan("demo", folder, engine_device(), eager=True)
     return {
-        "engine": asdict(plan("demo", folder, engine_device())),
+        "engine": asdict(replace(engine, dtype=settled(engine.dtype))),
         "block": BLOCK,
         "max_tokens": max_tokens,
         "generations": generations,

@@ -35,16 +35,19 @@ def main() -> None:
         "tokenizer_mode": "mistral",
         "config_format": "mistral",
         "load_format": "mistral",
-        "max_model_len": config["context"] if config["context"] is not None else -1,
+        "dtype": work.get("dtype", config["dtype"]),
+        "max_model_len": config["context"] if config["device"] == "cpu" else -1,
         "max_num_seqs": config["max_num_seqs"],
         "disable_log_stats": True,
         "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
     }
     if config["kv_cache_bytes"] is not None:
         settings["kv_cache_memory_bytes"] = config["kv_cache_bytes"]
+    if config["eager"]:
+        settings["enforce_eager"] = True
     if config["device"] == "cpu":
-        settings |= {"enforce_eager": True, "block_size": work["block"]}
-        register_model(Path(config["folder"]))
+        settings["block_size"] = work["block"]
+    register_model(Path(config["folder"]))
     engine = LLMEngine.from_engine_args(EngineArgs(**settings))
     report["ready"] = time.time()
     for number, generation in enumerate(work["generations"]):

@@ -1,7 +1,8 @@
 """Cold start: a question with one tool call (two generations), from the start of the process to its end.
 
-Contenders: `toolchat ask`; the same generations on a bare `LLMEngine` (bare_engine.py), which ends hard after its
-last token, or as Python programs end; and the default `LLM()` of vLLM's documentation (default_llm.py).
+Contenders: `toolchat ask`; the same generations on a bare `LLMEngine` (bare_engine.py) in the same number format, which
+ends hard after its last token, or as Python programs end; the same in vLLM's own number format, where that is another;
+and the default `LLM()` of vLLM's documentation (default_llm.py).
 The aim: toolchat takes at most 1.10 times the bare engine that ends hard.
 """
 
@@ -28,6 +29,8 @@ KV_GIB = "1"
 """vLLM's default on a CPU claims 92 % of the memory, or fails where so much is not free."""
 
 ASK, HARD, NORMAL, DEFAULT = "toolchat ask", "bare LLMEngine, hard exit", "bare LLMEngine, normal exit", "default LLM()"
+OWN_FORMAT = "bare LLMEngine, hard exit, vLLM's number format"
+"""On a CPU without bfloat16 arithmetic, where toolchat takes another; elsewhere it would be HARD again."""
 
 ABSENT = """
 import sys
@@ -63,6 +66,8 @@ def main() -> None:
             HARD: lambda: bare(work, scratch, hard_exit=True),
             NORMAL: lambda: bare(work, scratch, hard_exit=False),
         }
+        if work["engine"]["dtype"] != "auto":
+            contenders[OWN_FORMAT] = lambda: bare({**work, "dtype": "auto"}, scratch, hard_exit=True)
         if not options.no_default:
             contenders[DEFAULT] = default_contender(model, scratch)
         first, results = common.alternate(contenders, options.runs)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from toolchat.engine.config import EngineConfig
+from toolchat.engine.local import LocalEngine
 from toolchat.engine.worker import kept_context, own
 from toolchat.engine.worker_stages import staged
 from toolchat.wire.errors import EngineError
@@ -48,3 +52,33 @@ def test_a_context_is_kept_to_where_the_memory_holds_it() -> None:
 def test_a_request_that_names_no_sampling_gets_the_models_own() -> None:
     assert own(None, 0.7) == 0.7
     assert own(0.0, 0.7) == 0.0
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_users_folder_reaches_no_interpreter_that_the_worker_starts(device: str, tmp_path: Path) -> None:
+    environment = LocalEngine(replace(GPU, device=device), tmp_path)._environment()
+    assert environment["PYTHONSAFEPATH"] == "1"
+
+
+def test_gpus_are_counted_as_nvidia_smi_counts_unless_the_user_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    engine = LocalEngine(GPU, tmp_path)
+    assert engine._environment()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    assert engine._environment()["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+
+
+def test_a_gpu_that_refuses_is_told_with_the_other_engine() -> None:
+    pytest.importorskip("torch")
+    # torch stays out of the tests' own process: this one asks a CPU build for a GPU.
+    code = (
+        "from toolchat.engine.config import EngineConfig\n"
+        "from toolchat.engine.worker import gpu_share\n"
+        "try: gpu_share(EngineConfig('m', '/m', 'cuda', None, None))\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("EngineError the GPU cannot be used: ")
+    assert "make EXTRA=cpu" in done.stdout

@@ -39,6 +39,11 @@ def by_flags(flags: frozenset[str]) -> str:
     return "float32"
 
 
+def settled(dtype: str) -> str:
+    """`dtype`, or what `measure` finds where it is `MEASURED`."""
+    return measure() if dtype == MEASURED else dtype
+
+
 def measure(seconds: float = 0.5) -> str:
     """ "auto" or "float32", whichever multiplies matrices of a small model's prefill sooner here. Imports torch."""
     import torch

@@ -23,7 +23,7 @@ from toolchat.engine.codec import decode_prompt, encode_delta
 from toolchat.engine.config import EngineConfig, context_window, has_vision, read_params, weight_bytes
 from toolchat.engine.failures import TO_THE_CPU, one_line, why_not_loaded
 from toolchat.engine.gpu_memory import budget, check_weights
-from toolchat.engine.number_format import MEASURED, measure
+from toolchat.engine.number_format import settled
 from toolchat.engine.requests import Progress, Request, Run
 from toolchat.engine.vllm_arguments import engine_arguments, startup_plan
 from toolchat.engine.worker_channel import Channel, die_with_parent
@@ -67,8 +67,7 @@ class Worker:
         vision = has_vision(params)
         share = gpu_share(config) if config.device == "cuda" else None
         os.environ["VLLM_ENABLE_STARTUP_PLAN"] = "1" if startup_plan(config, share) else "0"
-        if config.dtype == MEASURED:
-            config = replace(config, dtype=measure())
+        config = replace(config, dtype=settled(config.dtype))
         arguments = engine_arguments(config, tekken=(folder / "tekken.json").exists(), vision=vision, share=share)
         worker_stages.install(
             config.device,
