@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from toolchat.models.listing import LocalModel
+    from toolchat.ui.tables import ModelRow
 
 app = typer.Typer(help="The models on this machine.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -13,18 +17,35 @@ Name = Annotated[str, typer.Argument(help="demo, or a Hugging Face id.", metavar
 
 @app.command("list")
 def list_() -> None:
-    """List the models that are here, and the one used where none is named."""
+    """List the models that are here, what they know of themselves, and the one used where none is named."""
     from toolchat.models.listing import local_models
     from toolchat.models.resolve import default_model
     from toolchat.settings import cache_folder, resolve
     from toolchat.ui.tables import ModelRow, print_models
 
     default = resolve({}).model or default_model()
-    found = local_models(cache_folder())
-    rows = [ModelRow(model.name, model.folder, model.source, model.name == default) for model in found]
+    rows = [_row(model, model.name == default) for model in local_models(cache_folder())]
     if default not in {row.name for row in rows}:
         rows.append(ModelRow(default, None, "", True))
     print_models(rows)
+
+
+def _row(model: LocalModel, default: bool) -> ModelRow:
+    from toolchat.models.card import context_window, sampling
+    from toolchat.ui.tables import ModelRow
+    from toolchat.wire.errors import EngineError
+    from toolchat.wire.images import size_text
+
+    size = size_text(model.bytes) if model.bytes else ""
+    if model.folder is None or model.lacks:
+        return ModelRow(model.name, model.folder, model.source, default, size, lacks=model.lacks)
+    try:
+        longest = context_window(model.folder)
+    except EngineError as error:
+        return ModelRow(model.name, model.folder, model.source, default, size, lacks=str(error))
+    found = sampling(model.folder, model.name)
+    context = f"{longest:,}" if longest is not None else "unknown"
+    return ModelRow(model.name, model.folder, model.source, default, size, context, f"{found} ({found.source})")
 
 
 @app.command()
@@ -40,14 +61,19 @@ def pull(name: Name) -> None:
 @app.command()
 def path(name: Name) -> None:
     """Print the folder of a model that is here."""
+    from toolchat.models import hub_cache
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder
     from toolchat.wire.errors import EngineError
 
     choice = choose_model(name, cache_folder())
-    if choice.folder is None:
-        raise EngineError(f"{name} is not on this machine; fetch it with: toolchat models pull {name}")
-    typer.echo(choice.folder)
+    # A model that is whole may still have small files to ask the hub for, when it is used.
+    folder = choice.folder or (hub_cache.whole(name) if choice.kind == "hub" else None)
+    if folder is None:
+        part = hub_cache.snapshot(name) if choice.kind == "hub" else None
+        lacks = f"only a part of {name} is on this machine (missing: {hub_cache.missing_of(part)})" if part else ""
+        raise EngineError(f"{lacks or f'{name} is not on this machine'}; fetch it with: toolchat models pull {name}")
+    typer.echo(folder)
 
 
 @app.command()

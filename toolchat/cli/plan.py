@@ -17,6 +17,7 @@ from toolchat.engine.config import plan
 from toolchat.engine.local import LocalEngine
 from toolchat.models.abilities import reasoning_efforts, sees
 from toolchat.models.hardware import engine_device
+from toolchat.models.hub import Before, RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.logs import appendable
@@ -76,13 +77,7 @@ class Plan:
         return LateEngine(self.model, make)
 
     async def _obtained(self, report: Callable[[str], None]) -> Path:
-        if self.folder is not None:
-            return self.folder
-        verb = "building" if self.choice.kind == "demo" else "fetching"
-        report(verb)
-        return await in_background(
-            lambda tell: obtain(self.choice, cache_folder(), lambda _, part: tell(f"{verb} {part:.0%}")), report
-        )
+        return self.folder if self.folder is not None else await _obtained(self.choice, report)
 
     async def with_model(self, name: str, report: Callable[[str], None]) -> Plan:
         """This plan for another model, whose files are here by then. A reasoning effort that it has not is dropped.
@@ -92,7 +87,7 @@ class Plan:
         """
         choice = await in_background(lambda _: choose_model(name, cache_folder()))
         settings = resolve({**self.flags, "model": name}, model_defaults=choice.defaults)
-        folder = await in_background(lambda tell: obtain(choice, cache_folder(), lambda stage, _: tell(stage)), report)
+        folder = await _obtained(choice, report)
         if (effort := settings.reasoning_effort) is not None and effort not in reasoning_efforts(folder):
             settings = replace(settings, reasoning_effort=None)
         return replace(self, settings=settings, choice=choice, folder=folder)
@@ -153,15 +148,40 @@ def check_reasoning_effort(effort: str | None, model: str, folder: Path) -> None
     raise UsageError(f"--reasoning-effort {effort}: the model {model} {knows}")
 
 
-def obtain_with_progress(choice: ModelChoice) -> Path:
-    """The model's folder; what has to be built first is shown as a bar on stderr."""
-    cache = cache_folder()
+def obtain_with_progress(choice: ModelChoice, before: Before | None = None) -> Path:
+    """The model's folder; what has to be built or fetched first is shown as a bar on stderr, and its size before.
+
+    `before` may refuse a download: see `obtain`.
+    """
     if choice.folder is not None:
         return choice.folder
     from toolchat.ui.progress import progress
 
-    with progress(f"building the {choice.name} model" if choice.kind == "demo" else None) as report:
-        return obtain(choice, cache, report)
+    with progress("building the demo model" if choice.kind == "demo" else choice.name) as shown:
+
+        def announce(size: RemoteSize) -> None:
+            if before is not None:
+                before(size)
+            shown.note(f"{choice.name}: {size}")
+
+        return obtain(choice, cache_folder(), shown.report, announce)
+
+
+async def _obtained(choice: ModelChoice, report: Callable[[str], None]) -> Path:
+    """The model's folder, built or fetched in the background where need be; `report` is called with each stage."""
+    if choice.folder is not None:
+        return choice.folder
+    building = choice.kind == "demo"
+    report("building" if building else "asking the hub")
+
+    def work(tell: Callable[[str], None]) -> Path:
+        def progress(stage: str, fraction: float) -> None:
+            words = "building" if building else stage
+            tell(f"{words} ({fraction * 100:.0f} %)" if fraction else words)
+
+        return obtain(choice, cache_folder(), progress, lambda size: tell(str(size)))
+
+    return await in_background(work, report)
 
 
 async def _start(tools: Path | None, *, debug: bool) -> ToolRunner:
