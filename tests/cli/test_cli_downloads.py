@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_program import Program
+from cli_program import PROGRAM, Program
 from fake_hub import FakeHub, Repository, running, safetensors
 from small_disk import UNSHARE, can_mount
+from terminal_screen import CTRL_D, Terminal
+
+from toolchat.models.hardware import installed_vllm
 
 NAME = "mistralai/Magistral-Small-Tiny"
 PARAMS = b'{"dim": 8, "max_position_embeddings": 40960}'
@@ -30,6 +34,13 @@ def hub() -> Iterator[FakeHub]:
         yield hub
 
 
+def noted(home: Path) -> int:
+    """Bytes of the weights, which are one part here, that the next download finds."""
+    journals = [at.read_text() for at in home.rglob("*.toolchat.parts")]
+    lines = journals[0].splitlines()[1:] if journals else []
+    return int(lines[-1].split()[1]) if lines else 0
+
+
 def variables(hub: FakeHub) -> dict[str, str]:
     return {"HF_ENDPOINT": hub.url}
 
@@ -43,7 +54,7 @@ def test_models_pull_says_what_is_fetched_and_how_far_it_is_and_list_what_is_her
     lines = ran.err.splitlines()
     assert lines[0].startswith(f"{NAME}: 2 MB to fetch into ~/.cache/huggingface/hub, ")
     assert lines[0].endswith(" free")
-    assert lines[1] == f"{NAME}: fetching 0.0 of 2 MB" or lines[1] == f"{NAME}: fetching 0 of 2 MB"
+    assert lines[1] == f"{NAME}: fetching 0.0 of 2.0 MB"
     folder = Path(ran.out.strip())
     assert folder.is_relative_to(home)
     assert (folder / "params.json").read_bytes() == PARAMS
@@ -56,7 +67,7 @@ def test_models_pull_says_what_is_fetched_and_how_far_it_is_and_list_what_is_her
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_pull_that_is_stopped_ends_at_once_and_the_next_goes_on(
-    toolchat: Program, hub: FakeHub, number: signal.Signals
+    toolchat: Program, hub: FakeHub, home: Path, number: signal.Signals
 ) -> None:
     hub.repositories[NAME] = repository(3_000_000)
     whole = len(hub.repositories[NAME].files["consolidated.safetensors"])
@@ -70,7 +81,7 @@ def test_a_pull_that_is_stopped_ends_at_once_and_the_next_goes_on(
     hub.on_large = on_large
     process = toolchat.start("models", "pull", NAME, variables=variables(hub))
     until = time.monotonic() + 60
-    while hub.sent <= whole // 2 and time.monotonic() < until:
+    while noted(home) < 0.4 * whole and time.monotonic() < until:
         time.sleep(0.01)
     process.send_signal(number)
     began = time.monotonic()
@@ -139,3 +150,40 @@ def test_a_full_disk_is_told_as_one(toolchat: Program, hub: FakeHub, home: Path,
     assert line.startswith(f"toolchat: {NAME}: {said}")
     assert "HF_HOME" in line
     assert "network" not in line
+
+
+@pytest.mark.skipif(installed_vllm() is None, reason="a chat needs an engine")
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_repl_says_how_far_a_download_is_and_leaving_keeps_what_is_there(
+    toolchat: Program, hub: FakeHub, tmp_path: Path, home: Path, plain: bool
+) -> None:
+    hub.repositories[NAME] = repository(3_000_000)
+    whole = len(hub.repositories[NAME].files["consolidated.safetensors"])
+    open_ = threading.Event()
+
+    def on_large() -> None:
+        if hub.sent > whole // 2:
+            open_.wait(20)
+
+    hub.on_large = on_large
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    flags = ["--no-tools", "--no-history", "--model", NAME, *(["--plain"] if plain else [])]
+    environment = {**toolchat.environment, **variables(hub)}
+    chat = Terminal([*PROGRAM, "repl", *flags], notes, toolchat.folder, environment, columns=120)
+    try:
+        # In lines a tenth is told, in the row below the prompt each step.
+        step = r"fetching 1\.\d of 3\.0 MB \(\d\d %\)"
+        chat.wait_for("how far it is", lambda: any(re.search(step, row) for row in chat.rows))
+        # At the end of the program half a second of downloading may be lost.
+        chat.wait_for("that it is noted", lambda: noted(home) > 0.4 * whole)
+        began = time.monotonic()
+        chat.child.send(CTRL_D)
+        chat.wait_for("the shell", lambda: chat.shows("the shell again"))
+        assert time.monotonic() - began < 10
+    finally:
+        open_.set()
+        chat.child.close(force=True)
+    hub.sent = 0
+    assert toolchat("models", "pull", NAME, variables=variables(hub)).code == 0
+    assert 0 < hub.sent < 0.75 * whole

@@ -261,7 +261,7 @@ def test_progress_says_how_much_of_how_much(hub: FakeHub) -> None:
     seen: list[tuple[str, float]] = []
     models.pull(NAME, lambda stage, fraction: seen.append((stage, fraction)))
     stages = [stage for stage, _ in seen if stage.startswith("fetching")]
-    assert stages[0] == "fetching 0.0 of 3 MB" or stages[0] == "fetching 0 of 3 MB"
+    assert stages[0] == "fetching 0.0 of 3.0 MB"
     assert len(set(stages)) > 3
     fractions = [fraction for stage, fraction in seen if stage.startswith("fetching")]
     assert fractions == sorted(fractions)

@@ -362,10 +362,10 @@ def _may_ask(folder: Path) -> bool:
 
 
 def _amounts(there: int, total: int) -> str:
-    """ "3.2 of 14.5 GB": both in the unit of the whole."""
-    number, _, unit = size_text(total).partition(" ")
-    scale = {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}[unit]
-    return f"{there / scale:.{1 if '.' in number or unit == 'GB' else 0}f} of {number} {unit}"
+    """ "3.2 of 14.5 GB": both in the unit of the whole, so that the width does not change while it grows."""
+    unit = size_text(total).rpartition(" ")[2]
+    scale, digits = {"bytes": (1, 0), "kB": (10**3, 0), "MB": (10**6, 1), "GB": (10**9, 1)}[unit]
+    return f"{there / scale:.{digits}f} of {total / scale:.{digits}f} {unit}"
 
 
 def _silence_bars() -> None:

@@ -25,7 +25,7 @@ ATTEMPTS = 5
 WAIT = 1.0
 """Seconds before the second attempt; doubled for each that follows."""
 _READ = 1024 * 1024
-_RECORD = 1.0
+_RECORD = 0.5
 """Seconds of downloading that a process which is killed may lose."""
 _LEAVE = 0.5
 """Seconds that a thread is waited for, after it was told to stop."""
@@ -130,13 +130,15 @@ class _Download:
                         recorded = time.monotonic()
         finally:
             self._stop.set()
+            with suppress(OSError):  # a full disk: then less is known to be there than there is
+                self._record(journal)
             for thread in threads:
                 if thread.ident is not None:
                     thread.join(_LEAVE)
             # One that still waits for the network ends with its time-out. It keeps the file that it writes to.
             if not any(thread.is_alive() for thread in threads):
                 os.close(handle)
-            with suppress(OSError):  # a full disk: then less is known to be there than there is
+            with suppress(OSError):
                 self._record(journal)
             os.close(journal)
         if self._failures:
