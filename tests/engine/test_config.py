@@ -96,25 +96,6 @@ def test_a_quantised_model_keeps_the_format_it_was_made_for(folder: Path, monkey
     assert plan("m", folder, "cpu").dtype == "auto"
 
 
-def test_the_context_comes_from_params_then_from_config_json(tmp_path: Path) -> None:
-    def window(params: dict[str, object], written: object = None) -> int | None:
-        (tmp_path / "params.json").write_text(json.dumps(params))
-        (tmp_path / "config.json").unlink(missing_ok=True)
-        if written is not None:
-            (tmp_path / "config.json").write_text(written if isinstance(written, str) else json.dumps(written))
-        return config.context_window(tmp_path)
-
-    assert window({}) is None
-    assert window({"max_position_embeddings": 4096}, {"max_position_embeddings": 32768}) == 4096
-    assert window({}, {"max_position_embeddings": 32768}) == 32768  # Mistral-7B-Instruct-v0.3
-    assert window({}, {"text_config": {"max_position_embeddings": 131072}}) == 131072  # a model that sees
-    assert window({"max_seq_len": 128000}, {"max_position_embeddings": 1024000}) == 128000
-    assert window({"max_seq_len": 128000}) == 128000
-    assert window({}, {"max_position_embeddings": None, "text_config": 3}) is None
-    assert window({}, "{") is None
-    assert window({"max_position_embeddings": True}, "\ufeff{}") is None
-
-
 def test_a_gpu_is_never_given_more_context_than_the_model_knows(folder: Path) -> None:
     (folder / "params.json").write_text(json.dumps({"dim": 4096, "n_layers": 32, "n_heads": 32}))
     assumed = plan("m", folder, "cuda")

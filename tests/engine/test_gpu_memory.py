@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolchat.engine.gpu_memory import GIB, MOST, budget, check_weights
+from toolchat.engine.gpu_memory import GIB, MOST, budget, check_weights, little_left
 from toolchat.wire.errors import EngineError
 
 BUSY = [(4, 3.3), (8, 7.1), (12, 10.8), (16, 14.6), (24, 22.0)]
@@ -49,3 +49,10 @@ def test_weights_that_cannot_fit_are_refused_and_it_is_said_whether_a_free_card_
         EngineError, match=r"m does not fit this GPU: its weights take 14\.0 GiB, and the GPU has 12\.0"
     ):
         check_weights("m", 14 * GIB, 0.92, 12 * GIB, 12 * GIB)
+
+
+def test_a_model_that_leaves_little_room_is_warned_of_with_the_reckoning() -> None:
+    assert little_left("m", int(13.5 * GIB), 24 * GIB) == ""
+    assert little_left("m", int(4.4 * GIB), 8 * GIB) == ""
+    told = little_left("m", int(9.7 * GIB), 12 * GIB)
+    assert "its weights take 9.7 of 12.0 GiB, which leaves 0.0 GiB for a context" in told

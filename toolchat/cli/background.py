@@ -11,11 +11,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+class GivenUp(BaseException):
+    """Nobody waits for this work any more."""
+
+
 async def in_background(work: Callable[[Callable[[str], None]], T], report: Callable[[str], None] | None = None) -> T:
     """What `work` returns, or raises. It is given a function that tells `report`, here, a text that is a new one.
 
-    Cancelled, or at the end of the program, it is left to itself: asyncio's own threads would be waited for, and a
-    model may take an hour to fetch.
+    Once this is cancelled, that function raises GivenUp, which stops the work. At the end of the program it is left to
+    itself: asyncio's own threads would be waited for, and a model may take an hour to fetch.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -32,6 +36,8 @@ async def in_background(work: Callable[[Callable[[str], None]], T], report: Call
 
     def tell(text: str) -> None:
         nonlocal told
+        if done.cancelled():
+            raise GivenUp
         if report is not None and text != told:
             told = text
             here(lambda: report(text))

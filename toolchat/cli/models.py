@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from toolchat.models.hub import RemoteSize
+    from toolchat.models.listing import LocalModel
+    from toolchat.ui.tables import ModelRow
 
 app = typer.Typer(help="The models on this machine.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -13,18 +18,36 @@ Name = Annotated[str, typer.Argument(help="demo, or a Hugging Face id.", metavar
 
 @app.command("list")
 def list_() -> None:
-    """List the models that are here, and the one used where none is named."""
+    """List the models that are here, what they know of themselves, and the one used where none is named."""
     from toolchat.models.listing import local_models
     from toolchat.models.resolve import default_model
     from toolchat.settings import cache_folder, resolve
     from toolchat.ui.tables import ModelRow, print_models
 
     default = resolve({}).model or default_model()
-    found = local_models(cache_folder())
-    rows = [ModelRow(model.name, model.folder, model.source, model.name == default) for model in found]
+    rows = [_row(model, model.name == default) for model in local_models(cache_folder())]
     if default not in {row.name for row in rows}:
         rows.append(ModelRow(default, None, "", True))
     print_models(rows)
+
+
+def _row(model: LocalModel, default: bool) -> ModelRow:
+    from toolchat.engine.config import context_window
+    from toolchat.models.card import sampling
+    from toolchat.ui.tables import ModelRow
+    from toolchat.wire.errors import EngineError
+    from toolchat.wire.images import size_text
+
+    size = size_text(model.bytes) if model.bytes else ""
+    if model.folder is None or model.lacks:
+        return ModelRow(model.name, model.folder, model.source, default, size, lacks=model.lacks)
+    try:
+        longest = context_window(model.folder)
+    except EngineError as error:
+        return ModelRow(model.name, model.folder, model.source, default, size, lacks=str(error))
+    found = sampling(model.folder, model.name)
+    context = f"{longest:,}" if longest is not None else "unknown"
+    return ModelRow(model.name, model.folder, model.source, default, size, context, f"{found} ({found.source})")
 
 
 @app.command()
@@ -34,20 +57,42 @@ def pull(name: Name) -> None:
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder
 
-    typer.echo(obtain_with_progress(choose_model(name, cache_folder())))
+    typer.echo(obtain_with_progress(choose_model(name, cache_folder()), _fits))
+
+
+def _fits(size: RemoteSize) -> str:
+    """What is to be said of a model and this machine's GPU. It may be fetched for another machine all the same."""
+    from toolchat.cli.plan import gpu_memory
+    from toolchat.engine.gpu_memory import MOST, check_weights, little_left
+    from toolchat.models.hardware import installed_vllm
+    from toolchat.wire.errors import EngineError
+
+    total = gpu_memory(installed_vllm() or "cpu")
+    if total is None:
+        return ""
+    try:
+        check_weights(size.name, size.weights, MOST, total, total)
+    except EngineError as error:
+        return str(error)
+    return little_left(size.name, size.weights, total)
 
 
 @app.command()
 def path(name: Name) -> None:
     """Print the folder of a model that is here."""
+    from toolchat.models import hub_cache
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder
     from toolchat.wire.errors import EngineError
 
     choice = choose_model(name, cache_folder())
-    if choice.folder is None:
-        raise EngineError(f"{name} is not on this machine; fetch it with: toolchat models pull {name}")
-    typer.echo(choice.folder)
+    # A model that is whole may still have small files to ask the hub for, when it is used.
+    folder = choice.folder or (hub_cache.whole(name) if choice.kind == "hub" else None)
+    if folder is None:
+        part = hub_cache.snapshot(name) if choice.kind == "hub" else None
+        lacks = f"only a part of {name} is on this machine (missing: {hub_cache.missing_of(part)})" if part else ""
+        raise EngineError(f"{lacks or f'{name} is not on this machine'}; fetch it with: toolchat models pull {name}")
+    typer.echo(folder)
 
 
 @app.command()

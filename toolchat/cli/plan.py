@@ -14,10 +14,13 @@ from toolchat.cli.late_engine import LateEngine
 from toolchat.cli.tools_file import choose_tools_file
 from toolchat.engine import gpu
 from toolchat.engine.base import Engine
-from toolchat.engine.config import Sampling, plan
+from toolchat.engine.config import plan
+from toolchat.engine.gpu_memory import MOST, check_weights, little_left
 from toolchat.engine.local import LocalEngine
 from toolchat.models.abilities import reasoning_efforts, sees
+from toolchat.models.card import sampling
 from toolchat.models.hardware import engine_device
+from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.logs import appendable
@@ -62,7 +65,7 @@ class Plan:
             eager=self.choice.kind == "demo",
             fast_start=self.settings.fast_start,
             text_only=self.settings.text_only,
-            sampling=own_sampling(self.choice, self.folder),
+            sampling=sampling(self.folder, self.model, self.settings.reasoning_effort),
             gpu_total=gpu_memory(self.device),
             debug=self.debug,
         )
@@ -85,13 +88,18 @@ class Plan:
         return LateEngine(self.model, make)
 
     async def _obtained(self, report: Callable[[str], None]) -> Path:
-        if self.folder is not None:
-            return self.folder
-        verb = "building" if self.choice.kind == "demo" else "fetching"
-        report(verb)
-        return await in_background(
-            lambda tell: obtain(self.choice, cache_folder(), lambda _, part: tell(f"{verb} {part:.0%}")), report
-        )
+        return self.folder if self.folder is not None else await _obtained(self.choice, self.fits, report)
+
+    def fits(self, size: RemoteSize) -> str:
+        """What is to be said of a model of that size and this machine's GPU; "" for nothing.
+
+        Raises EngineError where the GPU cannot hold it: it is not fetched then.
+        """
+        total = gpu_memory(self.device)
+        if total is None:
+            return ""
+        check_weights(size.name, size.weights, MOST, total, total)
+        return little_left(size.name, size.weights, total)
 
     async def with_model(self, name: str, report: Callable[[str], None]) -> Plan:
         """This plan for another model, whose files are here by then. A reasoning effort that it has not is dropped.
@@ -101,7 +109,7 @@ class Plan:
         """
         choice = await in_background(lambda _: choose_model(name, cache_folder()))
         settings = resolve({**self.flags, "model": name}, model_defaults=choice.defaults)
-        folder = await in_background(lambda tell: obtain(choice, cache_folder(), lambda stage, _: tell(stage)), report)
+        folder = await _obtained(choice, self.fits, report)
         if (effort := settings.reasoning_effort) is not None and effort not in reasoning_efforts(folder):
             settings = replace(settings, reasoning_effort=None)
         return replace(self, settings=settings, choice=choice, folder=folder)
@@ -135,7 +143,7 @@ def prepare(
     if not images and no_tools:
         # Nothing can bring an image into this chat.
         found = replace(found, settings=replace(found.settings, text_only=True))
-    folder = obtain_with_progress(found.choice)
+    folder = obtain_with_progress(found.choice, found.fits)
     if images:
         check_sight(replace(found.choice, folder=folder))
     check_reasoning_effort(found.settings.reasoning_effort, found.model, folder)
@@ -151,11 +159,6 @@ def sketch(flags: Mapping[str, Any], tools: Path | None, *, debug: bool = False)
     if choice.folder is not None:
         check_reasoning_effort(settings.reasoning_effort, choice.name, choice.folder)
     return Plan(settings, choice, choice.folder, device, tools, debug, flags)
-
-
-def own_sampling(choice: ModelChoice, folder: Path) -> Sampling:
-    """The model's own defaults of sampling."""
-    return Sampling()
 
 
 def gpu_memory(device: str) -> int | None:
@@ -177,15 +180,43 @@ def check_reasoning_effort(effort: str | None, model: str, folder: Path) -> None
     raise UsageError(f"--reasoning-effort {effort}: the model {model} {knows}")
 
 
-def obtain_with_progress(choice: ModelChoice) -> Path:
-    """The model's folder; what has to be built first is shown as a bar on stderr."""
-    cache = cache_folder()
+def obtain_with_progress(choice: ModelChoice, fits: Callable[[RemoteSize], str]) -> Path:
+    """The model's folder; what has to be built or fetched first is shown as a bar on stderr, and its size before.
+
+    `fits` is asked before the first byte of a download: see `Plan.fits`.
+    """
     if choice.folder is not None:
         return choice.folder
     from toolchat.ui.progress import progress
 
-    with progress(f"building the {choice.name} model" if choice.kind == "demo" else None) as report:
-        return obtain(choice, cache, report)
+    with progress("building the demo model" if choice.kind == "demo" else choice.name) as shown:
+
+        def announce(size: RemoteSize) -> None:
+            for line in (fits(size), f"{choice.name}: {size}"):
+                if line:
+                    shown.note(line)
+
+        return obtain(choice, cache_folder(), shown.report, announce)
+
+
+async def _obtained(choice: ModelChoice, fits: Callable[[RemoteSize], str], report: Callable[[str], None]) -> Path:
+    """The model's folder, built or fetched in the background where need be; `report` is called with each stage."""
+    if choice.folder is not None:
+        return choice.folder
+    building = choice.kind == "demo"
+    report("building" if building else "asking the hub")
+
+    def work(tell: Callable[[str], None]) -> Path:
+        def progress(stage: str, fraction: float) -> None:
+            words = "building" if building else stage
+            tell(f"{words} ({fraction * 100:.0f} %)" if fraction else words)
+
+        def announce(size: RemoteSize) -> None:
+            tell(fits(size) or str(size))
+
+        return obtain(choice, cache_folder(), progress, announce)
+
+    return await in_background(work, report)
 
 
 async def _start(tools: Path | None, *, debug: bool) -> ToolRunner:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from toolchat.engine.gpu_memory import MOST, check_weights
 from toolchat.engine.number_format import MEASURED, by_flags, cpu_flags
@@ -21,9 +22,25 @@ BLOCK = 32
 """Tokens of one prefix-cache block on a CPU; vLLM's default there, 128, leaves most of a short chat uncached."""
 
 
+VLLM_CONTEXT = 128_000
+"""What vLLM assumes where neither params.json nor config.json has `max_position_embeddings`: `MistralConfigParser`."""
 ASSUMED_CONTEXT = 32_768
 """Tokens of context on a GPU where the model's files do not say how many it knows: what the first Mistral models that
 call tools know. vLLM would assume 128,000, and a model that is asked for more than it learnt writes nonsense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """A model's own defaults of sampling, and where they come from."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    source: str = "toolchat's own default"
+    """For people."""
+
+    def __str__(self) -> str:
+        """ "temperature 0.7, top-p 0.95"."""
+        return f"temperature {self.temperature:g}" + (f", top-p {self.top_p:g}" if self.top_p != 1 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +68,8 @@ class EngineConfig:
     """Whether Inductor is left out: a quicker start, slower tokens. CUDA graphs are kept for decoding."""
     text_only: bool = False
     """Whether a model that sees is loaded without its vision encoder."""
-    temperature: float = 0.0
+    sampling: Sampling = field(default_factory=Sampling)
     """The model's own, for requests that name none."""
-    top_p: float = 1.0
-    sampling_source: str = "toolchat's own"
-    """Where the two above come from, for people."""
     max_num_seqs: int = 2
     threads: int = 1
     load_threads: int = 1
@@ -65,14 +79,10 @@ class EngineConfig:
     notes: tuple[str, ...] = ()
     """What the user is to be told of these choices."""
 
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """A model's own defaults of sampling, and where they come from."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    source: str = "toolchat's own"
+    @classmethod
+    def read(cls, written: Mapping[str, Any]) -> Self:
+        """What `dataclasses.asdict` made of one."""
+        return cls(**{**written, "sampling": Sampling(**written["sampling"]), "notes": tuple(written["notes"])})
 
 
 def plan(
@@ -122,7 +132,6 @@ def plan(
                 "and --context sets another"
             )
     cores = len(os.sched_getaffinity(0))
-    sampling = sampling or Sampling()
     return EngineConfig(
         model=model,
         folder=str(folder),
@@ -135,9 +144,7 @@ def plan(
         eager=eager or device == "cpu",
         fast_start=fast_start,
         text_only=text_only and has_vision(params),
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        sampling_source=sampling.source,
+        sampling=sampling or Sampling(),
         # One core is left for the terminal and the rest of the machine: with all of them, OpenMP's busy
         # waiting made tokens three to ten times slower whenever another process ran.
         threads=max(1, cores - 1),
@@ -158,25 +165,26 @@ def read_params(folder: Path) -> dict[str, Any]:
 
 
 def context_window(folder: Path) -> int | None:
-    """The longest context, in tokens, that the model knows by its files; None where they do not say.
+    """The longest context, in tokens, that a model's files allow; None where they do not say.
 
-    As vLLM has it: `max_position_embeddings` of params.json, else of config.json, where a model that sees has it one
-    level down. Where params.json has a `max_seq_len` instead, which vLLM ignores, the smaller of the two.
-    Raises EngineError where params.json cannot be read.
+    This is vLLM's own reckoning (0.33: `MistralConfigParser.parse`, `derive_max_model_len_and_key`), so that what is
+    asked for is not refused there: params.json's `max_position_embeddings`, else config.json's, else 128,000; and at
+    most params.json's `max_seq_len`. Raises EngineError where params.json cannot be read.
     """
     params = read_params(folder)
-    if (own := _positive(params.get("max_position_embeddings"))) is not None:
-        return own
-    try:
-        written = _read_object(folder / "config.json") or {}
-    except EngineError:
-        written = {}
-    text = written.get("text_config")
-    theirs = written.get("max_position_embeddings") or (
-        text.get("max_position_embeddings") if isinstance(text, dict) else None
-    )
-    known = [number for number in map(_positive, (params.get("max_seq_len"), theirs)) if number is not None]
-    return min(known) if known else None
+    positions = _count(params.get("max_position_embeddings"))
+    if positions is None:
+        try:
+            written = _read_object(folder / "config.json") or {}
+        except EngineError:
+            written = {}  # vLLM goes on without it, too
+        text = written.get("text_config")
+        nested = _count(text.get("max_position_embeddings")) if isinstance(text, dict) else None
+        positions = nested or _count(written.get("max_position_embeddings"))
+    sequence = _count(params.get("max_seq_len"))
+    if sequence is None:
+        return positions
+    return min(sequence, positions or VLLM_CONTEXT)
 
 
 def has_vision(params: dict[str, Any]) -> bool:
@@ -226,8 +234,8 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     return written
 
 
-def _positive(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 else None
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _cpu_memory(

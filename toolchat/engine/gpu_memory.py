@@ -12,6 +12,10 @@ GIB = 1024**3
 MOST = 0.92
 """vLLM's own default: the rest is for CUDA's context and what its profiling does not see."""
 LEAST_MARGIN = GIB // 4
+BESIDE = int(1.5 * GIB)
+"""What activations, CUDA's context and its graphs are reckoned with; not measured."""
+USEFUL = GIB // 2
+"""A cache of 4,000 to 5,000 tokens of a model of 3 to 8 billion parameters."""
 MARGIN = 0.02
 """Of the card: left free for a desktop that takes a little more between our look and vLLM's."""
 
@@ -43,6 +47,17 @@ def budget(free: int, total: int, asked: float | None = None, held_by: str = "")
             "name another GPU with CUDA_VISIBLE_DEVICES, or use the CPU: make EXTRA=cpu"
         )
     return int(share * 10_000) / 10_000
+
+
+def little_left(model: str, weights: int, total: int) -> str:
+    """What is to be said where `weights` bytes leave a GPU of `total` bytes little for a context; "" for nothing."""
+    left = MOST * total - weights - BESIDE
+    if left >= USEFUL:
+        return ""
+    return (
+        f"{model} will hardly fit this GPU: its weights take {weights / GIB:.1f} of {total / GIB:.1f} GiB, "
+        f"which leaves {max(0.0, left) / GIB:.1f} GiB for a context; a smaller model leaves more (docs/engines.md)"
+    )
 
 
 def check_weights(model: str, weights: int, share: float, total: int, free: int, held_by: str = "") -> None:

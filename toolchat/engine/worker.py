@@ -116,8 +116,7 @@ class Worker:
             "compilation": str(loaded.compilation_config.mode.name).lower(),
             "CUDA graphs": str(loaded.compilation_config.cudagraph_mode.name).lower(),
             "threads": os.environ.get("OMP_NUM_THREADS", ""),
-            "sampling": f"temperature {self._config.temperature:g}, top-p {self._config.top_p:g}, "
-            f"by {self._config.sampling_source}",
+            "sampling": f"{self._config.sampling} ({self._config.sampling.source})",
         }
 
     def serve(self) -> None:
@@ -215,8 +214,8 @@ class Worker:
         self._serving[request.id] = Serving(
             request,
             encoded,
-            own(options["temperature"], self._config.temperature),
-            own(options["top_p"], self._config.top_p),
+            own(options["temperature"], self._config.sampling.temperature),
+            own(options["top_p"], self._config.sampling.top_p),
             options["seed"],
         )
         self._advance(request.id, request.begin())
@@ -333,7 +332,7 @@ def main() -> None:
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
     channel = Channel(socket.socket(fileno=arguments.fd))
-    config = EngineConfig(**channel.receive())
+    config = EngineConfig.read(channel.receive())
     channel.listen()
     try:
         # Five thousand modules are imported, and nothing of them is garbage: the collector's rounds over them took a

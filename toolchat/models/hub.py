@@ -2,16 +2,80 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from toolchat.models.files import NEEDED, check_folder
+from toolchat.models import hub_cache, parts
+from toolchat.models.files import CONFIG, NEEDED, OPTIONAL, check_folder, is_needed, is_weights, lacking_kinds
+from toolchat.models.hub_cache import CachedModel
+from toolchat.models.hub_library import free_bytes, library, reason, told, with_home
 from toolchat.wire.errors import EngineError
+from toolchat.wire.images import size_text
+
+Report = Callable[[str, float], None]
+"""Called with what is being done and the fraction of the whole that is there, 0 to 1. What it raises stops it."""
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_LISTING_SECONDS = 10.0
+_SMALL_FILES_SECONDS = 5.0
+"""How long the hub may take for what a model can do without."""
+_TICK = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSize:
+    """How large a model is on the hub, in bytes, and how much of it is here."""
+
+    name: str
+    weights: int
+    other: int
+    """What is fetched beside the weights."""
+    cached: int
+    """Of both together; parts of unfinished files count."""
+    folder: Path
+    """The hub's cache."""
+    free: int | None
+    """Of the disk that holds `folder`; None where it cannot be told."""
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.other
+
+    @property
+    def missing(self) -> int:
+        return max(0, self.total - self.cached)
+
+    def __str__(self) -> str:
+        """ "14.5 GB to fetch into ~/.cache/huggingface/hub, 80 GB free"."""
+        here = f" ({size_text(self.cached)} of {size_text(self.total)} are here)" if self.cached else ""
+        free = f", {size_text(self.free)} free" if self.free is not None else ""
+        return f"{size_text(self.missing)} to fetch into {with_home(self.folder)}{here}{free}"
+
+
+Before = Callable[[RemoteSize], None]
+"""Called once before the first byte of a download, where the hub says how large it is. What it raises stops it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str
+    size: int
+    sha256: str | None
+    """Of a file in the hub's large-file storage; the name of its blob in the cache, too."""
+    blob: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    commit: str
+    files: tuple[_File, ...]
+    """Those that are needed."""
 
 
 def looks_like_repository(name: str) -> bool:
@@ -19,96 +83,292 @@ def looks_like_repository(name: str) -> bool:
     return _REPOSITORY.fullmatch(name) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class CachedModel:
-    name: str
-    folder: Path
-    bytes: int
-
-
 def cached(name: str) -> Path | None:
-    """The folder of a model that was fetched before and is whole, without asking the network."""
-    snapshot_download, _ = _hub()
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=list(NEEDED), local_files_only=True))
-        check_folder(folder)
-    except (EngineError, OSError, ValueError):
-        # The hub's LocalEntryNotFoundError is an OSError (FileNotFoundError) too.
+    """The folder of a model that is here and whole, without asking the network.
+
+    None too where `pull` is to ask once for small files, which an earlier version did not fetch.
+    """
+    folder = hub_cache.whole(name)
+    if folder is None or (hub_cache.wants_small_files(folder) and _may_ask(folder)):
         return None
     return folder
 
 
-def pull(name: str, *, bars: bool = True) -> Path:
-    """Fetch a model, or what is missing of it. With `bars` the hub's own progress bars go to stderr; without, from then
-    on in this process they never do.
+def remote_size(name: str) -> RemoteSize | None:
+    """How large a model is, by the hub's listing; None where that cannot be had."""
+    with suppress(EngineError):
+        listing = _listing(name)
+        return _size(name, listing) if listing is not None else None
+    return None
 
-    Raises EngineError where it does not exist, is not ours to read, has no Mistral format, or the network is away.
+
+def pull(name: str, report: Report | None = None, before: Before | None = None) -> Path:
+    """Fetch a model, or what is missing of it, and return its folder.
+
+    An interrupted download, or one that what `report` raises has stopped, goes on where it stopped. Raises EngineError
+    where the model does not exist, is not ours to read, has no Mistral format, does not fit the disk, or the network is
+    away.
     """
-    snapshot_download, errors = _hub()
-    if not bars:
-        from huggingface_hub.utils import disable_progress_bars
-
-        disable_progress_bars()
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=list(NEEDED)))
-    except errors.GatedRepoError:
-        raise EngineError(
-            f"{name}: its owner wants its terms accepted first, at https://huggingface.co/{name}; "
-            "then log in with `hf auth login`"
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise EngineError(f"{name}: there is no such model on the Hugging Face hub, or it is private") from None
-    except Exception as error:  # whatever HTTP library the hub uses in this version
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise EngineError(
-            f"{name}: not on this machine, and the Hugging Face hub cannot be asked for it "
-            f"({type(error).__name__}: {reason}); check the network and the name"
-        ) from None
-    check_folder(folder)
+    report = report or (lambda stage, fraction: None)
+    if (folder := hub_cache.whole(name)) is not None:
+        _fetch_small_files(name, folder)
+        return folder
+    with told(name):
+        _silence_bars()
+        listing = _listing(name)
+        if (folder := hub_cache.snapshot(name)) is not None:
+            hub_cache.discard_damaged(folder)
+        if listing is None:
+            folder = _by_library(name, report)
+        else:
+            _discard_cut_off(name, listing)
+            size = _size(name, listing)
+            _require_room(size)
+            if before is not None and size.missing:
+                before(size)
+            folder = _fetch(name, listing, size, report)
+        check_folder(folder)
+        if not (folder / CONFIG).is_file():
+            hub_cache.note_asked(folder, answered=True)
     return folder
 
 
 def listing() -> Iterator[CachedModel]:
-    """The whole models in Mistral's format that the hub's cache holds."""
-    for repository in _repositories():
-        for revision in sorted(repository.revisions, key=lambda item: -item.last_modified)[:1]:
-            if any(file.file_name == "params.json" for file in revision.files):
-                yield CachedModel(repository.repo_id, Path(revision.snapshot_path), repository.size_on_disk)
+    """The models in Mistral's format that the hub's cache holds, whole or not."""
+    return hub_cache.models()
 
 
 def remove(name: str) -> bool:
     """Delete all that the hub's cache holds of a model; False where it holds nothing."""
-    from huggingface_hub import scan_cache_dir
-
-    revisions = [
-        revision.commit_hash
-        for repository in _repositories()
-        if repository.repo_id == name
-        for revision in repository.revisions
-    ]
-    if not revisions:
+    root = hub_cache.cache_root()
+    if root is None or not looks_like_repository(name):
         return False
-    scan_cache_dir().delete_revisions(*revisions).execute()
+    repository = hub_cache.repository_folder(root, name)
+    if not repository.is_dir():
+        return False
+    try:
+        shutil.rmtree(repository)
+    except OSError as error:
+        raise EngineError(f"{name}: {error.filename} cannot be deleted: {error.strerror}") from None
+    shutil.rmtree(root / ".locks" / repository.name, ignore_errors=True)
     return True
 
 
-def _repositories() -> list[Any]:
+def _listing(name: str, commit: str | None = None, seconds: float = _LISTING_SECONDS) -> _Listing | None:
+    """What the repository holds, newest commit first; None where the hub answers, but without sizes.
+
+    Raises EngineError where there is no such model for us, or no hub.
+    """
+    hub = library()
+    with told(name):
+        try:
+            api = hub.HfApi()
+            info = api.model_info(name, revision=commit, files_metadata=True, timeout=seconds)
+            if info.gated:
+                api.auth_check(name)
+        except (hub.errors.GatedRepoError, hub.errors.RepositoryNotFoundError):
+            raise
+        except hub.errors.HfHubHTTPError:
+            return None  # a mirror that knows only files, or a fault that may be the listing's alone
+    found = [
+        _File(item.rfilename, item.size, item.lfs.sha256 if item.lfs is not None else None, item.blob_id)
+        for item in info.siblings or ()
+        if is_needed(item.rfilename)
+    ]
+    if missing := lacking_kinds({file.name for file in found}):
+        raise EngineError(f"{name}: not a model in Mistral's format: the repository has no {', '.join(missing)}")
+    if info.sha is None or any(file.size is None for file in found):
+        return None
+    return _Listing(info.sha, tuple(found))
+
+
+def _size(name: str, listing: _Listing) -> RemoteSize:
+    root = hub_cache.cache_root()
+    assert root is not None
+    weights = sum(file.size for file in listing.files if is_weights(file.name))
+    total = sum(file.size for file in listing.files)
+    here = sum(_bytes_here(root, name, listing.commit, file) for file in listing.files)
+    return RemoteSize(name, weights, total - weights, here, root, free_bytes(root))
+
+
+def _discard_cut_off(name: str, listing: _Listing) -> None:
+    """Delete the files whose size is not the one that they have on the hub: the library takes any that is there."""
+    root = hub_cache.cache_root()
+    assert root is not None
+    repository = hub_cache.repository_folder(root, name)
+    for file in listing.files:
+        blob = file.sha256 or file.blob
+        for path in (repository / "snapshots" / listing.commit / file.name, repository / "blobs" / (blob or "none")):
+            if path.is_file() and path.stat().st_size != file.size:
+                hub_cache.discard(path)
+
+
+def _bytes_here(root: Path, name: str, commit: str, file: _File) -> int:
+    repository = hub_cache.repository_folder(root, name)
+    blob = file.sha256 or file.blob
+    if (repository / "snapshots" / commit / file.name).exists() or (blob and (repository / "blobs" / blob).exists()):
+        return file.size
+    return parts.bytes_there(_large(root, name, file)) if file.sha256 is not None else 0
+
+
+def _large(root: Path, name: str, file: _File) -> parts.LargeFile:
+    assert file.sha256 is not None
+    repository = hub_cache.repository_folder(root, name)
+    lock = root / ".locks" / repository.name / f"{file.sha256}.lock"
+    return parts.LargeFile(repository / "blobs" / file.sha256, file.size, file.sha256, lock)
+
+
+def _require_room(size: RemoteSize) -> None:
+    if size.free is not None and size.missing > size.free:
+        raise EngineError(
+            f"{size.name}: the disk is too full: {size_text(size.missing)} are to be fetched into "
+            f"{with_home(size.folder)}, and {size_text(size.free)} are free; make room, or set HF_HOME to a folder on "
+            "another disk"
+        )
+
+
+def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report) -> Path:
+    hub = library()
+    names = [file.name for file in listing.files]
+
+    def tell(stage: str, there: int) -> None:
+        report(f"{stage} {_amounts(there, size.total)}", min(1.0, there / max(1, size.total)))
+
+    done = {file.name: _bytes_here(size.folder, name, listing.commit, file) for file in listing.files}
+    tell("fetching", sum(done.values()))
+    small = [file.name for file in listing.files if file.sha256 is None]
+    if small:
+        # First, so that the cache's other readers know the model while its weights are on their way.
+        hub.snapshot_download(name, allow_patterns=small)
+    for file in listing.files:
+        if file.sha256 is None or done[file.name] == file.size:
+            done[file.name] = file.size
+            continue
+        elsewhere = sum(there for other, there in done.items() if other != file.name)
+
+        def tell_file(stage: str, there: int, elsewhere: int = elsewhere, whole: int = file.size) -> None:
+            if stage == "checking":
+                report(f"checking {_amounts(there, whole)}", (elsewhere + whole) / size.total)
+            else:
+                tell(stage, elsewhere + there)
+
+        try:
+            parts.fetch(_large(size.folder, name, file), _ranges(name, listing.commit, file.name), tell_file)
+        except parts.NoRangesError:
+            return _by_library(name, report)
+        except parts.DamagedError:
+            raise EngineError(
+                f"{name}: {file.name} came damaged from the hub (its SHA-256 is wrong), and is deleted; try again"
+            ) from None
+        done[file.name] = file.size
+    # The library finds each file in its place, and links it.
+    return Path(hub.snapshot_download(name, allow_patterns=names))
+
+
+def _ranges(name: str, commit: str, file: str) -> parts.Open:
+    """How to get bytes of a file of the hub, with the library's own client: its proxies, certificates and token."""
+    hub = library()
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    url, headers = hub.hf_hub_url(name, file, revision=commit), build_hf_headers()
+
+    @contextmanager
+    def open_range(start: int, end: int) -> Iterator[Iterator[bytes]]:
+        asked = {**headers, "Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        try:
+            client = hub.get_session()
+            timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+            with client.stream("GET", url, headers=asked, timeout=timeout) as answer:
+                if answer.status_code in (408, 429, 500, 502, 503, 504):
+                    raise parts.TransientError(f"the hub answers {answer.status_code}")
+                hf_raise_for_status(answer)
+                if answer.status_code != 206:
+                    raise parts.NoRangesError
+                yield answer.iter_raw()
+        except OSError:
+            raise  # the disk's: the client's errors are none
+        except Exception as error:
+            if _is_of_transport(error):
+                raise parts.TransientError(reason(error)) from error
+            raise
+
+    return open_range
+
+
+def _is_of_transport(error: Exception) -> bool:
+    # httpx, or the successor that the installed version of the hub's library uses.
+    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
+
+
+def _by_library(name: str, report: Report) -> Path:
+    """Have the hub's library fetch it all; what it has not finished of a file is fetched again the next time."""
+    hub = library()
+    result: list[Path] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(Path(hub.snapshot_download(name, allow_patterns=list(NEEDED))))
+        except BaseException as error:
+            failures.append(error)
+
+    # In a thread that is given up: the library's own would be waited for after Ctrl-C.
+    thread = threading.Thread(target=work, name="fetch", daemon=True)
+    thread.start()
+    root = hub_cache.cache_root()
+    while thread.is_alive():
+        there = _blob_bytes(hub_cache.repository_folder(root, name)) if root is not None else 0
+        report(f"fetching, {size_text(there)} so far", 0.0)
+        thread.join(_TICK)
+    if failures:
+        raise failures[0]
+    return result[0]
+
+
+def _blob_bytes(repository: Path) -> int:
+    total = 0
+    for path in (repository / "blobs").glob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def _fetch_small_files(name: str, folder: Path) -> None:
+    """Fetch what a model that is here lacks of the files that it can do without; whatever fails, it goes on without."""
+    if not hub_cache.wants_small_files(folder):
+        return
+    answered = False
+    with suppress(Exception):  # of whatever library the hub uses; a model that is here needs no hub
+        hub = library()
+        _silence_bars()
+        # The library tries again for half a minute where there is no network; this does not.
+        there = hub.HfApi().model_info(name, revision=folder.name, timeout=_SMALL_FILES_SECONDS)
+        wanted = [item.rfilename for item in there.siblings or () if item.rfilename in OPTIONAL]
+        if wanted:
+            hub.snapshot_download(name, revision=folder.name, allow_patterns=wanted)
+        answered = CONFIG not in wanted
+    if not (folder / CONFIG).is_file():
+        hub_cache.note_asked(folder, answered=answered)
+
+
+def _may_ask(folder: Path) -> bool:
+    """Whether the network may be asked for files of a snapshot, and they could be written."""
     try:
-        from huggingface_hub import scan_cache_dir
-        from huggingface_hub.errors import CacheNotFound
+        from huggingface_hub.constants import HF_HUB_OFFLINE
     except ImportError:
-        return []
-    try:
-        return [item for item in scan_cache_dir().repos if item.repo_type == "model"]
-    except CacheNotFound:
-        return []
+        return False
+    return not HF_HUB_OFFLINE and os.access(folder, os.W_OK)
 
 
-def _hub() -> tuple[Any, Any]:
-    try:
-        from huggingface_hub import errors, snapshot_download
-    except ImportError:
-        from toolchat.models.hardware import INSTALL
+def _amounts(there: int, total: int) -> str:
+    """ "3.2 of 14.5 GB": both in the unit of the whole, so that the width does not change while it grows."""
+    unit = size_text(total).rpartition(" ")[2]
+    scale, digits = {"bytes": (1, 0), "kB": (10**3, 0), "MB": (10**6, 1), "GB": (10**9, 1)}[unit]
+    return f"{there / scale:.{digits}f} of {total / scale:.{digits}f} {unit}"
 
-        raise EngineError(f"models of the Hugging Face hub need its library; {INSTALL}") from None
-    return snapshot_download, errors
+
+def _silence_bars() -> None:
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()

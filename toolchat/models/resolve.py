@@ -12,6 +12,7 @@ from toolchat.engine.gpu_memory import GIB
 from toolchat.models import demo, hub
 from toolchat.models.files import check_folder
 from toolchat.models.hardware import installed_vllm
+from toolchat.models.hub import RemoteSize
 from toolchat.wire.errors import UsageError
 
 DEMO = "demo"
@@ -40,7 +41,7 @@ BY_MEMORY = (
 fitting in 12GB" and "in 8GB of VRAM" by their model cards; docs/engines.md has the reckoning."""
 
 Progress = Callable[[str, float], None]
-"""Called with a stage's name and the fraction of the whole that is done, 0 to 1."""
+"""Called with a stage, such as "fetching 3.2 of 14.5 GB", and the fraction of the whole that is done, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +92,19 @@ def choose_model(name: str | None, cache: Path) -> ModelChoice:
     raise UsageError(f"--model {name}: expected demo, a Hugging Face id such as {GPU_DEFAULT}, or a model's folder")
 
 
-def obtain(choice: ModelChoice, cache: Path, progress: Progress | None = None) -> Path:
+def obtain(
+    choice: ModelChoice,
+    cache: Path,
+    progress: Progress | None = None,
+    before: Callable[[RemoteSize], None] | None = None,
+) -> Path:
     """The folder with the model's files, built or fetched first where need be. Raises EngineError where that fails.
 
-    Without `progress` the hub's own progress bars go to stderr.
+    `before` is called once before the first byte is fetched, where the hub says how large the model is. What it or
+    `progress` raises stops the work; a download goes on from there the next time.
     """
     if choice.folder is not None:
         return choice.folder
     if choice.kind == "demo":
         return demo.build(cache, progress)
-    if progress is not None:
-        progress("fetching", 0.0)
-    return hub.pull(choice.name, bars=progress is None)
+    return hub.pull(choice.name, progress, before)

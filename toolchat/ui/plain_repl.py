@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ from toolchat.ui.cards import Card
 from toolchat.ui.chat import Chat
 from toolchat.ui.commands import Commands, Outcome, is_command, question
 from toolchat.ui.line_reader import LineReader
+from toolchat.ui.progress import milestone
 from toolchat.ui.repl import LEAVE_SECONDS, OpenChat, Taking
 from toolchat.ui.sanitize import sanitize
 from toolchat.ui.stops import Stops
@@ -27,6 +29,8 @@ from toolchat.wire.events import Event, TurnStatus
 PROMPT = "> "
 UNWRAPPED = 100_000
 """Columns: the terminal breaks rows itself, and a screen reader needs none broken."""
+
+_PERCENT = re.compile(r" \((\d+) %\)$")
 
 
 class PlainRepl:
@@ -51,6 +55,7 @@ class PlainRepl:
         self._prompted = ""
         """The prompt at which a line is being typed, if one is."""
         self._state = ""
+        self._reached = ("", 0)
         self._in_turn = False
         self._declined = False
         self._stopping: float | None = None
@@ -228,15 +233,18 @@ class PlainRepl:
             self._main.cancel()
 
     def _engine(self, state: str, detail: str) -> None:
-        # "building 42 %" is told once, without its number.
-        word = state.rstrip("0123456789% ")
-        told, self._state = self._state, word
-        if word == told:
+        # "fetching 3.2 of 14.5 GB (22 %)" is told once in each tenth.
+        percent = _PERCENT.search(state)
+        word = state[: percent.start()] if percent is not None else state
+        reached = milestone(word, int(percent[1]) / 100 if percent is not None else 0.0)
+        told, self._state, self._reached = self._reached, word, reached
+        if reached == told:
             return
         if word == "crashed" or (word == "failed" and self._to_person):
             self._line(f"toolchat: {sanitize(detail)}")
         elif self._to_person:
-            self._line(sanitize(f"{detail}: {word}" if detail else word))
+            words = state if reached[0] != word else word
+            self._line(sanitize(f"{detail}: {words}" if detail else words))
 
     def _say_outcome(self, line: str, outcome: Outcome) -> None:
         if outcome.write:

@@ -80,17 +80,45 @@ class ModelRow:
     folder: Path | None
     source: str
     default: bool
+    size: str = ""
+    context: str = ""
+    """Tokens that it knows."""
+    sampling: str = ""
+    """How it is sampled where nobody says otherwise, and by whose word."""
+    lacks: str = ""
+    """What is missing of it; empty where it is whole."""
+
+    @property
+    def place(self) -> str:
+        if self.folder is None:
+            return "not here yet (models pull)"
+        if self.lacks:
+            return f"incomplete (models pull goes on): {sanitize_line(self.lacks)}"
+        return sanitize_line(str(self.folder))
 
 
 def print_models(rows: Sequence[ModelRow]) -> None:
     out = console()
-    table = _table("Name", "", "Source", "Folder")
+    if out.is_terminal and out.width < 110:
+        # Seven columns would be a few letters wide each.
+        for row in rows:
+            name = Text(sanitize_line(row.name), style="bold")
+            out.print(name + Text(" (default)") if row.default else name)
+            context = f"context {row.context}" if row.context else ""
+            facts = ", ".join(filter(None, (row.source, row.size, context, row.sampling)))
+            out.print(Text(f"  {facts}") if facts else Text(""), end="\n" if facts else "")
+            out.print(Text(f"  {row.place}", style="dim"))
+        return
+    table = _table("Name", "", "Source", "Size", "Context", "Sampling", "Folder")
     for row in rows:
         table.add_row(
             Text(sanitize_line(row.name), style="bold"),
             "default" if row.default else "",
             row.source,
-            sanitize_line(str(row.folder)) if row.folder else "not here yet (models pull)",
+            row.size,
+            row.context,
+            row.sampling,
+            row.place,
         )
     out.print(table)
 

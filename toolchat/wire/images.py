@@ -74,12 +74,13 @@ def record(image: Image) -> dict[str, Any]:
 
 
 def size_text(size: int) -> str:
-    """ "800 bytes", "12 kB", "1.5 MB"."""
+    """ "800 bytes", "12 kB", "1.5 MB", "14.5 GB"."""
     if size < 1000:
         return f"{size} bytes"
     if size < 999_500:
         return f"{size / 1000:.0f} kB"
-    return f"{size / 10**6:.1f} MB".replace(".0 MB", " MB")
+    unit, scale = ("MB", 10**6) if size < 999_950_000 else ("GB", 10**9)
+    return f"{size / scale:.1f} {unit}".replace(f".0 {unit}", f" {unit}")
 
 
 def _size(image: Image) -> int:

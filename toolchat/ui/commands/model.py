@@ -72,13 +72,19 @@ def complete_system(context: Context, text: str) -> list[Completion]:
 
 def _rows(context: Context, models: Sequence[LocalModel]) -> Iterator[Text]:
     current = context.chat.model
-    rows = [(item.name, item.source if item.folder else f"{item.source}, not made yet") for item in models]
+    rows = [(item.name, _state(item)) for item in models]
     if current not in {name for name, _ in rows}:
         rows.append((current, "a folder" if Path(current).expanduser().is_dir() else ""))
     for name, source in rows:
         mark = "● " if name == current else "  "
         yield Text.assemble((mark, "bold"), (sanitize_line(name), "bold"), (f"  {source}".rstrip(), QUIET))
     yield say("/model NAME loads another: one of these, a Hugging Face id, or a folder.", QUIET)
+
+
+def _state(item: LocalModel) -> str:
+    if item.lacks:
+        return f"{item.source}, incomplete"
+    return item.source if item.folder else f"{item.source}, not made yet"
 
 
 def _folders(text: str) -> Iterator[Completion]:

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_hub import safetensors
+
+from toolchat.models.files import check_folder, is_needed
+from toolchat.wire.errors import EngineError
+
+INDEX = "consolidated.safetensors.index.json"
+WHOLE = safetensors(b"12345678")
+
+
+def shard(number: int, total: int = 3) -> str:
+    return f"consolidated-{number:05}-of-{total:05}.safetensors"
+
+
+def folder_with(folder: Path, **files: bytes) -> Path:
+    for name, data in {"params.json": b"{}", "tekken.json": b"{}", **files}.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def indexed(folder: Path, *there: int, total: int = 3) -> Path:
+    weights = {f"tensor {number}": shard(number, total) for number in range(1, total + 1)}
+    (folder / INDEX).write_text(json.dumps({"weight_map": weights}))
+    return folder_with(folder, **{shard(number, total): WHOLE for number in there})
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(EngineError) as failure:
+        check_folder(folder)
+    line = str(failure.value)
+    assert "\n" not in line
+    return line
+
+
+def test_a_whole_model_passes(tmp_path: Path) -> None:
+    check_folder(indexed(tmp_path, 1, 2, 3))
+
+
+@pytest.mark.parametrize("data", [WHOLE, (2).to_bytes(8, "little") + b"{}", safetensors(b"")])
+def test_weights_in_one_file_pass(tmp_path: Path, data: bytes) -> None:
+    check_folder(folder_with(tmp_path, **{"consolidated.safetensors": data}))
+
+
+def test_the_shards_that_the_index_names_and_the_folder_lacks_are_named(tmp_path: Path) -> None:
+    line = refusal(indexed(tmp_path, 2))
+    assert line == f"{tmp_path}: not a whole model in Mistral's format: it lacks {shard(1)}, {shard(3)}"
+
+
+def test_of_many_missing_shards_some_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    assert refusal(indexed(tmp_path, 1, total=12)).endswith(f"{shard(5, 12)} and 7 more")
+
+
+def test_without_an_index_the_shards_own_names_say_how_many_there_are(tmp_path: Path) -> None:
+    line = refusal(folder_with(tmp_path, **{shard(1): WHOLE, shard(3): WHOLE}))
+    assert line.endswith(f"it lacks {shard(2)}")
+
+
+def test_a_link_that_leads_nowhere_is_a_missing_shard(tmp_path: Path) -> None:
+    indexed(tmp_path, 1, 2)
+    (tmp_path / shard(3)).symlink_to(tmp_path / "blob")
+    assert refusal(tmp_path).endswith(f"it lacks {shard(3)}")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": 3}', "{"])
+def test_an_index_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    folder_with(tmp_path, **{shard(1): WHOLE, INDEX: text.encode()})
+    assert refusal(tmp_path).startswith(f"{tmp_path / INDEX}: not an index of weights: ")
+
+
+@pytest.mark.parametrize("length", [0, 4, 8, 20, len(WHOLE) - 1])
+def test_weights_that_are_cut_off_are_found(tmp_path: Path, length: int) -> None:
+    line = refusal(folder_with(tmp_path, **{"consolidated.safetensors": WHOLE[:length]}))
+    assert "consolidated.safetensors is cut off" in line
+    assert line.endswith("fetch that file again")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"this is no tensor" * 100,
+        (5).to_bytes(8, "little") + b"[1,2]",
+        (6).to_bytes(8, "little") + b"{1: 2}",
+        (9).to_bytes(8, "little") + b'{"a": 12}',
+        (2**63).to_bytes(8, "little") + b"{}",
+    ],
+)
+def test_weights_that_are_no_safetensors_are_found(tmp_path: Path, data: bytes) -> None:
+    line = refusal(folder_with(tmp_path, **{"consolidated.safetensors": data}))
+    assert "consolidated.safetensors is not a safetensors file" in line
+
+
+def test_of_a_repository_only_mistrals_format_is_needed() -> None:
+    names = (
+        *("params.json", "config.json", "generation_config.json", "SYSTEM_PROMPT.txt", "tekken.json", INDEX, shard(1)),
+        *("tokenizer.model.v3", "consolidated.safetensors"),
+    )
+    assert all(map(is_needed, names))
+    others = (
+        "model.safetensors",
+        "README.md",
+        "tokenizer.json",
+        "old/consolidated.safetensors",
+        "consolidated/a.safetensors",
+    )
+    assert not any(map(is_needed, others))

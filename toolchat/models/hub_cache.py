@@ -1,0 +1,142 @@
+"""What the Hugging Face hub's cache on this disk holds. Reads the cache's documented layout, and asks no network.
+
+`models--OWNER--NAME/` holds `refs/main` (a commit), `snapshots/COMMIT/` (links into `blobs/`), and in
+`.no_exist/COMMIT/` an empty file for each that the repository is known not to have.
+https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchat.models.files import CONFIG, PARAMS, damaged, damaged_weights, lacking
+from toolchat.wire.errors import EngineError
+
+_ASKED = ".toolchat-asked"
+"""Touched in a repository's folder when its small files were asked for in vain."""
+_ASK_AGAIN = 24 * 3600.0
+"""Seconds until a repository is asked again: without a network each start would wait for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedModel:
+    name: str
+    folder: Path
+    bytes: int
+    """What it takes of the disk, unfinished files included."""
+    lacks: str
+    """What is missing of it or damaged, for people; empty where it is whole."""
+
+
+def cache_root() -> Path | None:
+    """The hub's cache, by the hub's own variables; None without its library."""
+    try:
+        from huggingface_hub.constants import HF_HUB_CACHE
+    except ImportError:
+        return None
+    return Path(HF_HUB_CACHE)
+
+
+def repository_folder(root: Path, name: str) -> Path:
+    return root / f"models--{name.replace('/', '--')}"
+
+
+def snapshot(name: str) -> Path | None:
+    """The folder of a model's files, of which some may be missing; None where there is none."""
+    root = cache_root()
+    return _snapshot(repository_folder(root, name)) if root is not None else None
+
+
+def missing_of(folder: Path) -> str:
+    """What a snapshot lacks or has damaged, for people; empty where it is a whole model."""
+    try:
+        return lacking(folder) or damaged(folder)
+    except EngineError as error:
+        return str(error).removeprefix(f"{folder}/")
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def whole(name: str) -> Path | None:
+    """The folder of a model that is here, and whole."""
+    folder = snapshot(name)
+    return folder if folder is not None and not missing_of(folder) else None
+
+
+def discard_damaged(folder: Path) -> None:
+    """Delete what is damaged of a snapshot's weights, so that it is fetched again. Raises OSError."""
+    for path in damaged_weights(folder):
+        discard(path)
+
+
+def discard(path: Path) -> None:
+    """Delete a file of a snapshot, the blob that it links to included. Raises OSError."""
+    blob = path.parent / path.readlink() if path.is_symlink() else None
+    path.unlink(missing_ok=True)
+    if blob is not None:
+        blob.unlink(missing_ok=True)
+
+
+def wants_small_files(folder: Path) -> bool:
+    """Whether a snapshot has no config.json and its repository has not been asked for it (versions of toolchat before
+    fetched none), nor lately in vain."""
+    repository = folder.parent.parent
+    if (folder / CONFIG).is_file() or (repository / ".no_exist" / folder.name / CONFIG).is_file():
+        return False
+    try:
+        return time.time() - (repository / _ASKED).stat().st_mtime > _ASK_AGAIN
+    except OSError:
+        return True
+
+
+def note_asked(folder: Path, *, answered: bool) -> None:
+    """Remember that the repository of a snapshot was asked for config.json: whether it has none, or did not answer."""
+    repository = folder.parent.parent
+    note = repository / ".no_exist" / folder.name / CONFIG if answered else repository / _ASKED
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+
+
+def models() -> Iterator[CachedModel]:
+    """The models in Mistral's format that the cache holds, whole or not."""
+    root = cache_root()
+    if root is None or not root.is_dir():
+        return
+    for repository in sorted(root.glob("models--*")):
+        folder = _snapshot(repository)
+        # Without it, files for transformers. A link that leads nowhere counts: the file is to be fetched again.
+        if folder is None or not os.path.lexists(folder / PARAMS):
+            continue
+        name = repository.name.removeprefix("models--").replace("--", "/", 1)
+        yield CachedModel(name, folder, _disk_bytes(repository), missing_of(folder))
+
+
+def _snapshot(repository: Path) -> Path | None:
+    folders = repository / "snapshots"
+    with suppress(OSError, UnicodeDecodeError):
+        commit = (repository / "refs" / "main").read_text().strip()
+        if commit and "/" not in commit and (folders / commit).is_dir():
+            return folders / commit
+    with suppress(OSError):
+        # Fetched by commit, as some programs do: the newest.
+        found = [path for path in folders.iterdir() if path.is_dir()]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return None
+
+
+def _disk_bytes(repository: Path) -> int:
+    total = 0
+    for part in ("blobs", "snapshots"):
+        for path in (repository / part).rglob("*"):
+            with suppress(OSError):
+                found = path.stat() if part == "blobs" else path.lstat()
+                if not path.is_dir() and not (part == "snapshots" and path.is_symlink()):
+                    # Blocks: an unfinished file is as long as it will be, and takes what it holds.
+                    total += found.st_blocks * 512
+    return total

@@ -1,0 +1,250 @@
+"""Fetches one large file in parts, several at a time, so that an interrupted download goes on where it stopped.
+
+The hub's library deletes a file that it has not finished; the default model is one file of 14.5 GB. A file is put in
+its place only when its SHA-256 is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PART = 16 * 1024 * 1024
+"""Bytes of one request. The hub allows 3,000 requests in five minutes without a login: 160 MB a second."""
+CONNECTIONS = 4
+ATTEMPTS = 5
+"""In a row that bring nothing, for one part, until the download is given up."""
+WAIT = 1.0
+"""Seconds before the second attempt; doubled for each that follows."""
+_READ = 1024 * 1024
+_RECORD = 0.5
+"""Seconds of downloading that a process which is killed may lose."""
+_LEAVE = 0.5
+"""Seconds that a thread is waited for, after it was told to stop."""
+_TICK = 0.2
+"""Seconds between two reports of progress: how soon a caller's exception stops the download."""
+
+Report = Callable[[str, int], None]
+"""Called in the caller's thread with what is being done, "fetching", "checking" or "waiting for another download", and
+how many bytes of the file are there. What it raises stops the download."""
+
+Open = Callable[[int, int], AbstractContextManager[Iterator[bytes]]]
+"""Opens the bytes of the file from the first number up to, and without, the second."""
+
+
+class NoRangesError(Exception):
+    """The server sends whole files only."""
+
+
+class TransientError(Exception):
+    """The connection failed in a way that another attempt may mend."""
+
+
+class DamagedError(Exception):
+    """What was fetched is not what was promised. It is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargeFile:
+    destination: Path
+    size: int
+    sha256: str
+    lock: Path
+
+    @property
+    def unfinished(self) -> Path:
+        return self.destination.with_name(f"{self.destination.name}.toolchat.incomplete")
+
+    @property
+    def journal(self) -> Path:
+        """Which parts are there: a line with the file's and the parts' sizes, then one for each part that grew."""
+        return self.destination.with_name(f"{self.destination.name}.toolchat.parts")
+
+
+def bytes_there(file: LargeFile) -> int:
+    """How much of a file has been fetched, in this run or an earlier one."""
+    if file.destination.exists():
+        return file.size
+    return sum(_read_journal(file).values())
+
+
+def fetch(file: LargeFile, open_range: Open, report: Report) -> None:
+    """Have `file` in its place, from where an earlier download stopped.
+
+    Raises what `open_range` does, but TransientError only after several attempts; OSError of the disk; DamagedError.
+    """
+    with _locked(file.lock, lambda: report("waiting for another download", bytes_there(file))):
+        if file.destination.exists():
+            return
+        file.destination.parent.mkdir(parents=True, exist_ok=True)
+        done = _read_journal(file)
+        if not done:
+            _begin(file)
+        _Download(file, open_range, done).run(report)
+        _check(file, report)
+        file.unfinished.replace(file.destination)
+        file.journal.unlink(missing_ok=True)
+
+
+class _Download:
+    """The parts of a file that are missing, fetched by threads; the journal says how far each has come."""
+
+    def __init__(self, file: LargeFile, open_range: Open, done: dict[int, int]) -> None:
+        self._file = file
+        self._open_range = open_range
+        self._done = done
+        self._recorded = dict(done)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._failures: list[BaseException] = []
+        self._parts: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for part in range(-(-file.size // PART)):
+            if done.get(part, 0) < self._length(part):
+                self._parts.put(part)
+
+    def run(self, report: Report) -> None:
+        handle = os.open(self._file.unfinished, os.O_WRONLY | os.O_CREAT, 0o666)
+        threads = [
+            threading.Thread(target=self._work, args=(handle,), name=f"fetch-{number}", daemon=True)
+            for number in range(min(CONNECTIONS, self._parts.qsize()))
+        ]
+        journal = os.open(self._file.journal, os.O_WRONLY | os.O_APPEND)
+        try:
+            for thread in threads:
+                thread.start()
+            recorded = time.monotonic()
+            for thread in threads:
+                while thread.is_alive():
+                    report("fetching", self._bytes())
+                    thread.join(_TICK)
+                    if time.monotonic() - recorded > _RECORD:
+                        self._record(journal)
+                        recorded = time.monotonic()
+        finally:
+            self._stop.set()
+            with suppress(OSError):  # a full disk: then less is known to be there than there is
+                self._record(journal)
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join(_LEAVE)
+            # One that still waits for the network ends with its time-out. It keeps the file that it writes to.
+            if not any(thread.is_alive() for thread in threads):
+                os.close(handle)
+            with suppress(OSError):
+                self._record(journal)
+            os.close(journal)
+        if self._failures:
+            raise self._failures[0]
+        report("fetching", self._bytes())
+
+    def _record(self, journal: int) -> None:
+        with self._lock:
+            grown = {part: there for part, there in self._done.items() if there != self._recorded.get(part)}
+        os.write(journal, "".join(f"{part} {there}\n" for part, there in grown.items()).encode())
+        self._recorded |= grown
+
+    def _work(self, handle: int) -> None:
+        with suppress(queue.Empty):
+            while not self._stop.is_set():
+                part = self._parts.get_nowait()
+                try:
+                    self._fetch_part(part, handle)
+                except BaseException as error:
+                    self._failures.append(error)
+                    self._stop.set()
+
+    def _fetch_part(self, part: int, handle: int) -> None:
+        in_vain = 0
+        while not self._stop.is_set() and (there := self._done.get(part, 0)) < self._length(part):
+            try:
+                with self._open_range(part * PART + there, part * PART + self._length(part)) as pieces:
+                    for piece in pieces:
+                        self._write(handle, part, piece)
+                        if self._stop.is_set():
+                            return
+                if self._done.get(part, 0) == there:
+                    raise TransientError("the connection ended without an answer")
+            except TransientError:
+                in_vain = 0 if self._done.get(part, 0) > there else in_vain + 1
+                if in_vain >= ATTEMPTS:
+                    raise
+                self._stop.wait(WAIT * 2 ** max(0, in_vain - 1))
+
+    def _write(self, handle: int, part: int, piece: bytes) -> None:
+        there = self._done.get(part, 0)
+        left = memoryview(piece)[: self._length(part) - there]
+        while left:
+            written = os.pwrite(handle, left, part * PART + there)
+            left, there = left[written:], there + written
+            with self._lock:
+                self._done[part] = there
+
+    def _length(self, part: int) -> int:
+        return min(PART, self._file.size - part * PART)
+
+    def _bytes(self) -> int:
+        with self._lock:
+            return sum(self._done.values())
+
+
+def _begin(file: LargeFile) -> None:
+    with file.unfinished.open("wb") as made:
+        made.truncate(file.size)
+    file.journal.write_text(f"{file.size} {PART}\n")
+
+
+def _read_journal(file: LargeFile) -> dict[int, int]:
+    """How many bytes of each part there are; nothing where the file was begun in another way, or not at all."""
+    try:
+        head, *lines = file.journal.read_text().splitlines()
+        if head != f"{file.size} {PART}" or file.unfinished.stat().st_size != file.size:
+            return {}
+        done: dict[int, int] = {}
+        for line in lines:
+            part, there = map(int, line.split())
+            done[part] = max(0, min(there, PART, file.size - part * PART))
+        return done
+    except (OSError, ValueError):
+        return {}
+
+
+def _check(file: LargeFile, report: Report) -> None:
+    digest, read, reported = hashlib.sha256(), 0, time.monotonic()
+    with file.unfinished.open("rb") as made:
+        while piece := made.read(_READ):
+            digest.update(piece)
+            read += len(piece)
+            if time.monotonic() - reported > _TICK:
+                report("checking", read)
+                reported = time.monotonic()
+    if read != file.size or digest.hexdigest() != file.sha256:
+        file.unfinished.unlink(missing_ok=True)
+        file.journal.unlink(missing_ok=True)
+        raise DamagedError
+
+
+@contextmanager
+def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock that the hub's library takes for the same file."""
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock: Any = FileLock(path)
+    while True:
+        try:
+            lock.acquire(timeout=_TICK)
+            break
+        except Timeout:
+            waiting()
+    try:
+        yield
+    finally:
+        lock.release()
