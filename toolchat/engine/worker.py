@@ -23,6 +23,7 @@ from toolchat.engine.requests import Progress, Request, Run
 from toolchat.engine.worker_channel import Channel, die_with_parent
 from toolchat.engine.worker_loading import hide_unloadable_modules, register_model
 from toolchat.mistral.constraint import Constraint, constraint, unconstrained
+from toolchat.mistral.tokenizer_file import refusal
 from toolchat.wire.deltas import Delta, FinishReason
 from toolchat.wire.messages import Message, ToolSpec
 
@@ -120,7 +121,11 @@ class Worker:
                     self._fail(command["id"], one_line(error))
 
     def _encode(
-        self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        reasoning_effort: str | None = None,
+        response_schema: dict[str, Any] | None = None,
     ) -> Encoded:
         from toolchat.mistral.render import encode
 
@@ -132,6 +137,7 @@ class Worker:
             thinks=self._thinks,
             sees=self._sees,
             reasoning_effort=reasoning_effort,
+            response_schema=response_schema,
         )
 
     def _engine_input(self, encoded: Encoded) -> Any:
@@ -169,7 +175,7 @@ class Worker:
         began = time.monotonic()
         options = command["options"]
         messages, tools = decode_prompt(command)
-        encoded = self._encode(messages, tools, options["reasoning_effort"])
+        encoded = self._encode(messages, tools, options["reasoning_effort"], options["response_schema"])
         prompt = encoded.tokens
         room = self._context - len(prompt)
         if room < options["reserve"]:
@@ -292,7 +298,7 @@ def main() -> None:
         import traceback
 
         traceback.print_exc()  # into the log
-        channel.send({"op": "failed", "message": one_line(error)})
+        channel.send({"op": "failed", "message": refusal(Path(config.folder)) or one_line(error)})
         os._exit(1)
     channel.send({"op": "ready"} | worker.info())
     try:
