@@ -30,7 +30,7 @@ from machine import (
     check_venv_module,
     choose_extra,
     cpu_flags,
-    nvidia_smi_answers,
+    gpus,
     tree_mb,
 )
 
@@ -226,7 +226,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Make .venv and install toolchat into it.")
     parser.add_argument("--python", default=sys.executable, help="how this Python was called")
     parser.add_argument("--exact", action="store_true", help="make .venv anew if it is of another Python version")
-    parser.add_argument("--extra", default="", help="cpu or cuda (default: as before, else by nvidia-smi)")
+    parser.add_argument("--extra", default="", help="cpu or cuda (default: as before, else what suits the GPU)")
     parser.add_argument("--dev", action="store_true", help="the development tools too")
     parser.add_argument("--print-extra", action="store_true", help="only say which engine would be installed")
     options = parser.parse_args()
@@ -239,10 +239,12 @@ def main() -> int:
             with contextlib.suppress(OSError):  # some network disks know no locks
                 fcntl.flock(lock, fcntl.LOCK_EX)
             recorded = CHOICE.read_text().split(" ")[0] if CHOICE.is_file() else ""
-            extra = choose_extra(options.extra, recorded, not (options.extra or recorded) and nvidia_smi_answers())
+            extra, why = choose_extra(options.extra, recorded, () if options.extra or recorded else gpus())
             if options.print_extra:
                 print(extra)
                 return 0
+            if why:
+                say(f"install: {why}")
             check_platform(extra, platform.system(), platform.machine(), platform.libc_ver(), cpu_flags())
             disk = VENV if VENV.exists() else Path()
             only_update = ENGINE_STAMP.exists() and extra == recorded

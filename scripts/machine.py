@@ -1,6 +1,7 @@
 """What a machine must have before toolchat is installed on it; looks, and never changes anything.
 
-Each want is told in one line that says what to do. Standard library alone.
+Each want is told in one line that says what to do. Standard library alone, and the two modules of toolchat that look at
+GPUs and CPUs, which import nothing else.
 """
 
 from __future__ import annotations
@@ -8,10 +9,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from toolchat.engine.gpu import Gpu, gpus, missing_to_compile, unfit
+from toolchat.engine.number_format import cpu_flags
+
+__all__ = ["ENGINES", "MissingError", "choose_extra", "cpu_flags", "gpus", "missing_to_compile", "tree_mb"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +45,21 @@ class MissingError(Exception):
     """Something this machine lacks; the message is the one line that a person sees."""
 
 
-def choose_extra(asked: str, recorded: str, has_gpu: bool) -> str:
-    """The engine to install: what was asked for, else what .venv already has, else what suits the machine."""
+def choose_extra(asked: str, recorded: str, found: Sequence[Gpu]) -> tuple[str, str]:
+    """The engine to install, and what is to be said of that choice ("" for nothing).
+
+    What was asked for, else what .venv already has, else what suits the machine: a GPU that vLLM's CUDA build cannot
+    run on, or not with this driver, gets the engine for the CPU. `found` are the GPUs that the driver answers for.
+    """
     if asked and asked not in ENGINES:
         raise MissingError(f"EXTRA={asked}: expected cpu or cuda")
-    return asked or (recorded if recorded in ENGINES else "") or ("cuda" if has_gpu else "cpu")
-
-
-def nvidia_smi_answers() -> bool:
-    try:
-        done = subprocess.run(["nvidia-smi"], stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+    if asked or recorded in ENGINES:
+        return asked or recorded, ""
+    if not found:
+        return "cpu", ""
+    if (reason := unfit(found[0])) is not None:
+        return "cpu", f"the engine for the CPU is installed: {reason.partition(';')[0]}"
+    return "cuda", missing_to_compile() or ""
 
 
 def check_platform(extra: str, system: str, machine: str, libc: tuple[str, str], cpu_flags: frozenset[str]) -> None:
@@ -68,15 +78,6 @@ def check_platform(extra: str, system: str, machine: str, libc: tuple[str, str],
     # Common in virtual machines whose CPU model was left at its default.
     if extra == "cpu" and cpu_flags and "avx2" not in cpu_flags:
         raise MissingError("this CPU has no AVX2, which vLLM needs; in a virtual machine, pass the host's CPU through")
-
-
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The CPU's features as Linux names them; empty where they cannot be read."""
-    try:
-        found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
-    except OSError:
-        return frozenset()
-    return frozenset(found.group(1).split()) if found else frozenset()
 
 
 def check_disk(extra: str, folder: Path, free_mb: int, present_mb: int) -> None:

@@ -14,7 +14,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_nothing_given_means_the_defaults(file: Path) -> None:
-    assert resolve({}, environment={}, file=file) == Settings(max_tokens=8192, temperature=0.0)
+    assert resolve({}, environment={}, file=file) == Settings(max_tokens=8192, temperature=None)
 
 
 def test_flags_beat_variables_beat_the_file_beat_the_model(file: Path) -> None:
@@ -84,3 +84,27 @@ def test_a_switch_is_read_from_every_place(file: Path) -> None:
     assert not resolve(
         {"parallel_calls": False}, environment={"TOOLCHAT_PARALLEL_CALLS": "1"}, file=file
     ).parallel_calls
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("0.5", 0.5), ("1", 1.0), ("6", 6.0), ("12GiB", 12.0), ("12 gib", 12.0), (0.9, 0.9)]
+)
+def test_gpu_memory_is_a_share_or_gib(file: Path, written: object, value: float) -> None:
+    assert resolve({"gpu_memory": written}, environment={}, file=file).gpu_memory == value
+
+
+@pytest.mark.parametrize(
+    ("flag", "written", "expected"),
+    [
+        ("gpu_memory", "half", "--gpu-memory: expected a share of the card from 0.01 to 1, or GiB above 1, not 'half'"),
+        ("gpu_memory", "0", "--gpu-memory: expected a share"),
+        ("gpu_memory", "nan", "--gpu-memory: expected a share"),
+        ("dtype", "int4", "--dtype: expected auto, float32, bfloat16 or float16, not 'int4'"),
+        ("top_p", "0", "--top-p: expected a number from 0.01 to 1"),
+        ("top_p", "1.5", "--top-p: expected a number from 0.01 to 1"),
+    ],
+)
+def test_wrong_engine_settings_name_the_flag(file: Path, flag: str, written: str, expected: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve({flag: written}, environment={}, file=file)
+    assert str(caught.value).startswith(expected)

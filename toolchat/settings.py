@@ -15,6 +15,7 @@ from typing import Any
 
 import platformdirs
 
+from toolchat.engine.number_format import DTYPES
 from toolchat.wire.errors import UsageError
 
 APP = "toolchat"
@@ -43,9 +44,15 @@ class Settings:
     tools: str | None = None
     system: str | None = None
     max_tokens: int = 8192
-    temperature: float = 0.0
+    temperature: float | None = None
+    top_p: float | None = None
     context: int | None = None
     kv_cache_gib: float | None = None
+    gpu_memory: float | None = None
+    """Up to 1 a share of the card, above it GiB."""
+    dtype: str | None = None
+    fast_start: bool = False
+    text_only: bool = False
     reasoning_effort: str | None = None
     tool_choice: str = "auto"
     parallel_calls: bool = True
@@ -86,6 +93,21 @@ def _number(low: float, high: float, unit: str) -> Callable[[Any], float]:
     return parse
 
 
+def _gpu_memory(value: Any) -> float:
+    written = str(value).strip()
+    number = written[:-3].rstrip() if written.lower().endswith("gib") else written
+    try:
+        return _number(0.01, 4096, "")(number if number != written else value)
+    except ValueError:
+        raise ValueError("expected a share of the card from 0.01 to 1, or GiB above 1") from None
+
+
+def _dtype(value: Any) -> str:
+    if value not in DTYPES:
+        raise ValueError(f"expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+    return str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class _Setting:
     flag: str
@@ -98,8 +120,13 @@ SETTINGS: Mapping[str, _Setting] = {
     "system": _Setting("--system", _text),
     "max_tokens": _Setting("--max-tokens", _count),
     "temperature": _Setting("--temperature", _number(0, 5, "")),
+    "top_p": _Setting("--top-p", _number(0.01, 1, "")),
     "context": _Setting("--context", _count),
     "kv_cache_gib": _Setting("--kv-cache", _number(0.01, 4096, " of GiB")),
+    "gpu_memory": _Setting("--gpu-memory", _gpu_memory),
+    "dtype": _Setting("--dtype", _dtype),
+    "fast_start": _Setting("--fast-start", _switch),
+    "text_only": _Setting("--text-only", _switch),
     "reasoning_effort": _Setting("--reasoning-effort", _text),
     "tool_choice": _Setting("--tool-choice", _text),
     "parallel_calls": _Setting("--parallel-calls", _switch),

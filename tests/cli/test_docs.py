@@ -13,8 +13,9 @@ from cli_program import REPOSITORY, Program
 from toolchat.chat.download import MAX_REDIRECTS, SECONDS
 from toolchat.chat.guards import Limits
 from toolchat.engine.config import CPU_CONTEXT
+from toolchat.engine.gpu_memory import GIB
 from toolchat.engine.local import LOGS_KEPT
-from toolchat.models.resolve import GPU_DEFAULT, choose_model
+from toolchat.models.resolve import BY_MEMORY, choose_model
 from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.tools.pictures import PICTURE_BYTES
 from toolchat.tools.run import ToolRunner
@@ -70,11 +71,24 @@ def test_the_documented_defaults_are_the_programs(tmp_path: Path) -> None:
     built_in = Settings()
     demo = choose_model("demo", tmp_path).defaults
     assert defaults["max_tokens"] == f"{built_in.max_tokens}; demo: {demo['max_tokens']}"
-    assert defaults["temperature"] == f"{built_in.temperature:g}"
+    assert defaults["temperature"] == defaults["top_p"] == "the model's own"
+    assert built_in.temperature is built_in.top_p is None
     assert defaults["system"] == "none"
     assert built_in.system is None
     assert f"CPU: {CPU_CONTEXT}," in defaults["context"]
-    assert f"`{GPU_DEFAULT}`" in defaults["model"]
+    assert defaults["model"].endswith("else `demo`")
+
+
+def test_the_documented_models_by_memory_are_the_programs() -> None:
+    table = rows(section((DOCS / "engines.md").read_text(), "Which model fits which card"))
+    documented = [(int(row[0].split()[0]), row[1], quoted(row[3])) for row in table if "GiB" in row[0]]
+    names = [row[1].split(",")[0] for row in documented]
+    assert [(least * GIB, flags == ["--text-only"]) for least, _, flags in documented] == [
+        (default.least, default.settings.get("text_only", False)) for default in BY_MEMORY
+    ]
+    assert [name if name != "the same" else names[at - 1] for at, name in enumerate(names)] == [
+        default.name for default in BY_MEMORY
+    ]
 
 
 def test_the_documented_bounds_are_the_ones_that_are_checked() -> None:

@@ -34,6 +34,11 @@ CASES = {
     "context nowhere, asked for": Case("silent", options={"context": 8192}),
     "sees": Case("sees"),
     "sees, context nowhere": Case("sees, silent"),
+    "fast start": Case("tekken", options={"fast_start": True}),
+    "eager": Case("tekken", options={"eager": True}),
+    "float16": Case("tekken", options={"dtype": "float16"}),
+    "text only": Case("sees", options={"text_only": True}),
+    "text only, context nowhere": Case("sees, silent", options={"text_only": True}),
     "fp8": Case("fp8"),
     "fp8, Turing": Case("fp8", (7, 5), 8),
 }

@@ -104,6 +104,7 @@ def configured(case: dict[str, Any]) -> dict[str, Any]:
         "kv_cache_bytes": cache.kv_cache_memory_bytes,
         "backend": found.structured_outputs_config.backend,
         "any_whitespace": not found.structured_outputs_config.disable_any_whitespace,
+        "text_only": model.multimodal_config.language_model_only if model.multimodal_config else None,
         "eager": bool(model.enforce_eager),
         "graphs": compilation.cudagraph_mode.name if compilation.cudagraph_mode is not None else None,
         "compiles": compilation.mode.name if compilation.mode is not None else None,
@@ -133,13 +134,13 @@ def memory(gib: float, held: float) -> dict[str, Any]:
 
 def workers(folder: Path) -> dict[str, str]:
     """The worker's class that vLLM takes where none is named, and the base of toolchat's."""
-    from cuda_hookup import BASES, arguments_for
+    from cuda_hookup import WORKER_BASE, arguments_for
     from vllm import EngineArgs
 
     arguments = arguments_for(folder, {}, None)
     arguments.pop("worker_cls", None)
     found = EngineArgs(**arguments).create_engine_config()
-    return {"vllm": found.parallel_config.worker_cls, "toolchat": BASES["cuda"]}
+    return {"vllm": found.parallel_config.worker_cls, "toolchat": WORKER_BASE}
 
 
 def main() -> None:

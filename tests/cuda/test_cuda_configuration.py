@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import tiny_models
 from cuda_cases import MEMORY, Answers, pixtral
-from cuda_hookup import DECIDES
 
 from toolchat.models.hardware import installed_vllm
 
@@ -18,7 +17,6 @@ pytestmark = [
     pytest.mark.cuda_wheels,
     pytest.mark.skipif(installed_vllm() != "cuda", reason="needs the cuda extra: make check-cuda"),
 ]
-decided = pytest.mark.skipif(not DECIDES, reason="toolchat leaves this to vLLM")
 
 WHOLE = ("tekken", "sentencepiece", "8 GiB, Turing", "Blackwell", "sees", "fp8")
 
@@ -71,20 +69,37 @@ def test_a_context_beyond_the_models_is_refused_before_vllm_sees_it(answers: Ans
     assert refusal.startswith(f"--context 4096: the model m knows at most {tiny_models.CONTEXT} tokens")
 
 
-@decided
 def test_where_params_json_is_silent_config_json_says_the_context(configured: Any) -> None:
     assert configured("context by config.json")["longest_context"] == 32_768
 
 
-@decided
 @pytest.mark.parametrize("case", ["context nowhere", "sees, context nowhere"])
 def test_where_no_file_says_it_the_context_is_not_vllms_128_000(configured: Any, case: str) -> None:
     assert configured(case)["longest_context"] == 32_768
 
 
-@decided
 def test_where_no_file_says_it_the_context_is_what_was_asked_for(configured: Any) -> None:
     assert configured("context nowhere, asked for")["longest_context"] == 8192
+
+
+def test_a_fast_start_compiles_nothing_and_keeps_graphs_for_decoding(configured: Any) -> None:
+    answer = configured("fast start")
+    assert (answer["eager"], answer["compiles"], answer["graphs"]) == (False, "NONE", "FULL_DECODE_ONLY")
+
+
+def test_an_eager_start_compiles_nothing_and_captures_nothing(configured: Any) -> None:
+    answer = configured("eager")
+    assert (answer["eager"], answer["compiles"], answer["graphs"]) == (True, "NONE", "NONE")
+
+
+def test_a_model_that_sees_is_loaded_without_its_encoder_where_only_text_is_asked_for(configured: Any) -> None:
+    assert configured("text only")["text_only"] is True
+    assert configured("sees")["text_only"] is False
+    assert configured("text only, context nowhere")["longest_context"] == 32_768
+
+
+def test_a_number_format_that_was_asked_for_is_taken(configured: Any) -> None:
+    assert configured("float16")["dtype"] == "float16"
 
 
 def test_numbers_have_the_format_that_the_card_computes_in(configured: Any) -> None:
@@ -103,7 +118,6 @@ def test_the_cache_and_the_width_are_what_was_planned(configured: Any) -> None:
     assert configured("tekken")["sequences"] >= 2
 
 
-@decided
 def test_the_share_of_the_card_is_the_one_that_was_reckoned(configured: Any) -> None:
     assert configured("half the card")["share"] == 0.5
     assert configured("tekken")["share"] == 0.92  # vLLM's own, where there is nothing to say
@@ -113,7 +127,6 @@ def test_toolchats_worker_derives_from_the_one_that_vllm_would_take(answers: Ans
     assert answers.workers["toolchat"] == answers.workers["vllm"]
 
 
-@decided
 @pytest.mark.parametrize(("number", "card"), list(enumerate(MEMORY)))
 def test_vllm_starts_with_the_share_that_toolchat_reckons(
     answers: Answers, number: int, card: tuple[float, float]

@@ -12,6 +12,15 @@ from toolchat.wire.errors import EngineError, UsageError
 PARAMS = {"dim": 576, "n_layers": 30, "head_dim": 64, "n_heads": 9, "n_kv_heads": 3, "max_seq_len": 8192}
 
 
+NO_BF16 = frozenset({"avx2"})
+BF16 = frozenset({"avx2", "avx512_bf16"})
+
+
+@pytest.fixture(autouse=True)
+def a_cpu_that_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "cpu_flags", lambda: BF16)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "params.json").write_text(json.dumps(PARAMS))
@@ -19,17 +28,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_kv_cache_holds_two_contexts_where_memory_allows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kv_cache_holds_more_than_the_context_where_memory_allows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(config, "available_memory", lambda: 16 * GIB)
     planned = plan("m", folder, "cpu")
     assert kv_bytes_per_token(PARAMS) == 23040
     assert planned.context == 8192
-    assert planned.kv_cache_bytes == 2 * (8192 + 32) * 23040
+    assert planned.kv_cache_bytes == (8192 + 32) * 23040 * 5 // 4
+    assert planned.dtype == "auto"
 
 
 def test_scarce_memory_is_used_for_one_context(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = 8224 * 23040
-    monkeypatch.setattr(config, "available_memory", lambda: int(1.5 * GIB + 1.5 * one))
+    monkeypatch.setattr(config, "available_memory", lambda: int(1.5 * GIB + 1.1 * one))
     assert plan("m", folder, "cpu").kv_cache_bytes == one
 
 
@@ -50,6 +62,83 @@ def test_kv_cache_smaller_than_the_context_names_both_flags(folder: Path) -> Non
 def test_context_longer_than_the_models_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="--context 9000: the model m knows at most 8192"):
         plan("m", folder, "cpu", context=9000)
+
+
+def test_without_bfloat16_arithmetic_it_is_float32_and_the_memory_is_reckoned_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "cpu_flags", lambda: NO_BF16)
+    monkeypatch.setattr(config, "available_memory", lambda: 16 * GIB)
+    planned = plan("m", folder, "cpu")
+    assert (planned.dtype, planned.kv_cache_bytes) == ("float32", (8192 + 32) * 46080 * 5 // 4)
+    assert planned.notes == ()
+
+
+def test_float32_that_does_not_fit_leaves_bfloat16_with_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "cpu_flags", lambda: NO_BF16)
+    monkeypatch.setattr(config, "available_memory", lambda: int(1.5 * GIB + 8224 * 23040 * 1.5))
+    planned = plan("m", folder, "cpu")
+    assert (planned.dtype, planned.kv_cache_bytes) == ("bfloat16", (8192 + 32) * 23040 * 5 // 4)
+    (note,) = planned.notes
+    assert "does not hold m in float32" in note
+
+
+def test_a_number_format_that_is_asked_for_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "cpu_flags", lambda: NO_BF16)
+    assert plan("m", folder, "cpu", dtype="bfloat16").dtype == "bfloat16"
+    monkeypatch.setattr(config, "cpu_flags", lambda: BF16)
+    assert plan("m", folder, "cpu", dtype="float32").dtype == "float32"
+
+
+def test_a_quantised_model_keeps_the_format_it_was_made_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "cpu_flags", lambda: NO_BF16)
+    (folder / "params.json").write_text(json.dumps(PARAMS | {"quantization": {"qformat_weight": "fp8_e4m3"}}))
+    assert plan("m", folder, "cpu").dtype == "auto"
+
+
+def test_the_context_comes_from_params_then_from_config_json(tmp_path: Path) -> None:
+    def window(params: dict[str, object], written: object = None) -> int | None:
+        (tmp_path / "params.json").write_text(json.dumps(params))
+        (tmp_path / "config.json").unlink(missing_ok=True)
+        if written is not None:
+            (tmp_path / "config.json").write_text(written if isinstance(written, str) else json.dumps(written))
+        return config.context_window(tmp_path)
+
+    assert window({}) is None
+    assert window({"max_position_embeddings": 4096}, {"max_position_embeddings": 32768}) == 4096
+    assert window({}, {"max_position_embeddings": 32768}) == 32768  # Mistral-7B-Instruct-v0.3
+    assert window({}, {"text_config": {"max_position_embeddings": 131072}}) == 131072  # a model that sees
+    assert window({"max_seq_len": 128000}, {"max_position_embeddings": 1024000}) == 128000
+    assert window({"max_seq_len": 128000}) == 128000
+    assert window({}, {"max_position_embeddings": None, "text_config": 3}) is None
+    assert window({}, "{") is None
+    assert window({"max_position_embeddings": True}, "\ufeff{}") is None
+
+
+def test_a_gpu_is_never_given_more_context_than_the_model_knows(folder: Path) -> None:
+    (folder / "params.json").write_text(json.dumps({"dim": 4096, "n_layers": 32, "n_heads": 32}))
+    assumed = plan("m", folder, "cuda")
+    assert (assumed.window, assumed.context) == (32768, None)
+    assert "do not say how long a context" in assumed.notes[0]
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 65536}))
+    known = plan("m", folder, "cuda")
+    assert (known.window, known.notes) == (65536, ())
+    with pytest.raises(UsageError, match="--context 70000: the model m knows at most 65536"):
+        plan("m", folder, "cuda", context=70000)
+
+
+def test_a_model_larger_than_the_card_is_refused_before_anything_is_imported(folder: Path) -> None:
+    with (folder / "consolidated.safetensors").open("wb") as weights:
+        weights.truncate(14 * GIB)  # a hole, not bytes
+    with pytest.raises(EngineError, match=r"m does not fit this GPU: .* 14\.0 GiB, and the GPU has 8\.0 GiB"):
+        plan("m", folder, "cuda", gpu_total=8 * GIB)
+    assert plan("m", folder, "cuda", gpu_total=24 * GIB).device == "cuda"
+
+
+def test_a_gpu_compiles_but_for_a_model_that_is_loaded_sooner(folder: Path) -> None:
+    assert not plan("m", folder, "cuda").eager
+    assert plan("demo", folder, "cuda", eager=True).eager
+    assert plan("m", folder, "cpu").eager
 
 
 def test_a_gpu_is_left_to_vllm(folder: Path) -> None:

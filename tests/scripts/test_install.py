@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 install = importlib.import_module("install")
 machine = importlib.import_module("machine")
 pins = importlib.import_module("pins")
+gpu = importlib.import_module("toolchat.engine.gpu")
 
 PLAIN_PYPI = """\
 ERROR: Ignored the following yanked versions: 2.0.0
@@ -29,48 +30,48 @@ GOOD = {
 }
 
 
-@pytest.fixture
-def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    return folder / "nvidia-smi"
-
-
 def program(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
 
 
+CARD = "0, GPU-8a, NVIDIA GeForce RTX 4090, 24564, 22100, 8.9, 580.65.06"
+OLD_CARD = "0, GPU-8b, Tesla V100, 16384, 16000, 7.0, 580.65.06"
+OLD_DRIVER = "0, GPU-8c, NVIDIA GeForce RTX 3060, 12288, 11000, 8.6, 550.120"
+
+
 @pytest.mark.parametrize(
-    ("asked", "recorded", "has_gpu", "extra"),
+    ("asked", "recorded", "listing", "extra", "said"),
     [
-        ("", "", False, "cpu"),
-        ("", "", True, "cuda"),
-        ("cpu", "", True, "cpu"),
-        ("cuda", "cpu", False, "cuda"),
-        ("", "cpu", True, "cpu"),
-        ("", "garbage", True, "cuda"),
+        ("", "", "", "cpu", ""),
+        ("", "", CARD, "cuda", ""),
+        ("cpu", "", CARD, "cpu", ""),
+        ("cuda", "cpu", "", "cuda", ""),
+        ("", "cpu", CARD, "cpu", ""),
+        ("", "garbage", CARD, "cuda", ""),
+        ("", "", OLD_CARD, "cpu", "Tesla V100 has compute capability 7.0"),
+        ("", "", OLD_DRIVER, "cpu", "the NVIDIA driver is 550, and vLLM's build for CUDA 13 needs 580"),
+        ("cuda", "", OLD_CARD, "cuda", ""),
     ],
 )
 def test_extra_is_what_was_asked_then_what_is_there_then_what_suits(
-    asked: str, recorded: str, has_gpu: bool, extra: str
+    asked: str, recorded: str, listing: str, extra: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert machine.choose_extra(asked, recorded, has_gpu) == extra
+    monkeypatch.setattr(machine, "missing_to_compile", lambda: None)
+    chosen, why = machine.choose_extra(asked, recorded, gpu.parse_gpus(listing))
+    assert chosen == extra
+    assert why.startswith("the engine for the CPU is installed: " + said) if said else why == ""
+
+
+def test_a_missing_compiler_is_told_with_the_choice_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "missing_to_compile", lambda: "there is no C compiler")
+    assert machine.choose_extra("", "", gpu.parse_gpus(CARD)) == ("cuda", "there is no C compiler")
 
 
 def test_unknown_extra_is_refused_by_name() -> None:
     with pytest.raises(machine.MissingError, match="EXTRA=tpu: expected cpu or cuda"):
-        machine.choose_extra("tpu", "", True)
-
-
-def test_gpu_is_seen_only_where_nvidia_smi_answers(nvidia_smi: Path) -> None:
-    assert not machine.nvidia_smi_answers()
-    program(nvidia_smi, "exit 9")
-    assert not machine.nvidia_smi_answers()
-    program(nvidia_smi, "exit 0")
-    assert machine.nvidia_smi_answers()
+        machine.choose_extra("tpu", "", ())
 
 
 @pytest.mark.parametrize(

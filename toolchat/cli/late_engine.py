@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from toolchat.engine.base import Engine, EngineCrashedError, EngineInfo, GenerateOptions
 from toolchat.wire.deltas import Delta
 from toolchat.wire.errors import EngineError, UsageError
-from toolchat.wire.events import EngineState
+from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
 from toolchat.wire.tokens import TokenCount
 
@@ -28,7 +28,7 @@ class LateEngine:
     def info(self) -> EngineInfo | None:
         return self._engine.info if self._engine is not None else None
 
-    async def start(self) -> AsyncIterator[EngineState]:
+    async def start(self) -> AsyncIterator[EngineState | Notice]:
         if self._engine is None:
             stages: asyncio.Queue[str | None] = asyncio.Queue()
             making = asyncio.ensure_future(self._make(stages.put_nowait))

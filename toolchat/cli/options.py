@@ -31,7 +31,15 @@ MaxTokens = Annotated[
 ]
 Temperature = Annotated[
     str | None,
-    typer.Option("--temperature", help="0 for the likeliest tokens, more for variety [default: 0].", metavar="T"),
+    typer.Option(
+        "--temperature", help="0 for the likeliest tokens, more for variety [default: the model's own].", metavar="T"
+    ),
+]
+TopP = Annotated[
+    str | None,
+    typer.Option(
+        "--top-p", help="Sample among the likeliest tokens of this probability [default: the model's own].", metavar="P"
+    ),
 ]
 Context = Annotated[
     str | None,
@@ -40,6 +48,36 @@ Context = Annotated[
 KvCache = Annotated[
     str | None,
     typer.Option("--kv-cache", help="GiB for keys and values [default: by context and memory].", metavar="GIB"),
+]
+GpuMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu-memory",
+        help="Of the GPU's memory, a share up to 1 or GiB above 1 [default: what is free, at most 0.92].",
+        metavar="SHARE|GIB",
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype", help="Number format: auto, float32, bfloat16, float16 [default: by device].", metavar="TYPE"
+    ),
+]
+FastStart = Annotated[
+    bool | None,
+    typer.Option(
+        "--fast-start/--no-fast-start",
+        help="On a GPU, compile less: a quicker start, slower tokens [default: compile].",
+        show_default=False,
+    ),
+]
+TextOnly = Annotated[
+    bool | None,
+    typer.Option(
+        "--text-only/--no-text-only",
+        help="Load a model that sees without its eyes, which saves memory [default: with them].",
+        show_default=False,
+    ),
 ]
 ReasoningEffort = Annotated[
     str | None,

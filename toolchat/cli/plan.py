@@ -12,8 +12,9 @@ from toolchat.chat.images import read_images, refuse_unseen
 from toolchat.cli.background import in_background
 from toolchat.cli.late_engine import LateEngine
 from toolchat.cli.tools_file import choose_tools_file
+from toolchat.engine import gpu
 from toolchat.engine.base import Engine
-from toolchat.engine.config import plan
+from toolchat.engine.config import Sampling, plan
 from toolchat.engine.local import LocalEngine
 from toolchat.models.abilities import reasoning_efforts, sees
 from toolchat.models.hardware import engine_device
@@ -55,6 +56,14 @@ class Plan:
             self.device,
             context=self.settings.context,
             kv_cache_gib=self.settings.kv_cache_gib,
+            gpu_memory=self.settings.gpu_memory,
+            dtype=self.settings.dtype,
+            # The demo model answers sooner than it compiles.
+            eager=self.choice.kind == "demo",
+            fast_start=self.settings.fast_start,
+            text_only=self.settings.text_only,
+            sampling=own_sampling(self.choice, self.folder),
+            gpu_total=gpu_memory(self.device),
             debug=self.debug,
         )
         return LocalEngine(config, state_folder() / "logs")
@@ -120,7 +129,12 @@ def prepare(
     found = sketch(flags, tools, debug=debug)
     if images:
         check_sight(found.choice)
+    if images and found.settings.text_only:
+        raise UsageError("--text-only loads the model without its eyes, and --image needs them; leave one of them out")
     pictures = read_images(images)
+    if not images and no_tools:
+        # Nothing can bring an image into this chat.
+        found = replace(found, settings=replace(found.settings, text_only=True))
     folder = obtain_with_progress(found.choice)
     if images:
         check_sight(replace(found.choice, folder=folder))
@@ -137,6 +151,16 @@ def sketch(flags: Mapping[str, Any], tools: Path | None, *, debug: bool = False)
     if choice.folder is not None:
         check_reasoning_effort(settings.reasoning_effort, choice.name, choice.folder)
     return Plan(settings, choice, choice.folder, device, tools, debug, flags)
+
+
+def own_sampling(choice: ModelChoice, folder: Path) -> Sampling:
+    """The model's own defaults of sampling."""
+    return Sampling()
+
+
+def gpu_memory(device: str) -> int | None:
+    """Bytes of the GPU that the engine would take; None on a CPU, and where the driver does not tell."""
+    return next((one.total for one in gpu.gpus()), None) if device == "cuda" else None
 
 
 def check_sight(choice: ModelChoice) -> None:

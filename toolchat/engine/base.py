@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from toolchat.wire.deltas import Delta
 from toolchat.wire.errors import EngineError, ExitCode
-from toolchat.wire.events import EngineState
+from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
 from toolchat.wire.tokens import TokenCount
 
@@ -36,7 +36,10 @@ class GenerateOptions:
 
     max_tokens: int
     """At most so many new tokens; the engine cuts it to what the context leaves."""
-    temperature: float = 0.0
+    temperature: float | None = None
+    """None for the model's own."""
+    top_p: float | None = None
+    """Sample among the likeliest tokens that have this much of the probability, above 0 up to 1; None as above."""
     seed: int | None = None
     tool_choice: str = "auto"
     """One of "auto", "none" and "required", or the name of one tool."""
@@ -63,6 +66,8 @@ class EngineInfo:
     thinks: bool = False
     sees: bool = False
     """Whether user messages may hold images."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """How it was loaded, for --debug and for reports: "number format", "context", "KV cache" and so on."""
     reasoning_efforts: tuple[str, ...] = ()
     """What may be asked for; empty where the model's format knows no such thing (before v15)."""
 
@@ -74,8 +79,10 @@ class Engine(Protocol):
     def info(self) -> EngineInfo | None:
         """None until the engine is ready."""
 
-    def start(self) -> AsyncIterator[EngineState]:
-        """Load the model, yielding each state up to "ready"; again after a crash, for a fresh start.
+    def start(self) -> AsyncIterator[EngineState | Notice]:
+        """Load the model, yielding each state up to "ready", and what is to be told of how it is loaded.
+
+        Again after a crash, for a fresh start.
 
         Raises EngineError where the model cannot be loaded.
         """

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolchat.engine.gpu_memory import MOST, check_weights
+from toolchat.engine.number_format import MEASURED, by_flags, cpu_flags
 from toolchat.wire.errors import EngineError, UsageError
 
 GIB = 1024**3
@@ -17,6 +19,11 @@ CPU_HEADROOM = 1.5 * GIB
 """What torch, vLLM and activations of a small model take beside weights and KV cache (measured: 1.2 GiB)."""
 BLOCK = 32
 """Tokens of one prefix-cache block on a CPU; vLLM's default there, 128, leaves most of a short chat uncached."""
+
+
+ASSUMED_CONTEXT = 32_768
+"""Tokens of context on a GPU where the model's files do not say how many it knows: what the first Mistral models that
+call tools know. vLLM would assume 128,000, and a model that is asked for more than it learnt writes nonsense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +36,43 @@ class EngineConfig:
     device: str
     """Either "cuda" or "cpu"."""
     context: int | None
-    """Tokens; None lets vLLM fit the model's own maximum to the GPU's memory."""
+    """Tokens; None lets vLLM fit `window` to the GPU's memory."""
     kv_cache_bytes: int | None
     """None lets vLLM take what the GPU has left."""
+    window: int | None = None
+    """The most tokens of context that the model may be given, where params.json does not say; else None."""
+    gpu_memory: float | None = None
+    """--gpu-memory: up to 1 a share of the card, above it GiB; None for what is free, within bounds."""
+    dtype: str = "auto"
+    """vLLM's name of a number format, or `number_format.MEASURED`."""
+    eager: bool = True
+    """Whether nothing is compiled and no CUDA graphs are captured."""
+    fast_start: bool = False
+    """Whether Inductor is left out: a quicker start, slower tokens. CUDA graphs are kept for decoding."""
+    text_only: bool = False
+    """Whether a model that sees is loaded without its vision encoder."""
+    temperature: float = 0.0
+    """The model's own, for requests that name none."""
+    top_p: float = 1.0
+    sampling_source: str = "toolchat's own"
+    """Where the two above come from, for people."""
     max_num_seqs: int = 2
     threads: int = 1
-    log_level: str = "WARNING"
+    load_threads: int = 1
+    """While the model is loaded, when nothing else of toolchat needs a core."""
+    debug: bool = False
+    """Whether vLLM logs more, and how the model was loaded is told."""
+    notes: tuple[str, ...] = ()
+    """What the user is to be told of these choices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """A model's own defaults of sampling, and where they come from."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    source: str = "toolchat's own"
 
 
 def plan(
@@ -44,49 +82,101 @@ def plan(
     *,
     context: int | None = None,
     kv_cache_gib: float | None = None,
+    gpu_memory: float | None = None,
+    dtype: str | None = None,
+    eager: bool = False,
+    fast_start: bool = False,
+    text_only: bool = False,
+    sampling: Sampling | None = None,
+    gpu_total: int | None = None,
     debug: bool = False,
 ) -> EngineConfig:
     """Decide how `folder` is loaded on `device`.
 
-    `context` is in tokens, `kv_cache_gib` in GiB; None means the default. Raises UsageError where the context
-    asked for is longer than the model's, EngineError where the machine's memory cannot hold the model and its KV cache.
+    `context` is in tokens, `kv_cache_gib` in GiB, `gpu_memory` as in `EngineConfig`; None means the default. `eager`
+    is for a model that is loaded sooner than compiled. `gpu_total` is the GPU's memory in
+    bytes, where it is known. Raises UsageError where the context asked for is longer than
+    the model's, EngineError where the memory of the machine, or of its GPU, cannot hold the model.
     """
     params = read_params(folder)
-    longest = int(params.get("max_position_embeddings") or params.get("max_seq_len") or 0)
-    if context is not None and longest and context > longest:
+    longest = context_window(folder)
+    if context is not None and longest is not None and context > longest:
         raise UsageError(
             f"--context {context}: the model {model} knows at most {longest} tokens; ask for {longest} or fewer"
         )
     kv_bytes = int(kv_cache_gib * GIB) if kv_cache_gib is not None else None
+    notes: list[str] = []
+    window = None
     if device == "cpu":
         context = context or min(longest or CPU_CONTEXT, CPU_CONTEXT)
-        kv_bytes = _cpu_kv_cache(model, folder, params, context, kv_bytes)
+        dtype, kv_bytes, note = _cpu_memory(model, folder, params, context, kv_bytes, dtype)
+        notes += [note] if note else []
+    elif gpu_total is not None:
+        # Found here rather than after the imports; what is free counts too, and is measured when CUDA is there.
+        check_weights(model, weight_bytes(folder), MOST, gpu_total, gpu_total)
+    if device == "cuda" and not params.get("max_position_embeddings"):
+        window = longest or context or ASSUMED_CONTEXT
+        if longest is None and context is None:
+            notes.append(
+                f"the files of {model} do not say how long a context it knows; {ASSUMED_CONTEXT} tokens are assumed, "
+                "and --context sets another"
+            )
     cores = len(os.sched_getaffinity(0))
+    sampling = sampling or Sampling()
     return EngineConfig(
         model=model,
         folder=str(folder),
         device=device,
         context=context,
         kv_cache_bytes=kv_bytes,
+        window=window,
+        gpu_memory=gpu_memory,
+        dtype=dtype or "auto",
+        eager=eager or device == "cpu",
+        fast_start=fast_start,
+        text_only=text_only and has_vision(params),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        sampling_source=sampling.source,
         # One core is left for the terminal and the rest of the machine: with all of them, OpenMP's busy
         # waiting made tokens three to ten times slower whenever another process ran.
         threads=max(1, cores - 1),
-        log_level="INFO" if debug else "WARNING",
+        # While weights are laid out there are few barriers to wait at: 1.3 times as fast with the second of two cores,
+        # and no slower beside a busy process.
+        load_threads=cores,
+        debug=debug,
+        notes=tuple(notes),
     )
 
 
 def read_params(folder: Path) -> dict[str, Any]:
     """The model's params.json. Raises EngineError, one line, where it is missing or broken."""
-    path = folder / "params.json"
-    try:
-        params = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise EngineError(f"{path}: no such file; a model in Mistral's format has one") from None
-    except (OSError, ValueError) as error:
-        raise EngineError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(params, dict):
-        raise EngineError(f"{path}: expected a JSON object")
+    params = _read_object(folder / "params.json")
+    if params is None:
+        raise EngineError(f"{folder / 'params.json'}: no such file; a model in Mistral's format has one")
     return params
+
+
+def context_window(folder: Path) -> int | None:
+    """The longest context, in tokens, that the model knows by its files; None where they do not say.
+
+    As vLLM has it: `max_position_embeddings` of params.json, else of config.json, where a model that sees has it one
+    level down. Where params.json has a `max_seq_len` instead, which vLLM ignores, the smaller of the two.
+    Raises EngineError where params.json cannot be read.
+    """
+    params = read_params(folder)
+    if (own := _positive(params.get("max_position_embeddings"))) is not None:
+        return own
+    try:
+        written = _read_object(folder / "config.json") or {}
+    except EngineError:
+        written = {}
+    text = written.get("text_config")
+    theirs = written.get("max_position_embeddings") or (
+        text.get("max_position_embeddings") if isinstance(text, dict) else None
+    )
+    known = [number for number in map(_positive, (params.get("max_seq_len"), theirs)) if number is not None]
+    return min(known) if known else None
 
 
 def has_vision(params: dict[str, Any]) -> bool:
@@ -95,12 +185,17 @@ def has_vision(params: dict[str, Any]) -> bool:
     return bool(params.get("vision_encoder") or (isinstance(older, dict) and older.get("vision_encoder_args")))
 
 
-def kv_bytes_per_token(params: dict[str, Any]) -> int:
-    """Bytes of keys and values for one token, in 16-bit numbers, by Mistral's params.json."""
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the model's weights on disk; on a GPU they take as much of its memory."""
+    return sum(file.stat().st_size for file in folder.glob("consolidated*.safetensors"))
+
+
+def kv_bytes_per_token(params: dict[str, Any], width: int = 2) -> int:
+    """Bytes of keys and values for one token, in numbers of `width` bytes, by Mistral's params.json."""
     layers = int(params["n_layers"])
     heads = int(params.get("n_kv_heads") or params["n_heads"])
     head_dim = int(params.get("head_dim") or params["dim"] // params["n_heads"])
-    return 2 * 2 * layers * heads * head_dim
+    return 2 * width * layers * heads * head_dim
 
 
 def available_memory() -> int:
@@ -117,10 +212,53 @@ def available_memory() -> int:
     return available if limit == "max" else min(available, int(limit) - used)
 
 
-def _cpu_kv_cache(model: str, folder: Path, params: dict[str, Any], context: int, asked: int | None) -> int:
-    # vLLM's own default on a CPU claims 92 % of the memory, or fails where so much is not free.
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is no such file. Raises EngineError where it holds no object."""
     try:
-        per_token = kv_bytes_per_token(params)
+        # Mistral's files are UTF-8, whatever the locale; some editors put a byte order mark before it.
+        written = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(written, dict):
+        raise EngineError(f"{path}: expected a JSON object")
+    return written
+
+
+def _positive(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 else None
+
+
+def _cpu_memory(
+    model: str, folder: Path, params: dict[str, Any], context: int, asked: int | None, dtype: str | None
+) -> tuple[str, int, str]:
+    """The number format, the bytes of the KV cache, and what is to be said of them ("" for nothing)."""
+    if dtype is not None or params.get("quantization"):
+        # A quantised model computes in the format that its weights were made for.
+        chosen = dtype or "auto"
+        return chosen, _cpu_kv_cache(model, folder, params, context, asked, chosen), ""
+    suited = by_flags(cpu_flags())
+    if suited == "auto":
+        return suited, _cpu_kv_cache(model, folder, params, context, asked, suited), ""
+    try:
+        return suited, _cpu_kv_cache(model, folder, params, context, asked, suited), ""
+    except EngineError:
+        # Slow is better than not at all; where bfloat16 does not fit either, its numbers are the ones to tell.
+        kv_bytes = _cpu_kv_cache(model, folder, params, context, asked, "bfloat16")
+    return (
+        "bfloat16",
+        kv_bytes,
+        f"this CPU has no bfloat16 arithmetic, and the memory does not hold {model} in float32: it runs in bfloat16, "
+        "which is slow here",
+    )
+
+
+def _cpu_kv_cache(model: str, folder: Path, params: dict[str, Any], context: int, asked: int | None, dtype: str) -> int:
+    # vLLM's own default on a CPU claims 92 % of the memory, or fails where so much is not free.
+    wide = dtype in ("float32", MEASURED)
+    try:
+        per_token = kv_bytes_per_token(params, 4 if wide else 2)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise EngineError(
             f"{folder / 'params.json'}: the KV cache cannot be sized from it ({type(error).__name__}: {error}); "
@@ -132,9 +270,11 @@ def _cpu_kv_cache(model: str, folder: Path, params: dict[str, Any], context: int
             f"--kv-cache {asked / GIB:.3g}: too small for a context of {context} tokens of {model}, which takes "
             f"{whole / GIB:.2f} GiB; give at least that, or a smaller --context"
         )
-    # Twice the context, so that the prefix of one conversation survives while another is answered.
-    wanted = asked if asked is not None else 2 * whole
-    weights = sum(file.stat().st_size for file in folder.glob("consolidated*.safetensors"))
+    # More than the context, so that another request does not push a whole conversation's prefix out. Not twice as
+    # much: the engine writes zeros into all of it at its start (1 s for 380 MB where the kernel's pages are small).
+    wanted = asked if asked is not None else whole + whole // 4
+    # Weights on disk have 16 bits a number.
+    weights = weight_bytes(folder) * (2 if wide else 1)
     free = available_memory()
     if weights + whole + CPU_HEADROOM <= free < weights + wanted + CPU_HEADROOM and asked is None:
         wanted = whole

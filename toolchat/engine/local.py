@@ -31,7 +31,7 @@ from toolchat.engine.codec import LINE_LIMIT, decode_count, decode_delta, encode
 from toolchat.engine.config import EngineConfig
 from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
-from toolchat.wire.events import EngineState
+from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
 from toolchat.wire.tokens import TokenCount
 
@@ -61,18 +61,22 @@ class LocalEngine:
         """Of the worker, while there is one."""
         return self._process.pid if self._process else None
 
-    async def start(self) -> AsyncIterator[EngineState]:
+    async def start(self) -> AsyncIterator[EngineState | Notice]:
         await self.close()
         self._states = asyncio.Queue()
         self._failure = ""
         self._ended = asyncio.get_running_loop().create_future()
         yield EngineState("starting", self._config.model)
+        for note in self._config.notes:
+            yield Notice(note)
         await self._spawn()
         while True:
             state = await self._states.get()
             if isinstance(state, EngineError):
                 await self.close()
                 raise state
+            if state.state == "ready" and self._config.debug and self.info is not None:
+                yield Notice("; ".join(f"{name}: {value}" for name, value in self.info.details.items()))
             yield state
             if state.state == "ready":
                 return
@@ -176,7 +180,7 @@ class LocalEngine:
     def _environment(self) -> dict[str, str]:
         environment = dict(os.environ)
         environment.setdefault("OMP_NUM_THREADS", str(self._config.threads))
-        environment.setdefault("VLLM_LOGGING_LEVEL", self._config.log_level)
+        environment.setdefault("VLLM_LOGGING_LEVEL", "INFO" if self._config.debug else "WARNING")
         environment |= {
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_NO_USAGE_STATS": "1",
@@ -184,7 +188,16 @@ class LocalEngine:
             # The model is a folder by now: nothing is left to ask a hub for.
             "HF_HUB_OFFLINE": "1",
             "PYTHONUNBUFFERED": "1",
+            # -P does not reach the interpreters that vLLM, Triton and Inductor start from it.
+            "PYTHONSAFEPATH": "1",
         }
+        if self._config.device == "cpu":
+            # Memory in pages of 2 MiB: the KV cache is written through once at the start, and half of that time went
+            # into page faults.
+            environment.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+        else:
+            # As nvidia-smi counts; CUDA's own order puts the fastest first.
+            environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         if self._scratch is not None:
             # vLLM and torch leave sockets and files in the temporary folder behind. Not on a GPU: there it is where
             # compiled kernels are kept for the next start.

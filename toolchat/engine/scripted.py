@@ -21,7 +21,7 @@ from toolchat.wire.deltas import (
     Thinking,
     Usage,
 )
-from toolchat.wire.events import EngineState
+from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import FailedCall, Message, ToolCall, ToolSpec
 from toolchat.wire.tokens import TokenCount
 
@@ -76,7 +76,7 @@ class ScriptedEngine:
     def enqueue(self, *answers: Answer | str) -> None:
         self.answers += [Answer(text=answer) if isinstance(answer, str) else answer for answer in answers]
 
-    async def start(self) -> AsyncIterator[EngineState]:
+    async def start(self) -> AsyncIterator[EngineState | Notice]:
         self.starts += 1
         self.closed = False
         for state in ("starting", "importing", "loading weights"):

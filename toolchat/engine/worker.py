@@ -8,6 +8,7 @@ as long as its parent: the kernel kills it when the parent dies, and a closed so
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import socket
 import time
@@ -17,14 +18,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolchat.engine import gpu, worker_stages
 from toolchat.engine.codec import decode_prompt, encode_delta
-from toolchat.engine.config import BLOCK, EngineConfig, has_vision, read_params
+from toolchat.engine.config import EngineConfig, context_window, has_vision, read_params, weight_bytes
+from toolchat.engine.failures import TO_THE_CPU, one_line, why_not_loaded
+from toolchat.engine.gpu_memory import budget, check_weights
+from toolchat.engine.number_format import MEASURED, measure
 from toolchat.engine.requests import Progress, Request, Run
+from toolchat.engine.vllm_arguments import engine_arguments, startup_plan
 from toolchat.engine.worker_channel import Channel, die_with_parent
-from toolchat.engine.worker_loading import hide_unloadable_modules, register_model
+from toolchat.engine.worker_loading import hide_unloadable_modules, loading_threads, register_model
 from toolchat.mistral.constraint import Constraint, constraint, unconstrained
 from toolchat.mistral.tokenizer_file import refusal
 from toolchat.wire.deltas import Delta, FinishReason
+from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import Message, ToolSpec
 
 if TYPE_CHECKING:
@@ -44,6 +51,7 @@ class Serving:
     request: Request
     prompt: Encoded
     temperature: float
+    top_p: float
     seed: int | None
 
 
@@ -56,36 +64,29 @@ class Worker:
         from toolchat.mistral.vocabulary import MistralVocabulary
 
         folder = Path(config.folder)
-        tekken = (folder / "tekken.json").exists()
-        arguments: dict[str, Any] = {
-            "model": config.folder,
-            "served_model_name": config.model,
-            "tokenizer_mode": "mistral",
-            "config_format": "mistral",
-            "load_format": "mistral",
-            # -1 has vLLM fit the context to the memory that the GPU has left.
-            "max_model_len": config.context if config.context is not None else -1,
-            "max_num_seqs": config.max_num_seqs,
-            "disable_log_stats": True,
-            # One backend serves an engine for life: guidance knows tekken's special tokens and refuses
-            # SentencePiece, xgrammar the other way round.
-            "structured_outputs_config": {
-                "backend": "guidance" if tekken else "xgrammar",
-                "disable_any_whitespace": True,
-            },
-        }
-        if config.kv_cache_bytes is not None:
-            arguments["kv_cache_memory_bytes"] = config.kv_cache_bytes
-        if config.device == "cpu":
-            arguments |= {"enforce_eager": True, "block_size": BLOCK}
-            register_model(folder)
+        params = read_params(folder)
+        vision = has_vision(params)
+        share = gpu_share(config) if config.device == "cuda" else None
+        os.environ["VLLM_ENABLE_STARTUP_PLAN"] = "1" if startup_plan(config, share) else "0"
+        if config.dtype == MEASURED:
+            config = replace(config, dtype=measure())
+        arguments = engine_arguments(config, tekken=(folder / "tekken.json").exists(), vision=vision, share=share)
+        worker_stages.install(
+            config.device,
+            lambda stage: channel.send({"op": "state", "state": stage}),
+            compiles=not (config.eager or config.fast_start),
+            captures=not config.eager,
+        )
+        register_model(folder)
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-        self._context: int = self._engine.model_config.max_model_len
+        self._config = config
+        self._share = share
+        self._context = kept_context(config, self._engine.model_config.max_model_len)
         self._tokenizer: MistralTokenizer = self._engine.get_tokenizer().mistral
         self._vocabulary: MistralVocabulary = MistralVocabulary(self._tokenizer)
         self._thinks = self._vocabulary.special("[THINK]") is not None
         # Tokenizer files are shared: one that knows images may lie beside a model that has no eyes.
-        self._sees = has_vision(read_params(folder)) and self._tokenizer.instruct_tokenizer.image_encoder is not None
+        self._sees = vision and not config.text_only and self._tokenizer.instruct_tokenizer.image_encoder is not None
         self._channel = channel
         self._serving: dict[str, Serving] = {}
 
@@ -99,6 +100,26 @@ class Worker:
             "thinks": self._thinks,
             "sees": self._sees,
             "reasoning_efforts": reasoning_efforts(self._tokenizer),
+            "details": self._details(),
+        }
+
+    def _details(self) -> dict[str, Any]:
+        """How the model was loaded, for --debug and for reports."""
+        loaded = self._engine.vllm_config
+        cache = loaded.cache_config
+        return {
+            "device": self._config.device,
+            "number format": str(loaded.model_config.dtype).removeprefix("torch."),
+            "context": f"{self._context} of {context_window(Path(self._config.folder)) or 'unknown'} tokens",
+            "KV cache": f"{(cache.num_gpu_blocks or 0) * cache.block_size} tokens in blocks of {cache.block_size}",
+            "GPU memory": f"{self._share:.2%} of the card" if self._share is not None else "none",
+            "model runner": "V2" if loaded.use_v2_model_runner else "V1",
+            "asynchronous scheduling": "yes" if loaded.scheduler_config.async_scheduling else "no",
+            "compilation": str(loaded.compilation_config.mode.name).lower(),
+            "CUDA graphs": str(loaded.compilation_config.cudagraph_mode.name).lower(),
+            "threads": os.environ.get("OMP_NUM_THREADS", ""),
+            "sampling": f"temperature {self._config.temperature:g}, top-p {self._config.top_p:g}, "
+            f"by {self._config.sampling_source}",
         }
 
     def serve(self) -> None:
@@ -198,7 +219,13 @@ class Worker:
             max_tokens=min(options["max_tokens"], room),
             began=began,
         )
-        self._serving[request.id] = Serving(request, encoded, options["temperature"], options["seed"])
+        self._serving[request.id] = Serving(
+            request,
+            encoded,
+            own(options["temperature"], self._config.temperature),
+            own(options["top_p"], self._config.top_p),
+            options["seed"],
+        )
         self._advance(request.id, request.begin())
 
     def _constraint(self, tools: Sequence[ToolSpec], options: dict[str, Any]) -> Constraint:
@@ -220,6 +247,7 @@ class Worker:
         params = SamplingParams(
             max_tokens=run.max_tokens,
             temperature=serving.temperature,
+            top_p=serving.top_p,
             seed=serving.seed,
             # Token ids are parsed here; vLLM's own detokenizer would do the work twice and lose the markers.
             detokenize=False,
@@ -270,12 +298,39 @@ class Worker:
         self._channel.send({"op": "error", "id": request_id, "message": message})
 
 
-def one_line(error: BaseException) -> str:
-    """The most telling line of an exception: vLLM wraps its reasons in pages of pydantic or tracebacks."""
-    rows = [row.strip() for row in str(error).splitlines() if row.strip()]
-    telling = [row for row in rows if row.startswith(("Value error,", "Assertion failed,"))] or rows
-    text = telling[0].split(" [type=")[0] if telling else ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def own(asked: float | None, default: float) -> float:
+    """What a request asks for, else the model's own."""
+    return default if asked is None else asked
+
+
+def kept_context(config: EngineConfig, engine: int) -> int:
+    """The tokens of context to keep to, where the engine's memory holds `engine`. Raises EngineError if too few."""
+    if config.context is None:
+        return engine
+    if config.context > engine:
+        raise EngineError(
+            f"--context {config.context}: the memory left beside the weights holds {engine} tokens; "
+            "ask for that or fewer, or give more memory (--gpu-memory, --kv-cache)"
+        )
+    return config.context
+
+
+def gpu_share(config: EngineConfig) -> float:
+    """The share of the GPU's memory that vLLM may take, by what is free on it now. Makes CUDA's context.
+
+    Raises EngineError, who holds the memory and what to do, where it does not suffice.
+    """
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info(0)
+    except Exception as error:  # torch has no one class for a driver that refuses
+        raise EngineError(f"the GPU cannot be used: {one_line(error)}; {TO_THE_CPU}") from error
+    visible = gpu.gpus()
+    held_by = gpu.held_by(gpu.holders(visible[0])) if visible else ""
+    share = budget(free, total, config.gpu_memory, held_by)
+    check_weights(config.model, weight_bytes(Path(config.folder)), share, total, free, held_by)
+    return share
 
 
 def main() -> None:
@@ -288,17 +343,24 @@ def main() -> None:
     config = EngineConfig(**channel.receive())
     channel.listen()
     try:
+        # Five thousand modules are imported, and nothing of them is garbage: the collector's rounds over them took a
+        # fifth of the imports, and vLLM's own calls of gc.collect another 1.8 s.
+        gc.disable()
         channel.send({"op": "state", "state": "importing"})
-        hide_unloadable_modules(sees=has_vision(read_params(Path(config.folder))))
+        hide_unloadable_modules(sees=has_vision(read_params(Path(config.folder))) and not config.text_only)
         import vllm.v1.engine.llm_engine  # noqa: F401  # the better part of vLLM's imports
 
+        gc.freeze()
         channel.send({"op": "state", "state": "loading weights"})
-        worker = Worker(channel, config)
+        with loading_threads(config):
+            worker = Worker(channel, config)
+        gc.freeze()
+        gc.enable()
     except Exception as error:
         import traceback
 
         traceback.print_exc()  # into the log
-        channel.send({"op": "failed", "message": refusal(Path(config.folder)) or one_line(error)})
+        channel.send({"op": "failed", "message": refusal(Path(config.folder)) or why_not_loaded(error, config)})
         os._exit(1)
     channel.send({"op": "ready"} | worker.info())
     try:

