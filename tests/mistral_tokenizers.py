@@ -68,8 +68,18 @@ def settings_builder(
     return {"reasoning_effort": effort} | ({"json_schema": schema} if has_schema else {})
 
 
-def tekken_file(folder: Path, label: str, *, sees: bool = False, has_schema: bool = False) -> Path:
-    """`has_schema` gives a v15 tokenizer a place for the answer's schema, which takes mistral_common 1.13."""
+def tekken_file(
+    folder: Path,
+    label: str,
+    *,
+    sees: bool = False,
+    efforts: Sequence[str] = ("none", "high"),
+    has_schema: bool = False,
+) -> Path:
+    """`efforts` are those of a v15 tokenizer, and `has_schema` gives it a place for the answer's schema.
+
+    Other efforts than those two, and the schema, take mistral_common 1.13.
+    """
     version, extra = _TEKKEN[label]
     names = _COMMON + extra
     names += [f"<SPECIAL_{index}>" for index in range(len(names), SPECIALS)]
@@ -87,17 +97,18 @@ def tekken_file(folder: Path, label: str, *, sees: bool = False, has_schema: boo
         "version": 1,
     }
     if version == "v15":
-        content["model_settings_builder"] = settings_builder(("none", "high"), has_schema=has_schema)
+        content["model_settings_builder"] = settings_builder(efforts, has_schema=has_schema)
     if sees:
         content["image"] = {"image_patch_size": PATCH, "max_image_size": LARGEST_SIDE, "spatial_merge_size": 1}
-    path = folder / f"tekken_{label}{'_sees' if sees else ''}{'_schema' if has_schema else ''}.json"
+    path = folder / f"tekken_{label}_{sees:d}{has_schema:d}_{'_'.join(efforts)}.json"
     path.write_text(json.dumps(content))
     return path
 
 
-def load(folder: Path, label: str, *, sees: bool = False, has_schema: bool = False) -> MistralTokenizer:
+def load(folder: Path, label: str, **options: Any) -> MistralTokenizer:
+    """The tokenizer `label`, made in `folder`; the `options` are those of `tekken_file`."""
     piece = sentencepiece_file(label)
-    path = DATA / piece if piece is not None else tekken_file(folder, label, sees=sees, has_schema=has_schema)
+    path = DATA / piece if piece is not None else tekken_file(folder, label, **options)
     return MistralTokenizer.from_file(str(path))
 
 

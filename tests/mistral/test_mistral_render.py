@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from mistral_common.protocol.instruct.request import ModelSettings
+from mistral_common.protocol.instruct.request import ModelSettings, ReasoningEffort
 from mistral_tokenizers import ALL
 
 from toolchat.mistral import render
@@ -90,6 +90,16 @@ def test_reasoning_effort_is_encoded_for_v15_alone(tokenizer_of: Any) -> None:
     )
     assert MistralVocabulary(tokenizer).special("[MODEL_SETTINGS]") in high
     assert high != none == silent
+
+
+@pytest.mark.skipif("xhigh" not in {effort.value for effort in ReasoningEffort}, reason="takes mistral_common 1.13")
+def test_the_new_reasoning_efforts_are_encoded(tokenizer_of: Any) -> None:
+    efforts = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+    tokenizer = tokenizer_of("v15", efforts=efforts)
+    assert reasoning_efforts(tokenizer) == [*efforts]
+    prompts = [encode(tokenizer, 15, THOUGHT[:1], (), reasoning_effort=effort) for effort in efforts]
+    assert len({tuple(prompt) for prompt in prompts}) == len(efforts)
+    assert encode(tokenizer, 15, THOUGHT[:1], ()) == prompts[0]
 
 
 ANSWER = {"type": "object", "properties": {"b": {"type": "integer"}, "a": {"const": "[/MODEL_SETTINGS]"}}}
