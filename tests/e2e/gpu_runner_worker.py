@@ -70,11 +70,9 @@ class GpuRunnerWorker(worker.Worker):
         schedule_asynchronously()
         structured._apply_grammar_bitmask_kernel = MaskByTorch()
         super().__init__(*arguments)
-        loaded = self._engine.vllm_config
         runner = self._engine.model_executor.driver_worker.worker.model_runner
         names = [one.__module__ for one in type(runner).__mro__]
         print("runner:", *names, flush=True)
-        print("asynchronous:", loaded.scheduler_config.async_scheduling, flush=True)
         print("batches:", self._engine.engine_core.engine_core.batch_queue_size, flush=True)
 
 

@@ -88,10 +88,12 @@ def test_the_gpu_runner_serves_calls_answers_aborts_and_two_at_once(
         try:
             async for _ in engine.start():
                 pass
+            assert engine.info is not None
+            assert engine.info.details["model runner"] == "V2"
+            assert engine.info.details["asynchronous scheduling"] == "yes"
             assert engine.log is not None
             log = engine.log.read_text()
             assert "vllm.v1.worker.gpu.model_runner" in log.partition("runner: ")[2].splitlines()[0]
-            assert "asynchronous: True" in log
             assert "batches: 2" in log
             await check()
         finally:
