@@ -55,6 +55,7 @@ def stopped(deltas: list[Delta]) -> bool:
 
 @pytest.mark.engine
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # an interpreted kernel takes a tenth of a second; 90 and 30 s were seen
 @pytest.mark.parametrize("label", ["v3-spm", "v13"])
 def test_the_gpu_runner_serves_calls_answers_aborts_and_two_at_once(
     label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
