@@ -9,6 +9,9 @@
 ## make docs       record the picture of the REPL that the documents show
 ## make install    only make .venv
 ## make pins       take the newest versions there are into .venv, and write them into constraints/
+## make pins-cuda  the same for CUDA and each Python, by resolving and without installing (takes uv)
+## make check-cuda try vLLM's CUDA build, without a GPU, in an environment that is deleted again (10 GB)
+## make check-mistral  the tests that mistral_common has a part in, with its next version (1.13)
 ## make clean      remove .venv, caches and build output
 ##
 ## PYTHON=python3.12   make .venv with that Python
@@ -22,7 +25,7 @@ ENGINE := .venv/.installed-engine
 DEV := .venv/.installed-dev
 QUESTION := Can you tell me what the temperature will be in Dallas, in fahrenheit?
 
-.PHONY: help install demo test test-all lint bench docs pins clean FORCE
+.PHONY: help install demo test test-all lint bench docs pins pins-cuda check-cuda check-mistral clean FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -68,8 +71,26 @@ pins: $(DEV)
 	$(BIN)/python -m pip install --upgrade --upgrade-strategy eager --editable ".[$(firstword $(shell cat .venv/.choice 2>/dev/null)),dev]"
 	$(BIN)/python scripts/pins.py $(firstword $(shell cat .venv/.choice 2>/dev/null))
 
+pins-cuda: $(DEV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python scripts/pins.py cuda --python 3.11 3.12 3.13
+
+# KEEP=--keep keeps the environment for the next time.
+check-cuda: $(DEV)
+	$(BIN)/python scripts/check_cuda.py $(KEEP)
+
+# The extras stay below 1.13, with which vLLM's own server breaks; what toolchat does itself works with both.
+MISTRAL := mistral_common>=1.13
+
+check-mistral: $(DEV)
+	rm -rf .check-mistral
+	cp -al .venv .check-mistral
+	.check-mistral/bin/python -m pip install --quiet --no-deps --upgrade "$(MISTRAL)"
+	.check-mistral/bin/python -m pytest -n 2 --dist loadfile -p no:cacheprovider tests/mistral tests/chat tests/engine tests/models tests/e2e/test_e2e_valid_calls.py
+	rm -rf .check-mistral
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .check-cuda .check-mistral build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Of the Pythons that are new enough, the first that can make a virtual environment, else the last that

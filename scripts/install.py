@@ -162,7 +162,7 @@ def reason(printed: str) -> str:
 
 
 def pins(extra: str, version: tuple[int, int] | None) -> Path | None:
-    """The file with the versions that were tested with this engine and this Python; None where there is none.
+    """The file of versions for this engine and Python, whose head says how they came about; None where there is none.
 
     For clones alone: who installs the package gets the newest that pyproject.toml allows.
     """

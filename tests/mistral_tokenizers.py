@@ -7,6 +7,7 @@ and the control tokens of their version, so that each takes milliseconds to load
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,27 @@ def sentencepiece_file(label: str) -> str | None:
     return _SENTENCEPIECE.get(label)
 
 
-def tekken_file(folder: Path, label: str, *, sees: bool = False) -> Path:
+def settings_builder(
+    efforts: Sequence[str], *, default: str | None = "none", has_schema: bool = False
+) -> dict[str, Any]:
+    """What a v15 tokenizer's file says of the model's settings; mistral_common 1.13 refuses one without a default."""
+    effort = {"type": "enum", "values": [*efforts], "accepts_none": True, "default": default}
+    schema = {"type": "json_schema", "accepts_none": False, "default": None}
+    return {"reasoning_effort": effort} | ({"json_schema": schema} if has_schema else {})
+
+
+def tekken_file(
+    folder: Path,
+    label: str,
+    *,
+    sees: bool = False,
+    efforts: Sequence[str] = ("none", "high"),
+    has_schema: bool = False,
+) -> Path:
+    """`efforts` are those of a v15 tokenizer, and `has_schema` gives it a place for the answer's schema.
+
+    Other efforts than those two, and the schema, take mistral_common 1.13.
+    """
     version, extra = _TEKKEN[label]
     names = _COMMON + extra
     names += [f"<SPECIAL_{index}>" for index in range(len(names), SPECIALS)]
@@ -76,18 +97,18 @@ def tekken_file(folder: Path, label: str, *, sees: bool = False) -> Path:
         "version": 1,
     }
     if version == "v15":
-        effort = {"type": "enum", "values": ["none", "high"], "accepts_none": True, "default": None}
-        content["model_settings_builder"] = {"reasoning_effort": effort}
+        content["model_settings_builder"] = settings_builder(efforts, has_schema=has_schema)
     if sees:
         content["image"] = {"image_patch_size": PATCH, "max_image_size": LARGEST_SIDE, "spatial_merge_size": 1}
-    path = folder / f"tekken_{label}{'_sees' if sees else ''}.json"
+    path = folder / f"tekken_{label}_{sees:d}{has_schema:d}_{'_'.join(efforts)}.json"
     path.write_text(json.dumps(content))
     return path
 
 
-def load(folder: Path, label: str, *, sees: bool = False) -> MistralTokenizer:
+def load(folder: Path, label: str, **options: Any) -> MistralTokenizer:
+    """The tokenizer `label`, made in `folder`; the `options` are those of `tekken_file`."""
     piece = sentencepiece_file(label)
-    path = DATA / piece if piece is not None else tekken_file(folder, label, sees=sees)
+    path = DATA / piece if piece is not None else tekken_file(folder, label, **options)
     return MistralTokenizer.from_file(str(path))
 
 

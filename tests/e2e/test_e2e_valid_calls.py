@@ -15,6 +15,7 @@ from valid_calls import BOUNDED, MeasuredEngine, Tally, tally, tiny_engine
 
 from toolchat.engine.base import GenerateOptions
 from toolchat.wire.deltas import CallEnded, CallStarted, Delta, Finished, FinishReason, Note, Text, Thinking
+from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import CallOrigin, ToolCall, ToolSpec, UserMessage
 
 pytestmark = pytest.mark.engine
@@ -179,16 +180,18 @@ def test_usage_is_of_one_generation_however_many_runs_it_took(tiny: Tiny) -> Non
 
 @pytest.mark.slow
 def test_a_count_is_of_the_prompt_as_it_is_sent_with_its_reasoning_effort(tmp_path: Path) -> None:
-    async def play() -> tuple[int, int, int]:
+    async def play() -> None:
         async with tiny_engine(tmp_path, "v15") as engine:
-            options = GenerateOptions(max_tokens=1, reasoning_effort="high")
-            deltas = [delta async for delta in engine.generate("one", ASKED, BOUNDED, options)]
-            counts = [await engine.count(ASKED, BOUNDED, effort) for effort in ("high", None)]
-            return end_of(deltas).usage.prompt_tokens, counts[0].total, counts[1].total
+            for effort in ("high", "none", None):
+                options = GenerateOptions(max_tokens=1, reasoning_effort=effort)
+                deltas = [delta async for delta in engine.generate("one", ASKED, BOUNDED, options)]
+                count = await engine.count(ASKED, BOUNDED, effort)
+                assert end_of(deltas).usage.prompt_tokens == count.total
+            # All efforts take as many tokens; that the count looks at them shows in its refusing one.
+            with pytest.raises(EngineError, match="reasoning_effort"):
+                await engine.count(ASKED, BOUNDED, "lowest")
 
-    sent, with_effort, without = asyncio.run(play())
-    assert sent == with_effort
-    assert sent != without
+    asyncio.run(play())
 
 
 def test_an_abort_is_heard_within_a_call_and_before_one(tiny: Tiny) -> None:

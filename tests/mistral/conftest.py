@@ -11,4 +11,4 @@ from mistral_tokenizers import load
 @pytest.fixture(scope="session")
 def tokenizer_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., MistralTokenizer]:
     folder = tmp_path_factory.mktemp("tokenizers")
-    return cache(lambda label, sees=False: load(folder, label, sees=sees))
+    return cache(lambda label, **options: load(folder, label, **options))

@@ -72,7 +72,9 @@ def test_every_version_that_does_not_see_is_told_in_text(tokenizer_of: Any, labe
         prompt = encoded(tokenizer, messages, sees=False)
         assert prompt.images == []
     groups = render(TURN, MistralVocabulary(tokenizer).version)
-    assert [len(group) for group in groups] == [1] * 5
+    # v2 is told the second of two calls after the result of the first.
+    assert [len(group) for group in groups] == [1, 1, 1, 2 if label == "v2-spm" else 1, 1]
+    assert sum(one["role"] == "user" for group in groups for one in group) == 1
     said = f"[image: PNG 16×16, {len(image_file(size=(PATCH, PATCH)))} bytes; this model cannot see it]"
     assert groups[1][0]["content"].splitlines()[:2] == ["What is this?", said]
     assert groups[3][0]["content"].startswith("[image 1]\n[image: PNG 16×16, ")

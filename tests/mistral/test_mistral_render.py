@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from mistral_common.protocol.instruct.request import ModelSettings, ReasoningEffort
 from mistral_tokenizers import ALL
 
 from toolchat.mistral import render
-from toolchat.mistral.render import reasoning_efforts, to_openai
+from toolchat.mistral.render import reasoning_efforts, takes_schema, to_openai
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import AssistantMessage, ToolCall, ToolMessage, ToolSpec, UserMessage
 
@@ -84,6 +85,59 @@ def test_reasoning_effort_is_encoded_for_v15_alone(tokenizer_of: Any) -> None:
     tokenizer = tokenizer_of("v15")
     assert reasoning_efforts(tokenizer) == ["none", "high"]
     assert reasoning_efforts(tokenizer_of("v13")) == reasoning_efforts(tokenizer_of("v3-spm")) == []
-    settings = MistralVocabulary(tokenizer).special("[MODEL_SETTINGS]")
-    assert settings in encode(tokenizer, 15, THOUGHT[:1], (), reasoning_effort="high")
-    assert settings not in encode(tokenizer, 15, THOUGHT[:1], ())
+    none, high, silent = (
+        encode(tokenizer, 15, THOUGHT[:1], (), reasoning_effort=effort) for effort in ("none", "high", None)
+    )
+    assert MistralVocabulary(tokenizer).special("[MODEL_SETTINGS]") in high
+    assert high != none == silent
+
+
+@pytest.mark.skipif("xhigh" not in {effort.value for effort in ReasoningEffort}, reason="takes mistral_common 1.13")
+def test_the_new_reasoning_efforts_are_encoded(tokenizer_of: Any) -> None:
+    efforts = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+    tokenizer = tokenizer_of("v15", efforts=efforts)
+    assert reasoning_efforts(tokenizer) == [*efforts]
+    prompts = [encode(tokenizer, 15, THOUGHT[:1], (), reasoning_effort=effort) for effort in efforts]
+    assert len({tuple(prompt) for prompt in prompts}) == len(efforts)
+    assert encode(tokenizer, 15, THOUGHT[:1], ()) == prompts[0]
+
+
+ANSWER = {"type": "object", "properties": {"b": {"type": "integer"}, "a": {"const": "[/MODEL_SETTINGS]"}}}
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_an_answers_schema_changes_no_prompt_of_a_model_without_a_place_for_it(tokenizer_of: Any, label: str) -> None:
+    tokenizer = tokenizer_of(label)
+    version = MistralVocabulary(tokenizer).version
+    assert not takes_schema(tokenizer)
+    asked = encode(tokenizer, version, THOUGHT[:1], (), response_schema=ANSWER)
+    assert asked == encode(tokenizer, version, THOUGHT[:1], ())
+
+
+@pytest.mark.skipif("json_schema" not in ModelSettings.model_fields, reason="takes mistral_common 1.13")
+def test_a_model_with_a_place_for_the_answers_schema_is_told_it(tokenizer_of: Any) -> None:
+    tokenizer = tokenizer_of("v15", has_schema=True)
+    assert takes_schema(tokenizer)
+    vocabulary = MistralVocabulary(tokenizer)
+    asked = encode(tokenizer, 15, THOUGHT[:1], (), reasoning_effort="high", response_schema=ANSWER)
+    begin, end = (asked.index(vocabulary.special(name)) for name in ("[MODEL_SETTINGS]", "[/MODEL_SETTINGS]"))
+    settings = tokenizer.instruct_tokenizer.tokenizer.decode(asked[begin + 1 : end])
+    assert json.loads(settings) == {"reasoning_effort": "high", "json_schema": ANSWER}
+    assert json.dumps(ANSWER) in settings  # in the order in which its keys are to be generated
+    silent = encode(tokenizer, 15, THOUGHT[:1], ())
+    assert "json_schema" not in tokenizer.instruct_tokenizer.tokenizer.decode(silent)
+
+
+@pytest.mark.parametrize("label", ["v2-spm", "v3-spm"])
+def test_calls_made_at_once_are_told_to_v2_as_one_after_the_other(tokenizer_of: Any, label: str) -> None:
+    first, second = ToolCall("abcdefghi", "f", {"a": 1}), ToolCall("bcdefghij", "g", {"a": 2})
+    results = [ToolMessage(first.id, "f", "one"), ToolMessage(second.id, "g", "two")]
+    at_once = [UserMessage("a"), AssistantMessage("", (first, second)), *results]
+    in_turn = [
+        *(UserMessage("a"), AssistantMessage("", (first,)), results[0]),
+        *(AssistantMessage("", (second,)), results[1]),
+    ]
+    tokenizer = tokenizer_of(label)
+    version = MistralVocabulary(tokenizer).version
+    same = encode(tokenizer, version, at_once, ()) == encode(tokenizer, version, in_turn, ())
+    assert same == (label == "v2-spm")

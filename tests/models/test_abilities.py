@@ -4,15 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+from mistral_tokenizers import settings_builder
 
 from toolchat.models.abilities import reasoning_efforts
 from toolchat.wire.errors import EngineError
 
 
 def test_efforts_are_those_of_the_tokenizers_file(tmp_path: Path) -> None:
-    effort = {"type": "enum", "values": ["none", "high"], "accepts_none": True, "default": None}
-    (tmp_path / "tekken.json").write_text(json.dumps({"model_settings_builder": {"reasoning_effort": effort}}))
-    assert reasoning_efforts(tmp_path) == ("none", "high")
+    # Newer files name efforts that mistral_common 1.12 has not heard of.
+    for efforts in (("none", "high"), ("none", "minimal", "low", "medium", "high", "xhigh", "max")):
+        builder = settings_builder(efforts, has_schema=True)
+        (tmp_path / "tekken.json").write_text(json.dumps({"model_settings_builder": builder}))
+        assert reasoning_efforts(tmp_path) == efforts
 
 
 def test_older_tokenizers_know_none(tmp_path: Path) -> None:

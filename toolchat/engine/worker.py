@@ -29,6 +29,7 @@ from toolchat.engine.vllm_arguments import engine_arguments, startup_plan
 from toolchat.engine.worker_channel import Channel, die_with_parent
 from toolchat.engine.worker_loading import hide_unloadable_modules, loading_threads, register_model
 from toolchat.mistral.constraint import Constraint, constraint, unconstrained
+from toolchat.mistral.tokenizer_file import refusal
 from toolchat.wire.deltas import Delta, FinishReason
 from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import Message, ToolSpec
@@ -139,7 +140,11 @@ class Worker:
                     self._fail(command["id"], one_line(error))
 
     def _encode(
-        self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        reasoning_effort: str | None = None,
+        response_schema: dict[str, Any] | None = None,
     ) -> Encoded:
         from toolchat.mistral.render import encode
 
@@ -151,6 +156,7 @@ class Worker:
             thinks=self._thinks,
             sees=self._sees,
             reasoning_effort=reasoning_effort,
+            response_schema=response_schema,
         )
 
     def _engine_input(self, encoded: Encoded) -> Any:
@@ -188,7 +194,7 @@ class Worker:
         began = time.monotonic()
         options = command["options"]
         messages, tools = decode_prompt(command)
-        encoded = self._encode(messages, tools, options["reasoning_effort"])
+        encoded = self._encode(messages, tools, options["reasoning_effort"], options["response_schema"])
         prompt = encoded.tokens
         room = self._context - len(prompt)
         if room < options["reserve"]:
@@ -352,7 +358,7 @@ def main() -> None:
         import traceback
 
         traceback.print_exc()  # into the log
-        channel.send({"op": "failed", "message": why_not_loaded(error, config)})
+        channel.send({"op": "failed", "message": refusal(Path(config.folder)) or why_not_loaded(error, config)})
         os._exit(1)
     channel.send({"op": "ready"} | worker.info())
     try:

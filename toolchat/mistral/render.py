@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from toolchat.mistral.pixels import decoded
@@ -18,6 +18,7 @@ from toolchat.wire.messages import (
     Image,
     Message,
     SystemMessage,
+    ToolCall,
     ToolMessage,
     ToolSpec,
     UserMessage,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
     from PIL.Image import Image as Picture
 
+_FIRST_SEVERAL = 3
+"""From this version on an assistant message may hold several calls: mistral_common 1.13 refuses the results of v2's."""
 _FIRST_BOTH = 7
 """From this version on text may stand beside calls."""
 _FIRST_THINKING = 13
@@ -54,12 +57,20 @@ def render(
     """What each of our messages becomes in OpenAI's form: one message, and sometimes one more after it.
 
     The second is a user's, after the last result of a round: versions before 15 have no place for images in results.
-    See `to_openai` for the rest. Raises ImageError where `show` does so for a user's image.
+    Before version 3 it is the next call of the round, after the result of the call before: calls that were made at
+    once are told as one after the other. See `to_openai` for the rest. Raises ImageError where `show` does so for a
+    user's image.
     """
     groups: list[list[dict[str, Any]]] = []
     returned: list[dict[str, Any]] = []
+    delayed: list[ToolCall] = []
     for index, message in enumerate(messages):
+        if version < _FIRST_SEVERAL and isinstance(message, AssistantMessage):
+            delayed = list(message.calls[1:])
+            message = replace(message, calls=message.calls[:1])
         groups.append([to_openai(message, version, thinks=thinks, show=show)])
+        if delayed and isinstance(message, ToolMessage):
+            groups[-1].append(to_openai(AssistantMessage("", (delayed.pop(0),)), version))
         if show is None or version >= _FIRST_PICTURED or not isinstance(message, ToolMessage):
             continue
         for chunk in _shown(message.images, show):
@@ -187,12 +198,14 @@ def encode(
     thinks: bool = False,
     sees: bool = False,
     reasoning_effort: str | None = None,
+    response_schema: dict[str, Any] | None = None,
 ) -> Encoded:
     """The prompt's token ids, and the images among them.
 
     Tools too are told with U+FFFD in the place of half a surrogate pair: it stops SentencePiece, and every request.
     `thinks` says whether the tokenizer has the tokens for thinking, `sees` whether it and the model know images;
-    `reasoning_effort` is for v15 and later. Raises mistral_common's exceptions where the history is not legal,
+    `reasoning_effort` is for v15 and later. The model is told of `response_schema`, which the answer will be held to,
+    where its settings have a place for it. Raises mistral_common's exceptions where the history is not legal,
     ImageError where a user's image cannot be decoded.
     """
     from mistral_common.protocol.instruct.request import ChatCompletionRequest
@@ -206,7 +219,14 @@ def encode(
         return {"type": "image", "image": picture}
 
     rendered = render(messages, version, thinks=thinks, show=show if sees else None)
+    answer: dict[str, Any] = {}
+    if response_schema is not None and takes_schema(tokenizer):
+        answer["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": _all_encodable(response_schema), "strict": True},
+        }
     request: ChatCompletionRequest[Any] = ChatCompletionRequest(
+        **answer,
         messages=[one for group in rendered for one in group],
         reasoning_effort=reasoning_effort,
         tools=[
@@ -223,6 +243,12 @@ def encode(
         or None,
     )
     return Encoded(list(tokenizer.encode_chat_completion(request).tokens), images)
+
+
+def takes_schema(tokenizer: MistralTokenizer) -> bool:
+    """Whether the model's settings have a place for the answer's schema: some of v15, from mistral_common 1.13 on."""
+    builder = tokenizer.instruct_tokenizer.tokenizer.model_settings_builder
+    return builder is not None and dict(builder).get("json_schema") is not None
 
 
 def reasoning_efforts(tokenizer: MistralTokenizer) -> list[str]:
