@@ -167,8 +167,11 @@ def obtain_with_progress(choice: ModelChoice, before: Before | None = None) -> P
         return obtain(choice, cache_folder(), shown.report, announce)
 
 
-async def _obtained(choice: ModelChoice, report: Callable[[str], None]) -> Path:
-    """The model's folder, built or fetched in the background where need be; `report` is called with each stage."""
+async def _obtained(choice: ModelChoice, report: Callable[[str], None], before: Before | None = None) -> Path:
+    """The model's folder, built or fetched in the background where need be; `report` is called with each stage.
+
+    `before`, which is called in another thread, may refuse a download: see `obtain`.
+    """
     if choice.folder is not None:
         return choice.folder
     building = choice.kind == "demo"
@@ -179,7 +182,12 @@ async def _obtained(choice: ModelChoice, report: Callable[[str], None]) -> Path:
             words = "building" if building else stage
             tell(f"{words} ({fraction * 100:.0f} %)" if fraction else words)
 
-        return obtain(choice, cache_folder(), progress, lambda size: tell(str(size)))
+        def announce(size: RemoteSize) -> None:
+            if before is not None:
+                before(size)
+            tell(str(size))
+
+        return obtain(choice, cache_folder(), progress, announce)
 
     return await in_background(work, report)
 
