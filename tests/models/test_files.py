@@ -87,6 +87,7 @@ def test_weights_that_are_cut_off_are_found(tmp_path: Path, length: int) -> None
         (6).to_bytes(8, "little") + b"{1: 2}",
         (9).to_bytes(8, "little") + b'{"a": 12}',
         (2**63).to_bytes(8, "little") + b"{}",
+        (100_000).to_bytes(8, "little") + b"[" * 100_000,
     ],
 )
 def test_weights_that_are_no_safetensors_are_found(tmp_path: Path, data: bytes) -> None:

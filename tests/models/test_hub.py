@@ -15,6 +15,7 @@ from fake_hub import FakeHub, Repository, safetensors, sha256
 from toolchat.models import hub as models
 from toolchat.models import hub_cache, parts
 from toolchat.models.hub import RemoteSize
+from toolchat.models.resolve import choose_model, obtain
 from toolchat.wire.errors import EngineError
 
 NAME = "mistralai/Tiny"
@@ -81,8 +82,11 @@ def test_an_interrupted_download_goes_on_where_it_stopped(hub: FakeHub) -> None:
     hub.repositories[NAME] = Repository(single())
     weights = len(single()["consolidated.safetensors"])
     cut_after(hub, 200_000)
-    with pytest.raises(EngineError, match=r"^mistralai/Tiny: only a part of it is on this machine \(missing: weights"):
+    with pytest.raises(
+        EngineError, match=r"^mistralai/Tiny: the connection to the Hugging Face hub broke off \("
+    ) as cut:
         models.pull(NAME)
+    assert str(cut.value).endswith("go on with the same command: what is fetched already is kept")
     first = hub.sent
     assert 150_000 < first <= 200_000
     assert models.cached(NAME) is None
@@ -253,6 +257,19 @@ def test_a_download_can_be_refused_by_its_size(hub: FakeHub) -> None:
     with pytest.raises(EngineError, match=r"^too large for this card$"):
         models.pull(NAME, before=refuse)
     assert hub.large_requests() == []
+
+
+def test_obtaining_a_model_passes_the_size_on_and_fetches_nothing_that_is_here(hub: FakeHub, tmp_path: Path) -> None:
+    hub.repositories[NAME] = Repository(single())
+    told: list[RemoteSize] = []
+    choice = choose_model(NAME, tmp_path)
+    assert (choice.kind, choice.folder) == ("hub", None)
+    folder = obtain(choice, tmp_path, before=told.append)
+    assert [size.name for size in told] == [NAME]
+    asked = len(hub.requests)
+    assert choose_model(NAME, tmp_path).folder == folder
+    assert obtain(choose_model(NAME, tmp_path), tmp_path, before=told.append) == folder
+    assert (len(hub.requests), len(told)) == (asked, 1)
 
 
 def test_progress_says_how_much_of_how_much(hub: FakeHub) -> None:

@@ -85,6 +85,6 @@ def _object(path: Path) -> dict[str, Any]:
     """An optional file's JSON object; empty where there is none, or nothing of use: vLLM goes on without it, too."""
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -45,7 +45,11 @@ def check_folder(folder: Path) -> None:
         raise EngineError(
             f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; expected a model's folder"
         )
-    if lacks := lacking(folder):
+    try:
+        lacks = lacking(folder)
+    except OSError as error:
+        raise EngineError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    if lacks:
         raise EngineError(f"{folder}: not a whole model in Mistral's format: it lacks {lacks}")
     if damage := damaged(folder):
         raise EngineError(f"{folder}: not a whole model in Mistral's format: {damage}; fetch that file again")
@@ -55,7 +59,7 @@ def lacking(folder: Path) -> str:
     """What a folder lacks of a model in Mistral's format, for people; empty where it lacks nothing.
 
     A link to a file that is not there counts as missing. Raises EngineError where the index of the shards cannot be
-    read.
+    read, OSError where the folder cannot.
     """
     # A link of the hub's cache may lead nowhere: is_file() follows it.
     names = {path.name for path in folder.iterdir() if path.is_file()}
@@ -106,7 +110,7 @@ def _indexed(path: Path) -> set[str]:
         with path.open("rb") as file:
             index = json.loads(file.read(_MAX_INDEX))
         return {str(name) for name in index["weight_map"].values()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise EngineError(f"{path}: not an index of weights: {error}; fetch that file again") from None
 
 
@@ -124,7 +128,7 @@ def _damage(path: Path) -> str:
         whole = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
     except OSError as error:
         return f"{path.name} cannot be read: {error.strerror or error}"
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
         return f"{path.name} is not a safetensors file"
     return f"{path.name} is cut off: it has {size} of {whole} bytes" if size < whole else ""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.models import hub_cache
+from toolchat.models.parts import TransientError
 from toolchat.wire.errors import EngineError
 from toolchat.wire.images import size_text
 
@@ -61,6 +62,11 @@ def _failure(name: str, error: Exception) -> EngineError:
     if number is not None:
         return EngineError(
             f"{name}: {with_home(root)} cannot be written to ({os.strerror(number)}); set HF_HOME to a folder that can"
+        )
+    if isinstance(error, TransientError):
+        return EngineError(
+            f"{name}: the connection to the Hugging Face hub broke off ({error}); check the network, and go on with "
+            "the same command: what is fetched already is kept"
         )
     folder = hub_cache.snapshot(name)
     here = f"only a part of it is on this machine (missing: {hub_cache.missing_of(folder)})" if folder else ""

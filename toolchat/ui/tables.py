@@ -109,6 +109,8 @@ def print_models(rows: Sequence[ModelRow]) -> None:
             out.print(Text(f"  {facts}") if facts else Text(""), end="\n" if facts else "")
             out.print(Text(f"  {row.place}", style="dim"))
         return
+    if not out.is_terminal:
+        out.width *= 2  # so that no folder is broken
     table = _table("Name", "", "Source", "Size", "Context", "Sampling", "Folder")
     for row in rows:
         table.add_row(
