@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolchat.private_file import read_file
 from toolchat.wire.errors import EngineError, UsageError
 
+MAX_PARAMS = 16 * 1024**2
+"""Bytes of params.json, which has a few hundred."""
 GIB = 1024**3
 CPU_CONTEXT = 8192
 """Tokens of context on a CPU where none is asked for: a longer one costs memory and minutes of prefill."""
@@ -79,7 +82,7 @@ def read_params(folder: Path) -> dict[str, Any]:
     """The model's params.json. Raises EngineError, one line, where it is missing or broken."""
     path = folder / "params.json"
     try:
-        params = json.loads(path.read_text())
+        params = json.loads(read_file(path, MAX_PARAMS))
     except FileNotFoundError:
         raise EngineError(f"{path}: no such file; a model in Mistral's format has one") from None
     except (OSError, ValueError) as error:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from prompt_toolkit.history import History
 
+from toolchat.private_file import open_file, private_folder
+
 LARGEST = 2_000_000
 """Bytes; beyond that the older half is dropped."""
 
@@ -26,7 +28,9 @@ class PrivateHistory(History):
 
     def load_history_strings(self) -> Iterable[str]:
         try:
-            rows = self._path.read_text(encoding="utf-8", errors="replace").split("\n")
+            with os.fdopen(open_file(self._path, os.O_RDONLY), "rb") as file:
+                file.seek(max(os.fstat(file.fileno()).st_size - LARGEST, 0))
+                rows = file.read(LARGEST).decode("utf-8", "replace").split("\n")
         except OSError:
             return
         entry: list[str] = []
@@ -42,8 +46,8 @@ class PrivateHistory(History):
     def store_string(self, string: str) -> None:
         text = "\n" + "".join(f"+{row}\n" for row in string.split("\n"))
         with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            private_folder(self._path.parent)
+            file = open_file(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 # One write: a reader never sees half an entry.
