@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from toolchat.engine.codec import decode_prompt, encode_delta
 from toolchat.engine.config import BLOCK, EngineConfig, has_vision, read_params
 from toolchat.engine.requests import Progress, Request, Run
-from toolchat.engine.worker_channel import Channel, die_with_parent
+from toolchat.engine.worker_channel import Channel, die_with_parent, hide_memory
 from toolchat.engine.worker_loading import hide_unloadable_modules, register_model
 from toolchat.mistral.constraint import Constraint, constraint, unconstrained
 from toolchat.wire.deltas import Delta, FinishReason
@@ -278,6 +278,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
+    hide_memory()
     channel = Channel(socket.socket(fileno=arguments.fd))
     config = EngineConfig(**channel.receive())
     channel.listen()
