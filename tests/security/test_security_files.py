@@ -25,7 +25,6 @@ from toolchat.settings import resolve
 from toolchat.store.grants import GrantStore
 from toolchat.tools.grant import Grant
 from toolchat.tools.toolbox import Tool
-from toolchat.tools.trust import TrustStore
 from toolchat.wire.errors import EngineError, ToolchatError, UsageError
 from toolchat.wire.messages import ToolCall
 
@@ -91,9 +90,9 @@ def planted(folder: Path) -> Path:
     """A folder whose tools file is accepted, as far as the state folder says."""
     (folder / "own.py").write_text('def f() -> str:\n    """F."""\n    return ""\n')
     (folder / "tools.yaml").write_text(OWN)
-    state = folder / "state" / "toolchat"
-    TrustStore(state).trust(folder / "tools.yaml")
-    return state / "trusted-tools.json"
+    done = run("tools", "trust", cwd=folder, **places(folder))
+    assert done.returncode == 0, done.stderr
+    return folder / "state" / "toolchat" / "trusted-tools.json"
 
 
 def test_what_the_user_accepted_is_used(tmp_path: Path) -> None:
