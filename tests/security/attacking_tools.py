@@ -234,6 +234,19 @@ def leave_daemon_and_hang(seconds: str) -> str:
     return "rested"
 
 
+def leave_orphan() -> str:
+    """Have an orphan go to the host, out of sight of what counts memory, and wait for its end."""
+    _libc.prctl(36, 0, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    read, write = os.pipe()
+    if os.fork() == 0:
+        if os.fork() == 0:
+            time.sleep(60)
+        os._exit(0)
+    os.close(write)
+    os.wait()
+    return "it has ended" if os.read(read, 1) == b"" else ""
+
+
 def share_with_children(size: int, processes: int) -> str:
     """Have children that only read what is there already."""
     kept = bytearray(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -235,6 +236,17 @@ def test_a_lock_that_somebody_holds_grants_for_the_session_with_a_notice(tmp_pat
     assert "another program has held grants.lock for more than a second" in notice
     assert policy.judge(pending) == "allow"
     assert GrantStore(tmp_path).granted() == (GRANT,)
+
+
+def test_a_history_that_somebody_locks_is_not_waited_for(tmp_path: Path) -> None:
+    from toolchat.ui.history import PrivateHistory
+
+    path = tmp_path / "history"
+    PrivateHistory(path).store_string("first")
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        PrivateHistory(path).store_string("second")
+    assert list(PrivateHistory(path).load_history_strings()) == ["second", "first"]
 
 
 def _fields(tool: Tool) -> dict[str, object]:

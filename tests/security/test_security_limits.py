@@ -43,6 +43,12 @@ def test_memory_shared_with_children_counts_once() -> None:
     assert answers.results == ["shared it"]
 
 
+def test_a_process_that_escapes_to_the_host_is_ended_while_the_call_goes_on() -> None:
+    answers = attack({"leave_orphan": {"timeout": 30}}, ("leave_orphan", {}))
+    assert answers.unharmed, answers.stderr
+    assert answers.results == ["it has ended"]
+
+
 def test_open_files_are_bounded_and_a_tool_cannot_raise_the_bound() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if os.geteuid() != 0 and hard < 8000:

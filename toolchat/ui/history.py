@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,10 @@ from toolchat.private_file import open_file, private_folder
 
 LARGEST = 2_000_000
 """Bytes; beyond that the older half is dropped."""
+
+
+_TRIES = 20
+"""Of the lock, a hundredth of a second apart: another chat has it for some microseconds."""
 
 
 class PrivateHistory(History):
@@ -49,10 +54,11 @@ class PrivateHistory(History):
             private_folder(self._path.parent)
             file = open_file(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # One write: a reader never sees half an entry.
+                # Not waited for long: whoever holds the lock would hold the chat. Without it an entry is still one
+                # write, so that no reader sees half of it, but nothing may be dropped.
+                locked = _lock(file)
                 os.write(file, text.encode("utf-8", "replace"))
-                if os.fstat(file).st_size > LARGEST:
+                if locked and os.fstat(file).st_size > LARGEST:
                     self._drop_older_half(file)
             finally:
                 os.close(file)
@@ -65,3 +71,14 @@ class PrivateHistory(History):
         kept = kept[kept.find(b"\n\n+") + 1 :]
         os.ftruncate(file, 0)
         os.write(file, kept)
+
+
+def _lock(file: int) -> bool:
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        else:
+            return True
+    return False

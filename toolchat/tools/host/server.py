@@ -173,6 +173,7 @@ class Host:
             if taken > running.memory:
                 running.over = True
                 kill_tree(pid)
+        self._end_strays()
         looks = self._looks
         looks.every = min(looks.every * 2, _LOOK_LATER) if seen == looks.seen else _LOOK_FIRST
         looks.seen = seen
@@ -213,11 +214,17 @@ class Host:
                 process.returncode = code
             if (running := self._running.pop(pid, None)) is not None:
                 ended.append({"op": "exited", "number": running.number, "code": code, "over_memory": running.over})
-        # An orphan of a call that goes on is that call's process's; one that came to this process has lost its call.
-        for pid in children(os.getpid()) - self._running.keys() - self._older:
-            kill_tree(pid)
+        self._end_strays()
         for message in ended:
             self._control.send(message)
+
+    def _end_strays(self) -> None:
+        """Kill what has lost its call, or was made this process's child to escape the limits of its call.
+
+        An orphan of a call that goes on is that call's process's, unless the tool has seen to it that it is not.
+        """
+        for pid in children(os.getpid()) - self._running.keys() - self._older:
+            kill_tree(pid)
 
     def _end(self) -> Never:
         try:
