@@ -1,15 +1,115 @@
-"""A small JSON file that is this user's alone, and that several programs may change at once."""
+"""Files and folders that are this user's alone: made so, checked before they are believed, and never waited for."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from toolchat.wire.errors import ToolchatError
+
+LOCK_SECONDS = 1.0
+"""How long another program may hold the lock of a file that is to be changed: a change takes milliseconds."""
+
+_MOST = 16 * 1024**2
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+_told: set[str] = set()
+
+
+class UnfitFileError(OSError):
+    """What stands there cannot be what is looked for; `strerror` says why, and what to do."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+class NotAFileError(UnfitFileError):
+    """It is something else than a file."""
+
+
+class TooLargeError(UnfitFileError):
+    """The file is larger than it may be."""
+
+
+def private_folder(folder: Path) -> Path:
+    """As `make_folder`; one of the user's that is there already, and that others may write in, is closed to them."""
+    make_folder(folder)
+    _close(folder)
+    return folder
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` where it is missing, and each level above it that is missing too, for this user alone.
+
+    Raises OSError where it cannot be made, and where something else than a folder stands there.
+    """
+    missing = []
+    level = folder
+    while not level.exists():
+        missing.append(level)
+        level = level.parent
+    for level in reversed(missing):
+        # Not mkdir(parents=True): that gives its mode to the last level only.
+        with suppress(FileExistsError):
+            level.mkdir(mode=0o700)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a regular file, and nothing else: a pipe or a device would be waited for, for ever. Raises OSError."""
+    with suppress(FileNotFoundError):
+        _check_kind(path, path.stat())
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    try:
+        _check_kind(path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """What a regular file holds, if that is at most `most` bytes. Raises OSError, TooLargeError among them."""
+    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
+        # By its size too: a sparse file of gigabytes costs nothing on disk, and all of it in memory.
+        if os.fstat(file.fileno()).st_size <= most and len(data := file.read(most + 1)) <= most:
+            return data
+    raise TooLargeError(errno.EFBIG, f"is larger than {_size(most)}", str(path))
+
+
+def distrusted(path: Path) -> str | None:
+    """Why what this file says should not be believed: others may have written it. None where nothing speaks against it.
+
+    A missing file says nothing that could be believed.
+    """
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    if facts.st_uid not in (os.geteuid(), 0):
+        return "it belongs to another user"
+    if facts.st_mode & stat.S_IWOTH or (facts.st_mode & stat.S_IWGRP and not _own_group(facts.st_gid)):
+        return "others may write it; run: chmod go-w"
+    return None
+
+
+def ignore(path: Path, why: str) -> None:
+    """Tell the user, once, that a file is not used."""
+    text = f"{path} is ignored: {why}"
+    if text not in _told:
+        _told.add(text)
+        # Paths are others' text.
+        shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+        with suppress(OSError):
+            print(f"toolchat: {shown}", file=sys.stderr, flush=True)
 
 
 class PrivateFile:
@@ -19,9 +119,19 @@ class PrivateFile:
         self._path = path
 
     def read(self) -> Any:
-        """What it holds; None where it is missing, cannot be read, or is not JSON."""
+        """What it holds; None where it is missing, cannot be read, is not JSON, or may be by somebody else.
+
+        Raises:
+            ToolchatError: something else than a file stands there.
+        """
         try:
-            return json.loads(self._path.read_bytes())
+            _close(self._path.parent)
+            if (why := distrusted(self._path)) is not None:
+                ignore(self._path, why)
+                return None
+            return json.loads(read_file(self._path, _MOST))
+        except NotAFileError as error:
+            raise ToolchatError(f"{self._path}: {error.strerror}") from None
         except (OSError, ValueError, RecursionError):
             return None
 
@@ -29,14 +139,19 @@ class PrivateFile:
         """Write what `change` makes of what `read` returns, with nobody else changing it meanwhile.
 
         Raises:
-            ToolchatError: it cannot be written.
+            ToolchatError: it cannot be written, or another program keeps its lock.
         """
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
+        lock = self._path.with_suffix(".lock")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with FileLock(self._path.with_suffix(".lock"), mode=0o600):
+            private_folder(self._path.parent)
+            with FileLock(lock, timeout=LOCK_SECONDS, mode=0o600):
                 self._write(change(self.read()))
+        except Timeout:
+            raise ToolchatError(
+                f"{self._path}: another program has held {lock.name} for more than a second; end that program"
+            ) from None
         except OSError as error:
             raise ToolchatError(
                 f"{self._path}: cannot be written ({error.strerror}); make the folder writable"
@@ -54,3 +169,33 @@ class PrivateFile:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def _check_kind(path: Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "a device")
+        raise NotAFileError(errno.EINVAL, f"is {kind}; expected a file; remove it, or move it away", str(path))
+
+
+def _close(folder: Path) -> None:
+    """Take from others the right to write in a folder of this user's."""
+    with suppress(OSError):
+        facts = folder.stat()
+        if facts.st_uid == os.geteuid() and facts.st_mode & 0o022:
+            folder.chmod(stat.S_IMODE(facts.st_mode) & ~0o022)
+
+
+def _own_group(group: int) -> bool:
+    """Whether nobody else is in it: many systems give each user a group of the same name, and files its rights."""
+    import grp
+    import pwd
+
+    try:
+        user, entry = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
+    except KeyError:
+        return False
+    return user.pw_gid == group and entry.gr_name == user.pw_name and set(entry.gr_mem) <= {user.pw_name}
+
+
+def _size(most: int) -> str:
+    return f"{most // 1024**2} MiB" if most >= 1024**2 else f"{most // 1024} KiB"

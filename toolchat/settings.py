@@ -16,7 +16,11 @@ from typing import Any
 import platformdirs
 
 from toolchat.engine.number_format import DTYPES
+from toolchat.private_file import UnfitFileError, distrusted, ignore, read_file
 from toolchat.wire.errors import UsageError
+
+MAX_BYTES = 1024**2
+"""Of config.toml."""
 
 APP = "toolchat"
 
@@ -174,9 +178,15 @@ def _parsed(setting: _Setting, where: str, value: Any) -> Any:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        written = tomllib.loads(file.read_text())
+        if (why := distrusted(file)) is not None:
+            # It can name a tools file, and by that the code that runs.
+            ignore(file, why)
+            return {}
+        written = tomllib.loads(read_file(file, MAX_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
         return {}
+    except UnfitFileError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from toolchat.ui.approval_text import PROMPT_STYLES, call_rows, editable, parse_arguments
+from toolchat.tools.toolbox import Privileges
+from toolchat.ui.approval_text import KEEPS, PROMPT_STYLES, call_rows, editable, parse_arguments
 from toolchat.ui.sanitize import sanitize
 
 texts = st.text(st.characters(codec=None), max_size=60)
@@ -116,6 +118,12 @@ def test_a_call_without_arguments_says_so() -> None:
         "  (no arguments)",
         "It is ./notes.py:write_file.",
     ]
+
+
+def test_a_tool_that_keeps_its_privileges_is_marked_in_the_question() -> None:
+    keeping = replace(WRITE, options=replace(WRITE.options, privileges=Privileges.KEEP))
+    assert call_rows(keeping, {}, 200)[:-1] == call_rows(WRITE, {}, 200)
+    assert call_rows(keeping, {}, 200)[-1] == ("error", KEEPS)
 
 
 @given(arguments)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -129,7 +130,12 @@ class ApprovalPolicy:
         if not tool.source_digest:
             return False
         wanted = Grant.of(tool, arguments)
-        return wanted in self._session or wanted in self._grants.granted()
+        if wanted in self._session:
+            return True
+        # What can no longer be read grants nothing, and is no reason to end a chat.
+        with suppress(ToolchatError):
+            return wanted in self._grants.granted()
+        return False
 
 
 def decider(policy: ApprovalPolicy, ask: Ask | None) -> Decide:

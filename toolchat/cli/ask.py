@@ -47,8 +47,11 @@ def ask(
     from toolchat.cli.plan import prepare
     from toolchat.cli.session import open_session
     from toolchat.cli.signals import Interrupts, run_async
+    from toolchat.settings import state_folder
+    from toolchat.store.state import open_state
     from toolchat.ui.plain import PlainRenderer
 
+    open_state(state_folder())
     text = _question(question)
     plan = prepare(
         {

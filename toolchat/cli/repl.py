@@ -49,6 +49,7 @@ def repl(
     from toolchat.cli.signals import Interrupts, run_async
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve, state_folder
+    from toolchat.store.state import HISTORY, open_state
 
     flags = {
         "model": model,
@@ -67,6 +68,7 @@ def repl(
         "tool_choice": tool_choice,
         "parallel_calls": parallel_calls,
     }
+    open_state(state_folder())
     settings = resolve(flags)
     opening = _Opening(
         flags,
@@ -74,8 +76,6 @@ def repl(
         {"yes": yes, "allow": allow, "deny": deny},
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
-    # Here, so that all that is kept there is private from the beginning.
-    state_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
     if plain or is_plain(os.environ):
         from toolchat.ui.plain_repl import PlainRepl
 
@@ -88,7 +88,7 @@ def repl(
     from toolchat.ui.repl import Repl
 
     async def main(interrupts: Interrupts) -> int:
-        history = InMemoryHistory() if no_history else PrivateHistory(state_folder() / "history")
+        history = InMemoryHistory() if no_history else PrivateHistory(state_folder() / HISTORY)
         ui = Repl(settings.model or "toolchat", history, color=not os.environ.get("NO_COLOR"))
         return await ui.run(opening.open, interrupts.to, "/help lists commands and keys.")
 

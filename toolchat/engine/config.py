@@ -11,8 +11,11 @@ from typing import Any, Self
 
 from toolchat.engine.gpu_memory import MOST, check_weights
 from toolchat.engine.number_format import MEASURED, by_flags, cpu_flags
+from toolchat.private_file import read_file
 from toolchat.wire.errors import EngineError, UsageError
 
+MAX_PARAMS = 16 * 1024**2
+"""Bytes of params.json, which has a few hundred."""
 GIB = 1024**3
 CPU_CONTEXT = 8192
 """Tokens of context on a CPU where none is asked for: a longer one costs memory and minutes of prefill."""
@@ -224,7 +227,7 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None where there is no such file. Raises EngineError where it holds no object."""
     try:
         # Mistral's files are UTF-8, whatever the locale; some editors put a byte order mark before it.
-        written = json.loads(path.read_text(encoding="utf-8-sig"))
+        written = json.loads(read_file(path, MAX_PARAMS).decode("utf-8-sig"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

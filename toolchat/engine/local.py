@@ -29,6 +29,7 @@ from toolchat.engine.base import (
 )
 from toolchat.engine.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.engine.config import EngineConfig
+from toolchat.private_file import open_file, private_folder
 from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
@@ -156,7 +157,8 @@ class LocalEngine:
             self._scratch = tempfile.TemporaryDirectory(prefix="toolchat-engine-", ignore_cleanup_errors=True)
         # Popen, not asyncio's subprocess, and here, in the main thread: the kernel ends the worker when the
         # thread that started it ends.
-        with self.log.open("wb") as log, theirs:
+        log_file = open_file(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        with os.fdopen(log_file, "wb") as log, theirs:
             self._process = subprocess.Popen(  # noqa: ASYNC220
                 [
                     sys.executable,
@@ -205,7 +207,7 @@ class LocalEngine:
         return environment
 
     def _new_log(self) -> Path:
-        self._log_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self._log_folder)
         logs = sorted(self._log_folder.glob("engine-*.log"), key=lambda file: file.stat().st_mtime)
         for old in logs[: -LOGS_KEPT + 1]:
             old.unlink(missing_ok=True)

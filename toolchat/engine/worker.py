@@ -26,7 +26,7 @@ from toolchat.engine.gpu_memory import budget, check_weights
 from toolchat.engine.number_format import settled
 from toolchat.engine.requests import Progress, Request, Run
 from toolchat.engine.vllm_arguments import engine_arguments, startup_plan
-from toolchat.engine.worker_channel import Channel, die_with_parent
+from toolchat.engine.worker_channel import Channel, die_with_parent, hide_memory
 from toolchat.engine.worker_loading import hide_unloadable_modules, loading_threads, register_model
 from toolchat.mistral.constraint import Constraint, constraint, unconstrained
 from toolchat.mistral.tokenizer_file import refusal
@@ -337,6 +337,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
+    hide_memory()
     channel = Channel(socket.socket(fileno=arguments.fd))
     config = EngineConfig.read(channel.receive())
     channel.listen()

@@ -15,6 +15,8 @@ from toolchat.engine.codec import line
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that this process gets when its parent dies."""
+PR_SET_DUMPABLE = 4
+"""prctl(2): whether other processes of this user may trace this one."""
 
 
 class Channel:
@@ -60,3 +62,8 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died between the fork and the line above
         os._exit(1)
+
+
+def hide_memory() -> None:
+    """Let no tool read this process's environment, tokens among it, nor its memory with the conversation in it."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)

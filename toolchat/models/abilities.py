@@ -8,7 +8,11 @@ from typing import Any
 
 from toolchat.engine.config import has_vision, read_params
 from toolchat.models.resolve import ModelChoice
+from toolchat.private_file import read_file
 from toolchat.wire.errors import EngineError
+
+MAX_TOKENIZER = 256 * 1024**2
+"""Bytes of tekken.json, of which Mistral's have up to 20 million."""
 
 
 def reasoning_efforts(folder: Path) -> tuple[str, ...]:
@@ -20,7 +24,7 @@ def reasoning_efforts(folder: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()  # SentencePiece, which ends with v7
     try:
-        written: Any = json.loads(path.read_bytes())
+        written: Any = json.loads(read_file(path, MAX_TOKENIZER))
     except (OSError, ValueError) as error:
         raise EngineError(f"{path}: cannot be read: {error}") from None
     match written:

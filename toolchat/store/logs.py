@@ -5,13 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from toolchat.private_file import private_folder
+
 LARGEST = 4_000_000
 """Bytes; beyond that a log is set aside, and the one set aside before is dropped."""
 
 
 def appendable(path: Path) -> Path:
     """`path`, in a private folder that exists, ready to be appended to."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     with suppress(OSError):
         if path.stat().st_size > LARGEST:
             path.replace(path.with_suffix(".log.1"))

@@ -7,6 +7,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
+from toolchat.private_file import private_folder
 from toolchat.wire.events import Event, to_json
 
 
@@ -27,7 +28,7 @@ class SessionRecord:
         self.failure: OSError | None = None
         self._file = -1
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(folder)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             self.failure = error

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from toolchat.private_file import open_file, private_folder
 from toolchat.wire.images import file_name, image_bytes
 from toolchat.wire.messages import Image, ToolResult
 
@@ -33,8 +34,8 @@ def keep_image(folder: Path, image: Image) -> Image:
 
 def _keep(path: Path, content: bytes) -> str | None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        private_folder(path.parent)
+        file = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         with os.fdopen(file, "wb") as stream:
             stream.write(content)
     except OSError:

@@ -23,8 +23,10 @@ from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool
 __all__ = ["load_tools", "sample_tools_path"]
 
 
-def load_tools(path: Path) -> LoadedToolbox:
+def load_tools(path: Path, only: Callable[[ToolEntry], bool] | None = None) -> LoadedToolbox:
     """Load the tools that the file at `path` names. This runs their modules; see `toolchat.tools.trust`.
+
+    With `only`, those entries alone: nothing is imported for the others.
 
     A class is made here, once, so that a constructor that fails is a problem of the file.
 
@@ -35,6 +37,8 @@ def load_tools(path: Path) -> LoadedToolbox:
     loader = _Loader(path, problems)
     tools: dict[str, LoadedTool] = {}
     for entry in file.entries:
+        if only is not None and not only(entry):
+            continue
         for loaded in loader.tools(entry):
             name = loaded.tool.name
             if name in tools:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from toolchat.tools.problems import did_you_mean
-from toolchat.tools.toolbox import MIB, Approval
+from toolchat.tools.toolbox import MIB, Approval, Privileges
 from toolchat.tools.yaml_value import BOOLEAN, INTEGER, STRING, NotJsonError, json_value, shown
 
 OWN_PREFIX = "TOOLCHAT_"
@@ -137,6 +137,14 @@ def _env(key: str, node: yaml.Node) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _privileges(key: str, node: yaml.Node) -> Privileges:
+    word = _word(node)
+    if isinstance(node, yaml.ScalarNode) and node.tag == STRING and word in tuple(Privileges):
+        return Privileges(word)
+    fix = did_you_mean(word, Privileges, f"write {key}: keep for a tool that needs sudo or a terminal of its own")
+    raise OptionError(f"{key} is {shown(node)}; expected drop or keep; {fix}")
+
+
 def _word(node: yaml.Node) -> str:
     return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
 
@@ -211,6 +219,14 @@ OPTIONS = (
             "items": {"type": "string", "pattern": rf"^(?!{OWN_PREFIX})[A-Za-z_][A-Za-z0-9_]*$"},
             "uniqueItems": True,
             "description": "Names of environment variables that the tool may see beyond the basic ones.",
+        },
+    ),
+    Option(
+        "privileges",
+        _privileges,
+        {
+            "enum": list(Privileges),
+            "description": "keep lets the tool run sudo, signal other processes and open terminals. Default: drop.",
         },
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 
 from toolchat.tools.host.call import Prepared
-from toolchat.tools.host.client import IMPORT_SECONDS, Host
+from toolchat.tools.host.client import IMPORT_SECONDS
 from toolchat.tools.host.supervisor import Supervisor
 from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
@@ -22,7 +22,7 @@ class ToolRunner:
     """The tools of one file, ready to be called; several calls may run at once. See `start` and `none`."""
 
     def __init__(self, supervisor: Supervisor | None, *, debug: bool = False) -> None:
-        self.toolbox: Toolbox = supervisor.loaded.toolbox if supervisor is not None else Toolbox(Path(), ())
+        self.toolbox: Toolbox = supervisor.toolbox if supervisor is not None else Toolbox(Path(), ())
         self._supervisor = supervisor
         self._debug = debug
 
@@ -67,10 +67,8 @@ def load_toolbox(path: Path, log: Path | None = None) -> Toolbox:
     """
 
     async def load() -> Toolbox:
-        host = Host(path, log, known=None)
-        try:
-            return (await host.load()).toolbox
-        finally:
-            await host.close()
+        supervisor = await Supervisor.start(path, log=log)
+        await supervisor.close()
+        return supervisor.toolbox
 
     return asyncio.run(load())

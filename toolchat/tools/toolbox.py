@@ -28,6 +28,14 @@ class Approval(StrEnum):
     DENY = "deny"
 
 
+class Privileges(StrEnum):
+    """What a tool may do to the user's other processes, see `toolchat.tools.host.confine`."""
+
+    DROP = "drop"
+    KEEP = "keep"
+    """It may run sudo, signal any process of the user's, and open terminals."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolOptions:
     """How a tool may be run."""
@@ -44,6 +52,7 @@ class ToolOptions:
     """Whether calls share one process that lives as long as the chat."""
     env: tuple[str, ...] = ()
     """Names of environment variables it may see beyond the basic ones."""
+    privileges: Privileges = Privileges.DROP
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,15 @@ from typing import Any, Never
 
 from rich.cells import cell_len, chop_cells
 
-from toolchat.tools.toolbox import Tool
+from toolchat.tools.toolbox import Privileges, Tool
 from toolchat.ui.sanitize import sanitize, sanitize_line
 
 Row = tuple[str, str]
 """A style, one of `PROMPT_STYLES`, and a line of text that is safe to show."""
 
 PROMPT_STYLES = {"title": "bold", "text": "", "dim": "ansibrightblack", "key": "ansicyan", "error": "ansired"}
+
+KEEPS = "It keeps your privileges: it may run sudo, end your other programs, and write to your terminals."
 
 SHORT = 60
 """Characters of an object, or of a list that holds others, that stay on one line."""
@@ -42,7 +44,10 @@ def call_rows(tool: Tool, arguments: Mapping[str, Any], width: int, *, edited: b
             rows += [("text", row) for row in _wrapped(line, width)]
     if not arguments:
         rows.append(("dim", "  (no arguments)"))
-    return rows + prose("dim", f"It is {sanitize_line(tool.callable_ref)}.", width)
+    rows += prose("dim", f"It is {sanitize_line(tool.callable_ref)}.", width)
+    if tool.options.privileges is Privileges.KEEP:
+        rows += prose("error", KEEPS, width)
+    return rows
 
 
 def editable(arguments: Mapping[str, Any]) -> str:

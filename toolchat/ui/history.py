@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from prompt_toolkit.history import History
 
+from toolchat.private_file import open_file, private_folder
+
 LARGEST = 2_000_000
 """Bytes; beyond that the older half is dropped."""
+
+
+_TRIES = 20
+"""Of the lock, a hundredth of a second apart: another chat has it for some microseconds."""
 
 
 class PrivateHistory(History):
@@ -26,7 +33,9 @@ class PrivateHistory(History):
 
     def load_history_strings(self) -> Iterable[str]:
         try:
-            rows = self._path.read_text(encoding="utf-8", errors="replace").split("\n")
+            with os.fdopen(open_file(self._path, os.O_RDONLY), "rb") as file:
+                file.seek(max(os.fstat(file.fileno()).st_size - LARGEST, 0))
+                rows = file.read(LARGEST).decode("utf-8", "replace").split("\n")
         except OSError:
             return
         entry: list[str] = []
@@ -42,13 +51,14 @@ class PrivateHistory(History):
     def store_string(self, string: str) -> None:
         text = "\n" + "".join(f"+{row}\n" for row in string.split("\n"))
         with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            private_folder(self._path.parent)
+            file = open_file(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # One write: a reader never sees half an entry.
+                # Not waited for long: whoever holds the lock would hold the chat. Without it an entry is still one
+                # write, so that no reader sees half of it, but nothing may be dropped.
+                locked = _lock(file)
                 os.write(file, text.encode("utf-8", "replace"))
-                if os.fstat(file).st_size > LARGEST:
+                if locked and os.fstat(file).st_size > LARGEST:
                     self._drop_older_half(file)
             finally:
                 os.close(file)
@@ -61,3 +71,14 @@ class PrivateHistory(History):
         kept = kept[kept.find(b"\n\n+") + 1 :]
         os.ftruncate(file, 0)
         os.write(file, kept)
+
+
+def _lock(file: int) -> bool:
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        else:
+            return True
+    return False

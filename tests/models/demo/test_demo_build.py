@@ -11,6 +11,7 @@ import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from toolchat.models import demo
 from toolchat.models.demo import checkpoint, merge, pins, wheel
 from toolchat.wire.errors import EngineError, ExitCode
 
+build_module = import_module("toolchat.models.demo.build")  # the package has a function of that name
 REPOSITORY = Path(wheel.__file__).parents[3]
 
 
@@ -34,7 +36,7 @@ def one_line(error: pytest.ExceptionInfo[EngineError]) -> str:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     """Builds of a few bytes in place of the real one: all of build.py runs, nothing is converted.
 
     The list gets a folder for each download.
@@ -65,6 +67,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         pins.WEIGHTS: "50e721e49c013f00c62cf59f2163542a9d8df02464efeb615d31051b0fddc326",
     }
     monkeypatch.setattr(pins, "SHA256", digests)
+    for name, content in ((pins.TOKENIZER, b"{}"), (pins.PARAMS, b"[]"), (pins.WEIGHTS, b"w")):
+        (tmp_path / "content").write_bytes(content)
+        monkeypatch.setitem(pins.QUICK, name, build_module.quick_digest(tmp_path / "content"))
+    (tmp_path / "content").unlink()
     return downloads
 
 
@@ -179,6 +185,14 @@ def test_ctrl_c_leaves_nothing(small: list[Path], tmp_path: Path, stage: str) ->
     with pytest.raises(KeyboardInterrupt):
         demo.build(tmp_path, interrupt)
     assert left_over(tmp_path) == []
+
+
+def test_zeroed_weights_are_built_again(small: list[Path], tmp_path: Path) -> None:
+    folder = demo.build(tmp_path)
+    (folder / pins.WEIGHTS).write_bytes(b"\0")
+    assert not demo.is_built(tmp_path)
+    assert demo.build(tmp_path) == folder
+    assert (folder / pins.WEIGHTS).read_bytes() == b"w"
 
 
 def test_a_damaged_model_is_built_again(small: list[Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ def test_every_file_is_the_pinned_one(built: Path, name: str) -> None:
     with (built / name).open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == pins.SHA256[name]
     assert (built / name).stat().st_size == pins.BYTES[name]
+    assert import_module("toolchat.models.demo.build").quick_digest(built / name) == pins.QUICK[name]
 
 
 def test_the_shipped_adapter_is_the_measured_one() -> None:

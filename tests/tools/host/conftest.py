@@ -27,6 +27,18 @@ def bench(loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Ite
     loop.run(runner.close())
 
 
+@pytest.fixture(scope="module")
+def old_bench(loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """The same tools as on a kernel without Landlock, where they can signal their host."""
+    folder = tmp_path_factory.mktemp("old_kernel")
+    shutil.copy(HOSTILE, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toolchat.tools.host.confine.landlock_abi", lambda: 0)
+        runner = loop.run(ToolRunner.start(write_tools(folder, hostile_rows()), folder / "tools.log"))
+        yield Bench(loop, runner)
+        loop.run(runner.close())
+
+
 @pytest.fixture
 def start(loop: asyncio.Runner) -> Iterator[Callable[..., Bench]]:
     """Starts a runner of its own for a test."""

@@ -39,7 +39,7 @@ from toolchat.wire.messages import ToolCall
 
 async def main():
     runner = await ToolRunner.start(Path(sys.argv[1]))
-    print(runner._supervisor.host.pid, flush=True)
+    print(runner._supervisor.hosts[0].pid, flush=True)
     for name in ("keep", "leave"):
         prepared = await runner.prepare(runner.toolbox.get(name), ToolCall("abcdefghi", name, {"seconds": sys.argv[2]}))
         await prepared.run(None, lambda text: print(text, end="", flush=True))
@@ -82,7 +82,7 @@ def test_nothing_is_left_of_a_host_that_is_killed_together_with_its_chat(tmp_pat
 def test_closing_leaves_nothing(start: Callable[..., Bench], tmp_path: Path) -> None:
     seconds = unique()
     bench = start(tools(tmp_path))
-    host = bench.supervisor.host.pid
+    host = bench.supervisor.hosts[0].pid
     assert bench.call("keep", seconds=seconds).result.content == "kept"
     assert eventually(lambda: runs(f"sleep {seconds} "))
     bench.loop.run(bench.runner.close())

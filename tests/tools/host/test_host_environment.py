@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from host_bench import Bench, write_tools
+from host_bench import Bench, eventually, runs, write_tools
 
-from toolchat.tools.host.environment import basic_environment, hidden_names, named_environment
+from toolchat.tools.host.environment import basic_environment, named_environment
+from toolchat.tools.run import ToolRunner
+from toolchat.wire.errors import UsageError
 
 SHOW = '''
 import os
@@ -49,11 +52,75 @@ def test_what_is_neither_basic_nor_named_does_not_pass() -> None:
     assert named_environment(("HF_TOKEN", "TOOLCHAT_X", "NONE"), environment) == {"HF_TOKEN": "s"}
 
 
-def test_a_basic_variable_that_another_tool_names_is_not_hidden() -> None:
-    assert hidden_names(("PATH", "A", "B", "LC_ALL"), ("A",)) == ("B",)
-
-
 def test_a_variable_that_is_named_and_not_set_is_a_notice(start: Callable[..., Bench], tmp_path: Path) -> None:
     bench = start(write_tools(tmp_path, {"shows_env:first": {"env": "[NOT_SET_ANYWHERE]"}}, shows_env=SHOW))
     assert len(bench.runner.toolbox.notices) == 1
     assert "NOT_SET_ANYWHERE, which is not set" in bench.runner.toolbox.notices[0]
+
+
+KEYED = '''
+import os
+
+AT_IMPORT = os.environ.get("WEATHER_KEY"), os.environ.get("OTHER_KEY")
+count = 0
+
+def weather() -> dict[str, object]:
+    """Weather."""
+    return {"keys": AT_IMPORT, "parent": os.getppid(), "count": _counted()}
+
+def other() -> dict[str, object]:
+    """Other."""
+    return {"keys": AT_IMPORT, "parent": os.getppid(), "count": _counted()}
+
+def plain() -> dict[str, object]:
+    """Plain."""
+    return {"keys": AT_IMPORT, "parent": os.getppid(), "count": _counted()}
+
+def _counted() -> int:
+    global count
+    count += 1
+    return count
+'''
+WEATHER, OTHER = {"env": "[WEATHER_KEY]"}, {"env": "[OTHER_KEY]"}
+
+
+def test_tools_of_one_module_with_different_variables_are_imported_apart(
+    start: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WEATHER_KEY", "OTHER_KEY"):
+        monkeypatch.setenv(name, f"value of {name}")
+    rows = {"keyed:other": OTHER, "keyed:plain": {}, "keyed:weather": WEATHER}
+    bench = start(write_tools(tmp_path, rows, keyed=KEYED))
+    # In the file's order, whichever host loads first.
+    assert bench.runner.toolbox.names == ("other", "plain", "weather")
+    found = {name: json.loads(bench.call(name).result.content) for name in bench.runner.toolbox.names}
+    assert found["weather"]["keys"] == ["value of WEATHER_KEY", None]
+    assert found["other"]["keys"] == [None, "value of OTHER_KEY"]
+    assert found["plain"]["keys"] == [None, None]
+    assert len({one["parent"] for one in found.values()}) == 3
+
+
+def test_stateful_tools_share_a_process_only_where_they_see_the_same(
+    start: Callable[..., Bench], tmp_path: Path
+) -> None:
+    stateful = {"stateful": "true"}
+    rows = {"keyed:other": stateful, "keyed:plain": stateful, "keyed:weather": WEATHER | stateful}
+    bench = start(write_tools(tmp_path, rows, keyed=KEYED))
+    counts = [json.loads(bench.call(name).result.content)["count"] for name in ("other", "plain", "weather", "plain")]
+    assert counts == [1, 2, 1, 3]
+
+
+def test_what_is_wrong_in_several_hosts_is_told_at_once_and_once(tmp_path: Path) -> None:
+    rows = {"nowhere:f": WEATHER, "keyed:weather": {"timeout": "never"}, "keyed:nothing": OTHER}
+    path = write_tools(tmp_path, rows, keyed=KEYED)
+    with pytest.raises(UsageError) as caught:
+        asyncio.run(ToolRunner.start(path))
+    lines = str(caught.value).splitlines()
+    assert [line.removeprefix(f"{path}:").partition(":")[0] for line in lines] == ["3", "6", "7"]
+
+
+def test_a_name_that_tools_of_two_hosts_have_is_a_mistake(tmp_path: Path) -> None:
+    path = write_tools(tmp_path, {"keyed:weather": WEATHER, "keyed:plain": {"name": "weather"}}, keyed=KEYED)
+    with pytest.raises(UsageError, match=r':5:15: a second tool is named "weather"; the first stands at .*:3:15;'):
+        asyncio.run(ToolRunner.start(path))
+    assert eventually(lambda: not runs(str(path)))

@@ -130,45 +130,45 @@ def test_the_orphans_of_a_call_die_with_it_and_with_no_other(bench: Bench) -> No
     assert bench.is_alive()
 
 
-def test_a_tool_that_kills_the_host_ends_its_call_and_the_next_one_works(bench: Bench) -> None:
-    outcome = bench.call("kill_host")
+def test_a_tool_that_kills_the_host_ends_its_call_and_the_next_one_works(old_bench: Bench) -> None:
+    outcome = old_bench.call("kill_host")
     assert outcome.result.content == "Error: the tool ended unexpectedly (its host process ended)"
     assert outcome.seconds < 15
-    assert bench.is_alive()
+    assert old_bench.is_alive()
 
 
-def test_a_call_prepared_before_the_host_died_still_runs(bench: Bench) -> None:
-    prepared = bench.prepare("good", a=1)
-    bench.call("kill_host")
-    assert bench.loop.run(prepared.run()).content == "2"
+def test_a_call_prepared_before_the_host_died_still_runs(old_bench: Bench) -> None:
+    prepared = old_bench.prepare("good", a=1)
+    old_bench.call("kill_host")
+    assert old_bench.loop.run(prepared.run()).content == "2"
 
 
-def test_a_host_that_does_not_answer_is_replaced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert bench.call("stop_host").result.content == "stopped"
+def test_a_host_that_does_not_answer_is_replaced(old_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert old_bench.call("stop_host").result.content == "stopped"
     with monkeypatch.context() as hasty:
         hasty.setattr("toolchat.tools.host.supervisor.CHECK_SECONDS", 0.5)
         hasty.setattr("toolchat.tools.host.supervisor.PATIENCE", 0.1)
-        first = bench.call("good", a=1).result
+        first = old_bench.call("good", a=1).result
     assert first.content == "Error: good did not check its arguments within 0.5 seconds"
 
     async def died() -> None:
-        while bench.supervisor.alive:  # noqa: ASYNC110
+        while old_bench.supervisor.hosts[0].alive:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
-    bench.loop.run(asyncio.wait_for(died(), 10))
-    assert bench.is_alive()
+    old_bench.loop.run(asyncio.wait_for(died(), 10))
+    assert old_bench.is_alive()
 
 
-def test_a_dead_host_leaves_no_grandchild(bench: Bench) -> None:
+def test_a_dead_host_leaves_no_grandchild(old_bench: Bench) -> None:
     mark = unique()
 
     async def main() -> str:
-        hanging = asyncio.create_task(bench.call_async("leave_and_hang", seconds=mark))
+        hanging = asyncio.create_task(old_bench.call_async("leave_and_hang", seconds=mark))
         assert await asyncio.to_thread(eventually, lambda: runs(mark))
-        await bench.call_async("kill_host")
+        await old_bench.call_async("kill_host")
         return (await hanging).result.content
 
-    assert bench.loop.run(main()) == "Error: the tool ended unexpectedly (its host process ended)"
+    assert old_bench.loop.run(main()) == "Error: the tool ended unexpectedly (its host process ended)"
     assert eventually(lambda: not runs(mark))
 
 

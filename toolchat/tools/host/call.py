@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from toolchat.private_file import open_file
 from toolchat.tools.host.channel import Message
 from toolchat.tools.host.client import HostDied
 from toolchat.tools.host.images import received
@@ -79,9 +81,9 @@ class Prepared:
             self._process.drop()
 
     async def _check(self, cancel: asyncio.Event | None) -> Prepared | ToolResult:
-        seconds = self._supervisor.check_seconds
+        seconds = self._supervisor.check_seconds(self.tool)
         answer = await self._ask("check", seconds, cancel)
-        if not isinstance(answer, dict) and answer.cause is Cause.ENDED and not self._supervisor.alive:
+        if not isinstance(answer, dict) and answer.cause is Cause.ENDED and not self._supervisor.alive(self.tool):
             # Another call ended the host meanwhile; this one has not begun.
             answer = await self._ask("check", seconds, cancel)
         match answer:
@@ -113,8 +115,9 @@ class Prepared:
             case {"op": "result", "content": str(content), "ok": bool(ok), "traceback": str(traceback), **rest}:
                 await self.discard()
                 self._note(traceback, on_output)
-                if rest.get("out_of_memory") and (limit := self.tool.options.memory) is not None:
-                    content = f"Error: the tool went over its memory limit of {limit // MIB} MiB"
+                match rest:
+                    case {"out_of_memory": True, "memory": int(limit)}:  # less than its own by the user's `ulimit -v`
+                        content = _over_memory(limit)
                 if (images := received(rest.get("images", []), self.tool.name)) is None:
                     return self._result(_NO_ANSWER)
                 return replace(self._result(content, ResultStatus.OK if ok else ResultStatus.ERROR), images=images)
@@ -163,7 +166,7 @@ class Prepared:
         """The result of a call that was not answered, whose process is ended first."""
         process = self._group.process if self._group is not None else self._process
         if process is not None:
-            await self._supervisor.end(process)
+            await self._supervisor.end(self.tool, process)
         match answer:
             case NoAnswer(Cause.TIMEOUT):
                 return self._result(f"Error: {self.tool.name} {late}", ResultStatus.TIMEOUT)
@@ -171,6 +174,8 @@ class Prepared:
                 return self._result(_INTERRUPTED, ResultStatus.INTERRUPTED)
             case NoAnswer(Cause.ENDED, how):
                 return self._result(f"Error: the tool ended unexpectedly ({how})")
+            case NoAnswer(Cause.MEMORY):
+                return self._result(_over_memory(self._supervisor.options(self.tool).memory or 0))
             case NoAnswer(Cause.CLOSED):
                 return self._result(f"Error: the tool ended unexpectedly ({CLOSED})")
             case {"op": "failed", "message": str(message)}:
@@ -187,8 +192,14 @@ class Prepared:
         if self._debug and on_output is not None:
             on_output(traceback)
         if self._supervisor.log is not None:
-            with suppress(OSError), self._supervisor.log.open("a", encoding="utf-8", errors="replace") as log:
-                log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self.tool.name}\n{traceback}\n")
+            with suppress(OSError):
+                file = open_file(self._supervisor.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                with os.fdopen(file, "a", encoding="utf-8", errors="replace") as log:
+                    log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self.tool.name}\n{traceback}\n")
+
+
+def _over_memory(limit: int) -> str:
+    return f"Error: the tool went over its memory limit of {limit // MIB} MiB"
 
 
 async def _acquired(lock: asyncio.Lock, cancel: asyncio.Event | None) -> bool:

@@ -20,15 +20,15 @@ from typing import Any, Never
 
 from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed, out_of_the_way
+from toolchat.tools.host.confine import call_ruleset, enter_call
 from toolchat.tools.host.execute import Executor, Outcome
+from toolchat.tools.host.limits import limit_memory, limit_open_files, use_spare_memory
 from toolchat.tools.host.processes import adopt_orphans, die_with_parent, uses_gpu
+from toolchat.tools.host.share import Share
 from toolchat.tools.load import load_tools
 from toolchat.tools.result import error_text
-from toolchat.tools.toolbox import MIB, LoadedToolbox
+from toolchat.tools.toolbox import LoadedToolbox
 from toolchat.wire.errors import ToolchatError
-
-_SPARE_MEMORY = 64 * MIB
-"""Beyond the limit, for telling the chat that it was reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,11 @@ class Setup:
     """None where the chat's own folder is gone."""
     memory: int | None
     """Bytes beyond the process's size at its beginning; None for no limit."""
-    env: tuple[str, ...]
-    """Names of the environment variables that its tools may see."""
     once: bool
     """Whether it ends after one call."""
 
 
-def enter(setup: Setup, parent: int, hidden: tuple[str, ...], channel: int, output: int) -> tuple[Channel, int]:
+def enter(setup: Setup, parent: int, ruleset: int | None, channel: int, output: int) -> tuple[Channel, int]:
     """Make this process what `setup` says; its channel, and the descriptor of its captured output."""
     die_with_parent(parent)
     # Orphans of the tool stay below this process, and so belong to this call, for as long as it lives.
@@ -54,8 +52,6 @@ def enter(setup: Setup, parent: int, hidden: tuple[str, ...], channel: int, outp
     with suppress(PermissionError):  # started as a session's leader
         os.setsid()
     _restore_signals()
-    for name in hidden:
-        os.environ.pop(name, None)
     if setup.cwd is not None:
         with suppress(OSError):
             os.chdir(setup.cwd)
@@ -73,15 +69,15 @@ def enter(setup: Setup, parent: int, hidden: tuple[str, ...], channel: int, outp
         # Where memory runs out, the kernel is to end the tool rather than the model.
         Path("/proc/self/oom_score_adj").write_text("500")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_open_files()
+    enter_call(ruleset)
     return link, said
 
 
 def serve(channel: Channel, output: int, loaded: LoadedToolbox, setup: Setup) -> Never:
     """Answer the chat's requests, then end the process."""
     me = os.getpid()
-    if setup.memory is not None and not uses_gpu():
-        limit = _size() + setup.memory
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit + _SPARE_MEMORY))
+    limit = limit_memory(setup.memory) if setup.memory is not None and not uses_gpu() else None
 
     def say(text: str) -> None:
         rest = f"{text}\n".encode("utf-8", "replace")
@@ -93,7 +89,7 @@ def serve(channel: Channel, output: int, loaded: LoadedToolbox, setup: Setup) ->
     try:
         while True:
             message, _ = channel.receive()
-            answer = _answer(message, loaded, executor)
+            answer = _answer(message, loaded, executor, limit)
             if os.getpid() != me:  # the tool forked, and this is the copy
                 os._exit(0)
             channel.send(answer)
@@ -103,7 +99,7 @@ def serve(channel: Channel, output: int, loaded: LoadedToolbox, setup: Setup) ->
         os._exit(LOST_CHANNEL)
 
 
-def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor) -> dict[str, Any]:
+def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor, limit: int | None) -> dict[str, Any]:
     tool = loaded.get(message["tool"])
     if tool is None:
         return {"op": "rejected", "message": f'Error: there is no tool "{message["tool"]}" any more'}
@@ -121,19 +117,8 @@ def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor) 
     except MemoryError:  # also while it dealt with the first one
         outcome = Outcome("Error: MemoryError", ok=False, out_of_memory=True)
     if outcome.out_of_memory:
-        _use_spare_memory()
-    return {"op": "result", **asdict(outcome)}
-
-
-def _use_spare_memory() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-
-
-def _size() -> int:
-    """Bytes of address space that this process has."""
-    return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+        use_spare_memory()
+    return {"op": "result", **asdict(outcome), "memory": limit}
 
 
 def _restore_signals() -> None:
@@ -153,11 +138,11 @@ def reseed() -> None:
 
 
 def run_forked(
-    setup: Setup, parent: int, loaded: LoadedToolbox, hidden: tuple[str, ...], channel: int, output: int
+    setup: Setup, parent: int, loaded: LoadedToolbox, ruleset: int | None, channel: int, output: int
 ) -> Never:
     """What a child forked from the host does. Never returns into the host's code."""
     try:
-        entered, said = enter(setup, parent, hidden, channel, output)
+        entered, said = enter(setup, parent, ruleset, channel, output)
         reseed()
         serve(entered, said, loaded, setup)
     except BaseException:
@@ -170,18 +155,17 @@ def main() -> Never:
     """What an interpreter of its own does: `-m toolchat.tools.host.child REQUEST`."""
     request = json.loads(sys.argv[1])
     setup = Setup(**request["setup"])
-    channel, said = enter(setup, request["parent"], (), request["channel"], os.dup(1))
+    share = Share.decode(request["share"])
+    channel, said = enter(setup, request["parent"], call_ruleset(request["abi"]), request["channel"], os.dup(1))
     try:
         try:
-            loaded = load_tools(Path(request["path"]))
+            loaded = load_tools(Path(request["path"]), only=lambda entry: Share.of(entry.options) == share)
         except ToolchatError as error:
             channel.send({"op": "failed", "message": str(error)})
             os._exit(1)
         if setup.cwd is not None:
             with suppress(OSError):
                 os.chdir(setup.cwd)
-        for name in request["hidden"]:
-            os.environ.pop(name, None)
         serve(channel, said, loaded, setup)
     except ChannelClosed:
         os._exit(LOST_CHANNEL)

@@ -7,21 +7,23 @@ import itertools
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from toolchat.private_file import open_file, private_folder
+from toolchat.tools.host import confine
 from toolchat.tools.host.channel import LOST_CHANNEL, Message, new_token, socket_pair
 from toolchat.tools.host.codec import decode_toolbox
 from toolchat.tools.host.environment import MARK, basic_environment, named_environment
 from toolchat.tools.host.link import Link
-from toolchat.tools.host.process import Process
-from toolchat.tools.host.processes import kill_marked
+from toolchat.tools.host.process import Cause, NoAnswer, Process
+from toolchat.tools.host.processes import hide_memory, kill_marked, kill_tree
+from toolchat.tools.host.share import Share
 from toolchat.tools.host.words import how_it_ended, seconds_text
 from toolchat.tools.toolbox import Toolbox
 from toolchat.wire.errors import ToolchatError, UsageError
@@ -34,13 +36,16 @@ _END_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a host said of the tools file."""
+    """What a host said of the tools that it has."""
 
     toolbox: Toolbox
+    share: Share
     forks: bool
     """Whether a host that has imported the modules may be forked."""
-    named: tuple[str, ...]
-    """The environment variables that the file's tools may see beyond the basic ones."""
+    size: int
+    """Bytes of memory that it takes after the imports."""
+    confined: bool
+    """Whether the kernel keeps its tools from other processes, or they are to keep their privileges."""
 
 
 class HostDied(ToolchatError):  # noqa: N818
@@ -48,12 +53,16 @@ class HostDied(ToolchatError):  # noqa: N818
 
 
 class Host:
-    """One host process and the processes that it started."""
+    """One host process, its guardian, and the processes that it started."""
 
-    def __init__(self, path: Path, log: Path | None, known: Loaded | None) -> None:
-        """Start it; `known` is what an earlier host said, where there was one. Call in the main thread."""
+    def __init__(self, path: Path, log: Path | None, share: Share | None = None, known: Loaded | None = None) -> None:
+        """Start it; `known` is what an earlier host said, where there was one. Call in the main thread.
+
+        `share` says which of the file's tools are its own; None for the first, where it is to say which there are.
+        """
         self._path = path
         self._log = log
+        self._share = share
         self._mark = f"{MARK}={secrets.token_hex(16)}"
         self._numbers = itertools.count()
         self._processes: dict[int, Process] = {}
@@ -64,10 +73,13 @@ class Host:
 
     @property
     def pid(self) -> int:
+        """Of the guardian; the host is its child."""
         return self._process.pid
 
-    async def load(self, seconds: float = IMPORT_SECONDS) -> Loaded:
-        """What becomes of the imports, which begin by themselves.
+    async def load(
+        self, seconds: float = IMPORT_SECONDS, others: Callable[[list[Share]], None] | None = None
+    ) -> Loaded:
+        """What becomes of the imports, which begin by themselves. `others` is given the shares that are not its own.
 
         Raises:
             UsageError: one line for each problem; the host is gone then.
@@ -79,14 +91,19 @@ class Host:
                     match news:
                         case {"op": "importing", "module": module}:
                             pass
-                        case {"op": "env", "names": names}:
-                            self._link.send({"op": "env", "values": named_environment(names, os.environ)})
+                        case {"op": "shares", "shares": [own, *rest]} if self._share is None:
+                            self._share = Share.decode(own)
+                            values = named_environment(self._share.env, os.environ)
+                            self._link.send({"op": "env", "values": values})
+                            if others is not None:
+                                others([Share.decode(share) for share in rest])
                         case {"op": "refused", "message": message}:
                             raise UsageError(message)
-                        case {"op": "loaded", "toolbox": toolbox, "forks": forks, "named": named}:
+                        case {"op": "loaded", "toolbox": toolbox, "forks": forks, "size": size, "confined": confined}:
                             known = decode_toolbox(self._path, toolbox)
-                            notices = (*known.notices, *self._unset(named))
-                            return Loaded(replace(known, notices=notices), forks, tuple(named))
+                            share = self._share or Share()
+                            notices = (*known.notices, *self._unset(share.env))
+                            return Loaded(replace(known, notices=notices), share, forks, size, confined)
         except TimeoutError:
             self.kill()
             await self.close()
@@ -105,7 +122,7 @@ class Host:
         log = f"; see {self._log}" if self._log is not None else ""
         raise UsageError(f"{self._path}: {what}; correct it there{log}")
 
-    def open(self, *, memory: int | None, env: Iterable[str], once: bool) -> Process:
+    def open(self, *, memory: int | None, once: bool) -> Process:
         """A new process for calls. What cannot be had shows as one that has ended. Raises HostDied."""
         if not self.alive:
             raise HostDied("the tools' host process is gone")
@@ -115,7 +132,7 @@ class Host:
         token = new_token()
         process = Process(ours, token, read, lambda: self._link.send({"op": "kill", "number": number}))
         self._processes[number] = process
-        setup = {"token": token, "cwd": _cwd(), "memory": memory, "env": tuple(env), "once": once}
+        setup = {"token": token, "cwd": _cwd(), "memory": memory, "once": once}
         self._link.send({"op": "open", "number": number, "setup": setup}, (theirs.detach(), write))
         return process
 
@@ -128,9 +145,9 @@ class Host:
         await asyncio.shield(self._ending)
 
     def kill(self) -> None:
-        """End it because it does not answer; its processes are told."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGKILL)
+        """End it because it does not answer, with its guardian and all below; its processes are told."""
+        if self._process.poll() is None:
+            kill_tree(self._process.pid)
 
     def _unset(self, named: Iterable[str]) -> list[str]:
         return [
@@ -143,23 +160,31 @@ class Host:
         ours, theirs = socket_pair()
         token = new_token()
         name, _, value = self._mark.partition("=")
-        named = known.named if known is not None else ()
+        share = self._share
         request: dict[str, Any] = {
             "fd": theirs.fileno(),
             "parent": os.getpid(),
             "token": token,
             "path": str(self._path),
             "forks": known is None or known.forks,
-            "named": named,
+            "size": known.size if known is not None else 0,
+            "share": astuple(share) if share is not None else None,
+            "abi": confine.landlock_abi(),
+            "terminals": confine.own_terminals(),
         }
-        environment = basic_environment(os.environ) | named_environment(named, os.environ) | {name: value}
+        # No token of the chat's passes, HF_TOKEN neither, unless a tool of this share names it.
+        environment = basic_environment(os.environ) | {name: value}
+        if share is not None:
+            environment |= named_environment(share.env, os.environ)
         # OpenBLAS, which numpy loads, starts its threads at import, after which no process should be forked.
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")
         log: Any = subprocess.DEVNULL
         with suppress(OSError):
             if self._log is not None:
-                self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                log = self._log.open("ab")
+                private_folder(self._log.parent)
+                log = os.fdopen(open_file(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+        # What it does pass is not to be read from this process either.
+        hide_memory()
         try:
             # In the main thread: the kernel ends the host when the thread that started it ends.
             self._process = subprocess.Popen(
@@ -183,12 +208,12 @@ class Host:
 
     def _heard(self, message: Message) -> None:
         match message:
-            case {"op": "exited", "number": number, "code": code}:
+            case {"op": "exited", "number": number, "code": code, "over_memory": over}:
                 if (process := self._processes.pop(number, None)) is not None:
-                    process.exited(how_it_ended(code))
+                    process.exited(NoAnswer(Cause.MEMORY if over else Cause.ENDED, how_it_ended(code)))
             case {"op": "failed", "number": number, "message": text}:
                 if (process := self._processes.pop(number, None)) is not None:
-                    process.exited(f"it could not be started: {text}")
+                    process.exited(NoAnswer(Cause.ENDED, f"it could not be started: {text}"))
             case _:
                 self._news.put_nowait(message)
 
@@ -214,7 +239,7 @@ class Host:
             self._link.close()
             self._news.put_nowait(None)
             for process in self._processes.values():
-                process.exited("its host process ended")
+                process.exited(NoAnswer(Cause.ENDED, "its host process ended"))
             self._processes.clear()
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from toolchat.tools.toolbox import Approval, Tool, Toolbox, ToolOptions
+from toolchat.tools.toolbox import Approval, Privileges, Tool, Toolbox, ToolOptions
 
 
 def encode_toolbox(toolbox: Toolbox) -> dict[str, Any]:
@@ -19,5 +19,9 @@ def decode_toolbox(path: Path, data: dict[str, Any]) -> Toolbox:
 
 
 def _tool(*, options: dict[str, Any], **rest: Any) -> Tool:
-    options = options | {"approval": Approval(options["approval"]), "env": tuple(options["env"])}
+    options = options | {
+        "approval": Approval(options["approval"]),
+        "env": tuple(options["env"]),
+        "privileges": Privileges(options["privileges"]),
+    }
     return Tool(**rest, options=ToolOptions(**options))

@@ -30,11 +30,3 @@ def basic_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def named_environment(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
     """What a tools file asks for by name. toolchat's own variables stay out even then."""
     return {name: environment[name] for name in names if name in environment and not name.startswith(_OWN_PREFIX)}
-
-
-def hidden_names(all_named: Iterable[str], own: Iterable[str]) -> tuple[str, ...]:
-    """Of the names in a tools file, those that a tool with the names `own` must not see."""
-    kept = set(own)
-    return tuple(
-        name for name in all_named if name not in kept and name not in _BASIC and not name.startswith(_BASIC_PREFIXES)
-    )

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -18,7 +18,10 @@ from typing import Never
 
 from toolchat.tools.host.channel import Channel, ChannelClosed
 from toolchat.tools.host.codec import encode_toolbox
+from toolchat.tools.host.confine import Fence
 from toolchat.tools.host.processes import threads, uses_gpu
+from toolchat.tools.host.share import Share, shares
+from toolchat.tools.host.usage import own_size
 from toolchat.tools.load import load_tools
 from toolchat.tools.result import error_text
 from toolchat.tools.spec import ToolsFile, scan_tools_file
@@ -29,14 +32,16 @@ _SETTLE_SECONDS = 0.2
 """A thread that has been joined can be seen by the kernel's count for a moment longer."""
 
 
-def load(control: Channel, path: Path) -> tuple[LoadedToolbox, tuple[str, ...]]:
-    """The loaded tools, and the names of the variables that the file asks for. Ends the process where it cannot."""
+def load(control: Channel, path: Path, share: Share | None, fence: Fence) -> tuple[Share, LoadedToolbox]:
+    """The loaded tools of `share`; of the file's first where that is None. Ends the process where it cannot."""
     cwd = Path.cwd()
     try:
         file, _ = scan_tools_file(path)  # its problems are for load_tools to report, with its own
-        named = _named(control, file)
+        if share is None:
+            share = _first_share(control, file)
+        confined = share.keeps_privileges or fence.enter()
         with _Watch(control, file):
-            loaded = load_tools(path)
+            loaded = load_tools(path, only=lambda entry: Share.of(entry.options) == share)
     except ToolchatError as error:
         _refuse(control, str(error))
     except ChannelClosed:
@@ -51,18 +56,18 @@ def load(control: Channel, path: Path) -> tuple[LoadedToolbox, tuple[str, ...]]:
     if reason is not None:
         what = f"{path}: {reason}; each call therefore starts Python anew and imports the tools again, which is slower"
         toolbox = replace(toolbox, notices=(*toolbox.notices, what))
-    control.send({"op": "loaded", "toolbox": encode_toolbox(toolbox), "forks": reason is None, "named": named})
-    return loaded, named
+    told = encode_toolbox(toolbox)
+    control.send({"op": "loaded", "toolbox": told, "forks": reason is None, "size": own_size(), "confined": confined})
+    return share, loaded
 
 
-def _named(control: Channel, file: ToolsFile) -> tuple[str, ...]:
-    """Has the chat's values for the variables that the file names, so that its modules see them when they load."""
-    named = tuple(sorted({name for entry in file.entries for name in entry.options.env}))
-    if named:
-        control.send({"op": "env", "names": named})
-        answer, _ = control.receive()
-        os.environ.update(answer["values"])
-    return named
+def _first_share(control: Channel, file: ToolsFile) -> Share:
+    """Tells the chat what hosts the file takes, and has its values for the variables of the first: this one."""
+    found = shares(entry.options for entry in file.entries)
+    control.send({"op": "shares", "shares": [astuple(share) for share in found]})
+    answer, _ = control.receive()
+    os.environ.update(answer["values"])
+    return found[0]
 
 
 def _refuse(control: Channel, message: str) -> Never:
@@ -103,7 +108,7 @@ def _unsafe_to_fork() -> str | None:
         owner = _thread_owner()
         return f'module "{owner}" starts a thread while it is imported' if owner else "a module starts threads"
     if uses_gpu():
-        return "a module uses the GPU while it is imported, so that memory limits are off"
+        return "a module uses the GPU while it is imported, so that memory is only watched"
     return None
 
 

@@ -24,6 +24,8 @@ class Cause(StrEnum):
     """Why there is no answer."""
 
     ENDED = "ended"
+    MEMORY = "memory"
+    """It was ended for taking too much, with what it had started."""
     CLOSED = "closed"
     """It goes on, but closed the channel, so that no answer can come."""
     TIMEOUT = "timeout"
@@ -43,7 +45,7 @@ class Process:
     def __init__(self, sock: socket.socket, token: str, output: int, kill: Callable[[], None]) -> None:
         self._heard: asyncio.Queue[Message | None] = asyncio.Queue()
         """None for the channel's end."""
-        self._exit: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._exit: asyncio.Future[NoAnswer] = asyncio.get_running_loop().create_future()
         self._link = Link(sock, token, self._heard.put_nowait, self._closed)
         self._open = True
         self._kill = kill
@@ -54,7 +56,7 @@ class Process:
         """Whether it can take a request, as far as is known."""
         return self._open and not self._exit.done()
 
-    def exited(self, how: str) -> None:
+    def exited(self, how: NoAnswer) -> None:
         """The host says so."""
         if not self._exit.done():
             self._exit.set_result(how)
@@ -108,5 +110,5 @@ class Process:
 
     async def _end_of(self) -> NoAnswer:
         if await self.ended(_EOF_SECONDS):
-            return NoAnswer(Cause.ENDED, self._exit.result())
+            return self._exit.result()
         return NoAnswer(Cause.CLOSED)

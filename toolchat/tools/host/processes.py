@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PROC = Path("/proc")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -28,6 +29,14 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
 def adopt_orphans() -> None:
     """Make this process the parent of every descendant that loses its own, instead of the system's first process."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def hide_memory() -> None:
+    """Let no other process of this user read this one's environment and memory, nor trace it or take its descriptors.
+
+    For processes that hold secrets and run no tool. Not inherited by programs that are started.
+    """
+    _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def open_standard_streams() -> None:

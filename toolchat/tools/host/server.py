@@ -1,7 +1,7 @@
 """The host: imports the modules that a tools file names, and forks a process for each call.
 
-It never runs a tool itself, and after the imports it runs no code but its own: it forks, kills and reaps until the
-chat goes, and then ends whatever is left below it.
+It never runs a tool itself, and after the imports it runs no code but its own: it forks, watches, kills and reaps
+until the chat goes, and then ends whatever is left below it. Its parent, the guardian, does that where it cannot.
 """
 
 from __future__ import annotations
@@ -17,33 +17,76 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Never
 
 from toolchat.tools.host import child
 from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed
-from toolchat.tools.host.environment import hidden_names
+from toolchat.tools.host.confine import Fence, call_ruleset
+from toolchat.tools.host.guardian import split
 from toolchat.tools.host.loading import load
 from toolchat.tools.host.processes import adopt_orphans, children, die_with_parent, kill_tree, open_standard_streams
+from toolchat.tools.host.share import Share
+from toolchat.tools.host.usage import own_size, tree_memory
 from toolchat.tools.toolbox import LoadedToolbox
 
 _END_SECONDS = 2.0
+_LOOK_FIRST, _LOOK_LATER = 0.1, 0.5
+"""Seconds between two looks at the memory of calls: the first while it changes, the second while nothing happens."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """A process that runs calls."""
+
+    number: int
+    """The chat's."""
+    memory: int | None
+    """Bytes that it and all that it started may take together; None for no limit."""
+    over: bool = False
+    """Whether it was killed for taking more."""
+
+
+@dataclass(slots=True)
+class _Looks:
+    """When to look at the memory of calls next."""
+
+    every: float = _LOOK_FIRST
+    at: float = 0.0
+    seen: list[int] = field(default_factory=list)
 
 
 class Host:
     """Forks, kills and reaps, until the chat's end of `control` is closed."""
 
-    def __init__(self, control: Channel, parent: int, path: Path, loaded: LoadedToolbox | None, named: Sequence[str]):
+    def __init__(
+        self,
+        control: Channel,
+        parent: int,
+        path: Path,
+        loaded: LoadedToolbox | None,
+        *,
+        share: Share,
+        abi: int,
+        size: int,
+    ) -> None:
         self._control = control
         self._parent = parent
         self._path = path
         self._loaded = loaded
         """None where each call needs an interpreter of its own."""
-        self._named = named
-        self._numbers: dict[int, int] = {}
-        """The chat's number of each process that runs calls, by its pid."""
+        self._share = share
+        self._abi = abi if not share.keeps_privileges else 0
+        self._ruleset = call_ruleset(self._abi) if loaded is not None else None
+        self._size = size
+        """Bytes that a process has after the imports, before its call."""
+        self._running: dict[int, _Running] = {}
+        """The processes that run calls, by pid."""
+        self._looks = _Looks()
         self._started: dict[int, subprocess.Popen[bytes]] = {}
+        self._own: list[int] = []
+        """Descriptors that no call may have: who reads the host's signals keeps it from hearing of its calls."""
         self._older = children(os.getpid())
         """What the imported modules started: it belongs to no call."""
 
@@ -51,6 +94,7 @@ class Host:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         open_standard_streams()
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._own = [woken, wake]
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -65,13 +109,14 @@ class Host:
         poll.register(self._control.fileno(), select.POLLIN)
         try:
             while os.getppid() == self._parent:
-                ready = {fd for fd, _ in poll.poll()}
+                ready = {fd for fd, _ in poll.poll(self._until_look())}
                 if woken in ready:
                     with suppress(BlockingIOError):
                         os.read(woken, 4096)
                     self._reap()
                 if self._control.fileno() in ready:
                     self._obey(*self._control.receive())
+                self._look()
         except ChannelClosed:
             pass
         except BaseException:
@@ -90,27 +135,57 @@ class Host:
                     for fd in fds:
                         os.close(fd)
             case {"op": "kill", "number": number}:
-                for pid in [pid for pid, known in self._numbers.items() if known == number]:
+                for pid in [pid for pid, running in self._running.items() if running.number == number]:
                     kill_tree(pid)
 
     def _open(self, number: int, setup: child.Setup, channel: int, output: int) -> None:
-        hidden = hidden_names(self._named, setup.env)
         if self._loaded is None:
-            pid = self._start(setup, hidden, channel, output)
+            pid = self._start(setup, channel, output)
         else:
             me = os.getpid()
             pid = os.fork()
             if pid == 0:
                 self._control.close()
-                child.run_forked(setup, me, self._loaded, hidden, channel, output)
-        self._numbers[pid] = number
+                signal.set_wakeup_fd(-1)
+                for fd in self._own:
+                    os.close(fd)
+                child.run_forked(setup, me, self._loaded, self._ruleset, channel, output)
+        # Calls that come one upon the other must not put off the look at those before.
+        soon = time.monotonic() + _LOOK_FIRST
+        self._looks = _Looks(at=min(self._looks.at, soon) if self._running else soon)
+        self._running[pid] = _Running(number, setup.memory + self._size if setup.memory is not None else None)
 
-    def _start(self, setup: child.Setup, hidden: tuple[str, ...], channel: int, output: int) -> int:
+    def _until_look(self) -> int | None:
+        """Milliseconds until memory is looked at next; None where no call has a limit."""
+        if all(running.memory is None for running in self._running.values()):
+            return None
+        return max(int((self._looks.at - time.monotonic()) * 1000), 0) + 1
+
+    def _look(self) -> None:
+        """Kill the calls that take more than their memory with all that they started."""
+        if time.monotonic() < self._looks.at:
+            return
+        seen: list[int] = []
+        for pid, running in self._running.items():
+            if running.memory is None or running.over:
+                continue
+            seen.append(taken := tree_memory(pid, running.memory))
+            if taken > running.memory:
+                running.over = True
+                kill_tree(pid)
+        self._end_strays()
+        looks = self._looks
+        looks.every = min(looks.every * 2, _LOOK_LATER) if seen == looks.seen else _LOOK_FIRST
+        looks.seen = seen
+        looks.at = time.monotonic() + looks.every
+
+    def _start(self, setup: child.Setup, channel: int, output: int) -> int:
         request = {
             "setup": asdict(setup),
             "parent": os.getpid(),
             "path": str(self._path),
-            "hidden": hidden,
+            "share": astuple(self._share),
+            "abi": self._abi,
             "channel": channel,
         }
         process = subprocess.Popen(
@@ -137,13 +212,19 @@ class Host:
             code = os.waitstatus_to_exitcode(status)
             if (process := self._started.pop(pid, None)) is not None:
                 process.returncode = code
-            if (number := self._numbers.pop(pid, None)) is not None:
-                ended.append({"op": "exited", "number": number, "code": code})
-        # An orphan of a call that goes on is that call's process's; one that came to this process has lost its call.
-        for pid in children(os.getpid()) - self._numbers.keys() - self._older:
-            kill_tree(pid)
+            if (running := self._running.pop(pid, None)) is not None:
+                ended.append({"op": "exited", "number": running.number, "code": code, "over_memory": running.over})
+        self._end_strays()
         for message in ended:
             self._control.send(message)
+
+    def _end_strays(self) -> None:
+        """Kill what has lost its call, or was made this process's child to escape the limits of its call.
+
+        An orphan of a call that goes on is that call's process's, unless the tool has seen to it that it is not.
+        """
+        for pid in children(os.getpid()) - self._running.keys() - self._older:
+            kill_tree(pid)
 
     def _end(self) -> Never:
         try:
@@ -163,16 +244,20 @@ def main() -> Never:
     """Be the host that the first argument, JSON, describes; see `toolchat.tools.host.client`."""
     request = json.loads(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent(request["parent"])
+    parent = split(request["parent"], request["fd"])
     adopt_orphans()
     control = Channel(request["fd"], request["token"])
-    path = Path(request["path"])
+    path, abi = Path(request["path"]), request["abi"]
+    share = Share.decode(request["share"]) if request["share"] is not None else None
+    fence = Fence(abi, tuple(request["terminals"]))
+    loaded, size = None, request["size"]
     try:
         if request["forks"]:
-            loaded, named = load(control, path)
-            host = Host(control, request["parent"], path, loaded, named)
-        else:
-            host = Host(control, request["parent"], path, None, request["named"])
+            share, loaded = load(control, path, share, fence)
+            size = own_size()
+        elif share is not None and not share.keeps_privileges:
+            fence.enter()
+        host = Host(control, parent, path, loaded, share=share or Share(), abi=abi, size=size)
     except ChannelClosed:
         os._exit(LOST_CHANNEL)
     host.serve()

@@ -1,20 +1,28 @@
-"""Keeps a host for the tools of one file: gives out processes, starts a host again that died, ends one that hangs."""
+"""Keeps the hosts of a file's tools: gives out processes, starts a host again that died, ends one that hangs."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from toolchat.tools.host import confine
 from toolchat.tools.host.client import IMPORT_SECONDS, Host, HostDied, Loaded
 from toolchat.tools.host.process import Process
-from toolchat.tools.toolbox import Tool, ToolOptions
+from toolchat.tools.host.share import Share
+from toolchat.tools.toolbox import Tool, Toolbox, ToolOptions
+from toolchat.wire.errors import UsageError
 
 CHECK_SECONDS = 10.0
 """For starting a process by forking and checking arguments in it: milliseconds, and a user's own validators."""
 
 PATIENCE = 5.0
 """Seconds that a host may be late with the end of a process, on a machine that is overloaded, before it is ended."""
+
+SAMPLES = "toolchat.samples."
+_PLACE = re.compile(r":(\d+):(\d+)(?::|$)")
 
 
 @dataclass(slots=True)
@@ -29,59 +37,94 @@ class Group:
     """Whether a process that was used has been replaced, and no result has said so yet."""
 
 
+@dataclass(slots=True)
+class Place:
+    """Where the tools of one share are."""
+
+    loaded: Loaded
+    host: Host
+    restarting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class Supervisor:
     """See `start`."""
 
-    def __init__(self, path: Path, loaded: Loaded, host: Host, *, log: Path | None, import_seconds: float) -> None:
-        self.loaded = loaded
-        self.host = host
+    def __init__(
+        self, path: Path, places: Iterable[Place], toolbox: Toolbox, *, log: Path | None, import_seconds: float
+    ) -> None:
+        self.toolbox = toolbox
         self.log = log
         self._path = path
+        self._places = {place.loaded.share: place for place in places}
         self._import_seconds = import_seconds
-        self._restarting = asyncio.Lock()
         self._closed = False
-        self._groups: dict[str, Group] = {}
+        self._groups: dict[tuple[Share, str], Group] = {}
         self._watching: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def start(cls, path: Path, *, log: Path | None = None, import_seconds: float = IMPORT_SECONDS) -> Supervisor:
-        """Start a host that suits the file at `path`. Call in the main thread.
+        """Start the hosts that the file at `path` takes, one for each share of its tools. Call in the main thread.
 
         Raises:
             UsageError: one line for each problem.
         """
-        host = Host(path, log, known=None)
-        loaded = await host.load(import_seconds)
-        if not loaded.forks:
-            await host.close()
-            host = Host(path, log, known=loaded)
-        return cls(path, loaded, host, log=log, import_seconds=import_seconds)
+        hosts = [Host(path, log)]
+        loading: list[asyncio.Task[Loaded]] = []
+
+        def others(shares: list[Share]) -> None:
+            for share in shares:
+                hosts.append(Host(path, log, share))
+                loading.append(asyncio.create_task(hosts[-1].load(import_seconds), name="tools-host-load"))
+
+        loaded: list[Loaded | BaseException] = []
+        try:
+            loaded += await asyncio.gather(hosts[0].load(import_seconds, others), return_exceptions=True)
+            loaded += await asyncio.gather(*loading, return_exceptions=True)
+            toolbox = merged(path, loaded)
+            places = []
+            for host, known in zip(list(hosts), loaded, strict=True):
+                assert isinstance(known, Loaded)
+                if not known.forks:
+                    await host.close()
+                    hosts.append(host := Host(path, log, known.share, known))
+                places.append(Place(known, host))
+        except BaseException:
+            for task in loading:
+                task.cancel()
+            for host in hosts:
+                await host.close()
+            raise
+        return cls(path, places, toolbox, log=log, import_seconds=import_seconds)
 
     async def close(self) -> None:
         """End every process of the tools."""
         self._closed = True
         for task in self._watching:
             task.cancel()
-        await self.host.close()
+        await asyncio.gather(*(place.host.close() for place in self._places.values()))
         for group in self._groups.values():
             if group.process is not None:
                 group.process.drop()
 
     @property
-    def check_seconds(self) -> float:
-        """For starting a process and checking arguments in it."""
-        return CHECK_SECONDS if self.loaded.forks else CHECK_SECONDS + self._import_seconds
+    def hosts(self) -> tuple[Host, ...]:
+        """Those that there are now, in the order of the file's tools."""
+        return tuple(place.host for place in self._places.values())
 
-    @property
-    def alive(self) -> bool:
-        """Whether the host lives, as far as is known; where not, the next call starts it again."""
-        return self.host.alive
+    def check_seconds(self, tool: Tool) -> float:
+        """For starting a process for `tool` and checking arguments in it."""
+        forks = self._place(tool).loaded.forks
+        return CHECK_SECONDS if forks else CHECK_SECONDS + self._import_seconds
+
+    def alive(self, tool: Tool) -> bool:
+        """Whether the tool's host lives, as far as is known; where not, the next call starts it again."""
+        return self._place(tool).host.alive
 
     def group(self, tool: Tool) -> Group | None:
         """The group of a stateful tool."""
         if not tool.options.stateful:
             return None
-        return self._groups.setdefault(tool.group or tool.name, Group())
+        return self._groups.setdefault((Share.of(tool.options), tool.group or tool.name), Group())
 
     async def open(self, tool: Tool) -> Process:
         """A process for `tool`, of a new host where the old one has died.
@@ -90,20 +133,20 @@ class Supervisor:
             HostDied: there is none to be had.
             UsageError: the tools file can no longer be loaded.
         """
-        async with self._restarting:
+        place = self._place(tool)
+        async with place.restarting:
             if self._closed:
                 raise HostDied("toolchat is ending")
-            if not self.host.alive:
-                await self.host.close()
-                self.host = Host(self._path, self.log, known=self.loaded)
-                if self.loaded.forks:
-                    await self.host.load(self._import_seconds)
-        options = self._options(tool)
-        return self.host.open(memory=options.memory, env=options.env, once=not options.stateful)
+            if not place.host.alive:
+                await place.host.close()
+                place.host = Host(self._path, self.log, place.loaded.share, place.loaded)
+                if place.loaded.forks:
+                    await place.host.load(self._import_seconds)
+        return place.host.open(memory=self.options(tool).memory, once=not tool.options.stateful)
 
-    async def end(self, process: Process) -> None:
-        """End a process that gave no answer. A host that does not even do that is ended too, a little later."""
-        host = self.host
+    async def end(self, tool: Tool, process: Process) -> None:
+        """End a process of `tool` that gave no answer. A host that does not do even that is ended a little later."""
+        host = self._place(tool).host
         if await process.end():
             return
 
@@ -115,14 +158,43 @@ class Supervisor:
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)
 
-    def _options(self, tool: Tool) -> ToolOptions:
-        """Those of the process: of a group, what suits all its tools."""
+    def options(self, tool: Tool) -> ToolOptions:
+        """Those of the tool's process: of a group, what suits all its tools."""
         if not tool.options.stateful:
             return tool.options
-        every = [other.options for other in self.loaded.toolbox.tools if self.group(other) is self.group(tool)]
+        every = [other.options for other in self.toolbox.tools if self.group(other) is self.group(tool)]
         limits = [options.memory for options in every if options.memory is not None]
-        return replace(
-            tool.options,
-            memory=max(limits) if len(limits) == len(every) else None,
-            env=tuple(sorted({name for options in every for name in options.env})),
-        )
+        return replace(tool.options, memory=max(limits) if len(limits) == len(every) else None)
+
+    def _place(self, tool: Tool) -> Place:
+        return self._places[Share.of(tool.options)]
+
+
+def merged(path: Path, results: Sequence[Loaded | BaseException]) -> Toolbox:
+    """The toolbox of all hosts, in the file's order. Raises what went wrong in any: of UsageErrors all lines, once."""
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, UsageError):
+            raise result
+    if wrong := [result for result in results if isinstance(result, UsageError)]:
+        lines = dict.fromkeys(line for error in wrong for line in str(error).splitlines())
+        # Each host tells what is wrong with the whole file, and then with what is its own.
+        raise UsageError("\n".join(sorted(lines, key=_position)))
+    loaded = [result for result in results if isinstance(result, Loaded)]
+    tools = sorted((tool for one in loaded for tool in one.toolbox.tools), key=lambda tool: _position(tool.place))
+    first: dict[str, Tool] = {}
+    for tool in tools:
+        if (known := first.setdefault(tool.name, tool)).place != tool.place:
+            what = f'a second tool is named "{tool.name}"; the first stands at {known.place}'
+            raise UsageError(f"{tool.place}: {what}; expected each name once; add another name:")
+    notices = dict.fromkeys(notice for one in loaded for notice in one.toolbox.notices)
+    # The samples mean no harm: who uses nothing else need not hear of it.
+    loose = [tool for one in loaded if not one.confined for tool in one.toolbox.tools]
+    if not all(tool.callable_ref.startswith(SAMPLES) for tool in loose):
+        notices[confine.NOTICE] = None
+    return Toolbox(path, tuple(tools), tuple(notices))
+
+
+def _position(text: str) -> tuple[int, int]:
+    """Of "FILE:LINE:COL" or a message that begins so; what names no place comes first."""
+    match = _PLACE.search(text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -1,0 +1,47 @@
+"""The state folder as a whole: made private, and looked over once before a command relies on what lies there."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from toolchat.private_file import NotAFileError, distrusted, ignore, open_file, private_folder
+from toolchat.store import grants
+from toolchat.wire.errors import ToolchatError
+
+HISTORY = "history"
+TOOLS_LOG = Path("logs", "tools.log")
+_BELIEVED = (grants.FILE, "trusted-tools.json")
+"""Those that let code run."""
+
+
+def open_state(folder: Path) -> Path:
+    """`folder`, which exists from now on where it can be made. What is wrong with its files is told now, once.
+
+    Raises:
+        ToolchatError: something else than a file stands where one is kept.
+    """
+    # A state folder that cannot be had costs what would be kept there, and nothing else.
+    with suppress(OSError):
+        private_folder(folder)
+    for name in (HISTORY, *_BELIEVED, TOOLS_LOG):
+        path = folder / name
+        try:
+            if path.exists():
+                check_file(path)
+        except PermissionError:
+            continue
+        if name in _BELIEVED and (why := distrusted(path)) is not None:
+            ignore(path, why)
+    return folder
+
+
+def check_file(path: Path) -> None:
+    """Raise ToolchatError where something else than a file stands at `path`."""
+    try:
+        os.close(open_file(path, os.O_RDONLY))
+    except NotAFileError as error:
+        raise ToolchatError(f"{path}: {error.strerror}") from None
+    except OSError:
+        return

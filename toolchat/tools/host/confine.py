@@ -1,0 +1,226 @@
+"""What the kernel is told to keep tools from: signals to, and traces of, processes outside; terminals; new privileges.
+
+Uses Landlock and seccomp by their system calls: no package, no root. What the kernel lacks is left out, never an error.
+A process enters for good, and so does all that it starts. See docs/security.md for what this does not promise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+SIGNAL_SCOPE_ABI = 6
+"""Landlock's version from which on signals and abstract sockets can be scoped: Linux 6.12."""
+FIRST_ABI = 2
+"""The first version that is used, Linux 5.19. In a domain of version 1 no file can be moved to another folder."""
+
+NOTICE = (
+    "this kernel cannot keep tools from your other processes (it takes Landlock, best of Linux 6.12 or later): a tool "
+    "that means harm can end them; docs/security.md says what else"
+)
+"""What a user is told where a host could not be confined."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_NO_NEW_PRIVS = 38
+# These system calls have the same numbers on every architecture (asm-generic/unistd.h).
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION = 1
+_PATH_BENEATH = 1
+# linux/landlock.h
+_WRITE_FILE, _READ_FILE, _REFER = 1 << 1, 1 << 2, 1 << 13
+_SCOPE_ABSTRACT_SOCKETS, _SCOPE_SIGNALS = 1 << 0, 1 << 1
+
+
+def landlock_abi() -> int:
+    """The version of Landlock that this kernel has; 0 for none, be it missing or switched off."""
+    return max(int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION))), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """How a host confines itself before it imports a user's module."""
+
+    abi: int
+    """Landlock's version, 0 for none."""
+    terminals: tuple[str, ...] = ()
+    """The devices that are the chat's, which no tool may open."""
+
+    def enter(self) -> bool:
+        """Confine this process, and all that it will start. Whether there is a domain around it now."""
+        _drop_privileges()
+        if self.abi < FIRST_ABI:
+            return False
+        rules = _file_rules(self.terminals)
+        try:
+            ruleset = _ruleset(self.abi, _REFER | (_READ_FILE | _WRITE_FILE if rules else 0))
+            try:
+                for path, allowed in {"/": _REFER, **rules}.items():
+                    with suppress(OSError):
+                        _allow(ruleset, path, allowed)
+                _restrict(ruleset)
+            finally:
+                os.close(ruleset)
+        except OSError:  # by a filter of a container's, or because there are 16 domains around it
+            return False
+        return True
+
+
+def call_ruleset(abi: int) -> int | None:
+    """A ruleset for `enter_call`, made once for many calls; None where the kernel has none."""
+    if abi < FIRST_ABI:
+        return None
+    try:
+        ruleset = _ruleset(abi, _REFER)
+        _allow(ruleset, "/", _REFER)
+    except OSError:
+        return None
+    return ruleset
+
+
+def enter_call(ruleset: int | None) -> None:
+    """Put this process into a domain of its own below the host's: it can harm neither the host nor another call."""
+    if ruleset is not None:
+        with suppress(OSError):
+            _restrict(ruleset)
+        os.close(ruleset)
+
+
+def _ruleset(abi: int, handled: int) -> int:
+    # A right to files is named in any case, so that versions without scopes take it; all of it is allowed again.
+    scoped = _SCOPE_SIGNALS | _SCOPE_ABSTRACT_SOCKETS if abi >= SIGNAL_SCOPE_ABI else 0
+    attributes = struct.pack("QQQ", handled, 0, scoped)
+    return _checked(_libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)))
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        rule = struct.pack("=Qi", rights, fd)
+        _checked(_libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, ctypes.c_uint32(0)))
+    finally:
+        os.close(fd)
+
+
+def _restrict(ruleset: int) -> None:
+    _checked(_libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)))
+
+
+def _file_rules(terminals: Iterable[str]) -> dict[str, int]:
+    """What stays open, with the rights to it: everything but the terminals, and of the cgroups what can be read.
+
+    A user's session lies in cgroups of the user's own, and a word written there kills or freezes all in one. Empty
+    where there can be no such list: Landlock only knows what is allowed, together with all below it. So three folders
+    are given entry by entry, and what is made in / or /dev later stays closed: a user who may write in / (root, as a
+    rule) would notice.
+    """
+    if os.access("/", os.W_OK):
+        return {}
+    terminals = {"/dev/pts", "/dev/console", *terminals}
+    try:
+        entries = [*_entries("/", {"/dev", "/sys"}), *_entries("/dev", terminals), *_entries("/sys", {"/sys/fs"})]
+    except OSError:
+        return {}
+    return dict.fromkeys(entries, _READ_FILE | _WRITE_FILE) | {"/sys/fs": _READ_FILE}
+
+
+def _entries(folder: str, without: set[str]) -> Iterator[str]:
+    return (str(path) for path in Path(folder).iterdir() if str(path) not in without)
+
+
+def own_terminals() -> list[str]:
+    """The devices that are this process's terminals."""
+    found: list[str] = []
+    for stream in range(3):
+        with suppress(OSError):
+            found.append(os.ttyname(stream))
+    return found
+
+
+def _drop_privileges() -> None:
+    """No setuid program gives more rights from now on, and no other process's limits can be changed."""
+    _drop_capabilities()
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _refuse_foreign_limits()
+
+
+# Root's rights to reach into other processes and into the kernel, by their numbers in linux/capability.h: SYS_MODULE,
+# SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, SYS_BOOT, SYS_RESOURCE, PERFMON, BPF, CHECKPOINT_RESTORE. With PERFMON newer kernels
+# show the environment of any process, whatever Landlock says. What root may do to files and to the network stays.
+_DROPPED = (16, 17, 19, 21, 22, 24, 38, 39, 40)
+_PR_CAPBSET_DROP = 24
+_CAPABILITY_VERSION = 0x20080522
+
+
+def _drop_capabilities() -> None:
+    for number in _DROPPED:
+        _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+    header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
+    data = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; the lower halves, then the upper
+    if _libc.capget(header, data) != 0:
+        return
+    words = list(struct.unpack("6I", data.raw))
+    for number in _DROPPED:
+        upper, bit = divmod(number, 32)
+        for kind in range(3):
+            words[upper * 3 + kind] &= ~(1 << bit)
+    _libc.capset(header, struct.pack("6I", *words))
+
+
+# prlimit(2) of another process of the same user, say of the chat with a second of CPU time, is no signal and no trace:
+# neither Landlock nor PR_SET_DUMPABLE forbids it. Its number by AUDIT_ARCH, for 64-bit and for 32-bit programs:
+_PRLIMIT = {
+    "x86_64": ((0xC000003E, 302), (0x40000003, 340)),
+    "aarch64": ((0xC00000B7, 261), (0x40000028, 369)),
+}
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SET_FILTER = 1
+_SPEC_ALLOW = 1 << 2
+"""Without it kernels before 5.16 also turn off speculative store bypass, which slows the tool and protects nothing of
+others."""
+_LOAD, _AND, _EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06
+_NO_X32 = 0xBFFFFFFF
+_ALLOW, _DENY = 0x7FFF0000, 0x00050000 | errno.EPERM  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
+
+
+def _refuse_foreign_limits() -> None:
+    machine = platform.machine()
+    if machine not in _PRLIMIT or struct.calcsize("P") != 8:
+        return
+    (arch, number), (arch_32, number_32) = _PRLIMIT[machine]
+    # struct seccomp_data: nr, arch, instruction pointer, then six arguments of 8 bytes, the lower half first.
+    # prlimit(pid, resource, new, old) is refused where pid is not 0 (this process) and new is not NULL (a change).
+    program = [
+        (_LOAD, 0, 0, 4),
+        (_EQUAL, 1, 0, arch),
+        (_EQUAL, 3, 11, arch_32),
+        (_LOAD, 0, 0, 0),
+        (_AND, 0, 0, _NO_X32),
+        (_EQUAL, 2, 8, number),
+        (_LOAD, 0, 0, 0),
+        (_EQUAL, 0, 6, number_32),
+        (_LOAD, 0, 0, 16),
+        (_EQUAL, 4, 0, 0),
+        (_LOAD, 0, 0, 32),
+        (_EQUAL, 0, 3, 0),
+        (_LOAD, 0, 0, 36),
+        (_EQUAL, 0, 1, 0),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _DENY),
+    ]
+    code = b"".join(struct.pack("HBBI", *row) for row in program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    filter_ = struct.pack("HxxxxxxP", len(program), ctypes.addressof(buffer))
+    _libc.syscall(_SECCOMP[machine], _SET_FILTER, _SPEC_ALLOW, filter_)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int(result)
