@@ -41,6 +41,8 @@ class Settings:
 
     model: str | None = None
     tools: str | None = None
+    tools_named: bool = True
+    """Whether `tools` is consent to use that file; a relative path in a variable means another file in each folder."""
     system: str | None = None
     max_tokens: int = 8192
     temperature: float = 0.0
@@ -104,7 +106,7 @@ SETTINGS: Mapping[str, _Setting] = {
     "tool_choice": _Setting("--tool-choice", _text),
     "parallel_calls": _Setting("--parallel-calls", _switch),
 }
-assert set(SETTINGS) == {field.name for field in fields(Settings)}
+assert set(SETTINGS) == {field.name for field in fields(Settings)} - {"tools_named"}
 
 
 def resolve(
@@ -128,13 +130,22 @@ def resolve(
         sources = (
             (setting.flag, flags.get(name)),
             (variable, environment.get(variable) or None),
-            (f"{file}: {name}", written.get(name)),
+            (f"{file}: {name}", _from_file(name, written.get(name), file)),
         )
         for where, value in sources:
             if value is not None:
                 values[name] = _parsed(setting, where, value)
                 break
-    return Settings(**values)
+    named = environment.get("TOOLCHAT_TOOLS") if flags.get("tools") is None else None
+    return Settings(**values, tools_named=not named or Path(named).expanduser().is_absolute())
+
+
+def _from_file(name: str, value: Any, file: Path) -> Any:
+    """A path in config.toml begins in the folder of that file, wherever the user is."""
+    relative = isinstance(value, str) and value.strip() and not Path(value).expanduser().is_absolute()
+    if relative and (name == "tools" or (name == "model" and value.startswith("."))):
+        return str(file.parent / value)
+    return value
 
 
 def _parsed(setting: _Setting, where: str, value: Any) -> Any:

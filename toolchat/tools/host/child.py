@@ -18,7 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Never
 
+from toolchat.tools import import_guard
+from toolchat.tools.callable_text import SAMPLES
 from toolchat.tools.check import Rejected, check_arguments
+from toolchat.tools.code import ToolsCode
 from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed, out_of_the_way
 from toolchat.tools.host.execute import Executor, Outcome
 from toolchat.tools.host.processes import adopt_orphans, die_with_parent, uses_gpu
@@ -97,7 +100,7 @@ def serve(channel: Channel, output: int, loaded: LoadedToolbox, setup: Setup) ->
             if os.getpid() != me:  # the tool forked, and this is the copy
                 os._exit(0)
             channel.send(answer)
-            if setup.once and answer["op"] == "result":
+            if setup.once and answer["op"] in ("result", "refused"):
                 os._exit(0)
     except ChannelClosed:
         os._exit(LOST_CHANNEL)
@@ -107,6 +110,10 @@ def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor) 
     tool = loaded.get(message["tool"])
     if tool is None:
         return {"op": "rejected", "message": f'Error: there is no tool "{message["tool"]}" any more'}
+    if message["digest"] not in (None, tool.tool.source_digest):
+        return {"op": "rejected", "message": f"Error: not run: {tool.tool.name} has changed since it was shown"}
+    if tool.tool.callable_ref in SAMPLES and (guard := import_guard.current()) is not None:
+        guard.hide()
     try:
         checked = check_arguments(tool, message["arguments"])
     except BaseException as error:  # from a validator of the user's
@@ -122,7 +129,17 @@ def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor) 
         outcome = Outcome("Error: MemoryError", ok=False, out_of_memory=True)
     if outcome.out_of_memory:
         _use_spare_memory()
+    if (refused := _refused()) is not None:
+        return refused
     return {"op": "result", **asdict(outcome)}
+
+
+def _refused() -> dict[str, Any] | None:
+    """What to answer where code was imported that may not run, whether or not the tool minded."""
+    guard = import_guard.current()
+    if guard is None or (refusal := guard.refusal()) is None:
+        return None
+    return {"op": "refused", "message": str(refusal), "files": refusal.files}
 
 
 def _use_spare_memory() -> None:
@@ -173,9 +190,15 @@ def main() -> Never:
     channel, said = enter(setup, request["parent"], (), request["channel"], os.dup(1))
     try:
         try:
-            loaded = load_tools(Path(request["path"]))
+            code = ToolsCode.from_descriptor(request["code"])
+            os.close(request["code"])
+            import_guard.install(code)
+            loaded = load_tools(code)
         except ToolchatError as error:
-            channel.send({"op": "failed", "message": str(error)})
+            channel.send(_refused() or {"op": "failed", "message": str(error)})
+            os._exit(1)
+        if (refused := _refused()) is not None:
+            channel.send(refused)
             os._exit(1)
         if setup.cwd is not None:
             with suppress(OSError):

@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from toolchat.settings import cache_folder
+from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host.channel import LOST_CHANNEL, Message, new_token, socket_pair
 from toolchat.tools.host.codec import decode_toolbox
-from toolchat.tools.host.environment import MARK, basic_environment, named_environment
+from toolchat.tools.host.environment import MARK, PYTHON, basic_environment, named_environment
 from toolchat.tools.host.link import Link
 from toolchat.tools.host.process import Process
 from toolchat.tools.host.processes import kill_marked
@@ -30,6 +32,7 @@ IMPORT_SECONDS = 30.0
 """For the imports of all the modules that a tools file names."""
 
 _END_SECONDS = 3.0
+_SERVER = ("-X", "faulthandler", "-m", "toolchat.tools.host.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,10 @@ class HostDied(ToolchatError):  # noqa: N818
 class Host:
     """One host process and the processes that it started."""
 
-    def __init__(self, path: Path, log: Path | None, known: Loaded | None) -> None:
+    def __init__(self, code: ToolsCode, log: Path | None, known: Loaded | None) -> None:
         """Start it; `known` is what an earlier host said, where there was one. Call in the main thread."""
-        self._path = path
+        self._code = code
+        self._path = code.path
         self._log = log
         self._mark = f"{MARK}={secrets.token_hex(16)}"
         self._numbers = itertools.count()
@@ -81,10 +85,10 @@ class Host:
                             pass
                         case {"op": "env", "names": names}:
                             self._link.send({"op": "env", "values": named_environment(names, os.environ)})
-                        case {"op": "refused", "message": message}:
-                            raise UsageError(message)
+                        case {"op": "refused", "message": message, "files": files}:
+                            raise NotAccepted(message, files) if files else UsageError(message)
                         case {"op": "loaded", "toolbox": toolbox, "forks": forks, "named": named}:
-                            known = decode_toolbox(self._path, toolbox)
+                            known = self._code.approved(decode_toolbox(self._path, toolbox))
                             notices = (*known.notices, *self._unset(named))
                             return Loaded(replace(known, notices=notices), forks, tuple(named))
         except TimeoutError:
@@ -144,15 +148,17 @@ class Host:
         token = new_token()
         name, _, value = self._mark.partition("=")
         named = known.named if known is not None else ()
+        code = self._code.to_descriptor()
         request: dict[str, Any] = {
             "fd": theirs.fileno(),
+            "code": code,
             "parent": os.getpid(),
             "token": token,
-            "path": str(self._path),
             "forks": known is None or known.forks,
             "named": named,
         }
         environment = basic_environment(os.environ) | named_environment(named, os.environ) | {name: value}
+        environment["PYTHONPYCACHEPREFIX"] = str(_bytecode_folder())
         # OpenBLAS, which numpy loads, starts its threads at import, after which no process should be forked.
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")
         log: Any = subprocess.DEVNULL
@@ -163,12 +169,11 @@ class Host:
         try:
             # In the main thread: the kernel ends the host when the thread that started it ends.
             self._process = subprocess.Popen(
-                # -P: the folder the user is in must not shadow any module.
-                [sys.executable, "-P", "-X", "faulthandler", "-m", "toolchat.tools.host.server", json.dumps(request)],
+                [sys.executable, *PYTHON, *_SERVER, json.dumps(request)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), code),
                 start_new_session=True,
                 env=environment,
             )
@@ -177,6 +182,7 @@ class Host:
             raise UsageError(f"{self._path}: no process can be started for the tools: {error.strerror}") from None
         finally:
             theirs.close()
+            os.close(code)
             if log is not subprocess.DEVNULL:
                 log.close()
         self._link = Link(ours, token, self._heard, self._ended)
@@ -220,6 +226,14 @@ class Host:
 
 def _module(name: str | None) -> str:
     return f'module "{name}"' if name else "a module"
+
+
+def _bytecode_folder() -> Path:
+    """Where Python programs that a tool starts keep bytecode: what lies in folders of code may be anybody's."""
+    folder = cache_folder() / "bytecode"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
 
 
 def _cwd() -> str | None:

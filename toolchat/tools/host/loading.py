@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Never
 
+from toolchat.tools import import_guard
+from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host.channel import Channel, ChannelClosed
 from toolchat.tools.host.codec import encode_toolbox
 from toolchat.tools.host.processes import threads, uses_gpu
@@ -23,27 +25,29 @@ from toolchat.tools.load import load_tools
 from toolchat.tools.result import error_text
 from toolchat.tools.spec import ToolsFile, scan_tools_file
 from toolchat.tools.toolbox import LoadedToolbox
-from toolchat.wire.errors import ToolchatError
+from toolchat.wire.errors import ToolchatError, UsageError
 
 _SETTLE_SECONDS = 0.2
 """A thread that has been joined can be seen by the kernel's count for a moment longer."""
 
 
-def load(control: Channel, path: Path) -> tuple[LoadedToolbox, tuple[str, ...]]:
+def load(control: Channel, code: ToolsCode) -> tuple[LoadedToolbox, tuple[str, ...]]:
     """The loaded tools, and the names of the variables that the file asks for. Ends the process where it cannot."""
-    cwd = Path.cwd()
+    cwd, path, guard = Path.cwd(), code.path, import_guard.install(code)
     try:
-        file, _ = scan_tools_file(path)  # its problems are for load_tools to report, with its own
+        file, _ = scan_tools_file(path, code.text)  # its problems are for load_tools to report, with its own
         named = _named(control, file)
         with _Watch(control, file):
-            loaded = load_tools(path)
+            loaded = load_tools(code)
     except ToolchatError as error:
-        _refuse(control, str(error))
+        _refuse(control, path, guard.refusal() or error)
     except ChannelClosed:
         raise
     except BaseException as error:
         what = " ".join(error_text(error).removeprefix("Error: ").split())
-        _refuse(control, f"{path}: the tools cannot be loaded: {what}")
+        _refuse(control, path, UsageError(f"{path}: the tools cannot be loaded: {what}"))
+    if (refusal := guard.refusal()) is not None:  # which the code that was refused its import may not have minded
+        _refuse(control, path, refusal)
     with suppress(OSError):
         os.chdir(cwd)
     reason = _unsafe_to_fork()
@@ -65,9 +69,10 @@ def _named(control: Channel, file: ToolsFile) -> tuple[str, ...]:
     return named
 
 
-def _refuse(control: Channel, message: str) -> Never:
+def _refuse(control: Channel, path: Path, error: ToolchatError) -> Never:
+    message, files = (f"{path}: {error}", error.files) if isinstance(error, NotAccepted) else (str(error), ())
     try:
-        control.send({"op": "refused", "message": message})
+        control.send({"op": "refused", "message": message, "files": files})
     finally:
         os._exit(1)
 

@@ -18,12 +18,12 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Never
 
+from toolchat.tools.code import ToolsCode
 from toolchat.tools.host import child
-from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed
-from toolchat.tools.host.environment import hidden_names
+from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed, out_of_the_way
+from toolchat.tools.host.environment import PYTHON, hidden_names
 from toolchat.tools.host.loading import load
 from toolchat.tools.host.processes import adopt_orphans, children, die_with_parent, kill_tree, open_standard_streams
 from toolchat.tools.toolbox import LoadedToolbox
@@ -34,10 +34,11 @@ _END_SECONDS = 2.0
 class Host:
     """Forks, kills and reaps, until the chat's end of `control` is closed."""
 
-    def __init__(self, control: Channel, parent: int, path: Path, loaded: LoadedToolbox | None, named: Sequence[str]):
+    def __init__(self, control: Channel, parent: int, code: int, loaded: LoadedToolbox | None, named: Sequence[str]):
         self._control = control
         self._parent = parent
-        self._path = path
+        self._code = code
+        """A descriptor, see `ToolsCode.from_descriptor`."""
         self._loaded = loaded
         """None where each call needs an interpreter of its own."""
         self._named = named
@@ -109,16 +110,16 @@ class Host:
         request = {
             "setup": asdict(setup),
             "parent": os.getpid(),
-            "path": str(self._path),
+            "code": self._code,
             "hidden": hidden,
             "channel": channel,
         }
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__package__}.child", json.dumps(request)],
+            [sys.executable, *PYTHON, "-m", f"{__package__}.child", json.dumps(request)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            pass_fds=(channel,),
+            pass_fds=(channel, self._code),
             start_new_session=True,
         )
         self._started[process.pid] = process
@@ -166,13 +167,13 @@ def main() -> Never:
     die_with_parent(request["parent"])
     adopt_orphans()
     control = Channel(request["fd"], request["token"])
-    path = Path(request["path"])
+    code = out_of_the_way(request["code"])
     try:
         if request["forks"]:
-            loaded, named = load(control, path)
-            host = Host(control, request["parent"], path, loaded, named)
+            loaded, named = load(control, ToolsCode.from_descriptor(code))
+            host = Host(control, request["parent"], code, loaded, named)
         else:
-            host = Host(control, request["parent"], path, None, request["named"])
+            host = Host(control, request["parent"], code, None, request["named"])
     except ChannelClosed:
         os._exit(LOST_CHANNEL)
     host.serve()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host.client import IMPORT_SECONDS, Host, HostDied, Loaded
 from toolchat.tools.host.process import Process
 from toolchat.tools.toolbox import Tool, ToolOptions
@@ -32,11 +34,21 @@ class Group:
 class Supervisor:
     """See `start`."""
 
-    def __init__(self, path: Path, loaded: Loaded, host: Host, *, log: Path | None, import_seconds: float) -> None:
+    def __init__(
+        self,
+        code: ToolsCode,
+        loaded: Loaded,
+        host: Host,
+        *,
+        log: Path | None,
+        import_seconds: float,
+        on_refusal: Callable[[NotAccepted], None] | None,
+    ) -> None:
         self.loaded = loaded
         self.host = host
         self.log = log
-        self._path = path
+        self._code = code
+        self.on_refusal = on_refusal
         self._import_seconds = import_seconds
         self._restarting = asyncio.Lock()
         self._closed = False
@@ -44,18 +56,27 @@ class Supervisor:
         self._watching: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def start(cls, path: Path, *, log: Path | None = None, import_seconds: float = IMPORT_SECONDS) -> Supervisor:
-        """Start a host that suits the file at `path`. Call in the main thread.
+    async def start(
+        cls,
+        code: ToolsCode,
+        *,
+        log: Path | None = None,
+        import_seconds: float = IMPORT_SECONDS,
+        on_refusal: Callable[[NotAccepted], None] | None = None,
+    ) -> Supervisor:
+        """Start a host that suits the tools file. Call in the main thread.
+
+        `on_refusal` is called where a call is ended because it imports what was not accepted.
 
         Raises:
-            UsageError: one line for each problem.
+            UsageError: one line for each problem; NotAccepted where other code would run than `code` has.
         """
-        host = Host(path, log, known=None)
+        host = Host(code, log, known=None)
         loaded = await host.load(import_seconds)
         if not loaded.forks:
             await host.close()
-            host = Host(path, log, known=loaded)
-        return cls(path, loaded, host, log=log, import_seconds=import_seconds)
+            host = Host(code, log, known=loaded)
+        return cls(code, loaded, host, log=log, import_seconds=import_seconds, on_refusal=on_refusal)
 
     async def close(self) -> None:
         """End every process of the tools."""
@@ -95,7 +116,7 @@ class Supervisor:
                 raise HostDied("toolchat is ending")
             if not self.host.alive:
                 await self.host.close()
-                self.host = Host(self._path, self.log, known=self.loaded)
+                self.host = Host(self._code, self.log, known=self.loaded)
                 if self.loaded.forks:
                     await self.host.load(self._import_seconds)
         options = self._options(tool)
