@@ -27,7 +27,7 @@ from toolchat.tools.run import Prepared, ToolRunner, load_toolbox
 from toolchat.tools.toolbox import Toolbox
 from toolchat.tools.trust import TrustStore
 from toolchat.ui.approval import ARMING_SECONDS
-from toolchat.wire.errors import UsageError
+from toolchat.wire.errors import ToolchatError
 from toolchat.wire.messages import ToolCall, ToolResult
 
 REPOSITORY = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ class Attacked:
         store.trust(store.read(self.folder / "tools.yaml"), allows=allows)
 
     def load(self) -> Toolbox:
-        """What `toolchat tools list` does without a terminal. Raises UsageError where it would say why not."""
+        """What `toolchat tools list` does without a terminal. Raises ToolchatError where it would say why not."""
         with chdir(self.folder), patch.dict(os.environ, self.environment()):
             chosen = choose_tools_file(resolve({}))
             with refusals_noted(chosen):
@@ -102,7 +102,7 @@ class Attacked:
         """Why the tools file that is found is not used; empty where it is."""
         try:
             self.load()
-        except UsageError as error:
+        except ToolchatError as error:
             return str(error)
         return ""
 
@@ -116,8 +116,8 @@ class Attacked:
     @contextmanager
     def terminal(self, *command: str, cwd: Path | None = None) -> Iterator[pexpect.spawn[str]]:
         child = pexpect.spawn(
-            command[0],
-            list(command[1:]),
+            "/usr/bin/env",  # pexpect looks itself whether a program may be run, and errs where a capability lets it
+            list(command),
             cwd=str(cwd or self.folder),
             env=self.environment(),  # type: ignore[arg-type]
             encoding="utf-8",

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from attacked_folder import GREET, Attacked, chat, ended, reply, toolchat
 
+from toolchat.cli.trust_question import describe
 from toolchat.tools.code import read_code
 from toolchat.tools.import_guard import ImportGuard, Whose
+from toolchat.tools.run import load_toolbox
 
 FANCY = "try:\n    import simplefancy\nexcept ImportError:\n    simplefancy = None\n"
 UNITS = "toolchat.samples.units:convert_units"
@@ -28,12 +30,11 @@ def attacked(tmp_path: Path) -> Attacked:
 def test_a_new_file_in_the_place_of_an_installed_module_is_refused_by_name_and_asked_about(attacked: Attacked) -> None:
     attacked.write(mine=f"import fancy\n{GREET}")
     attacked.tools("./mine.py:greet")
-    assert attacked("tools", "trust").code == 0
-    assert attacked("tools", "list").code == 0
+    attacked.accept()
+    assert not attacked.refusal()
     attacked.write(simplefancy=attacked.evil)
-    refused = attacked("tools", "list")
-    assert (refused.code, attacked.ran) == (2, False)
-    assert "simplefancy.py" in refused.err
+    assert "simplefancy.py is imported, and is not among what you accepted" in attacked.refusal()
+    assert not attacked.ran
     with attacked.terminal(*toolchat("tools", "list")) as child:
         child.expect(r"simplefancy\.py")
         child.expect("Accept it")
@@ -42,8 +43,8 @@ def test_a_new_file_in_the_place_of_an_installed_module_is_refused_by_name_and_a
         assert ended(child) == 2
     assert not attacked.ran
     # Whoever has looked at it may accept it, and is not asked again.
-    assert "simplefancy.py" in attacked("tools", "trust").out
-    assert attacked("tools", "list").code == 0
+    attacked.accept()
+    assert not attacked.refusal()
     assert attacked.ran
 
 
@@ -104,6 +105,23 @@ def test_a_package_that_links_to_itself_is_read_once(attacked: Attacked) -> None
     assert not attacked.refusal()
 
 
+@pytest.mark.parametrize("deep", [20, 150])
+def test_links_that_lead_everywhere_are_given_up_in_one_line(
+    attacked: Attacked, monkeypatch: pytest.MonkeyPatch, deep: int
+) -> None:
+    monkeypatch.setattr("toolchat.tools.local_modules.MAX_PLACES", 1000)
+    for number in range(deep):
+        folder = attacked.folder / f"p{number}"
+        folder.mkdir()
+        for name in ("a", "b"):
+            (folder / name).symlink_to(attacked.folder / f"p{number + 1}")
+    attacked.write(mine=f"import p0\n{GREET}")
+    attacked.tools("./mine.py:greet")
+    refusal = attacked.refusal()
+    assert "expected at most 1000 files and folders, 100 deep" in refusal
+    assert "\n" not in refusal
+
+
 def test_an_accepted_file_in_the_place_of_another_is_refused(attacked: Attacked) -> None:
     attacked.write(mine=f"import harmless, other\n{GREET}", harmless="", other=f"def use():\n    {attacked.evil}")
     attacked.tools("./mine.py:greet")
@@ -133,8 +151,8 @@ def test_a_name_that_looks_like_a_sample_is_marked_wherever_it_is_accepted(attac
         child.expect("Accept it")
         reply(child, "n")
         assert ended(child) == 2
-    assert "CYRILLIC SMALL LETTER O" in attacked("tools", "trust").out
-    assert "CYRILLIC SMALL LETTER O" in attacked("tools", "list").out
+    assert any("CYRILLIC SMALL LETTER O" in row for row in describe(read_code(attacked.folder / "tools.yaml")))
+    assert "CYRILLIC SMALL LETTER O" in attacked("tools", "list", "--tools", "tools.yaml").out
 
 
 def test_code_beside_the_folder_that_accepted_code_reaches_for_is_refused_until_it_is_accepted(
@@ -145,7 +163,9 @@ def test_code_beside_the_folder_that_accepted_code_reaches_for_is_refused_until_
     (library / "__init__.py").write_text("from mylib import inner\n")
     (library / "inner.py").touch()
     attacked.write(mine=f"import sys\nsys.path.append({str(library.parent)!r})\nimport mylib\n{GREET}")
-    attacked.tools("./mine.py:greet")
+    path = attacked.tools("./mine.py:greet")
+    # A person who named the file has consented to what its code does.
+    assert load_toolbox(path).names == ("greet",)
     attacked.accept()
     assert str(library / "__init__.py") in attacked.refusal()
     # The package is accepted as a whole.

@@ -88,7 +88,7 @@ class ImportGuard:
                 data, changed_at = file.read(most), os.fstat(file.fileno()).st_ctime
             # A package that was prepared elsewhere may have been moved here, or linked, whole.
             way = [Path(absolute), *Path(absolute).parents] if _below(absolute, self._folder) else []
-            changed_at = max(changed_at, *(part.lstat().st_ctime for part in way if _inside(part, self._folder)))
+            changed_at = max([changed_at, *(part.lstat().st_ctime for part in way if _inside(part, self._folder))])
         except ToolchatError as error:
             raise CodeRefused(str(error)) from None
         accepted = self._code.files.get(key)

@@ -21,7 +21,10 @@ MAX_SOURCE = 16 * 1024**2
 """Bytes of one source file; the standard library's longest has half a megabyte."""
 MAX_COMPILED = 1024**3
 """Bytes of one compiled module."""
-_MAX_FILES = 20_000
+MAX_PLACES = 20_000
+"""Files and folders in packages: a link may lead to all that a machine holds, and many links to more than that."""
+MAX_DEPTH = 100
+"""Of folders in packages."""
 _PIECE = 1024**2
 _SUFFIXES = tuple(all_suffixes())
 
@@ -33,6 +36,7 @@ class LocalModules:
         self._folders = sorted(set(folders))
         self._imports: dict[Path, set[str]] = {}
         self._found: dict[str, list[Path]] = {}
+        self._places = 0
         self.digests: dict[Path, str] = {}
         """SHA-256 (hexadecimal) of each file that was read, by its path; links in the path are kept."""
 
@@ -63,8 +67,41 @@ class LocalModules:
 
     def _files_of(self, name: str) -> list[Path]:
         if name not in self._found:
-            self._found[name] = [path for folder in self._folders for path in _files_of(folder, name)]
+            self._found[name] = [path for folder in self._folders for path in self._files_in(folder, name)]
         return self._found[name]
+
+    def _files_in(self, folder: Path, name: str) -> Iterator[Path]:
+        for suffix in _SUFFIXES:
+            path = folder / f"{name}{suffix}"
+            if path.is_file():
+                yield path
+        if (folder / name).is_dir():
+            yield from self._files_below(folder / name, frozenset())
+
+    def _files_below(self, folder: Path, above: frozenset[str]) -> Iterator[Path]:
+        """The modules in `folder` and below it, through links too, but not around a circle of them."""
+        real = os.path.realpath(folder)
+        if real in above:
+            return
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError:
+            return
+        self._places += len(entries)
+        if self._places > MAX_PLACES or len(above) > MAX_DEPTH:
+            most = f"{MAX_PLACES} files and folders, {MAX_DEPTH} deep"
+            what = f"{folder}: belongs to a package that the tools import, and there are too many more"
+            raise ToolchatError(
+                f"{what}; expected at most {most}; remove the link that leads to them, or move the tools"
+            )
+        for path in entries:
+            # __pycache__ is never read by a process of the tools, see `import_guard`.
+            if path.name == "__pycache__":
+                continue
+            if path.is_dir():
+                yield from self._files_below(path, above | {real})
+            elif path.name.endswith(_SUFFIXES) and path.is_file():
+                yield path
 
     def _imported(self, path: Path) -> set[str]:
         """The top-level names that a file imports; none where it does not parse."""
@@ -73,10 +110,6 @@ class LocalModules:
         return self._imports[path]
 
     def _read(self, path: Path) -> set[str]:
-        if len(self.digests) >= _MAX_FILES:
-            raise ToolchatError(
-                f"{path}: more than {_MAX_FILES} files of code belong to the tools; name smaller packages"
-            )
         digest, source = hashlib.sha256(), path.suffix in SOURCE_SUFFIXES
         pieces: list[bytes] = []
         with opened(path, MAX_SOURCE if source else MAX_COMPILED) as file:
@@ -108,35 +141,6 @@ def opened(path: Path, most: int) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise ToolchatError(f"{path}: cannot be read ({error.strerror}); make it readable") from None
-
-
-def _files_of(folder: Path, name: str) -> Iterator[Path]:
-    for suffix in _SUFFIXES:
-        path = folder / f"{name}{suffix}"
-        if path.is_file():
-            yield path
-    package = folder / name
-    if package.is_dir():
-        yield from _files_below(package, frozenset())
-
-
-def _files_below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    """The modules in `folder` and below it, through links too, but not around a circle of them."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError:
-        return
-    for path in entries:
-        # __pycache__ is never read by a process of the tools, see `import_guard`.
-        if path.name == "__pycache__":
-            continue
-        if path.is_dir():
-            yield from _files_below(path, above | {real})
-        elif path.name.endswith(_SUFFIXES) and path.is_file():
-            yield path
 
 
 def _imports(source: bytes) -> set[str]:
