@@ -23,6 +23,8 @@ class InProcessRunner:
         self.says = says
         self.toolbox = loaded.toolbox
         self.discarded: list[str] = []
+        self.digest: str | None = None
+        """What calls find that the code is now; None for what was loaded."""
 
     async def prepare(self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None) -> Any:
         loaded = self.loaded.get(tool.name)
@@ -32,6 +34,7 @@ class InProcessRunner:
             return ToolResult(call.id, call.name, checked.message, ResultStatus.ERROR)
         if checked.repaired:
             call = replace(call, arguments=checked.arguments, origin=CallOrigin.REPAIRED)
+        tool = replace(tool, source_digest=self.digest or tool.source_digest)
         return InProcessCall(self, tool, call, lambda: loaded.function(**checked.values))
 
     async def close(self) -> None:

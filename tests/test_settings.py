@@ -108,3 +108,34 @@ def test_wrong_engine_settings_name_the_flag(file: Path, flag: str, written: str
     with pytest.raises(UsageError) as caught:
         resolve({flag: written}, environment={}, file=file)
     assert str(caught.value).startswith(expected)
+
+
+def test_a_relative_path_in_the_file_starts_at_its_folder(file: Path) -> None:
+    file.write_text("tools = 'mine/tools.yaml'\nmodel = './small'\n")
+    settings = resolve({}, environment={}, file=file)
+    assert settings.tools == str(file.parent / "mine/tools.yaml")
+    assert settings.model == str(file.parent / "small")
+    assert settings.tools_named
+    file.write_text("tools = '~/tools.yaml'\nmodel = 'mistralai/small'\n")
+    settings = resolve({}, environment={}, file=file)
+    assert (settings.tools, settings.model) == ("~/tools.yaml", "mistralai/small")
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "named"),
+    [
+        (None, None, True),
+        (None, "tools.yaml", False),
+        (None, "./tools.yaml", False),
+        (None, "/srv/tools.yaml", True),
+        (None, "~/tools.yaml", True),
+        ("tools.yaml", "other.yaml", True),
+        (None, "", True),
+    ],
+)
+def test_only_a_relative_path_in_the_variable_names_no_file_for_good(
+    file: Path, flag: str | None, variable: str | None, named: bool
+) -> None:
+    environment = {"TOOLCHAT_TOOLS": variable} if variable is not None else {}
+    settings = resolve({"tools": flag}, environment=environment, file=file)
+    assert (settings.tools, settings.tools_named) == (flag or variable or None, named)

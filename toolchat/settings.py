@@ -15,7 +15,6 @@ from typing import Any
 
 import platformdirs
 
-from toolchat.engine.number_format import DTYPES
 from toolchat.private_file import UnfitFileError, distrusted, ignore, read_file
 from toolchat.wire.errors import UsageError
 
@@ -23,6 +22,9 @@ MAX_BYTES = 1024**2
 """Of config.toml."""
 
 APP = "toolchat"
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+"""vLLM's names of number formats; auto is that of the weights."""
 
 
 def config_file() -> Path:
@@ -46,6 +48,8 @@ class Settings:
 
     model: str | None = None
     tools: str | None = None
+    tools_named: bool = True
+    """Whether `tools` is consent to use that file; a relative path in a variable means another file in each folder."""
     system: str | None = None
     max_tokens: int = 8192
     temperature: float | None = None
@@ -135,7 +139,7 @@ SETTINGS: Mapping[str, _Setting] = {
     "tool_choice": _Setting("--tool-choice", _text),
     "parallel_calls": _Setting("--parallel-calls", _switch),
 }
-assert set(SETTINGS) == {field.name for field in fields(Settings)}
+assert set(SETTINGS) == {field.name for field in fields(Settings)} - {"tools_named"}
 
 
 def resolve(
@@ -159,13 +163,22 @@ def resolve(
         sources = (
             (setting.flag, flags.get(name)),
             (variable, environment.get(variable) or None),
-            (f"{file}: {name}", written.get(name)),
+            (f"{file}: {name}", _from_file(name, written.get(name), file)),
         )
         for where, value in sources:
             if value is not None:
                 values[name] = _parsed(setting, where, value)
                 break
-    return Settings(**values)
+    named = environment.get("TOOLCHAT_TOOLS") if flags.get("tools") is None else None
+    return Settings(**values, tools_named=not named or Path(named).expanduser().is_absolute())
+
+
+def _from_file(name: str, value: Any, file: Path) -> Any:
+    """A path in config.toml begins in the folder of that file, wherever the user is."""
+    relative = isinstance(value, str) and value.strip() and not Path(value).expanduser().is_absolute()
+    if relative and (name == "tools" or (name == "model" and value.startswith("."))):
+        return str(file.parent / value)
+    return value
 
 
 def _parsed(setting: _Setting, where: str, value: Any) -> Any:

@@ -67,6 +67,19 @@ def test_the_process_that_waited_with_the_old_arguments_is_discarded_before_the_
     assert discarded == [1]
 
 
+def test_edited_arguments_run_no_other_code_than_that_which_was_shown(make_harness: Make) -> None:
+    async def decide(_: PendingCall) -> Decision:
+        # Meanwhile the code has changed, which shows when the new arguments are checked.
+        harness.runner.digest = "another"
+        return Decision(True, arguments={"a": 20, "b": 3})
+
+    harness = make_harness(decide=decide)
+    harness.engine.enqueue(Answer(calls=[call("add", a=2, b=3)]), "23")
+    asyncio.run(harness.ask("2 + 3?"))
+    assert results(harness) == ["Error: not run: add has changed since it was shown"]
+    assert not harness.bodies(events.CallStarted)
+
+
 def test_an_edit_that_does_not_fit_is_never_run(make_harness: Make) -> None:
     harness = make_harness(decide=edit(a="many", b=1))
     asked = call("add", a=2, b=3)

@@ -227,6 +227,17 @@ def test_the_documented_limits_of_images_are_the_programs() -> None:
     )
 
 
+def test_the_tests_that_the_page_on_security_names_are_there() -> None:
+    page, tests = (DOCS / "security.md").read_text(), REPOSITORY / "tests"
+    files = set(re.findall(r"`(?:tests/)?([\w/]*test_\w+\.py)`", page))
+    assert files
+    places = [*tests.glob("security/*.py"), *(tests / file for file in files if "/" in file)]
+    assert files <= {path.name for path in places} | {str(path.relative_to(tests)) for path in places if path.exists()}
+    names = re.findall(r"def (test_\w+)", "".join(path.read_text() for path in places))
+    for part in re.findall(r"`(?=[^`]*…)…?(\w+)…?`", page):
+        assert any(part in name for name in names), part
+
+
 def test_every_key_of_a_tools_file_is_documented() -> None:
     from toolchat.tools.file_schema import file_schema
 

@@ -55,6 +55,11 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+def accept(folder: Path) -> None:
+    store = TrustStore(state_folder())
+    store.trust(store.read(folder / "tools.yaml"), allows=False)
+
+
 async def equip(bench: Bench, plan: Plan) -> None:
     bench.new_tools = plan.start_tools_again
     bench.session.equip(await plan.start_tools())
@@ -177,7 +182,7 @@ def changed_file(folder: Path) -> None:
 def test_a_found_file_that_changed_is_not_run_until_it_is_accepted_as_it_is(
     bench: Bench, folder: Path, change: Callable[[Path], None]
 ) -> None:
-    TrustStore(state_folder()).trust(folder / "tools.yaml")
+    accept(folder)
 
     async def scene(session: Session) -> None:
         await equip(bench, plan(named=None))
@@ -193,7 +198,7 @@ def test_a_found_file_that_changed_is_not_run_until_it_is_accepted_as_it_is(
         )
         assert not (folder / "ran").exists()
         assert session.toolbox.names == ("greet",)
-        TrustStore(state_folder()).trust(folder / "tools.yaml")
+        accept(folder)
         await session.reload_tools()
         assert (folder / "ran").exists()
 
@@ -201,7 +206,7 @@ def test_a_found_file_that_changed_is_not_run_until_it_is_accepted_as_it_is(
 
 
 def test_a_found_file_that_is_as_it_was_accepted_is_read_again(bench: Bench, folder: Path) -> None:
-    TrustStore(state_folder()).trust(folder / "tools.yaml")
+    accept(folder)
 
     async def scene(session: Session) -> None:
         await equip(bench, plan(named=None))

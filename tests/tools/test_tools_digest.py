@@ -5,9 +5,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from toolchat.tools.code import read_code
 from toolchat.tools.digest import source_digest
 from toolchat.tools.load import sample_tools_path
 from toolchat.tools.run import load_toolbox
@@ -92,19 +94,24 @@ def test_each_tool_has_a_digest_that_stays_the_same(project: Path) -> None:
     assert digests(project) == first
 
 
+ALL = {"greet", "shout", "find", "lend"}
+
+
 @pytest.mark.parametrize(
     ("change", "changed"),
     [
-        (replace("digest_tools.py", "hello {name}", "goodbye {name}"), {"greet"}),
-        (replace("digest_tools.py", "hey {name}", "HEY {name}"), {"shout"}),
-        (replace("digest_tools.py", "self.room = room", "self.room = 'cellar'"), {"find", "lend"}),
-        (replace("digest_base.py", "return title", "return title * 2"), {"find", "lend"}),
+        (replace("digest_tools.py", "hello {name}", "goodbye {name}"), ALL),
+        (replace("digest_tools.py", "self.room = room", "self.room = 'cellar'"), ALL),
+        (replace("digest_base.py", "return title", "return title * 2"), ALL),
         (replace("tools.yaml", "room: study", "room: cellar"), {"find", "lend"}),
+        (replace("tools.yaml", "[find, lend]", "[lend, find]"), {"find", "lend"}),
         (replace("tools.yaml", "py:greet", "py:greet\n    parameters: {name: {maxLength: 9}}"), {"greet"}),
         (replace("tools.yaml", "py:greet", "py:greet\n    parameters: {name: Whom to greet.}"), {"greet"}),
+        (replace("tools.yaml", "py:greet", "py:greet\n    description: Says hello."), {"greet"}),
+        (replace("tools.yaml", "version: 1", "version: 1\ndefaults: {timeout: 3s}"), ALL),
     ],
 )
-def test_a_change_of_code_or_schema_changes_the_digests_of_what_it_concerns(
+def test_a_change_of_code_or_entry_changes_the_digests_of_what_it_concerns(
     project: Path, change: Callable[[Path], None], changed: set[str]
 ) -> None:
     before = digests(project)
@@ -117,11 +124,11 @@ def test_a_change_of_code_or_schema_changes_the_digests_of_what_it_concerns(
     "change",
     [
         lambda folder: (folder / "notes.py").write_text("x = 1\n"),
-        lambda folder: (folder / "digest_tools.py").write_text(CODE + "\n\ndef other() -> None:\n    pass\n"),
-        replace("tools.yaml", "py:greet", "py:greet\n    description: Says hello.\n    timeout: 3s"),
+        replace("tools.yaml", "tools:\n", "tools:\n  # The first of all.\n"),
+        replace("tools.yaml", "version: 1\n", "version: 1\n\n"),
     ],
 )
-def test_what_is_neither_code_nor_schema_of_a_tool_changes_nothing(
+def test_what_is_neither_code_nor_entry_of_a_tool_changes_nothing(
     project: Path, change: Callable[[Path], None]
 ) -> None:
     before = digests(project)
@@ -155,13 +162,15 @@ def generated() -> Callable[..., str]:
 
 
 def test_code_without_a_source_counts_by_its_modules_file(generated: Callable[..., str]) -> None:
+    code = read_code(sample_tools_path())
+    entry = code.entries()[0]
+
+    def digest(function: Callable[..., Any], reference: str = "m:f") -> str:
+        return source_digest(function, entry, code, parameters={}, reference=reference)
+
     for function in (generated, math.sqrt, len):
-        digest = source_digest(function, parameters={}, reference="m:f")
-        assert digest == source_digest(function, parameters={}, reference="m:f")
-        assert digest != source_digest(function, parameters={}, reference="m:g")
-    assert source_digest(math.sqrt, parameters={}, reference="m:f") != source_digest(
-        len, parameters={}, reference="m:f"
-    )
+        assert digest(function) == digest(function) != digest(function, "m:g")
+    assert digest(math.sqrt) != digest(len)
 
 
 def test_the_chat_imports_nothing_of_the_user_to_know_it(project: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from toolchat.tools.code import read_code
 from toolchat.tools.load import load_tools
-from toolchat.tools.trust import describe, fingerprint, is_samples_only
 from toolchat.wire.errors import UsageError
 
 GREET = 'def greet(name: str) -> str:\n    """Greet someone."""\n    return f"Hello {name}"\n'
@@ -93,14 +93,16 @@ def test_consent_covers_named_files_and_what_they_import_beside_them(tmp_path: P
     (tmp_path / "below" / "helper.py").write_text("")
     (tmp_path / "below" / "other.py").write_text("")
     path = write(tmp_path, "./below/main.py:f")
-    assert describe(path) == ["./below/main.py:f"]
-    assert not is_samples_only(path)
-    before = fingerprint(path)
+    before = read_code(path)
+    assert [entry.callable_ref for entry in before.entries()] == ["./below/main.py:f"]
+    assert not before.samples_only
     (tmp_path / "below" / "other.py").write_text("# changed")
-    assert fingerprint(path) == before
+    assert read_code(path).contents() == before.contents()
     for name in ("helper.py", "main.py"):
         (tmp_path / "below" / name).open("a").write("# changed\n")
-        assert fingerprint(path) != before
-        before = fingerprint(path)
+        after = read_code(path)
+        changed = {file for file in before.files if before.files[file] != after.files[file]}
+        assert changed == {str(tmp_path / "below" / name)}
+        before = after
     (tmp_path / "below" / "helper.py").unlink()
-    assert fingerprint(path) != before
+    assert read_code(path).contents() != before.contents()

@@ -41,8 +41,9 @@ def test_every_row_is_safe_and_fits(arguments: dict[str, Any], width: int) -> No
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=3000), st.integers(20, 90))
 def test_a_text_of_any_length_is_shown_whole(text: str, width: int) -> None:
-    joined = "".join(row.strip() for row in shown(width, text=text))
-    assert joined.replace(" ", "") == f"text:{json.dumps(text)}"
+    first, *rest = [row.lstrip() for row in shown(width, text=text)]
+    assert all(row.startswith("┊ ") for row in rest)
+    assert first + "".join(row.removeprefix("┊ ") for row in rest) == f"text: {json.dumps(text)}"
 
 
 @given(st.lists(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=80), min_size=2, max_size=20))
@@ -98,7 +99,7 @@ def test_what_is_nested_is_laid_out() -> None:
         '    - "x"',
         '  "odd name":',
         f'    k: ["{"y" * 67}',
-        '        yyy"]',
+        '      ┊ yyy"]',
     ]
 
 
@@ -151,3 +152,19 @@ def test_what_is_wrong_with_edited_text_is_said_in_one_line(text: str, problem: 
     with pytest.raises(ValueError, match=problem) as raised:
         parse_arguments(text)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_of_a_long_argument_it_is_said_how_many_rows_it_has(width: int) -> None:
+    for value in ("x" * 2000, "line\n" * 30, ["y" * 70] * 20):
+        rows = call_rows(WRITE, {"short": "x", "long": value, "last": 1}, width)
+        told = [row for style, row in rows if style == "dim" and row.startswith("The next argument has ")]
+        number = len([row for style, row in rows if style == "text"]) - 2
+        assert told == [f"The next argument has {number} rows:"]
+        at = rows.index(("dim", told[0]))
+        assert rows[at + 1][1].startswith("  long:")
+        assert rows[at + 1 + number][1] == "  last: 1"
+
+
+def test_a_short_argument_is_not_counted() -> None:
+    assert not [row for _, row in call_rows(WRITE, {"v": "line\n" * 8}, 80) if "rows" in row]

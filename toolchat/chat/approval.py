@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -80,12 +80,24 @@ class ApprovalPolicy:
         self._session: set[Grant] = set()
 
     def check(self, toolbox: Toolbox) -> None:
-        """Raise UsageError for a name in `allow` or `deny` that no tool has: a slip there must not go unnoticed."""
+        """Raise UsageError for a name in `allow` or `deny` that no tool has: a slip there must not go unnoticed.
+
+        Grants of tools that have another name now are kept under that.
+        """
         for flag, names in (("--deny", self._deny), ("--allow", self._allow)):
             for name in sorted(names.difference(toolbox.names)):
                 known = f"the tools are {', '.join(toolbox.names)}" if toolbox.tools else "there are no tools"
                 hint = did_you_mean(name, toolbox.names, known)
                 raise UsageError(f"{flag} {name}: there is no such tool; {hint}")
+        self._rename(toolbox)
+
+    def _rename(self, toolbox: Toolbox) -> None:
+        names = {tool.source_digest: tool.name for tool in toolbox.tools if tool.source_digest}
+        for grant in self._grants.granted():
+            name = names.get(grant.digest, grant.tool)
+            if name != grant.tool:
+                with suppress(ToolchatError):  # it can be revoked by its old name then
+                    self._grants.add(replace(grant, tool=name))
 
     def standing(self, tool: Tool) -> Approval:
         """What holds of the tool's calls whatever their arguments; ASK too where some arguments are granted."""

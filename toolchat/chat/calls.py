@@ -200,8 +200,12 @@ class TurnCalls:
         await item.discard()
         call = replace(item.call, arguments=arguments)
         edited = await self._runner.prepare(item.tool, call, self._interrupt)
-        if not isinstance(edited, ToolResult):
-            edited.call = replace(edited.call, origin=CallOrigin.EDITED)
+        if isinstance(edited, ToolResult):
+            return edited
+        if edited.tool.source_digest != item.tool.source_digest:
+            await edited.discard()
+            return _failed(call, f"Error: not run: {item.tool.name} has changed since it was shown")
+        edited.call = replace(edited.call, origin=CallOrigin.EDITED)
         return edited
 
     async def _finish(self, ready: dict[int, Prepared], done: dict[int, ToolResult]) -> AsyncGenerator[EventBody, None]:

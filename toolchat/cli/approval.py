@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import termios
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from toolchat.chat.approval import ApprovalPolicy, Ask, Reply
 from toolchat.chat.calls import PendingCall
 from toolchat.settings import state_folder
 from toolchat.store.grants import GrantStore
+from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines
 from toolchat.ui.stops import Stops
 
@@ -50,9 +52,27 @@ def ask_on_terminal(pause: Callable[[], None]) -> Ask | None:
                 text = TOO_SOON
 
         with stops.watched():
-            return await ask_by_lines(pending, prompt, _width())
+            return await ask_by_lines(pending, prompt, terminal_width())
 
     return ask
+
+
+async def confirm(text: str, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Whether a person at the terminal answers yes to `text`, one row.
+
+    What was typed before the question could be read is no answer: neither a line that is waiting, which is thrown away,
+    nor one that comes at once.
+    """
+    stops, question = Stops(lambda: _say(text)), text
+    with stops.watched():
+        while True:
+            shown = clock()
+            line = await _prompt(question)
+            if line is None:
+                return False
+            if clock() - shown >= ARMING_SECONDS and not await stops.typed_blindly():
+                return line.strip().lower() in ("y", "yes")
+            question = f"That came too soon to be an answer. {text}"
 
 
 def _say(text: str) -> None:
@@ -89,7 +109,8 @@ async def _prompt(text: str) -> str | None:
     return line.decode("utf-8", "replace").rstrip("\n") if line else None
 
 
-def _width() -> int:
+def terminal_width() -> int:
+    """Columns of the terminal that questions are asked on."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except OSError:

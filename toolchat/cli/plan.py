@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from toolchat.chat.images import read_images, refuse_unseen
 from toolchat.cli.background import in_background
 from toolchat.cli.late_engine import LateEngine
-from toolchat.cli.tools_file import choose_tools_file
+from toolchat.cli.tools_file import choose_tools_file, note_refusal, refusals_noted
 from toolchat.engine import gpu
 from toolchat.engine.base import Engine
 from toolchat.engine.config import plan
@@ -24,6 +25,7 @@ from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.logs import appendable
+from toolchat.tools.code import ToolsCode
 from toolchat.tools.run import ToolRunner
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image
@@ -38,8 +40,8 @@ class Plan:
     folder: Path | None
     """The model's; None where it has yet to be built or fetched."""
     device: str
-    tools: Path | None
-    """The tools file; None for no tools."""
+    tools: Path | ToolsCode | None
+    """The tools file, as `choose_tools_file` gives it; None for no tools."""
     debug: bool
     flags: Mapping[str, Any] = field(default_factory=dict)
     """What the settings were resolved from, to do so again for another model."""
@@ -122,7 +124,7 @@ class Plan:
         """The same, of the file that applies now. Raises UsageError too where that is not to be trusted."""
         if self.tools is None:
             raise UsageError("this chat was started with --no-tools; leave that out to have tools")
-        return await _start(choose_tools_file(self.settings.tools, ask=False), debug=self.debug)
+        return await _start(choose_tools_file(self.settings, ask=False), debug=self.debug)
 
 
 def prepare(
@@ -133,7 +135,7 @@ def prepare(
     Reads `images`, files or addresses, where the model sees. Builds the demo model, or fetches the model, where need
     be. What is cheap to find wrong is found first.
     """
-    tools = None if no_tools else choose_tools_file(resolve(flags).tools)
+    tools = None if no_tools else choose_tools_file(resolve(flags))
     found = sketch(flags, tools, debug=debug)
     if images:
         check_sight(found.choice)
@@ -150,7 +152,7 @@ def prepare(
     return replace(found, folder=folder, images=pictures)
 
 
-def sketch(flags: Mapping[str, Any], tools: Path | None, *, debug: bool = False) -> Plan:
+def sketch(flags: Mapping[str, Any], tools: Path | ToolsCode | None, *, debug: bool = False) -> Plan:
     """What `prepare` finds, the model's files only where they are here already. Asks, builds and fetches nothing."""
     settings = resolve(flags)
     device = engine_device()
@@ -219,7 +221,9 @@ async def _obtained(choice: ModelChoice, fits: Callable[[RemoteSize], str], repo
     return await in_background(work, report)
 
 
-async def _start(tools: Path | None, *, debug: bool) -> ToolRunner:
+async def _start(tools: Path | ToolsCode | None, *, debug: bool) -> ToolRunner:
     if tools is None:
         return ToolRunner.none()
-    return await ToolRunner.start(tools, appendable(state_folder() / "logs" / "tools.log"), debug=debug)
+    log = appendable(state_folder() / "logs" / "tools.log")
+    with refusals_noted(tools):
+        return await ToolRunner.start(tools, log, debug=debug, on_refusal=partial(note_refusal, tools))

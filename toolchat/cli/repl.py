@@ -16,6 +16,7 @@ from toolchat.cli import options
 if TYPE_CHECKING:  # the prompt is not to wait for any of these
     from toolchat.chat.approval import Ask
     from toolchat.cli.session import Session
+    from toolchat.tools.code import ToolsCode
     from toolchat.wire.events import Event
 
 Plain = Annotated[bool, typer.Option("--plain", help="Line by line, without live rows, colours or escape sequences.")]
@@ -72,7 +73,7 @@ def repl(
     settings = resolve(flags)
     opening = _Opening(
         flags,
-        None if no_tools else choose_tools_file(settings.tools),
+        None if no_tools else choose_tools_file(settings),
         {"yes": yes, "allow": allow, "deny": deny},
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
@@ -103,7 +104,9 @@ def is_plain(environment: Mapping[str, str]) -> bool:
 class _Opening:
     """Opens the session, once the prompt is there: only now are the modules imported that make one."""
 
-    def __init__(self, flags: Mapping[str, Any], tools: Path | None, approval: Mapping[str, Any], *, debug: bool):
+    def __init__(
+        self, flags: Mapping[str, Any], tools: Path | ToolsCode | None, approval: Mapping[str, Any], *, debug: bool
+    ):
         self._flags = flags
         self._tools = tools
         self._approval = approval

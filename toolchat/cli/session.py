@@ -83,6 +83,10 @@ class Session:
             policy.check(runner.toolbox)
         check_tool_choice(self._options.tool_choice, runner.toolbox)
 
+    def notify(self, text: str) -> None:
+        """Tell the user something that is no part of the conversation."""
+        self._stream.emit(Notice(text))
+
     @property
     def record(self) -> SessionRecord:
         return self._stream.record
@@ -331,6 +335,8 @@ async def open_session(
     sources = Sources(plan.start_tools_again, plan.with_model)
     session = Session(plan.settings, plan.model, plan.late_engine(), state_folder() / "sessions", show, sources)
     try:
+        if plan.choice.notice:
+            session.notify(plan.choice.notice)
         await session.launch()
         runner = await plan.start_tools()
         session.equip(runner, policy, ask)

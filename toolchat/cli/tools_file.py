@@ -3,65 +3,87 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchat.tools.sample_file import sample_tools_path
-from toolchat.ui.sanitize import sanitize_line
-from toolchat.wire.errors import UsageError
+from toolchat.wire.errors import ToolchatError, UsageError
 
 if TYPE_CHECKING:
-    from toolchat.tools.trust import TrustStore
+    from toolchat.settings import Settings
+    from toolchat.tools.code import NotAccepted, ToolsCode
 
 FOUND = Path("tools.yaml")
 
 
-def choose_tools_file(named: str | None, *, ask: bool = True) -> Path:
-    """The path of the tools file that applies.
+def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCode:
+    """The tools file that applies: its path, where the user named it or it is the packaged one, or what was accepted.
 
-    `named` is what the user asked for (that is consent); without it ./tools.yaml applies where it may be used, else
-    the packaged samples. With `ask`, a user at a terminal may accept it now; without, as within a chat, whose terminal
-    has another owner, it must have been accepted before. Raises UsageError where it is missing or not to be trusted.
+    A file that the settings name and consent to is used as it is when its tools are loaded. One that is merely found,
+    which ./tools.yaml is, is read here, once: what is returned is what was accepted. With `ask`, a user at a terminal
+    may accept it now; without, as within a chat, whose terminal has another owner, it must have been accepted before.
+    Without any, it is the packaged samples. Raises UsageError where the file is missing or not to be trusted.
     """
-    if named is not None:
-        path = Path(named).expanduser()
+    path = FOUND
+    if settings.tools is not None:
+        path = Path(settings.tools).expanduser()
         if not path.is_file():
-            raise UsageError(f"--tools {named}: {'not a file' if path.exists() else 'no such file'}")
-        return path
+            where = "--tools" if settings.tools_named else "TOOLCHAT_TOOLS"
+            raise UsageError(f"{where} {settings.tools}: {'not a file' if path.exists() else 'no such file'}")
+        if settings.tools_named:
+            return path
     # What reads tools files takes a while to import. The REPL's prompt waits for this function, so it is imported
     # only where there is something to read.
-    if not FOUND.is_file():
+    if not path.is_file():
         return sample_tools_path()
     from toolchat.settings import state_folder
-    from toolchat.tools.trust import TrustStore, is_samples_only
+    from toolchat.tools.trust import TrustStore
 
-    if not is_samples_only(FOUND):
-        store = TrustStore(state_folder())
-        if not store.is_trusted(FOUND) and not (ask and _asked(store)):
-            what = f"{FOUND.resolve()}: this folder's tools file runs code, and you have not accepted it"
-            if ask:
-                raise UsageError(f"{what}; name it with --tools tools.yaml, or accept it with: toolchat tools trust")
-            # Not even where the user asks for it: the model may have written what is there now.
-            raise UsageError(
-                f"{what} as it is now; accept it in another terminal with: toolchat tools trust; then say /reload"
-            )
-    return FOUND
+    store = TrustStore(state_folder())
+    code = replace(store.read(path), closed=True)
+    if code.samples_only:
+        return code
+    accepted = store.accepted(code)
+    if accepted is not None and accepted.files == code.contents():
+        return replace(code, allows=accepted.allows)
+    if ask and sys.stdin.isatty() and sys.stderr.isatty():
+        from toolchat.cli.trust_question import ask_to_accept
+
+        if (allows := ask_to_accept(code, accepted)) is not None:
+            store.trust(code, allows=allows)
+            return replace(code, allows=allows)
+    what = f"{code.real}: this folder's tools file runs code, and you have not accepted it"
+    if ask:
+        raise UsageError(f"{what}; name it with --tools {path}, or accept it with: {_command(path)}")
+    # Not even where the user asks for it: the model may have written what is there now.
+    raise UsageError(f"{what} as it is now; accept it in another terminal with: {_command(path)}; then say /reload")
 
 
-def _asked(store: TrustStore) -> bool:
-    """Ask whether the file found may be used; False without a terminal to ask on."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    from toolchat.tools.trust import describe, fingerprint
+def note_refusal(source: Path | ToolsCode, refusal: NotAccepted) -> None:
+    """Have the next question about a file that was found name the files which its imports led to."""
+    if isinstance(source, Path) or not source.closed:
+        return
+    from toolchat.settings import state_folder
+    from toolchat.tools.trust import TrustStore
 
-    seen = fingerprint(FOUND)
-    say = sys.stderr.write
-    say(f"{FOUND.resolve()} is a tools file, and using it runs this folder's code:\n")
-    for row in describe(FOUND):
-        say(f"  {sanitize_line(row)}\n")
-    say("Accept it, until it or its modules change? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        return False
-    store.trust(FOUND, seen)
-    return True
+    with suppress(ToolchatError):
+        TrustStore(state_folder()).refused(source.real, refusal.files)
+
+
+@contextmanager
+def refusals_noted(source: Path | ToolsCode) -> Iterator[None]:
+    """Note what is refused while the tools of `source` are loaded."""
+    from toolchat.tools.code import NotAccepted
+
+    try:
+        yield
+    except NotAccepted as error:
+        note_refusal(source, error)
+        raise
+
+
+def _command(path: Path) -> str:
+    return "toolchat tools trust" if path == FOUND else f"toolchat tools trust {path}"

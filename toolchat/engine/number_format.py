@@ -11,7 +11,6 @@ import re
 import time
 from pathlib import Path
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 MEASURED = "measured"
 """The worker is to find out by `measure`, since the CPU's flags do not tell."""
 

@@ -55,6 +55,8 @@ class ModelChoice:
     """Where its files are; None where they must be built or fetched first."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """The model's own defaults of settings."""
+    notice: str = ""
+    """What a person should know of how the name was taken, in one line."""
 
 
 def default_model() -> str:
@@ -73,7 +75,7 @@ def _default() -> Default:
 
 
 def choose_model(name: str | None, cache: Path) -> ModelChoice:
-    """Find out what `name` means. A folder is one that exists or is written as a path; "owner/name" is the hub's.
+    """Find out what `name` means. A folder is written as a path, with "./", "/" or "~"; "owner/name" is the hub's.
 
     Raises UsageError for what is neither, EngineError for a folder without a whole model in it.
     """
@@ -84,12 +86,16 @@ def choose_model(name: str | None, cache: Path) -> ModelChoice:
         folder = demo.demo_folder(cache) if demo.is_built(cache) else None
         return ModelChoice(DEMO, "demo", folder, {"max_tokens": 512})
     path = Path(name).expanduser()
-    if path.is_dir() or name.startswith((".", "/", "~")):
+    if name.startswith((".", "/", "~")):
         check_folder(path)
         return ModelChoice(name, "folder", path.resolve())
     if hub.looks_like_repository(name):
-        return ModelChoice(name, "hub", hub.cached(name), default.settings)
-    raise UsageError(f"--model {name}: expected demo, a Hugging Face id such as {GPU_DEFAULT}, or a model's folder")
+        # Whatever folder has this name where the user happens to be, it is not what the hub has under it.
+        here = f"{name} is the Hugging Face hub's; the folder of that name here is ./{name}" if path.is_dir() else ""
+        return ModelChoice(name, "hub", hub.cached(name), default.settings, notice=here)
+    fix = f"; for the folder write ./{name}" if path.is_dir() else ""
+    what = f"expected demo, a Hugging Face id such as {GPU_DEFAULT}, or a model's folder"
+    raise UsageError(f"--model {name}: {what}{fix}")
 
 
 def obtain(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,18 +32,23 @@ class GrantStore:
         """
         self._file.change(lambda data: _data([*(old for old in _grants(data) if old != grant), grant]))
 
-    def revoke(self, tool: str | None = None) -> tuple[Grant, ...]:
+    def revoke(self, tool: str | None = None, callables: Collection[str] = ()) -> tuple[Grant, ...]:
         """Forget the grants of tools of that name, or all; those that there were.
+
+        `callables` are what has that name now: a grant holds for code, under whatever name it was given.
 
         Raises:
             ToolchatError: the file cannot be written.
         """
         revoked: list[Grant] = []
 
+        def meant(grant: Grant) -> bool:
+            return tool is None or grant.tool == tool or grant.callable_ref in callables
+
         def change(data: Any) -> Any:
             grants = _grants(data)
-            revoked[:] = [grant for grant in grants if tool is None or grant.tool == tool]
-            return _data(grant for grant in grants if grant not in revoked)
+            revoked[:] = [grant for grant in grants if meant(grant)]
+            return _data(grant for grant in grants if not meant(grant))
 
         if self.granted():
             self._file.change(change)

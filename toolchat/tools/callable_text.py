@@ -11,7 +11,20 @@ from toolchat.tools.options import OptionError
 _NAME = r"[^\W\d]\w*"
 _MODULE = re.compile(rf"(?P<where>{_NAME}(?:\.{_NAME})*):(?P<attribute>{_NAME})")
 _FILE = re.compile(rf"(?P<where>\./(?:[^/:]+/)*[^/:]+\.py):(?P<attribute>{_NAME})")
-_SAMPLES = "toolchat.samples"
+_PACKAGE = "toolchat.samples"
+SAMPLES = frozenset(
+    f"{_PACKAGE}.{name}"
+    for name in (
+        "weather:get_current_weather",
+        "calculator:calculate",
+        "clock:current_time",
+        "units:convert_units",
+        "files:list_files",
+        "files:read_file",
+    )
+)
+"""The sample tools. They read and compute, so that a file of these alone needs no consent; what else their package
+holds was not made to be called by a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +45,14 @@ class CallableText:
         return PurePosixPath(self.where) if self.where.startswith("./") else None
 
     @property
+    def is_sample(self) -> bool:
+        """Whether it is one of the sample tools."""
+        return self.text in SAMPLES
+
+    @property
     def from_samples(self) -> bool:
-        """Whether it is one of toolchat's own samples."""
-        return self.where == _SAMPLES or self.where.startswith(f"{_SAMPLES}.")
+        """Whether it is said to be in the samples' package."""
+        return self.where == _PACKAGE or self.where.startswith(f"{_PACKAGE}.")
 
 
 def parse_callable(text: str) -> CallableText:

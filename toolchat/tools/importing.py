@@ -14,12 +14,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from toolchat.tools.import_guard import without_the_folder
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.reasons import reason, with_article
 from toolchat.tools.spec import ToolEntry
@@ -46,7 +47,7 @@ def import_callable(entry: ToolEntry, folder: Path) -> Imported:
     """The callable of `entry`, whose module may lie in `folder`.
 
     The folder of its module is put first on `sys.path` and stays there, because a module may import its neighbours
-    later; for toolchat's own samples it is not. A file is imported once, under a name that no other file has.
+    later; toolchat's own samples are imported without it. A file is imported once, under a name that no other file has.
 
     Raises:
         CallableError: the module cannot be imported, or it holds no such function.
@@ -54,9 +55,12 @@ def import_callable(entry: ToolEntry, folder: Path) -> Imported:
     """
     file = entry.target.file
     path = folder / file if file is not None else None
-    if not entry.from_samples:
+    if entry.from_samples:
+        near: AbstractContextManager[None] = without_the_folder()
+    else:
+        near = nullcontext()
         _put_first(path.parent if path is not None else folder)
-    with quiet() as output:
+    with quiet() as output, near:
         module = _module(entry, folder) if path is None else _file_module(entry, path, folder)
         value = _attribute(module, entry, folder)
     return Imported(value, output.getvalue())
@@ -144,7 +148,9 @@ def _check_not_shadowed(top: str, entry: ToolEntry, folder: Path) -> None:
         return
     local = next((path for path in (folder / f"{top}.py", folder / top / "__init__.py") if path.is_file()), None)
     found = sys.modules[top].__file__
-    if local is None or (found is not None and Path(found).resolve().is_relative_to(folder)):
+    # A module may be a link to a file elsewhere, and the folder be known by another path.
+    places = [Path(found), Path(found).resolve()] if found is not None else []
+    if local is None or any(place.is_relative_to(folder) for place in places):
         return
     where = found or "Python itself"
     raise ModuleError(f'module "{top}" is already taken by {where}; expected {local.name}; rename {local.name}')

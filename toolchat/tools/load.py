@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.tools.classes import class_problems, function_problems, make_instance, method_names
+from toolchat.tools.code import ToolsCode, read_code
 from toolchat.tools.digest import source_digest
 from toolchat.tools.importing import CallableError, ModuleError, import_callable, quiet
 from toolchat.tools.problems import Problems
@@ -23,8 +24,8 @@ from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool
 __all__ = ["load_tools", "sample_tools_path"]
 
 
-def load_tools(path: Path, only: Callable[[ToolEntry], bool] | None = None) -> LoadedToolbox:
-    """Load the tools that the file at `path` names. This runs their modules; see `toolchat.tools.trust`.
+def load_tools(source: Path | ToolsCode, only: Callable[[ToolEntry], bool] | None = None) -> LoadedToolbox:
+    """Load the tools of a file. This runs their modules; see `toolchat.tools.trust`.
 
     With `only`, those entries alone: nothing is imported for the others.
 
@@ -33,8 +34,9 @@ def load_tools(path: Path, only: Callable[[ToolEntry], bool] | None = None) -> L
     Raises:
         UsageError: one line for each problem, "FILE:LINE:COL: what is wrong; what was expected; what to do".
     """
-    file, problems = scan_tools_file(path)
-    loader = _Loader(path, problems)
+    code = source if isinstance(source, ToolsCode) else read_code(source)
+    file, problems = scan_tools_file(code.path, code.text)
+    loader = _Loader(code, problems)
     tools: dict[str, LoadedTool] = {}
     for entry in file.entries:
         if only is not None and not only(entry):
@@ -50,14 +52,15 @@ def load_tools(path: Path, only: Callable[[ToolEntry], bool] | None = None) -> L
                 tools[name] = loaded
     if problems:
         raise problems.error()
-    return LoadedToolbox(path, tuple(tools.values()), tuple(loader.notices))
+    return LoadedToolbox(code.path, tuple(tools.values()), tuple(loader.notices))
 
 
 class _Loader:
     """Loads the entries of one file, one after the other."""
 
-    def __init__(self, path: Path, problems: Problems) -> None:
-        self._folder = path.resolve().parent
+    def __init__(self, code: ToolsCode, problems: Problems) -> None:
+        self._code = code
+        self._folder = code.folder
         self._problems = problems
         self._failed: set[str] = set()
         self._groups: set[str] = set()
@@ -149,11 +152,7 @@ class _Loader:
             options=entry.options,
             group=group,
             source_digest=source_digest(
-                function,
-                parameters=schema.parameters,
-                reference=reference,
-                made_of=made_of,
-                arguments=entry.arguments,
+                function, entry, self._code, parameters=schema.parameters, reference=reference, made_of=made_of
             ),
         )
         return LoadedTool(tool, function, schema.model)

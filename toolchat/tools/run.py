@@ -7,8 +7,10 @@ tool's process says beyond the text of its own result.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
+from toolchat.tools.code import NotAccepted, ToolsCode, read_code
 from toolchat.tools.host.call import Prepared
 from toolchat.tools.host.client import IMPORT_SECONDS
 from toolchat.tools.host.supervisor import Supervisor
@@ -28,9 +30,18 @@ class ToolRunner:
 
     @classmethod
     async def start(
-        cls, path: Path, log: Path | None = None, *, debug: bool = False, import_seconds: float = IMPORT_SECONDS
+        cls,
+        source: Path | ToolsCode,
+        log: Path | None = None,
+        *,
+        debug: bool = False,
+        import_seconds: float = IMPORT_SECONDS,
+        on_refusal: Callable[[NotAccepted], None] | None = None,
     ) -> ToolRunner:
-        """Import the tools of the file at `path`, in a process of their own. Call in the main thread.
+        """Import the tools of a file, in a process of their own. Call in the main thread.
+
+        A file that is given by its path is read now; whose it is, the caller knows. What runs from then on is the code
+        as it was read: what is changed is refused, and `on_refusal` told of it.
 
         Tracebacks, and what the modules print, are appended to `log`; with `debug`, tracebacks are also shown to the
         user, as output of the tool.
@@ -38,7 +49,9 @@ class ToolRunner:
         Raises:
             UsageError: one line for each problem, "FILE:LINE:COL: what is wrong; what was expected; what to do".
         """
-        return cls(await Supervisor.start(path, log=log, import_seconds=import_seconds), debug=debug)
+        code = source if isinstance(source, ToolsCode) else read_code(source)
+        supervisor = await Supervisor.start(code, log=log, import_seconds=import_seconds, on_refusal=on_refusal)
+        return cls(supervisor, debug=debug)
 
     @classmethod
     def none(cls) -> ToolRunner:
@@ -60,14 +73,14 @@ class ToolRunner:
             await self._supervisor.close()
 
 
-def load_toolbox(path: Path, log: Path | None = None) -> Toolbox:
-    """The tools of the file at `path`, loaded in a process that has ended by the time this returns.
+def load_toolbox(source: Path | ToolsCode, log: Path | None = None) -> Toolbox:
+    """The tools of a file, loaded in a process that has ended by the time this returns.
 
     Not for use within a running event loop. Raises UsageError as `ToolRunner.start` does.
     """
 
     async def load() -> Toolbox:
-        supervisor = await Supervisor.start(path, log=log)
+        supervisor = await Supervisor.start(source if isinstance(source, ToolsCode) else read_code(source), log=log)
         await supervisor.close()
         return supervisor.toolbox
 

@@ -57,9 +57,23 @@ class ToolEntry:
     def callable_ref(self) -> str:
         return self.target.text
 
+    def name_of(self, reference: str) -> str | None:
+        """The name of the tool that this entry makes of a callable, or of a method of one; None where it makes none."""
+        method = reference.removeprefix(f"{self.callable_ref}.")
+        if reference == self.callable_ref:
+            return self.name or self.target.attribute
+        if method == reference:
+            return None
+        return method if self.name is None else f"{self.name}_{method}"
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the callable is one of the sample tools."""
+        return self.target.is_sample
+
     @property
     def from_samples(self) -> bool:
-        """Whether the callable is one of toolchat's own samples."""
+        """Whether the callable is said to be in the samples' package."""
         return self.target.from_samples
 
 
@@ -71,25 +85,25 @@ class ToolsFile:
     entries: tuple[ToolEntry, ...]
 
 
-def read_tools_file(path: Path) -> ToolsFile:
-    """Read and check the file at `path`.
+def read_tools_file(path: Path, text: bytes | None = None) -> ToolsFile:
+    """Read and check the file at `path`; `text` is what it holds, where it has been read already.
 
     Raises:
         UsageError: one line for each problem, "FILE:LINE:COL: what is wrong; what was expected; what to do".
     """
-    file, problems = scan_tools_file(path)
+    file, problems = scan_tools_file(path, text)
     if problems:
         raise problems.error()
     return file
 
 
-def scan_tools_file(path: Path) -> tuple[ToolsFile, Problems]:
+def scan_tools_file(path: Path, text: bytes | None = None) -> tuple[ToolsFile, Problems]:
     """As `read_tools_file`, but with what could be read beside the problems, so that more can be looked for.
 
     Raises:
         UsageError: the file cannot be read at all, or is not YAML.
     """
-    root = compose(path)
+    root = compose(path, text)
     problems = Problems(path)
     entries = _Reader(problems).file(root)
     return ToolsFile(path, entries), problems

@@ -1,65 +1,30 @@
-"""Whether a tools file that was merely found may be used: it is code, and code needs consent (DESIGN.md, 11).
+"""Which tools files that were merely found a person has accepted: a tools file is code (DESIGN.md, 11).
 
 Everything here is decided from the text of files; nothing is imported and nobody is asked.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolchat.private_file import PrivateFile
-from toolchat.tools.local_modules import local_files
-from toolchat.tools.spec import read_tools_file
-from toolchat.wire.errors import ToolchatError
+from toolchat.tools.code import ToolsCode, read_code
 
 _FILE = "trusted-tools.json"
-_VERSION = 1
+_VERSION = 2
 
 
-def is_samples_only(path: Path) -> bool:
-    """Whether every callable of the file is one of toolchat's samples, so that nothing of its folder runs.
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What was accepted of one tools file."""
 
-    Raises:
-        UsageError: the file is not a tools file.
-    """
-    return all(entry.from_samples for entry in read_tools_file(path).entries)
-
-
-def describe(path: Path) -> list[str]:
-    """The callables of the file as it names them, in its order: what a person is asked to accept.
-
-    Raises:
-        UsageError: the file is not a tools file.
-    """
-    return [entry.callable_ref for entry in read_tools_file(path).entries]
-
-
-def fingerprint(path: Path) -> str:
-    """A SHA-256 (hexadecimal) over the tools file and the modules beside it that it leads to.
-
-    Raises:
-        UsageError: the file is not a tools file.
-        ToolchatError: one of the modules cannot be read.
-    """
-    entries = read_tools_file(path).entries
-    real = path.resolve()
-    modules = {entry.target.where for entry in entries if entry.target.file is None and not entry.from_samples}
-    files = {real.parent / entry.target.file for entry in entries if entry.target.file is not None}
-    digest = hashlib.sha256()
-    for file in [real, *local_files(real.parent, modules, files)]:
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            raise ToolchatError(f"{file}: cannot be read ({error.strerror}); make it readable") from None
-        name = os.fsencode(file.relative_to(real.parent))
-        # Lengths before contents: two files must not hash like one file split elsewhere.
-        for part in (name, data):
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-    return digest.hexdigest()
+    files: Mapping[str, str]
+    """The digest of each file of code by its path, the tools file's own among them."""
+    allows: bool
+    """Whether its tools that say `approval: allow` may run without asking."""
 
 
 class TrustStore:
@@ -68,30 +33,56 @@ class TrustStore:
     def __init__(self, state_dir: Path) -> None:
         self._file = PrivateFile(state_dir / _FILE)
 
-    def is_trusted(self, path: Path) -> bool:
-        """Whether this file was accepted, and neither it nor its modules have changed since.
+    def read(self, path: Path) -> ToolsCode:
+        """The code of the file as it is now, with the files that its imports were refused before.
 
         Raises:
             UsageError: the file is not a tools file.
+            ToolchatError: one of its modules cannot be read.
         """
-        return _accepted(self._file.read()).get(_key(path)) == fingerprint(path)
+        refused = self._row(path).get("refused")
+        return read_code(path, [file for file in refused if isinstance(file, str)] if isinstance(refused, list) else ())
 
-    def trust(self, path: Path, seen: str | None = None) -> None:
-        """Accept the file as it is now, or as it was when its fingerprint was `seen` (what a dialog showed).
+    def accepted(self, code: ToolsCode) -> Accepted | None:
+        """What was accepted of that tools file the last time, as it was then; compare with `code.contents()`."""
+        match self._row(code.real):
+            case {"files": dict(files), "allows": bool(allows)}:
+                return Accepted({str(file): str(digest) for file, digest in files.items()}, allows)
+        return None
+
+    def trust(self, code: ToolsCode, *, allows: bool) -> None:
+        """Accept exactly this code; `allows`: also that its `approval: allow` counts.
 
         Raises:
-            UsageError: the file is not a tools file.
             ToolchatError: the state directory cannot be written.
         """
-        accepted = seen or fingerprint(path)
-        self._file.change(lambda data: {"version": _VERSION, "files": {**_accepted(data), _key(path): accepted}})
+        refused = self._row(code.real).get("refused", [])
+        self._write(code.real, {"files": dict(code.contents()), "allows": allows, "refused": refused})
+
+    def refused(self, path: Path, files: Iterable[str]) -> None:
+        """Note that the tools of the file at `path` import `files`, for a person to be asked about them.
+
+        Raises:
+            ToolchatError: the state directory cannot be written.
+        """
+        row = self._row(path)
+        known = row.get("refused")
+        kept = [file for file in known if isinstance(file, str)] if isinstance(known, list) else []
+        self._write(path, {**row, "refused": sorted({*kept, *files})})
+
+    def _row(self, path: Path) -> dict[str, Any]:
+        row = _rows(self._file.read()).get(_key(path))
+        return row if isinstance(row, dict) else {}
+
+    def _write(self, path: Path, row: dict[str, Any]) -> None:
+        self._file.change(lambda data: {"version": _VERSION, "files": {**_rows(data), _key(path): row}})
 
 
-def _accepted(data: Any) -> dict[str, str]:
-    """Fingerprints by path. What cannot be read was accepted by nobody."""
+def _rows(data: Any) -> dict[str, Any]:
+    """By path. What cannot be read, and what an earlier version wrote, was accepted by nobody."""
     match data:
-        case {"version": 1, "files": dict(files)}:
-            return {str(key): value for key, value in files.items() if isinstance(value, str)}
+        case {"version": 2, "files": dict(rows)}:
+            return {str(key): row for key, row in rows.items()}
     return {}
 
 

@@ -19,13 +19,15 @@ _MAX_NESTING = 100
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
-def compose(path: Path) -> yaml.Node | None:
+def compose(path: Path, data: bytes | None = None) -> yaml.Node | None:
     """The root node of the only document in the file; None where the file holds none.
+
+    `data` is what the file holds, where it has been read already.
 
     Raises:
         UsageError: the file cannot be read, is not UTF-8, does not parse as YAML, or is nested over 100 levels deep.
     """
-    text = _text(path)
+    text = _text(path, read_bytes(path) if data is None else data)
     try:
         _check_nesting(path, text)
         node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
@@ -80,7 +82,12 @@ def _check_nesting(path: Path, text: str) -> None:
             depth -= 1
 
 
-def _text(path: Path) -> str:
+def read_bytes(path: Path) -> bytes:
+    """What the file holds.
+
+    Raises:
+        UsageError: it cannot be read, or is too long for a tools file.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
@@ -93,6 +100,10 @@ def _text(path: Path) -> str:
         raise UsageError(f"{path}: cannot be read ({reason}); name a readable tools file") from None
     if len(data) > _MAX_BYTES:
         raise UsageError(f"{path}: is larger than 1 MiB; name a tools file with --tools FILE")
+    return data
+
+
+def _text(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

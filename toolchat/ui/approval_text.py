@@ -10,7 +10,7 @@ from typing import Any, Never
 from rich.cells import cell_len, chop_cells
 
 from toolchat.tools.toolbox import Privileges, Tool
-from toolchat.ui.sanitize import sanitize, sanitize_line
+from toolchat.ui.sanitize import look_alikes, sanitize, sanitize_line
 
 Row = tuple[str, str]
 """A style, one of `PROMPT_STYLES`, and a line of text that is safe to show."""
@@ -22,6 +22,9 @@ KEEPS = "It keeps your privileges: it may run sudo, end your other programs, and
 SHORT = 60
 """Characters of an object, or of a list that holds others, that stay on one line."""
 
+LONG = 10
+"""Rows of an argument; of a longer one it is said how many it has."""
+
 _NARROWEST = 16
 """Columns that are left for text however deep it is nested."""
 
@@ -32,7 +35,7 @@ class _Line:
     first: str = ""
     """What stands before it."""
     rest: str = ""
-    """What stands before its further rows where it has to be wrapped."""
+    """What stands before its further rows where it has to be wrapped; nothing of toolchat's own begins like that."""
 
 
 def call_rows(tool: Tool, arguments: Mapping[str, Any], width: int, *, edited: bool = False) -> list[Row]:
@@ -40,11 +43,16 @@ def call_rows(tool: Tool, arguments: Mapping[str, Any], width: int, *, edited: b
     name = sanitize_line(tool.name)
     rows = prose("title", f"Your arguments for {name}:" if edited else f"The model asks to run {name}:", width)
     for name, value in arguments.items():
-        for line in _value(f"{_label(name)}: ", value, "  "):
-            rows += [("text", row) for row in _wrapped(line, width)]
+        argument = [row for line in _value(f"{_label(name)}: ", value, "  ") for row in _wrapped(line, width)]
+        if len(argument) > LONG:
+            # Who sees only the end of it knows by this how far up it begins, and that what stands there is all of it.
+            rows += prose("dim", f"The next argument has {len(argument)} rows:", width)
+        rows += [("text", row) for row in argument]
     if not arguments:
         rows.append(("dim", "  (no arguments)"))
-    rows += prose("dim", f"It is {sanitize_line(tool.callable_ref)}.", width)
+    rows += [("dim", row) for row in folded(f"It is {sanitize_line(tool.callable_ref)}.", width)]
+    for mark in look_alikes(tool.callable_ref):
+        rows += prose("text", f"Mind its name: {mark}.", width)
     if tool.options.privileges is Privileges.KEEP:
         rows += prose("error", KEEPS, width)
     return rows
@@ -79,6 +87,11 @@ def fold(text: str, width: int) -> list[str]:
     return [row for row in chop_cells(text, max(width, 2)) if row] or [""]
 
 
+def folded(text: str, width: int) -> list[str]:
+    """`text` in rows of at most `width` columns; those after the first are marked, lest they look like more rows."""
+    return list(_wrapped(_Line(text, rest="  ┊ "), width))
+
+
 def prose(style: str, text: str, width: int) -> list[Row]:
     """Words of toolchat's own in rows of at most `width` columns, broken between words."""
     rows = [""]
@@ -103,19 +116,19 @@ def _value(label: str, value: Any, indent: str) -> Iterator[_Line]:
     match value:
         case str() if "\n" in value:
             # A mark before each line of the text, and another one where only the screen ended it.
-            yield _Line(label.rstrip(), indent, f"{indent}  ")
+            yield _Line(label.rstrip(), indent, f"{indent}  ┊ ")
             for row in value.split("\n"):
                 yield _Line(_visible(row), f"{indent}  │ ", f"{indent}  ┊ ")
         case dict() if not _fits_one_line(value):
-            yield _Line(label.rstrip(), indent, f"{indent}  ")
+            yield _Line(label.rstrip(), indent, f"{indent}  ┊ ")
             for name, inner in value.items():
                 yield from _value(f"{_label(name)}: ", inner, f"{indent}  ")
         case list() if not _fits_one_line(value):
-            yield _Line(label.rstrip(), indent, f"{indent}  ")
+            yield _Line(label.rstrip(), indent, f"{indent}  ┊ ")
             for inner in value:
                 yield from _value("- ", inner, f"{indent}  ")
         case _:
-            yield _Line(f"{label}{_json(value)}", indent, f"{indent}    ")
+            yield _Line(f"{label}{_json(value)}", indent, f"{indent}  ┊ ")
 
 
 def _fits_one_line(value: dict[str, Any] | list[Any]) -> bool:

@@ -30,6 +30,18 @@ def sanitize_line(text: str) -> str:
     return sanitize(text).replace("\n", "⏎").replace("\t", " ")
 
 
+def look_alikes(name: str) -> list[str]:
+    """What a person should know of the characters of a name that is taken for what it looks like: those beyond ASCII.
+
+    A Cyrillic letter looks like a Latin one in most fonts.
+    """
+    foreign = dict.fromkeys(character for character in name if not character.isascii())
+    return [
+        f"{sanitize(character)} is U+{ord(character):04X} {unicodedata.name(character, 'without a name')}"
+        for character in foreign
+    ]
+
+
 def is_suspect(character: str) -> bool:
     """True for a character that `sanitize` would replace."""
     return _SUSPECT.match(character) is not None

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from toolchat.tools.grant import Grant
 from toolchat.tools.toolbox import Toolbox
-from toolchat.ui.sanitize import sanitize, sanitize_line
+from toolchat.ui.sanitize import look_alikes, sanitize, sanitize_line
 
 PIPE_WIDTH = 200
 """Columns where there is no terminal to ask: wide enough that a grep finds whole lines."""
@@ -41,17 +41,20 @@ def print_tools(toolbox: Toolbox) -> None:
         for tool in toolbox.tools:
             out.print(Text(sanitize_line(tool.signature), style="bold"))
             out.print(Text("  " + sanitize(tool.description)))
-            out.print(Text("  " + sanitize_line(tool.callable_ref), style="dim"))
+            out.print(Text(f"  {tool.options.approval}  {sanitize_line(tool.callable_ref)}", style="dim"))
     else:
-        table = _table("Name", "Signature", "Description", "From")
+        table = _table("Name", "Signature", "Description", "Calls", "From")
         for tool in toolbox.tools:
             table.add_row(
                 Text(tool.name, style="bold"),
                 sanitize_line(tool.signature.removeprefix(tool.name)),
                 sanitize(tool.description),
+                str(tool.options.approval),
                 Text(sanitize_line(tool.callable_ref), style="dim"),
             )
         out.print(table)
+    for mark in dict.fromkeys(mark for tool in toolbox.tools for mark in look_alikes(tool.callable_ref)):
+        out.print(Text(f"Mind the names: {mark}", style="yellow"))
     if toolbox.path is not None:
         out.print(Text(f"{_tools(len(toolbox.tools))} in {sanitize_line(str(toolbox.path))}", style="dim"))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import sys
 import threading
@@ -159,19 +160,25 @@ def test_a_module_that_starts_threads_gets_a_new_interpreter_for_each_call(
 def test_a_new_interpreter_that_can_no_longer_load_the_file_says_so(
     start: Callable[..., Bench], tmp_path: Path
 ) -> None:
-    bench = start(write_tools(tmp_path, {"threads_early:f": {}}, threads_early=THREADS))
-    (tmp_path / "threads_early.py").write_text("raise ValueError('changed')")
+    raising = "from pathlib import Path\nif Path(__file__).with_name('gone').exists(): raise ValueError('changed')\n"
+    bench = start(write_tools(tmp_path, {"threads_early:f": {}}, threads_early=raising + THREADS))
+    (tmp_path / "gone").touch()
     content = bench.call("f").result.content
     assert re.match(r"Error: the tool could not be loaded: .*ValueError: changed", content)
 
 
-def test_code_that_changed_while_the_chat_is_open_is_known_as_another_before_it_runs(
-    start: Callable[..., Bench], tmp_path: Path
+def test_installed_code_that_changed_while_the_chat_is_open_is_known_as_another_before_it_runs(
+    start: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = start(write_tools(tmp_path, {"threads_early:f": {}}, threads_early=THREADS))
+    site, folder = tmp_path / "site", tmp_path / "work"
+    site.mkdir()
+    folder.mkdir()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    (site / "threads_early.py").write_text(THREADS)
+    bench = start(write_tools(folder, {"threads_early:f": {}}))
     (known,) = bench.runner.toolbox.tools
     assert bench.prepare("f").tool == known
-    (tmp_path / "threads_early.py").write_text(THREADS.replace("calls += 1", "calls += 2"))
+    (site / "threads_early.py").write_text(THREADS.replace("calls += 1", "calls += 22"))
     changed = bench.prepare("f").tool
     assert changed.source_digest not in ("", known.source_digest)
     assert changed == replace(known, source_digest=changed.source_digest)

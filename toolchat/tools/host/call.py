@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from toolchat.private_file import open_file
+from toolchat.tools.code import NotAccepted
 from toolchat.tools.host.channel import Message
 from toolchat.tools.host.client import HostDied
 from toolchat.tools.host.images import received
@@ -130,9 +131,13 @@ class Prepared:
         self, op: str, seconds: float, cancel: asyncio.Event | None = None, on_output: OnOutput | None = None
     ) -> Message | NoAnswer:
         """The answer of the process that the call belongs to; of a new one where there is none, or none any more."""
-        message = {"op": op, "tool": self.tool.name, "arguments": self._asked}
+        # Only the code that was shown is run; what it is shows when it is checked.
+        digest = self.tool.source_digest if op == "run" else None
+        message = {"op": op, "tool": self.tool.name, "arguments": self._asked, "digest": digest}
         try:
             process = await self._current()
+        except NotAccepted as error:
+            return {"op": "refused", "message": str(error), "files": error.files}
         except (HostDied, UsageError, OSError) as error:
             return NoAnswer(Cause.ENDED, " ".join(str(error).split()))
         window = Window(on_output) if on_output is not None else None
@@ -178,6 +183,10 @@ class Prepared:
                 return self._result(_over_memory(self._supervisor.options(self.tool).memory or 0))
             case NoAnswer(Cause.CLOSED):
                 return self._result(f"Error: the tool ended unexpectedly ({CLOSED})")
+            case {"op": "refused", "message": str(message), "files": [*files]}:
+                if (on_refusal := self._supervisor.on_refusal) is not None:
+                    on_refusal(NotAccepted(message, map(str, files)))
+                return self._result(f"Error: the call is refused: {message}")
             case {"op": "failed", "message": str(message)}:
                 return self._result(f"Error: the tool could not be loaded: {message}")
         return self._result(_NO_ANSWER)

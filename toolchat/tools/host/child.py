@@ -18,7 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Never
 
+from toolchat.tools import import_guard
+from toolchat.tools.callable_text import SAMPLES
 from toolchat.tools.check import Rejected, check_arguments
+from toolchat.tools.code import ToolsCode
 from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed, out_of_the_way
 from toolchat.tools.host.confine import call_ruleset, enter_call
 from toolchat.tools.host.execute import Executor, Outcome
@@ -93,7 +96,7 @@ def serve(channel: Channel, output: int, loaded: LoadedToolbox, setup: Setup) ->
             if os.getpid() != me:  # the tool forked, and this is the copy
                 os._exit(0)
             channel.send(answer)
-            if setup.once and answer["op"] == "result":
+            if setup.once and answer["op"] in ("result", "refused"):
                 os._exit(0)
     except ChannelClosed:
         os._exit(LOST_CHANNEL)
@@ -103,6 +106,10 @@ def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor, 
     tool = loaded.get(message["tool"])
     if tool is None:
         return {"op": "rejected", "message": f'Error: there is no tool "{message["tool"]}" any more'}
+    if message["digest"] not in (None, tool.tool.source_digest):
+        return {"op": "rejected", "message": f"Error: not run: {tool.tool.name} has changed since it was shown"}
+    if tool.tool.callable_ref in SAMPLES and (guard := import_guard.current()) is not None:
+        guard.hide()
     try:
         checked = check_arguments(tool, message["arguments"])
     except BaseException as error:  # from a validator of the user's
@@ -118,7 +125,17 @@ def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor, 
         outcome = Outcome("Error: MemoryError", ok=False, out_of_memory=True)
     if outcome.out_of_memory:
         use_spare_memory()
+    if (refused := _refused()) is not None:
+        return refused
     return {"op": "result", **asdict(outcome), "memory": limit}
+
+
+def _refused() -> dict[str, Any] | None:
+    """What to answer where code was imported that may not run, whether or not the tool minded."""
+    guard = import_guard.current()
+    if guard is None or (refusal := guard.refusal()) is None:
+        return None
+    return {"op": "refused", "message": str(refusal), "files": refusal.files}
 
 
 def _restore_signals() -> None:
@@ -159,9 +176,15 @@ def main() -> Never:
     channel, said = enter(setup, request["parent"], call_ruleset(request["abi"]), request["channel"], os.dup(1))
     try:
         try:
-            loaded = load_tools(Path(request["path"]), only=lambda entry: Share.of(entry.options) == share)
+            code = ToolsCode.from_descriptor(request["code"])
+            os.close(request["code"])
+            import_guard.install(code)
+            loaded = load_tools(code, only=lambda entry: Share.of(entry.options) == share)
         except ToolchatError as error:
-            channel.send({"op": "failed", "message": str(error)})
+            channel.send(_refused() or {"op": "failed", "message": str(error)})
+            os._exit(1)
+        if (refused := _refused()) is not None:
+            channel.send(refused)
             os._exit(1)
         if setup.cwd is not None:
             with suppress(OSError):

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.private_file import open_file, private_folder
+from toolchat.settings import cache_folder
+from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import confine
 from toolchat.tools.host.channel import LOST_CHANNEL, Message, new_token, socket_pair
 from toolchat.tools.host.codec import decode_toolbox
-from toolchat.tools.host.environment import MARK, basic_environment, named_environment
+from toolchat.tools.host.environment import MARK, PYTHON, basic_environment, named_environment
 from toolchat.tools.host.link import Link
 from toolchat.tools.host.process import Cause, NoAnswer, Process
 from toolchat.tools.host.processes import hide_memory, kill_marked, kill_tree
@@ -32,6 +34,7 @@ IMPORT_SECONDS = 30.0
 """For the imports of all the modules that a tools file names."""
 
 _END_SECONDS = 3.0
+_SERVER = ("-X", "faulthandler", "-m", "toolchat.tools.host.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,15 @@ class HostDied(ToolchatError):  # noqa: N818
 class Host:
     """One host process, its guardian, and the processes that it started."""
 
-    def __init__(self, path: Path, log: Path | None, share: Share | None = None, known: Loaded | None = None) -> None:
+    def __init__(
+        self, code: ToolsCode, log: Path | None, share: Share | None = None, known: Loaded | None = None
+    ) -> None:
         """Start it; `known` is what an earlier host said, where there was one. Call in the main thread.
 
         `share` says which of the file's tools are its own; None for the first, where it is to say which there are.
         """
-        self._path = path
+        self._code = code
+        self._path = code.path
         self._log = log
         self._share = share
         self._mark = f"{MARK}={secrets.token_hex(16)}"
@@ -97,10 +103,10 @@ class Host:
                             self._link.send({"op": "env", "values": values})
                             if others is not None:
                                 others([Share.decode(share) for share in rest])
-                        case {"op": "refused", "message": message}:
-                            raise UsageError(message)
+                        case {"op": "refused", "message": message, "files": files}:
+                            raise NotAccepted(message, files) if files else UsageError(message)
                         case {"op": "loaded", "toolbox": toolbox, "forks": forks, "size": size, "confined": confined}:
-                            known = decode_toolbox(self._path, toolbox)
+                            known = self._code.approved(decode_toolbox(self._path, toolbox))
                             share = self._share or Share()
                             notices = (*known.notices, *self._unset(share.env))
                             return Loaded(replace(known, notices=notices), share, forks, size, confined)
@@ -161,11 +167,12 @@ class Host:
         token = new_token()
         name, _, value = self._mark.partition("=")
         share = self._share
+        code = self._code.to_descriptor()
         request: dict[str, Any] = {
             "fd": theirs.fileno(),
+            "code": code,
             "parent": os.getpid(),
             "token": token,
-            "path": str(self._path),
             "forks": known is None or known.forks,
             "size": known.size if known is not None else 0,
             "share": astuple(share) if share is not None else None,
@@ -176,6 +183,7 @@ class Host:
         environment = basic_environment(os.environ) | {name: value}
         if share is not None:
             environment |= named_environment(share.env, os.environ)
+        environment["PYTHONPYCACHEPREFIX"] = str(_bytecode_folder())
         # OpenBLAS, which numpy loads, starts its threads at import, after which no process should be forked.
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")
         log: Any = subprocess.DEVNULL
@@ -188,12 +196,11 @@ class Host:
         try:
             # In the main thread: the kernel ends the host when the thread that started it ends.
             self._process = subprocess.Popen(
-                # -P: the folder the user is in must not shadow any module.
-                [sys.executable, "-P", "-X", "faulthandler", "-m", "toolchat.tools.host.server", json.dumps(request)],
+                [sys.executable, *PYTHON, *_SERVER, json.dumps(request)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), code),
                 start_new_session=True,
                 env=environment,
             )
@@ -202,6 +209,7 @@ class Host:
             raise UsageError(f"{self._path}: no process can be started for the tools: {error.strerror}") from None
         finally:
             theirs.close()
+            os.close(code)
             if log is not subprocess.DEVNULL:
                 log.close()
         self._link = Link(ours, token, self._heard, self._ended)
@@ -245,6 +253,14 @@ class Host:
 
 def _module(name: str | None) -> str:
     return f'module "{name}"' if name else "a module"
+
+
+def _bytecode_folder() -> Path:
+    """Where Python programs that a tool starts keep bytecode: what lies in folders of code may be anybody's."""
+    folder = cache_folder() / "bytecode"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
 
 
 def _cwd() -> str | None:

@@ -9,6 +9,10 @@ from collections.abc import Iterable, Mapping
 MARK = "_TOOL_HOST"
 """Holds one host's own random value: it is how what a dead host left behind is found."""
 
+PYTHON = ("-P", "-X", "pycache_prefix=")
+"""Flags of the interpreters that tools run in: the folder the user is in shadows no module, and bytecode of installed
+modules lies beside them, whatever PYTHONPYCACHEPREFIX says, which is for the programs that tools start."""
+
 # fmt: off
 _BASIC = frozenset((
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "TMPDIR", "TMP", "TEMP",

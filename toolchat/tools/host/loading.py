@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Never
 
+from toolchat.tools import import_guard
+from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host.channel import Channel, ChannelClosed
 from toolchat.tools.host.codec import encode_toolbox
 from toolchat.tools.host.confine import Fence
@@ -26,29 +28,31 @@ from toolchat.tools.load import load_tools
 from toolchat.tools.result import error_text
 from toolchat.tools.spec import ToolsFile, scan_tools_file
 from toolchat.tools.toolbox import LoadedToolbox
-from toolchat.wire.errors import ToolchatError
+from toolchat.wire.errors import ToolchatError, UsageError
 
 _SETTLE_SECONDS = 0.2
 """A thread that has been joined can be seen by the kernel's count for a moment longer."""
 
 
-def load(control: Channel, path: Path, share: Share | None, fence: Fence) -> tuple[Share, LoadedToolbox]:
+def load(control: Channel, code: ToolsCode, share: Share | None, fence: Fence) -> tuple[Share, LoadedToolbox]:
     """The loaded tools of `share`; of the file's first where that is None. Ends the process where it cannot."""
-    cwd = Path.cwd()
+    cwd, path, guard = Path.cwd(), code.path, import_guard.install(code)
     try:
-        file, _ = scan_tools_file(path)  # its problems are for load_tools to report, with its own
+        file, _ = scan_tools_file(path, code.text)  # its problems are for load_tools to report, with its own
         if share is None:
             share = _first_share(control, file)
         confined = share.keeps_privileges or fence.enter()
         with _Watch(control, file):
-            loaded = load_tools(path, only=lambda entry: Share.of(entry.options) == share)
+            loaded = load_tools(code, only=lambda entry: Share.of(entry.options) == share)
     except ToolchatError as error:
-        _refuse(control, str(error))
+        _refuse(control, path, guard.refusal() or error)
     except ChannelClosed:
         raise
     except BaseException as error:
         what = " ".join(error_text(error).removeprefix("Error: ").split())
-        _refuse(control, f"{path}: the tools cannot be loaded: {what}")
+        _refuse(control, path, UsageError(f"{path}: the tools cannot be loaded: {what}"))
+    if (refusal := guard.refusal()) is not None:  # which the code that was refused its import may not have minded
+        _refuse(control, path, refusal)
     with suppress(OSError):
         os.chdir(cwd)
     reason = _unsafe_to_fork()
@@ -70,9 +74,10 @@ def _first_share(control: Channel, file: ToolsFile) -> Share:
     return found[0]
 
 
-def _refuse(control: Channel, message: str) -> Never:
+def _refuse(control: Channel, path: Path, error: ToolchatError) -> Never:
+    message, files = (f"{path}: {error}", error.files) if isinstance(error, NotAccepted) else (str(error), ())
     try:
-        control.send({"op": "refused", "message": message})
+        control.send({"op": "refused", "message": message, "files": files})
     finally:
         os._exit(1)
 

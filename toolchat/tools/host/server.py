@@ -18,12 +18,13 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
-from pathlib import Path
 from typing import Any, Never
 
+from toolchat.tools.code import ToolsCode
 from toolchat.tools.host import child
-from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed
+from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed, out_of_the_way
 from toolchat.tools.host.confine import Fence, call_ruleset
+from toolchat.tools.host.environment import PYTHON
 from toolchat.tools.host.guardian import split
 from toolchat.tools.host.loading import load
 from toolchat.tools.host.processes import adopt_orphans, children, die_with_parent, kill_tree, open_standard_streams
@@ -64,7 +65,7 @@ class Host:
         self,
         control: Channel,
         parent: int,
-        path: Path,
+        code: int,
         loaded: LoadedToolbox | None,
         *,
         share: Share,
@@ -73,7 +74,8 @@ class Host:
     ) -> None:
         self._control = control
         self._parent = parent
-        self._path = path
+        self._code = code
+        """A descriptor, see `ToolsCode.from_descriptor`."""
         self._loaded = loaded
         """None where each call needs an interpreter of its own."""
         self._share = share
@@ -94,7 +96,7 @@ class Host:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         open_standard_streams()
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._own = [woken, wake]
+        self._own = [woken, wake, self._code]
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -183,17 +185,17 @@ class Host:
         request = {
             "setup": asdict(setup),
             "parent": os.getpid(),
-            "path": str(self._path),
+            "code": self._code,
             "share": astuple(self._share),
             "abi": self._abi,
             "channel": channel,
         }
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__package__}.child", json.dumps(request)],
+            [sys.executable, *PYTHON, "-m", f"{__package__}.child", json.dumps(request)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            pass_fds=(channel,),
+            pass_fds=(channel, self._code),
             start_new_session=True,
         )
         self._started[process.pid] = process
@@ -247,17 +249,17 @@ def main() -> Never:
     parent = split(request["parent"], request["fd"])
     adopt_orphans()
     control = Channel(request["fd"], request["token"])
-    path, abi = Path(request["path"]), request["abi"]
+    code, abi = out_of_the_way(request["code"]), request["abi"]
     share = Share.decode(request["share"]) if request["share"] is not None else None
     fence = Fence(abi, tuple(request["terminals"]))
     loaded, size = None, request["size"]
     try:
         if request["forks"]:
-            share, loaded = load(control, path, share, fence)
+            share, loaded = load(control, ToolsCode.from_descriptor(code), share, fence)
             size = own_size()
         elif share is not None and not share.keeps_privileges:
             fence.enter()
-        host = Host(control, parent, path, loaded, share=share or Share(), abi=abi, size=size)
+        host = Host(control, parent, code, loaded, share=share or Share(), abi=abi, size=size)
     except ChannelClosed:
         os._exit(LOST_CHANNEL)
     host.serve()

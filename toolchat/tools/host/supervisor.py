@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import confine
 from toolchat.tools.host.client import IMPORT_SECONDS, Host, HostDied, Loaded
 from toolchat.tools.host.process import Process
@@ -50,11 +51,19 @@ class Supervisor:
     """See `start`."""
 
     def __init__(
-        self, path: Path, places: Iterable[Place], toolbox: Toolbox, *, log: Path | None, import_seconds: float
+        self,
+        code: ToolsCode,
+        places: Iterable[Place],
+        toolbox: Toolbox,
+        *,
+        log: Path | None,
+        import_seconds: float,
+        on_refusal: Callable[[NotAccepted], None] | None,
     ) -> None:
         self.toolbox = toolbox
         self.log = log
-        self._path = path
+        self.on_refusal = on_refusal
+        self._code = code
         self._places = {place.loaded.share: place for place in places}
         self._import_seconds = import_seconds
         self._closed = False
@@ -62,31 +71,40 @@ class Supervisor:
         self._watching: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def start(cls, path: Path, *, log: Path | None = None, import_seconds: float = IMPORT_SECONDS) -> Supervisor:
-        """Start the hosts that the file at `path` takes, one for each share of its tools. Call in the main thread.
+    async def start(
+        cls,
+        code: ToolsCode,
+        *,
+        log: Path | None = None,
+        import_seconds: float = IMPORT_SECONDS,
+        on_refusal: Callable[[NotAccepted], None] | None = None,
+    ) -> Supervisor:
+        """Start the hosts that the tools file takes, one for each share of its tools. Call in the main thread.
+
+        `on_refusal` is called where a call is ended because it imports what was not accepted.
 
         Raises:
-            UsageError: one line for each problem.
+            UsageError: one line for each problem; NotAccepted where other code would run than `code` has.
         """
-        hosts = [Host(path, log)]
+        hosts = [Host(code, log)]
         loading: list[asyncio.Task[Loaded]] = []
 
         def others(shares: list[Share]) -> None:
             for share in shares:
-                hosts.append(Host(path, log, share))
+                hosts.append(Host(code, log, share))
                 loading.append(asyncio.create_task(hosts[-1].load(import_seconds), name="tools-host-load"))
 
         loaded: list[Loaded | BaseException] = []
         try:
             loaded += await asyncio.gather(hosts[0].load(import_seconds, others), return_exceptions=True)
             loaded += await asyncio.gather(*loading, return_exceptions=True)
-            toolbox = merged(path, loaded)
+            toolbox = merged(code.path, loaded)
             places = []
             for host, known in zip(list(hosts), loaded, strict=True):
                 assert isinstance(known, Loaded)
                 if not known.forks:
                     await host.close()
-                    hosts.append(host := Host(path, log, known.share, known))
+                    hosts.append(host := Host(code, log, known.share, known))
                 places.append(Place(known, host))
         except BaseException:
             for task in loading:
@@ -94,7 +112,7 @@ class Supervisor:
             for host in hosts:
                 await host.close()
             raise
-        return cls(path, places, toolbox, log=log, import_seconds=import_seconds)
+        return cls(code, places, toolbox, log=log, import_seconds=import_seconds, on_refusal=on_refusal)
 
     async def close(self) -> None:
         """End every process of the tools."""
@@ -139,7 +157,7 @@ class Supervisor:
                 raise HostDied("toolchat is ending")
             if not place.host.alive:
                 await place.host.close()
-                place.host = Host(self._path, self.log, place.loaded.share, place.loaded)
+                place.host = Host(self._code, self.log, place.loaded.share, place.loaded)
                 if place.loaded.forks:
                     await place.host.load(self._import_seconds)
         return place.host.open(memory=self.options(tool).memory, once=not tool.options.stateful)

@@ -1,0 +1,84 @@
+"""The question whether a tools file that was found may be used, and the one whether its calls may run without asking.
+
+Two answers, because they are two permissions: to run the folder's code when the tools are loaded, and to run it when
+the model says so.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from toolchat.cli.approval import confirm, terminal_width
+from toolchat.cli.signals import run_async
+from toolchat.tools.code import ToolsCode
+from toolchat.tools.spec import ToolEntry
+from toolchat.tools.toolbox import Approval
+from toolchat.tools.trust import Accepted
+from toolchat.ui.approval_text import folded
+from toolchat.ui.sanitize import look_alikes, sanitize_line
+
+_MOST_FILES = 20
+_CALLS = {Approval.ALLOW: "runs without asking", Approval.ASK: "asks before it runs", Approval.DENY: "never runs"}
+
+
+def ask_to_accept(code: ToolsCode, before: Accepted | None) -> bool | None:
+    """Ask on the terminal whether `code` may be used; None for no, else whether its `approval: allow` counts.
+
+    `before` is what was accepted of the same file earlier. Raises UsageError where the file is no tools file.
+    """
+    width = terminal_width()
+    first = f"{sanitize_line(str(code.real))} is a tools file, and using it runs this folder's code:"
+    for row in (first, *describe(code, before)):
+        sys.stderr.write("\n".join(folded(row, width)) + "\n")
+    if not run_async(lambda _: confirm("Accept it, until it or its modules change? [y/N] ")):
+        return None
+    return ask_to_allow(code)
+
+
+def ask_to_allow(code: ToolsCode) -> bool:
+    """Ask on the terminal whether the file's own `approval: allow` counts; not where it has none."""
+    names = [sanitize_line(_name(entry)) for entry in allowed(code)]
+    if not names:
+        return False
+    told = f"The file says that the calls of {', '.join(names)} run without asking you."
+    sys.stderr.write("\n".join(folded(told, terminal_width())) + "\n")
+    return run_async(lambda _: confirm("May they? Otherwise each call is asked about. [y/N] "))
+
+
+def allowed(code: ToolsCode) -> list[ToolEntry]:
+    """The entries, samples left out, whose calls the file would have run without asking."""
+    return [entry for entry in code.entries() if entry.options.approval is Approval.ALLOW and not entry.is_sample]
+
+
+def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
+    """What is to be accepted, in rows that are safe to show: each callable, what becomes of its calls, and the files.
+
+    Raises:
+        UsageError: the file is not a tools file.
+    """
+    entries = code.entries()
+    longest = max((len(sanitize_line(entry.callable_ref)) for entry in entries), default=0)
+    for entry in entries:
+        name = sanitize_line(entry.callable_ref)
+        marks = [_CALLS[entry.options.approval], *look_alikes(entry.callable_ref)]
+        if entry.options.env:
+            marks.append(f"sees {', '.join(entry.options.env)}")
+        yield f"  {name:<{longest}}  {'; '.join(marks)}"
+    files = [sanitize_line(code.shown(file)) for file in code.files]
+    if files:
+        more = f" and {len(files) - _MOST_FILES} more" if len(files) > _MOST_FILES else ""
+        yield f"Its code: {', '.join(files[:_MOST_FILES])}{more}."
+    if before is not None:
+        now = code.contents()
+        changed = [file for file in {**before.files, **now} if before.files.get(file) != now.get(file)]
+        names = [sanitize_line(code.shown(file)) for file in sorted(changed)]
+        more = f" and {len(names) - _MOST_FILES} more" if len(names) > _MOST_FILES else ""
+        if names:
+            yield f"Changed since you accepted it: {', '.join(names[:_MOST_FILES])}{more}."
+    elsewhere = [mark for file in code.files for mark in look_alikes(code.shown(file))]
+    yield from (f"Mind the names of files: {mark}" for mark in dict.fromkeys(elsewhere))
+
+
+def _name(entry: ToolEntry) -> str:
+    return entry.name or entry.target.attribute
