@@ -150,7 +150,7 @@ class Attacked:
             (folder / "params.json").write_text(
                 '{"dim": 576, "n_layers": 30, "head_dim": 64, "n_heads": 9, "n_kv_heads": 3}'
             )
-            (folder / "consolidated.safetensors").write_bytes(b"")
+            (folder / "consolidated.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
             (folder / "tekken.json").write_text("{}")
         return folder
 
@@ -197,7 +197,7 @@ class Chat:
         """End the tools' host, as a tool can that runs meanwhile."""
         supervisor = self._runner._supervisor
         assert supervisor is not None
-        host = supervisor.host
+        (host,) = supervisor.hosts
 
         async def kill() -> None:
             os.kill(host.pid, signal.SIGKILL)

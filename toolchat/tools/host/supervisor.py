@@ -189,10 +189,16 @@ class Supervisor:
 
 
 def merged(path: Path, results: Sequence[Loaded | BaseException]) -> Toolbox:
-    """The toolbox of all hosts, in the file's order. Raises what went wrong in any: of UsageErrors all lines, once."""
+    """The toolbox of all hosts, in the file's order.
+
+    Raises what went wrong in any: NotAccepted with the files of all, of other UsageErrors all lines, once.
+    """
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, UsageError):
             raise result
+    if refused := [result for result in results if isinstance(result, NotAccepted)]:
+        files = dict.fromkeys(file for one in refused for file in one.files)
+        raise NotAccepted("\n".join(dict.fromkeys(map(str, refused))), files)
     if wrong := [result for result in results if isinstance(result, UsageError)]:
         lines = dict.fromkeys(line for error in wrong for line in str(error).splitlines())
         # Each host tells what is wrong with the whole file, and then with what is its own.
