@@ -84,7 +84,7 @@ def test_without_landlock_the_chats_environment_memory_and_descriptors_stay_its_
     assert answers.notices[0].startswith("this kernel cannot keep tools from your other processes")
 
 
-@pytest.mark.parametrize("abi", ["0", "1", "2", "5"])
+@pytest.mark.parametrize("abi", ["0", "2", "5"])
 def test_tools_work_as_ever_whatever_landlock_there_is(abi: str) -> None:
     if int(abi) > HERE:
         pytest.skip("this kernel has less")

@@ -61,8 +61,9 @@ class Fence:
         try:
             ruleset = _ruleset(self.abi, _REFER | (_READ_FILE | _WRITE_FILE if rules else 0))
             try:
-                for path, allowed in {"/": _REFER, **rules}.items():
-                    with suppress(OSError):
+                _allow(ruleset, "/", _REFER)  # without this rule no file could be moved to another folder
+                for path, allowed in rules.items():
+                    with suppress(OSError):  # it has gone, or leads nowhere
                         _allow(ruleset, path, allowed)
                 _restrict(ruleset)
             finally:

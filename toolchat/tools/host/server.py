@@ -211,6 +211,7 @@ class Host:
                 break
             if pid == 0:
                 break
+            self._older.discard(pid)  # the number may come again, as that of something a call leaves
             code = os.waitstatus_to_exitcode(status)
             if (process := self._started.pop(pid, None)) is not None:
                 process.returncode = code
