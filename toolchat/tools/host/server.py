@@ -103,6 +103,7 @@ class Host:
             pid = os.fork()
             if pid == 0:
                 self._control.close()
+                os.close(self._code)
                 child.run_forked(setup, me, self._loaded, hidden, channel, output)
         self._numbers[pid] = number
 
