@@ -96,7 +96,9 @@ def test_the_name_of_a_folder_cannot_write_on_the_terminal(tmp_path: Path) -> No
         assert "\x1b]" not in text
         assert "\x1b[2J" not in text
         assert "\u202e" not in text
-    assert "␛]0;owned" in shown
+    assert shown.count("␛]0;owned") == 2
+    # Nor begin a row of its own.
+    assert not [row for row in shown.splitlines() if row.startswith("y")]
 
 
 def test_the_name_of_a_callable_cannot_look_like_a_row_of_the_question(attacked: Attacked) -> None:
