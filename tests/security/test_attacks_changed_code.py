@@ -85,39 +85,36 @@ HELPER = "def greeting(person):\n    return f'Hello {person}'\n"
 
 
 @pytest.mark.parametrize("before", ["", THREAD], ids=["forks", "starts-anew"])
-@pytest.mark.parametrize("swapped", ["mine", "helper"])
-def test_in_a_chat_changed_code_does_not_run(attacked: Attacked, before: str, swapped: str) -> None:
+def test_in_a_chat_changed_code_does_not_run(attacked: Attacked, before: str) -> None:
     attacked.write(mine=before + LAZY, helper=HELPER)
     with chat(attacked.tools("./mine.py:greet", approval="allow")) as tools:
-        assert tools.call("greet", person="A") == "Hello A"
-        file = attacked.folder / f"{swapped}.py"
-        file.write_text(attacked.evil + file.read_text())
-        answer = tools.call("greet", person="A")
-        # A host that forks has read it at the beginning, and runs that.
-        assert answer == "Hello A" if (swapped, before) == ("mine", "") else f"{swapped}.py has changed" in answer
-        assert not attacked.ran
-        file.write_text(file.read_text().removeprefix(attacked.evil))
+        for swapped in ("mine", "helper"):
+            file = attacked.folder / f"{swapped}.py"
+            file.write_text(attacked.evil + file.read_text())
+            answer = tools.call("greet", person="A")
+            # A host that forks has read it at the beginning, and runs that.
+            assert answer == "Hello A" if (swapped, before) == ("mine", "") else f"{swapped}.py has changed" in answer
+            assert not attacked.ran
+            file.write_text(file.read_text().removeprefix(attacked.evil))
         assert tools.call("greet", person="A") == "Hello A"
 
 
-@pytest.mark.parametrize("swapped", ["mine.py", "tools.yaml", "helper.so"])
-def test_a_host_that_starts_again_runs_no_other_code(attacked: Attacked, swapped: str) -> None:
+def test_a_host_that_starts_again_runs_no_other_code(attacked: Attacked) -> None:
     attacked.write(mine=f"import helper\n{LAZY}", helper=HELPER)
     with chat(attacked.tools("./mine.py:greet", approval="allow")) as tools:
+        tools.kill_host()
+        # The tools file is not read again.
+        attacked.write(evil=attacked.evil + LAZY)
+        attacked.tools("./evil.py:greet", approval="allow")
         assert tools.call("greet", person="A") == "Hello A"
         tools.kill_host()
-        attacked.write(evil=attacked.evil + LAZY)
-        match swapped:
-            case "mine.py":
-                attacked.write(mine=attacked.evil + LAZY)
-            case "tools.yaml":
-                attacked.tools("./evil.py:greet", approval="allow")
-            case _:
-                (attacked.folder / "helper").mkdir()
-                (attacked.folder / "helper" / "__init__.py").write_text(attacked.evil + HELPER)
-        answer = tools.call("greet", person="A")
+        attacked.write(mine=attacked.evil + LAZY)
+        assert "mine.py has changed" in tools.call("greet", person="A")
+        attacked.write(mine=f"import helper\n{LAZY}")
+        (attacked.folder / "helper").mkdir()
+        (attacked.folder / "helper" / "__init__.py").write_text(attacked.evil + HELPER)
+        assert "helper/__init__.py has changed" in tools.call("greet", person="A")
     assert not attacked.ran
-    assert answer == "Hello A" if swapped == "tools.yaml" else "has changed" in answer
 
 
 def test_a_call_that_is_asked_about_is_bound_to_the_code_that_was_shown(attacked: Attacked) -> None:

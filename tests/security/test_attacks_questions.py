@@ -47,19 +47,22 @@ def test_accepting_a_file_does_not_allow_its_calls(attacked: Attacked) -> None:
     assert approval() is Approval.ASK
 
 
-@pytest.mark.parametrize("second", ["y", "n"])
-def test_on_a_terminal_it_takes_two_answers_to_have_calls_run_without_asking(attacked: Attacked, second: str) -> None:
+def test_on_a_terminal_it_takes_two_answers_to_have_calls_run_without_asking(attacked: Attacked) -> None:
     attacked.tools("./mine.py:greet", approval="allow")
     with attacked.terminal(*toolchat("tools", "list")) as child:
         child.expect(r"\./mine\.py:greet +runs without asking")
         child.expect(r"Accept it.*\[y/N\] ")
         reply(child, "y")
         child.expect(r"calls of greet run without asking.*\[y/N\] ")
-        reply(child, second)
-        child.expect(" allow " if second == "y" else " ask ")
+        reply(child, "n")
+        child.expect(" ask ")
         assert ended(child) == 0
-    expected = Approval.ALLOW if second == "y" else Approval.ASK
-    assert attacked.load().tools[0].options.approval is expected
+    assert attacked.load().tools[0].options.approval is Approval.ASK
+    with attacked.terminal(*toolchat("tools", "trust")) as child:
+        child.expect(r"calls of greet run without asking.*\[y/N\] ")
+        reply(child, "y")
+        assert ended(child) == 0
+    assert attacked.load().tools[0].options.approval is Approval.ALLOW
 
 
 def test_what_was_typed_before_the_trust_question_does_not_answer_it(attacked: Attacked) -> None:
@@ -96,7 +99,9 @@ def test_the_name_of_a_folder_cannot_write_on_the_terminal(tmp_path: Path) -> No
         assert "\x1b]" not in text
         assert "\x1b[2J" not in text
         assert "\u202e" not in text
-    assert "␛]0;owned" in shown
+    assert shown.count("␛]0;owned") == 2
+    # Nor begin a row of its own.
+    assert not [row for row in shown.splitlines() if row.startswith("y")]
 
 
 def test_the_name_of_a_callable_cannot_look_like_a_row_of_the_question(attacked: Attacked) -> None:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from scripted_terminal import OpenRepl
 from terminal_screen import CTRL_D, CTRL_Z, ENTER, Terminal
+
+from toolchat.ui.approval import ARMING_SECONDS
 
 IDLE = 'Path("pid").write_text(str(os.getpid()))\nengine = answering("One.")'
 STREAMS = (
@@ -129,8 +132,10 @@ def test_a_tools_file_that_was_found_is_asked_about_before_the_prompt(repl: Open
     (folder / "tools.yaml").write_text("version: 1\ntools:\n  - callable: ./mine.py:add\n    approval: allow\n")
     (folder / "mine.py").write_text('def add(a: int, b: int) -> int:\n    """Add."""\n    return a + b\n')
     chat = repl(IDLE)
-    chat.wait_for_text("Accept it, until it or its modules change? [y/N]")
-    chat.press("y", ENTER)
+    for question in ("Accept it, until it or its modules change? [y/N]", "May they?"):
+        chat.wait_for_text(question)
+        time.sleep(ARMING_SECONDS + 0.1)  # as a person does who reads it
+        chat.press("y", ENTER)
     chat.wait_for("the prompt", lambda: "1 tool" in chat.toolbar)
     chat.type("hello")
     chat.wait_for_row("One.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchat.tools.sample_file import sample_tools_path
+from toolchat.ui.sanitize import sanitize_line
 from toolchat.wire.errors import ToolchatError, UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
         if (allows := ask_to_accept(code, accepted)) is not None:
             store.trust(code, allows=allows)
             return replace(code, allows=allows)
-    what = f"{code.real}: this folder's tools file runs code, and you have not accepted it"
+    what = f"{sanitize_line(str(code.real))}: this folder's tools file runs code, and you have not accepted it"
     if ask:
         raise UsageError(f"{what}; name it with --tools {path}, or accept it with: {_command(path)}")
     # Not even where the user asks for it: the model may have written what is there now.
