@@ -278,6 +278,26 @@ def test_settings_of_sixty_gigabytes_are_one_line(tmp_path: Path) -> None:
     assert str(caught.value) == f"{file}: is larger than 1 MiB"
 
 
+@pytest.mark.parametrize("name", ["own.py", "tools.yaml"])
+def test_code_of_sixty_gigabytes_is_one_line(tmp_path: Path, name: str) -> None:
+    planted(tmp_path)
+    with (tmp_path / name).open("wb") as sparse:
+        sparse.truncate(SPARSE)
+    for command in (("tools", "list"), ("tools", "list", "--tools", "tools.yaml"), ("tools", "trust")):
+        done = run(*command, cwd=tmp_path, **places(tmp_path))
+        assert done.returncode != 0
+        assert len(done.stderr.splitlines()) == 1
+        assert name in done.stderr
+        assert "MemoryError" not in done.stderr
+
+
+def test_the_question_says_which_tools_keep_their_privileges(tmp_path: Path) -> None:
+    planted(tmp_path)
+    assert "keeps your privileges" not in run("tools", "trust", cwd=tmp_path, **places(tmp_path)).stdout
+    (tmp_path / "tools.yaml").write_text(f"{OWN}  privileges: keep\n")
+    assert "keeps your privileges" in run("tools", "trust", cwd=tmp_path, **places(tmp_path)).stdout
+
+
 @pytest.mark.parametrize("name", ["params.json", "tekken.json"])
 def test_a_model_with_a_file_of_sixty_gigabytes_is_one_line(tmp_path: Path, name: str) -> None:
     from toolchat.engine.config import read_params

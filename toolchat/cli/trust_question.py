@@ -13,7 +13,7 @@ from toolchat.cli.approval import confirm, terminal_width
 from toolchat.cli.signals import run_async
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.spec import ToolEntry
-from toolchat.tools.toolbox import Approval
+from toolchat.tools.toolbox import Approval, Privileges
 from toolchat.tools.trust import Accepted
 from toolchat.ui.approval_text import folded
 from toolchat.ui.sanitize import look_alikes, sanitize_line
@@ -64,6 +64,8 @@ def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
         marks = [_CALLS[entry.options.approval], *look_alikes(entry.callable_ref)]
         if entry.options.env:
             marks.append(f"sees {', '.join(entry.options.env)}")
+        if entry.options.privileges is Privileges.KEEP:
+            marks.append("keeps your privileges (sudo, signals, terminals)")
         yield f"  {name:<{longest}}  {'; '.join(marks)}"
     files = [sanitize_line(code.shown(file)) for file in code.files]
     if files:
