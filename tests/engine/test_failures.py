@@ -22,6 +22,11 @@ PYDANTIC = """1 validation error for ModelConfig
   Value error, User-specified max_model_len is too large [type=value_error, input_value=X]
     For further information visit https://errors.pydantic.dev/2.11/v/value_error
 """
+FIELD = """1 validation error for ChatCompletionRequest
+reasoning_effort
+  Input should be 'none' or 'high' [type=enum, input_value='lowest', input_type=str]
+    For further information visit https://errors.pydantic.dev/2.14/v/enum
+"""
 
 
 @pytest.mark.parametrize(
@@ -29,6 +34,7 @@ PYDANTIC = """1 validation error for ModelConfig
     [
         (RuntimeError(SUBPROCESS), "RuntimeError: AttributeError: module 'calendar' has no attribute 'timegm'"),
         (ValueError(PYDANTIC), "ValueError: Value error, User-specified max_model_len is too large"),
+        (ValueError(FIELD), "ValueError: reasoning_effort: Input should be 'none' or 'high'"),
         (RuntimeError("first\nsecond"), "RuntimeError: first"),
         (RuntimeError(), "RuntimeError"),
         (EngineError("as it is; said"), "as it is; said"),

@@ -12,6 +12,9 @@ TO_THE_CPU = "for the CPU, install its engine: make EXTRA=cpu"
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning)\b(:|$)")
 """The last line of a traceback."""
 
+_PYDANTIC = re.compile(r"\d+ validation errors? for .+")
+"""The first line of pydantic's messages; the second names a field, the third says what is wrong with it."""
+
 _NO_MEMORY = (
     "Free memory on device",
     "No available memory for the cache blocks",
@@ -57,6 +60,8 @@ def _telling(rows: list[str]) -> str:
     for row in rows:
         if row.startswith(("Value error,", "Assertion failed,")):
             return row
+    if len(rows) > 2 and _PYDANTIC.fullmatch(rows[0]):
+        return f"{rows[1]}: {rows[2]}"
     # A traceback within the message, such as that of vLLM's second interpreter: its end tells, not its beginning.
     if any(row.startswith("Traceback (most recent call last)") for row in rows):
         return next((row for row in reversed(rows) if _EXCEPTION.match(row)), rows[-1])
