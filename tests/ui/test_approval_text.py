@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from toolchat.tools.toolbox import Privileges
-from toolchat.ui.approval_text import KEEPS, PROMPT_STYLES, call_rows, editable, parse_arguments
+from toolchat.ui.approval_text import KEEPS, PROMPT_STYLES, call_rows, editable, folded, parse_arguments
 from toolchat.ui.sanitize import sanitize
 
 texts = st.text(st.characters(codec=None), max_size=60)
@@ -168,3 +168,18 @@ def test_of_a_long_argument_it_is_said_how_many_rows_it_has(width: int) -> None:
 
 def test_a_short_argument_is_not_counted() -> None:
     assert not [row for _, row in call_rows(WRITE, {"v": "line\n" * 8}, 80) if "rows" in row]
+
+
+@pytest.mark.parametrize("width", [8, 12, 40, 80])
+def test_folded_text_breaks_between_words_and_leaves_no_character_out(width: int) -> None:
+    text = "/srv/a folder/tools.yaml is a tools file; 界界界 " + "x" * 50
+    first, *rest = folded(text, width)
+    assert all(cell_len(row) <= width for row in (first, *rest))
+    assert all(row.lstrip(" ").startswith("┊ ") for row in rest)
+    whole = first + "".join(row.partition("┊ ")[2] for row in rest)
+    assert whole.replace(" ", "") == text.replace(" ", "")
+
+
+def test_folded_words_stay_whole_where_they_fit() -> None:
+    text = "the first words, and the second words"
+    assert folded(text, 20 + len("  ┊ ")) == ["the first words, and", "  ┊ the second words"]

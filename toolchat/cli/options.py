@@ -75,7 +75,7 @@ TextOnly = Annotated[
     bool | None,
     typer.Option(
         "--text-only/--no-text-only",
-        help="Load a model that sees without its eyes, which saves memory [default: with them].",
+        help="Load a vision model without its image encoder, which saves memory [default: with it].",
         show_default=False,
     ),
 ]

@@ -140,7 +140,9 @@ def prepare(
     if images:
         check_sight(found.choice)
     if images and found.settings.text_only:
-        raise UsageError("--text-only loads the model without its eyes, and --image needs them; leave one of them out")
+        raise UsageError(
+            "--text-only loads the model without its image encoder, and --image needs it; leave one of them out"
+        )
     pictures = read_images(images)
     if not images and no_tools:
         # Nothing can bring an image into this chat.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Never
@@ -88,8 +89,21 @@ def fold(text: str, width: int) -> list[str]:
 
 
 def folded(text: str, width: int) -> list[str]:
-    """`text` in rows of at most `width` columns; those after the first are marked, lest they look like more rows."""
-    return list(_wrapped(_Line(text, rest="  ┊ "), width))
+    """`text` in rows of at most `width` columns, broken between words where it has any.
+
+    Only a blank at a break is left out. Rows after the first are marked, lest they look like rows of toolchat's own.
+    """
+    mark = "  ┊ " if width - len("  ┊ ") >= _NARROWEST else "┊ "
+    room = width - len(mark)
+    rows = [""]
+    for word in re.split(r"(?<= )(?=[^ ])", text):  # each with the blanks behind it
+        if rows[-1].strip() and cell_len((rows[-1] + word).rstrip(" ")) > room:
+            rows.append("")
+        row = rows[-1] + word
+        if row.endswith(" ") and cell_len(row) == room + 1:
+            row = row[:-1]  # the end of the row stands for it
+        rows[-1:] = fold(row, room) if cell_len(row) > room else [row]
+    return [f"{mark}{row}" if number else row for number, row in enumerate(rows)]
 
 
 def prose(style: str, text: str, width: int) -> list[Row]:
