@@ -51,7 +51,7 @@ def _check_whole(image: Image) -> None:
 
 
 def refuse_unseen(model: str) -> UsageError:
-    """What the user of a model without eyes is told who attached an image."""
+    """What a user is told who attached an image for a model that sees none."""
     return UsageError(
         f"--image: the model {model} cannot see images; leave them out, or choose a model that sees, "
         "such as mistralai/Ministral-3-3B-Instruct-2512"

@@ -84,7 +84,7 @@ class Worker:
         self._tokenizer: MistralTokenizer = self._engine.get_tokenizer().mistral
         self._vocabulary: MistralVocabulary = MistralVocabulary(self._tokenizer)
         self._thinks = self._vocabulary.special("[THINK]") is not None
-        # Tokenizer files are shared: one that knows images may lie beside a model that has no eyes.
+        # Tokenizer files are shared: one that knows images may lie beside a model that does not see.
         self._sees = vision and not config.text_only and self._tokenizer.instruct_tokenizer.image_encoder is not None
         self._channel = channel
         self._serving: dict[str, Serving] = {}
