@@ -12,7 +12,8 @@ import unicodedata
 _SUSPECT = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 (but tab and newline), DEL, C1
     "\u00ad\u061c\u180e\u200b-\u200c\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"  # bidi, zero width, separators
-    "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"  # interlinear marks, tags, lone surrogates
+    "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff"  # interlinear marks, tags, lone surrogates
+    "\ufdd0-\ufdef]"  # noncharacters, which markdown/marks.py uses for itself
 )
 _PICTURES = {chr(code): chr(0x2400 + code) for code in range(0x20)} | {"\x7f": "␡"}
 
