@@ -1,5 +1,3 @@
-"""No character of an answer vanishes, unless a style that one can see takes its place."""
-
 from __future__ import annotations
 
 import importlib.metadata
