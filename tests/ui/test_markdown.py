@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
+from toolchat.ui.cells import width_of as cells
 from toolchat.ui.markdown import MarkdownStream
-from toolchat.ui.markdown.rows import cells
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def plain(text: str, width: int = 80) -> list[str]:
-    stream = MarkdownStream(width, color=False)
+    stream = MarkdownStream(width, color=False, attributes=False)
     return (stream.feed(text) + stream.finish()).splitlines()
 
 
@@ -28,23 +28,23 @@ def coloured(text: str, width: int = 80) -> str:
         ("a paragraph\n\n\n\nanother", ["a paragraph", "", "another"]),
         ("one line\nand the next", ["one line", "and the next"]),
         ("\n\nfirst", ["first"]),
-        ("**bold** *em* ~~struck~~ `code` \\*literal\\*", ["bold em struck `code` *literal*"]),
+        ("**bold** *em* ~~struck~~ `code` \\*literal\\*", ["**bold** *em* ~~struck~~ `code` \\*literal\\*"]),
         ("2 * 3 * 4 and snake_case_name", ["2 * 3 * 4 and snake_case_name"]),
-        ("a [link](https://e.x/y) here", ["a link (https://e.x/y) here"]),
-        ("<https://e.x> [https://e.x](https://e.x)", ["https://e.x https://e.x"]),
-        ("![a cat](cat.png)", ["a cat (cat.png)"]),
+        ("a [link](https://e.x/y) here", ["a [link](https://e.x/y) here"]),
+        ("<https://e.x> [https://e.x](https://e.x)", ["<https://e.x> [https://e.x](https://e.x)"]),
+        ("![a cat](cat.png)", ["![a cat](cat.png)"]),
         ("[x](javascript:alert)", ["[x](javascript:alert)"]),
         ("[text][name]\n\n[name]: https://e.x", ["[text][name]", "", "[name]: https://e.x"]),
         ("<div>\n<b>x</b>\n</div>", ["<div>", "<b>x</b>", "</div>"]),
-        ("a<br>b `<br>`", ["a", "b `<br>`"]),
-        ("&lt;tag&gt; &amp;", ["<tag> &"]),
-        ("text\n# Title #\ntext", ["text", "", "# Title", "text"]),
+        ("a<br>b `<br>`", ["a<br>b `<br>`"]),
+        ("&lt;tag&gt; &amp;", ["&lt;tag&gt; &amp;"]),
+        ("text\n# Title #\ntext", ["text", "", "# Title #", "text"]),
         ("#hashtag", ["#hashtag"]),
-        ("Title\n===\ntext", ["# Title", "text"]),
+        ("Title\n===\ntext", ["Title", "===", "text"]),
         ("a sentence\n---\nanother", ["a sentence", "---", "another"]),
-        ("***", ["---"]),
+        ("***", ["***"]),
         ("- a\n- b\n\n  more\n- c", ["- a", "- b", "", "  more", "- c"]),
-        ("* a\n    * b\n        * c", ["- a", "  - b", "    - c"]),
+        ("* a\n    * b\n        * c", ["* a", "  * b", "    * c"]),
         ("- [x] done\n- [ ] open", ["[x] done", "[ ] open"]),
         ("1. a\n1. b\n1. c", ["1. a", "2. b", "3. c"]),
         ("1. a\n2. b\n4. c", ["1. a", "2. b", "4. c"]),
@@ -112,11 +112,11 @@ def test_rows_that_break_are_told_apart_by_rules() -> None:
 
 
 def test_a_long_table_is_printed_before_it_ends() -> None:
-    stream = MarkdownStream(80, color=False)
+    stream = MarkdownStream(80, color=False, attributes=False)
     assert stream.feed("| a | b |\n|---|---|\n" + "| x | y |\n" * 39) == ""
     assert stream.feed("| last | of the first |\n").count("\n") == 42
     assert stream.feed("| one | more |\n") == "one  | more\n"
-    fat = MarkdownStream(80, color=False)
+    fat = MarkdownStream(80, color=False, attributes=False)
     assert "x" in fat.feed("| a | b |\n|---|---|\n" + f"| {'x ' * 1000} | y |\n" * 9)
 
 
@@ -161,7 +161,7 @@ def test_code_of_any_language_keeps_its_text(language: str) -> None:
 
 
 def test_an_endless_line_of_code_is_given_out() -> None:
-    stream = MarkdownStream(80, color=False)
+    stream = MarkdownStream(80, color=False, attributes=False)
     printed = stream.feed("```\n" + "x" * 10_000)
     assert printed.count("x") == 8192
     assert (printed + stream.feed("\n```\n") + stream.finish()).count("x") == 10_000
@@ -169,7 +169,7 @@ def test_an_endless_line_of_code_is_given_out() -> None:
 
 def test_a_long_paragraph_is_printed_row_by_row_and_its_rows_do_not_change() -> None:
     text = " ".join(f"word{number}" for number in range(300))
-    stream = MarkdownStream(40, color=False)
+    stream = MarkdownStream(40, color=False, attributes=False)
     printed = ""
     for word in text.split(" "):
         printed += stream.feed(f"{word} ")
@@ -185,20 +185,19 @@ def test_prose_stays_readable_on_a_very_wide_terminal() -> None:
 
 def test_emphasis_over_several_rows_stays_whole() -> None:
     text = f"{'x ' * 70}**{'bold ' * 60}end** {'y ' * 70}[{'link ' * 50}](http://e.x) z"
-    joined = " ".join(plain(text, 40))
+    joined = " ".join(SGR.sub("", coloured(text, 40)).splitlines())
     assert "*" not in joined
     assert "link (http://e.x) z" in joined
 
 
 def test_a_marker_that_is_never_closed_does_not_hold_the_text_for_ever() -> None:
-    stream = MarkdownStream(40, color=False)
+    stream = MarkdownStream(40, color=False, attributes=False)
     assert "**never" in stream.feed("**never closed " + "word " * 200)
 
 
 def test_the_end_of_a_quote_is_not_lost_in_a_narrow_terminal() -> None:
     rows = plain(">" * 30 + " deep inside, some words", 10)
-    assert all(cells(row) <= 10 for row in rows)
-    assert "inside" in "".join(row[5:] for row in rows)
+    assert any("inside," in row for row in rows)
 
 
 def test_wide_text_breaks_without_spaces_and_never_before_a_full_stop() -> None:
@@ -217,7 +216,7 @@ def test_controls_are_visible_also_those_that_entities_stand_for() -> None:
 
 
 def test_a_line_end_over_two_feeds_is_one() -> None:
-    stream = MarkdownStream(80, color=False)
+    stream = MarkdownStream(80, color=False, attributes=False)
     assert stream.feed("a\r") + stream.feed("\nb\r") + stream.finish() == "a\nb␍\n"
 
 
@@ -232,7 +231,7 @@ def test_the_live_rows_show_what_is_open_as_if_it_were_closed() -> None:
 
 
 def test_the_live_rows_are_the_last_with_a_sign_that_there_are_more() -> None:
-    stream = MarkdownStream(80, color=False)
+    stream = MarkdownStream(80, color=False, attributes=False)
     stream.feed("| a |\n|---|\n" + "".join(f"| {number} |\n" for number in range(20)))
     assert stream.live(4) == ["…", "17", "18", "19"]
     assert stream.live(1) == ["19"]
@@ -241,14 +240,14 @@ def test_the_live_rows_are_the_last_with_a_sign_that_there_are_more() -> None:
 
 
 def test_half_a_closing_fence_is_not_seen_as_code() -> None:
-    stream = MarkdownStream(80, color=False)
+    stream = MarkdownStream(80, color=False, attributes=False)
     stream.feed("```\nx\n``")
     assert stream.live(8) == []
     assert stream.feed("`\n") == "```\n"
 
 
 def test_a_resize_is_for_the_rows_to_come() -> None:
-    stream = MarkdownStream(80, color=False)
+    stream = MarkdownStream(80, color=False, attributes=False)
     before = stream.feed("word " * 30 + "\n\n")
     stream.resize(20)
     after = stream.feed("word " * 30 + "\n\n") + stream.finish()

@@ -5,8 +5,8 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from toolchat.ui.cells import width_of as cells
 from toolchat.ui.markdown import MarkdownStream
-from toolchat.ui.markdown.rows import cells
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 FRAGMENTS = ["# ", "## h", "\n", "\n\n", "- a", "1. x", "  ", "    ", "> ", "```", "```python\n", "~~~", "**", "*", "_"]
@@ -33,7 +33,7 @@ WIDTHS = st.sampled_from([4, 10, 20, 40, 80, 200])
 
 
 def whole(text: str, width: int, color: bool) -> str:
-    stream = MarkdownStream(width, color=color)
+    stream = MarkdownStream(width, color=color, attributes=color)
     return stream.feed(text) + stream.finish()
 
 
@@ -41,7 +41,7 @@ def whole(text: str, width: int, color: bool) -> str:
 @given(TEXTS, WIDTHS, st.booleans(), st.data())
 def test_the_pieces_in_which_text_comes_change_nothing(text: str, width: int, color: bool, data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=40).map(sorted))
-    stream = MarkdownStream(width, color=color)
+    stream = MarkdownStream(width, color=color, attributes=color)
     printed = ""
     for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
         printed += stream.feed(text[begin:end])
@@ -52,7 +52,7 @@ def test_the_pieces_in_which_text_comes_change_nothing(text: str, width: int, co
 @settings(deadline=None)
 @given(TEXTS, WIDTHS, st.booleans())
 def test_one_character_at_a_time_is_the_same_as_all_at_once(text: str, width: int, color: bool) -> None:
-    stream = MarkdownStream(width, color=color)
+    stream = MarkdownStream(width, color=color, attributes=color)
     printed = "".join([stream.feed(character) for character in text])
     assert printed + stream.finish() == whole(text, width, color)
 
@@ -60,7 +60,7 @@ def test_one_character_at_a_time_is_the_same_as_all_at_once(text: str, width: in
 @settings(deadline=None)
 @given(TEXTS, WIDTHS, st.booleans(), st.integers(0, 12), st.integers(1, 30))
 def test_no_live_row_is_too_wide_and_none_too_many(text: str, width: int, color: bool, rows: int, step: int) -> None:
-    stream = MarkdownStream(width, color=color)
+    stream = MarkdownStream(width, color=color, attributes=color)
     for at in range(0, len(text), step):
         stream.feed(text[at : at + step])
         live = stream.live(rows)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchat.ui.sanitize import sanitize, sanitize_line
+from toolchat.ui.sanitize import is_suspect, sanitize, sanitize_line
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,16 @@ def test_nothing_that_controls_a_terminal_is_left(text: str) -> None:
 
 def test_a_line_stays_one() -> None:
     assert sanitize_line("a\nb\tc") == "a⏎b c"
+
+
+HIDDEN = [0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x2060, 0x2070), 0x3164, 0xFFA0]
+HIDDEN += [*range(0xFE00, 0xFE0E), *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000)]
+
+
+def test_every_character_that_is_not_seen_is_made_visible() -> None:
+    unseen = [
+        chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Co")
+    ]
+    left = {character for character in [*unseen, *map(chr, HIDDEN)] if not is_suspect(character)}
+    assert left == {"\t", "\n", "\u200d"}
+    assert sanitize("bob\U000e0155\u3164") == "bob<U+E0155><U+3164>"

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from prompt_toolkit.utils import get_cwidth
+from collections.abc import Iterable
 
 
 def width_of(text: str) -> int:
-    """Cells that `text` takes; control characters are not for here."""
-    return len(text) if text.isascii() else get_cwidth(text)
+    """Cells that `text` takes: 2 for a wide character, a flag or a joined emoji, 0 for a combining mark.
+
+    Everything that toolchat lays out is measured here. Control characters count as none.
+    """
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcswidth, wcwidth
+
+    width = wcswidth(text)
+    return width if width >= 0 else sum(max(wcwidth(character), 0) for character in text)
+
+
+def graphemes(text: str) -> Iterable[str]:
+    """What is seen as one character each, such as an emoji of several code points."""
+    if text.isascii():
+        return text
+    from wcwidth import iter_graphemes
+
+    return iter_graphemes(text)
 
 
 def cut(text: str, width: int) -> str:
@@ -20,11 +37,12 @@ def cut(text: str, width: int) -> str:
 
 def fitting(text: str, width: int) -> int:
     """How many characters of `text` fit into `width` cells."""
-    used = 0
-    for index, character in enumerate(text):
-        used += get_cwidth(character)
+    used = index = 0
+    for grapheme in graphemes(text):
+        used += width_of(grapheme)
         if used > width:
             return index
+        index += len(grapheme)
     return len(text)
 
 

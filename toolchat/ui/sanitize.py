@@ -9,10 +9,15 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# The categories Cc, Cf, Cs, Zl, Zp and Co and the property Default_Ignorable_Code_Point of Unicode 16, as ranges so
+# that no table is built at the start; a test holds them against `unicodedata`. Emoji need U+200D, U+FE0E and U+FE0F.
 _SUSPECT = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 (but tab and newline), DEL, C1
-    "\u00ad\u061c\u180e\u200b-\u200c\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"  # bidi, zero width, separators
-    "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"  # interlinear marks, tags, lone surrogates
+    "\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5\u180b-\u180f"
+    "\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\uf8ff\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\U000f0000-\U000ffffd\U00100000-\U0010fffd"
+    "\ufdd0-\ufdef]"  # noncharacters, which markdown/marks.py uses for itself
 )
 _PICTURES = {chr(code): chr(0x2400 + code) for code in range(0x20)} | {"\x7f": "␡"}
 
@@ -20,7 +25,7 @@ _PICTURES = {chr(code): chr(0x2400 + code) for code in range(0x20)} | {"\x7f": "
 def sanitize(text: str) -> str:
     """`text` with every control character as a visible stand-in; newlines and tabs stay.
 
-    U+200D, the joiner within emoji and several scripts, stays too: it can hide nothing by itself.
+    U+200D, U+FE0E and U+FE0F, which emoji and several scripts are made with, stay too.
     """
     return _SUSPECT.sub(_visible, text.replace("\r\n", "\n"))
 

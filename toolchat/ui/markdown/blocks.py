@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from toolchat.ui.markdown.leaves import Code, Fence, Leaf, Paragraph
 from toolchat.ui.markdown.page import Container, Item, Page, Quote
-from toolchat.ui.markdown.rows import BOLD, DIM, ITALIC, UNDERLINE, join_styles
+from toolchat.ui.markdown.rows import BOLD, DIM, ITALIC, UNDERLINE, fold, join_styles
 from toolchat.ui.markdown.table import Table, alignments, split_row
 
 _DEEPEST = 10
@@ -117,9 +117,14 @@ class Blocks:
         body = rest[indent:].rstrip(" ")
         # While it is only drawn, half a closing fence counts too: it would be seen for a moment as code.
         enough = 1 if self.page.live else len(fence.fence)
-        if whole and indent < 4 and len(body) >= enough and not body.strip(fence.fence[0]):
+        closes = whole and indent < 4 and len(body) >= enough and not body.strip(fence.fence[0])
+        if closes and not fence.nested:
             self._close_leaf()
         else:
+            if closes:
+                fence.nested -= 1
+            elif fence.of_markdown and whole and (inner := _FENCE.fullmatch(body)) and (inner[2] or inner[4]):
+                fence.nested += 1
             self._add(fence, rest[min(indent, fence.indent) :])
 
     def _blank(self, depth: int) -> None:
@@ -183,11 +188,11 @@ class Blocks:
         elif task := _TASK.match(rest):
             rest = rest[task.end() :]
             shown = f"{task[0].strip()} "
-        elif self.page.color:
+        elif self.page.drawn:
             level = sum(isinstance(one, Item) and one.number is None for one in self.page.containers)
             shown = f"{_BULLETS[level % len(_BULLETS)]} "
         else:
-            shown = "- "
+            shown = f"{kind} "
         self.page.containers.append(Item(indent, indent + len(marker[1]) + spaces, kind, number, shown))
         return rest
 
@@ -202,8 +207,8 @@ class Blocks:
             self._add(leaf if isinstance(leaf, Code) else self._begin(Code()), rest)
         elif whole and _RULE.fullmatch(body):
             self._close_leaf()
-            rule = "─" * min(self.page.room, _RULE_CELLS) if self.page.color else "---"[: self.page.room]
-            self.page.put([[(rule, DIM)]])
+            rule = "─" * min(self.page.room, _RULE_CELLS) if self.page.drawn else body.rstrip()
+            self.page.put(fold([(rule, DIM)], self.page.room))
         elif heading := _HEADING.fullmatch(body):
             self._heading(heading[1], heading[2] or "", whole)
         elif whole and (fence := _FENCE.fullmatch(body)):
@@ -220,9 +225,10 @@ class Blocks:
     def _heading(self, hashes: str, title: str, whole: bool) -> None:
         self._close_leaf()
         self.page.gap_before()
-        if whole:
-            title = _CLOSING_HASHES.sub("", title)
-        if not self.page.color:
+        closing = _CLOSING_HASHES.search(title) if whole and self.page.drawn else None
+        if closing and closing[0].strip() == hashes:  # else it is a name, such as C #
+            title = title[: closing.start()]
+        if not self.page.drawn:
             title = f"{hashes} {title}"
         self._add(self._begin(Paragraph(_HEADINGS[min(len(hashes), len(_HEADINGS)) - 1], heading=True)), title)
 
@@ -233,9 +239,9 @@ class Blocks:
             if aligns := alignments(body, len(header)):
                 self._leaf = Table(header, aligns, self.page)
                 return
-        if whole and line is not None and _UNDERLINE.fullmatch(body):
+        if whole and line is not None and _UNDERLINE.fullmatch(body) and self.page.drawn:
             self.page.gap_before()
-            leaf.make_heading(_HEADINGS[0], "" if self.page.color else "# ")
+            leaf.make_heading(_HEADINGS[0])
             self._close_leaf()
         elif body.startswith("|") and not leaf.row_of_table:
             self._add(self._begin(Paragraph()), body)

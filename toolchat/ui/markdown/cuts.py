@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from toolchat.ui.markdown.marks import flanks, hide
 from toolchat.ui.markdown.rows import WIDE, break_before
 
 _MARKER = re.compile(r"\\[\s\S]?|`+|\*+|_+|~~|\[|\]")
@@ -24,6 +25,7 @@ class Scan:
 
 def scan(text: str) -> Scan:
     """Look for what is open at the end of `text`, to which more may come."""
+    text = hide(text)
     cut = at = 0
     opened: list[str] = []
     while True:
@@ -74,10 +76,8 @@ def _last_break(text: str, begin: int, end: int) -> int:
 
 def _emphasis(marker: str, text: str, begin: int, end: int, opened: list[str]) -> None:
     before, after = text[begin - 1 : begin], text[end : end + 1]
-    closes = before != "" and not before.isspace()
-    opens = not after.isspace()  # at the very end, what follows is not known
-    if marker[0] == "_" and before.isalnum() and after.isalnum():
-        return
+    # At the very end, what follows is not known.
+    opens, closes = flanks(before, marker, after) if after else (True, flanks(before, marker, "")[1])
     count = len(marker)
     while closes and count and (index := _last(opened, marker[0])) is not None:
         taken = min(count, len(opened[index]))

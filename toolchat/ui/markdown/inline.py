@@ -1,43 +1,155 @@
 """What stands within a line: emphasis, code, links. markdown-it parses it, and gives it here as spans.
 
-References (`[text][name]`) are left as they are written: what they name may come later or never. HTML is text, but
-for `<br>`, which models write for a new line.
+A mark is dropped only where a style takes its place. What only looks like a mark is told by `marks`. References
+(`[text][name]`) are left as they are written: what they name may come later or never. HTML is text, but for `<br>`,
+which models write for a new line.
 """
 
 from __future__ import annotations
 
+import html
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from toolchat.ui.markdown.rows import BOLD, CYAN, DIM, ITALIC, STRIKE, UNDERLINE, Row, join_styles
+from toolchat.ui.markdown.marks import flanks, hide, show
+from toolchat.ui.markdown.rows import BOLD, CYAN, DIM, ITALIC, STRIKE, UNDERLINE, Look, Row, join_styles
 from toolchat.ui.sanitize import sanitize, sanitize_line
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
 _PLAIN = re.compile(r"[^\\`*_~\[\]!<>&]*")
 _BREAK = re.compile(r"<br ?/?>", re.IGNORECASE)
-_RULES = ("backticks", "emphasis", "strikethrough", "link", "image", "autolink", "escape", "entity", "newline")
+_RULES = ("backticks", "emphasis", "strikethrough", "link", "image", "autolink", "newline")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_SCHEME = re.compile(r"(?:https?|ftp|file|mailto|tel|ssh|git|data):", re.IGNORECASE)
+_AUTOLINK = re.compile(
+    r"<(?:(?:https?|ftp|file|mailto|tel|ssh|git):[^<>\s]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+)>", re.IGNORECASE
+)
 
 
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("zero").enable(list(_RULES))
+    made = MarkdownIt("zero").enable(list(_RULES))
+    rules = made.inline.ruler
+    rules.at("emphasis", _emphasis)
+    rules.at("strikethrough", _emphasis)
+    rules.before("emphasis", "mark_escape", _escape)
+    rules.before("emphasis", "visible_entity", _entity)
+    rules.before("autolink", "no_address", _no_address)
+    rules.before("link", "no_link", _no_link)
+    # An address is shown as it is written.
+    setattr(made, "normalizeLink", str)  # noqa: B010  a method, to mypy
+    setattr(made, "normalizeLinkText", str)  # noqa: B010
+    return made
 
 
-def inline(source: str, style: str, *, color: bool) -> Row:
-    """The text of `source` in spans, `style` being that of all. Without `color`, code keeps its backticks.
+def _emphasis(state: StateInline, silent: bool) -> bool:
+    """markdown-it's own rule for `*`, `_` and `~~`, but for what counts as a mark."""
+    from markdown_it.rules_inline.state_inline import Delimiter
 
-    Newlines of the source stay newlines: a model that begins a new line means one.
+    begin = state.pos
+    marker = state.src[begin]
+    if silent or marker not in "*_~":
+        return False
+    end = begin
+    while end < state.posMax and state.src[end] == marker:
+        end += 1
+    length = end - begin
+    if marker == "~" and length != 2:
+        return _literal(state, state.src[begin:end])
+    opens, closes = flanks(state.src[begin - 1 : begin], marker, state.src[end : end + 1])
+    if not opens and not closes:
+        return _literal(state, state.src[begin:end])
+    for one in ["~~"] if marker == "~" else [marker] * length:
+        state.push("text", "", 0).content = one
+        size = 0 if marker == "~" else length
+        state.delimiters.append(Delimiter(ord(marker), size, len(state.tokens) - 1, -1, opens, closes))
+    state.pos = end
+    return True
+
+
+def _literal(state: StateInline, text: str) -> bool:
+    state.pending += text
+    state.pos += len(text)
+    return True
+
+
+def _escape(state: StateInline, silent: bool) -> bool:
+    """A backslash is dropped only where it keeps what follows from being a mark."""
+    if state.src[state.pos] != "\\":
+        return False
+    after = state.src[state.pos + 1 : state.pos + 2]
+    before = state.src[: state.pos].rpartition("\n")[2]
+    escapes = after and (
+        after in "*_~`#" or (after in ".)" and before.strip().isdigit()) or (after in "-+>" and not before.strip())
+    )
+    if not silent:
+        state.pending += after if escapes else "\\"
+    state.pos += 2 if escapes else 1
+    return True
+
+
+def _entity(state: StateInline, silent: bool) -> bool:
+    """Entities that stand for something one can see; others stay as they are written."""
+    if state.src[state.pos] != "&" or not (match := _ENTITY.match(state.src, state.pos)):
+        return False
+    text = html.unescape(match[0])
+    if "://" in state.src[: state.pos].rpartition(" ")[2]:
+        text = match[0]  # a part of an address's query
+    if (text.endswith(";") and len(text) > 1) or not text.strip() or not text.isprintable() or sanitize(text) != text:
+        text = match[0]
+    if not silent:
+        state.pending += text
+    state.pos = match.end()
+    return True
+
+
+def _no_address(state: StateInline, silent: bool) -> bool:
+    """`<std::string>` and its like, which the rule for addresses in angle brackets would take."""
+    if state.src[state.pos] != "<" or _AUTOLINK.match(show(state.src[state.pos :])):
+        return False
+    if not silent:
+        state.pending += "<"
+    state.pos += 1
+    return True
+
+
+def _no_link(state: StateInline, silent: bool) -> bool:
+    """`callbacks[name](value)` and its like, which the rule for links would take."""
+    if state.src[state.pos] != "[":
+        return False
+    end = state.md.helpers.parseLinkLabel(state, state.pos, True)
+    if end < 0 or state.src[end + 1 : end + 2] != "(":
+        return False
+    target = show(state.src[end + 2 :]).lstrip(" <")
+    if _SCHEME.match(target) or target.startswith(("/", "#", "./", "../")):
+        return False
+    before = state.src[state.pos - 1 : state.pos]
+    name = re.split(r"[\s)]", target, maxsplit=1)[0]
+    if re.search(r"[./][A-Za-z]", name) and not before.isalnum() and before not in ("_", ")", "]"):
+        return False
+    if not silent:
+        state.pending += "["
+    state.pos += 1
+    return True
+
+
+def inline(source: str, style: str, *, look: Look) -> Row:
+    """The text of `source` in spans, `style` being that of all. Without colours, code keeps its backticks.
+
+    Without attributes, the text is shown as it is written. Newlines of the source stay newlines: a model that begins
+    a new line means one.
     """
-    if _PLAIN.fullmatch(source):
+    if look is Look.PLAIN or _PLAIN.fullmatch(source):
         return [(source.replace("\t", " "), style)] if source else []
-    builder = _Builder(style, color)
-    for token in _parser().parseInline(source)[0].children or []:
+    builder = _Builder(style, look is Look.COLOUR)
+    for token in _parser().parseInline(hide(source))[0].children or []:
         builder.add(token)
     return builder.spans
 
@@ -57,7 +169,7 @@ class _Builder:
             case "softbreak" | "hardbreak":
                 self._text("\n")
             case "code_inline" if self._color:
-                self.spans.append((sanitize_line(token.content), join_styles(self._styles[-1], CYAN)))
+                self.spans.append((sanitize_line(show(token.content)), join_styles(self._styles[-1], CYAN)))
             case "code_inline":
                 self._text(f"{token.markup}{token.content}{token.markup}")
             case "strong_open":
@@ -67,7 +179,7 @@ class _Builder:
             case "s_open":
                 self._push(STRIKE)
             case "link_open":
-                self._links.append((str(token.attrs["href"]), len(self.spans)))
+                self._links.append((_target(token, "href"), len(self.spans)))
                 self._push(UNDERLINE)
             case "strong_close" | "em_close" | "s_close":
                 self._styles.pop()
@@ -77,7 +189,7 @@ class _Builder:
                 self._address(address, "".join(text for text, _ in self.spans[begin:]))
             case "image":
                 self._text(token.content)
-                self._address(str(token.attrs["src"]), token.content)
+                self._address(_target(token, "src"), show(token.content))
             case _:
                 self._text(token.content)
 
@@ -85,11 +197,16 @@ class _Builder:
         self._styles.append(join_styles(self._styles[-1], style))
 
     def _text(self, text: str) -> None:
-        # What an entity stands for has not been made safe yet.
-        self.spans.append((sanitize(text).replace("\t", " "), self._styles[-1]))
+        self.spans.append((sanitize(show(text)).replace("\t", " "), self._styles[-1]))
 
     def _address(self, address: str, shown: str) -> None:
         """Add the address of a link, unless the link's text says it already."""
         address = sanitize_line(address)
         if address and shown.strip() not in (address, address.removeprefix("mailto:")):
             self.spans.append((f" ({address})" if shown.strip() else address, join_styles(self._styles[-1], DIM)))
+
+
+def _target(token: Token, name: str) -> str:
+    """The address of a link or an image with its title, as it was written."""
+    title = token.attrs.get("title")
+    return show(f'{token.attrs[name]} "{title}"' if title else str(token.attrs[name]))

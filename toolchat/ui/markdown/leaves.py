@@ -13,7 +13,7 @@ from toolchat.ui.markdown.code import Highlighter
 from toolchat.ui.markdown.cuts import forced_cut, scan
 from toolchat.ui.markdown.inline import inline
 from toolchat.ui.markdown.page import Page
-from toolchat.ui.markdown.rows import DIM, Row, fold, wrap
+from toolchat.ui.markdown.rows import DIM, Look, Row, fold, wrap
 
 _MEASURE = 120
 """Cells that a row of prose has at most, however wide the terminal is: longer ones are hard to read."""
@@ -71,9 +71,9 @@ class Paragraph:
         """Whether this may be the first line of a table."""
         return not self._broken and self._pending.startswith("|")
 
-    def make_heading(self, style: str, mark: str) -> None:
-        """It was one after all: its underline has come. `mark` is shown before it."""
-        self.heading, self._style, self._pending = True, style, mark + self._pending
+    def make_heading(self, style: str) -> None:
+        """It was one after all: its underline has come."""
+        self.heading, self._style = True, style
 
     def add(self, text: str, page: Page) -> None:
         while text:
@@ -94,9 +94,9 @@ class Paragraph:
         self._print_certain(page)
 
     def close(self, page: Page) -> None:
-        if page.live:
+        if page.live and page.drawn:
             self._pending += scan(self._pending).closers
-        rows = wrap([*self._carry, *self._parsed(self._pending, page)], min(page.room, _MEASURE))
+        rows = wrap([*self._carry, *self._parsed(self._pending, page)], min(page.room, _MEASURE), whole_words=True)
         while rows and not any(text.strip() for text, _ in rows[-1]):
             rows.pop()
         page.put(rows)
@@ -113,11 +113,11 @@ class Paragraph:
         self._look_at = 0
         parsed = self._parsed(self._pending[:cut], page)
         self._pending = self._pending[cut:]
-        *rows, self._carry = wrap([*self._carry, *parsed], min(page.room, _MEASURE))
+        *rows, self._carry = wrap([*self._carry, *parsed], min(page.room, _MEASURE), whole_words=True)
         page.put(rows)
 
     def _parsed(self, source: str, page: Page) -> Row:
-        return inline(source, self._style, color=page.color)
+        return inline(source, self._style, look=page.look)
 
 
 class Code:
@@ -158,10 +158,12 @@ class Fence(Code):
     def __init__(self, info: str, fence: str, indent: int, page: Page) -> None:
         self.fence = fence
         self.indent = indent
-        super().__init__(Highlighter((info.split() or [""])[0]) if page.color else None)
-        rule = f"─── {info}" if page.color else f"{fence}{info}"
+        self.of_markdown = info.lower().split()[:1] in (["markdown"], ["md"], ["mdx"])
+        self.nested = 0  # fences that are open in a block of Markdown, which models fence with as many marks
+        super().__init__(Highlighter((info.split() or [""])[0]) if page.look is Look.COLOUR else None)
+        rule = f"─── {info}" if page.drawn else f"{fence}{info}"
         page.put(fold([(rule.rstrip(), DIM)], page.room))
 
     def close(self, page: Page) -> None:
         if not page.live:
-            page.put(fold([("───" if page.color else self.fence, DIM)], page.room))
+            page.put(fold([("───" if page.drawn else self.fence, DIM)], page.room))

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchat.ui.markdown.rows import DIM, Row, Span, ansi, cells, crop, fold, row_cells, trimmed
+from toolchat.ui.cells import width_of
+from toolchat.ui.markdown.rows import DIM, Look, Row, Span, ansi, crop, fold, row_cells, trimmed
 
 
 @dataclass(slots=True)
@@ -36,9 +37,9 @@ Container = Quote | Item
 class Page:
     """Rows that are ready, and all that must be known to make more of them."""
 
-    def __init__(self, width: int, *, color: bool) -> None:
+    def __init__(self, width: int, *, look: Look) -> None:
         self.width = width
-        self.color = color
+        self.look = look
         self.live = False
         """True for rows that are drawn and not printed: then none may be wider than the page."""
         self.containers: list[Container] = []
@@ -60,9 +61,14 @@ class Page:
         return rows
 
     @property
+    def drawn(self) -> bool:
+        """Whether rules, bullets and styles take the place of what the model wrote."""
+        return self.look is not Look.PLAIN
+
+    @property
     def room(self) -> int:
         """Cells that a row of a block can have."""
-        inside = sum(2 if isinstance(one, Quote) else cells(one.marker) for one in self.containers)
+        inside = sum(2 if isinstance(one, Quote) else width_of(one.marker) for one in self.containers)
         return max(self.width - inside, self.width - self.width // 2, 1)
 
     def gap(self, depth: int) -> None:
@@ -89,9 +95,11 @@ class Page:
             self._gap = min(self._gap, depth)
 
     def put(self, rows: Sequence[Row]) -> None:
-        """Rows of at most `room` cells each."""
+        """Rows of at most `room` cells each, but for words that are wider."""
         for row in rows:
-            self._write([*self._prefix(), *row])
+            whole = [*self._prefix(), *row]
+            for part in fold(whole, self.width) if self.live else [whole]:
+                self._write(part)
 
     def put_code(self, row: Row) -> None:
         """A row that is not broken: the terminal wraps it, so that it is copied as one line."""
@@ -107,9 +115,9 @@ class Page:
         if self._gap is not None:
             enclosing, self._gap = self.containers[: self._gap], None
             bars = self._fit([self._enclosing(one) for one in enclosing])
-            self._rows.append(ansi(trimmed(bars), color=self.color))
+            self._rows.append(ansi(trimmed(bars), look=self.look))
         self._began = True
-        self._rows.append(ansi(trimmed(row) if trim else row, color=self.color))
+        self._rows.append(ansi(trimmed(row) if trim else row, look=self.look))
 
     def _prefix(self) -> Row:
         prefix: Row = []
@@ -127,5 +135,5 @@ class Page:
 
     def _enclosing(self, container: Container) -> Span:
         if isinstance(container, Quote):
-            return ("│ " if self.color else "> ", DIM)
-        return (" " * cells(container.marker), "")
+            return ("│ " if self.drawn else "> ", DIM)
+        return (" " * width_of(container.marker), "")

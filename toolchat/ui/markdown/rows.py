@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from enum import Enum
+
+from toolchat.ui.cells import graphemes, width_of
 
 Span = tuple[str, str]
 """Text, and its style as SGR parameters such as "1;36"; "" is no style."""
 Row = list[Span]
+
+
+class Look(Enum):
+    """What stands in for the marks of Markdown."""
+
+    COLOUR = "colours and attributes"
+    ATTRIBUTES = "attributes: bold, italics, underlines"
+    PLAIN = "nothing: the marks stay"
+
 
 BOLD, DIM, ITALIC, UNDERLINE, STRIKE = "1", "2", "3", "4", "9"
 CYAN = "36"
@@ -21,35 +33,37 @@ _MARKS = "\u0300-\u036f\u3099\u309a\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _SEGMENT = re.compile(f"\n| +|[{_WIDE}][{_GLUED}{_MARKS}]*|[^ \n{_WIDE}]+")
 WIDE = re.compile(f"[{_WIDE}]")
 _MARK = re.compile(f"[{_MARKS}]")
-
-
-def cells(text: str) -> int:
-    """Columns that `text` takes on a terminal: 2 for a wide character or an emoji, 0 for a combining one."""
-    if text.isascii():
-        return len(text)
-    from wcwidth import wcswidth
-
-    return max(wcswidth(text), 0)
+_LONGEST_WORD = 4096
+"""Cells of a word that is left whole."""
 
 
 def row_cells(row: Iterable[Span]) -> int:
     # As one text: a grapheme may be parted over two spans.
-    return cells("".join(text for text, _ in row))
+    return width_of("".join(text for text, _ in row))
 
 
 def join_styles(*styles: str) -> str:
     return ";".join(style for style in styles if style)
 
 
-def ansi(row: Sequence[Span], *, color: bool) -> str:
-    """The row as it is written to a terminal, each styled span closed again; without `color` only its text."""
-    if not color:
+def ansi(row: Sequence[Span], *, look: Look) -> str:
+    """The row as it is written to a terminal, each styled span closed again, with what `look` has of its style."""
+    if look is Look.PLAIN:
         return "".join(text for text, _ in row)
+    if look is Look.ATTRIBUTES:
+        row = [(text, _without_colour(style)) for text, style in row]
     return "".join(f"\x1b[{style}m{text}{RESET}" if style and text else text for text, style in row)
 
 
-def wrap(spans: Sequence[Span], width: int) -> list[Row]:
+def _without_colour(style: str) -> str:
+    return join_styles(*[code for code in style.split(";") if len(code) == 1])
+
+
+def wrap(spans: Sequence[Span], width: int, *, whole_words: bool = False) -> list[Row]:
     """Rows of at most `width` cells, broken at spaces, after wide characters, and inside words that are too long.
+
+    With `whole_words` a word that is too long has a row of its own, which the terminal breaks without a newline, so
+    that it is copied as one; only what is longer than any address is broken.
 
     A newline in the text ends a row. Spaces at the end of a row are dropped, but for the last row's, so that text
     can be added to it later.
@@ -65,7 +79,7 @@ def wrap(spans: Sequence[Span], width: int) -> list[Row]:
             begin = end = match.end()
             used = 0
             continue
-        size = cells(segment)
+        size = width_of(segment)
         if segment[0] == " " and end > begin:
             # Spaces may stand beyond the width: they are dropped if the row ends there.
             end, used = match.end(), used + size
@@ -73,8 +87,8 @@ def wrap(spans: Sequence[Span], width: int) -> list[Row]:
         if used + size > width and end > begin:
             cuts.append((begin, end))
             begin, used = match.start(), 0
-        if size > width:
-            *full, (last, used) = _fold(segment, width)
+        if size > (max(width, _LONGEST_WORD) if whole_words else width):
+            *full, (last, used) = _fold(segment, max(width, _LONGEST_WORD) if whole_words else width)
             at = begin
             for piece, _ in full:
                 cuts.append((at, at + len(piece)))
@@ -129,12 +143,10 @@ def _fold(text: str, width: int) -> list[tuple[str, int]]:
     if text.isascii():
         parts = [text[at : at + width] for at in range(0, len(text), width)] or [""]
         return [(part, len(part)) for part in parts]
-    from wcwidth import iter_graphemes
-
     pieces: list[tuple[str, int]] = []
     piece, used = "", 0
-    for grapheme in iter_graphemes(text):
-        size = cells(grapheme)
+    for grapheme in graphemes(text):
+        size = width_of(grapheme)
         if used + size > width and piece:
             pieces.append((piece, used))
             piece, used = "", 0

@@ -8,19 +8,22 @@ from __future__ import annotations
 from toolchat.ui.markdown.blocks import Blocks
 from toolchat.ui.markdown.leaves import soft_limit
 from toolchat.ui.markdown.page import Page
-from toolchat.ui.markdown.rows import DIM, ansi
+from toolchat.ui.markdown.rows import DIM, Look, ansi
 from toolchat.ui.sanitize import sanitize
 
 
 class MarkdownStream:
-    """One answer, on a terminal of `width` columns. Without `color` no escape sequence is given out at all.
+    """One answer, on a terminal of `width` columns.
 
-    The rows of prose and tables are at most `width` cells wide; lines of code are not broken when they are printed.
+    Without `color` there are only attributes such as bold. Without `attributes` no escape sequence is given out at all,
+    and the marks of Markdown stay. The rows of prose and tables are at most `width` cells wide, but for words that
+    are wider; those and lines of code are left to the terminal to break when they are printed.
     The text may be anything: what could control the terminal is made visible.
     """
 
-    def __init__(self, width: int, *, color: bool = True) -> None:
-        self._page = Page(max(width, 1), color=color)
+    def __init__(self, width: int, *, color: bool = True, attributes: bool = True) -> None:
+        look = Look.PLAIN if not attributes else Look.COLOUR if color else Look.ATTRIBUTES
+        self._page = Page(max(width, 1), look=look)
         self._blocks = Blocks(self._page)
         self._held = ""  # a carriage return, which may be half a line's end
         self._line = ""  # the line under way, while it is short
@@ -80,7 +83,7 @@ class MarkdownStream:
             return drawn
         if rows < 2:
             return drawn[-rows:] if rows > 0 else []
-        return [ansi([("…", DIM)], color=self._page.color), *drawn[1 - rows :]]
+        return [ansi([("…", DIM)], look=self._page.look), *drawn[1 - rows :]]
 
     def _take(self, text: str) -> None:
         """Text of the line under way. A long line goes to the blocks before it ends, always at the same length."""

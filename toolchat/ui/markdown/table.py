@@ -21,6 +21,7 @@ _NARROWEST = 8
 """Cells that a column keeps at least, unless its text is shorter. Where that is too much, rows become lists."""
 _SEPARATOR = 3
 
+_ADDRESS = re.compile(r"\b[a-z]{3,6}://\S+")
 _BAR = re.compile(r"(?<!\\)((?:\\\\)*)\|")
 _DELIMITER = re.compile(r" {0,3}\|? *:?-+:? *(?:\| *:?-+:? *)*\|? *")
 
@@ -49,8 +50,11 @@ def alignments(line: str, columns: int) -> list[str] | None:
     return ["^" if one[0] == ":" and one[-1] == ":" else ">" if one[-1] == ":" else "<" for one in found]
 
 
-def column_widths(wanted: Sequence[int], room: int) -> list[int] | None:
-    """What each column gets of `room` cells: what it wants, or less for the widest; None where it cannot be."""
+def column_widths(wanted: Sequence[int], room: int, least: Sequence[int] = ()) -> list[int] | None:
+    """What each column gets of `room` cells: what it wants, or less for the widest; None where it cannot be.
+
+    `least` is what a column needs for a word that must not be broken.
+    """
     room -= _SEPARATOR * (len(wanted) - 1)
     if sum(wanted) <= room:
         return list(wanted)
@@ -62,7 +66,7 @@ def column_widths(wanted: Sequence[int], room: int) -> list[int] | None:
     for place, column in enumerate(order):
         widths[column] = min(wanted[column], room // (len(order) - place))
         room -= widths[column]
-    return widths
+    return None if any(width < need for width, need in zip(widths, least, strict=False)) else widths
 
 
 class Table:
@@ -70,6 +74,7 @@ class Table:
         self._aligns = aligns
         self._header = [_cell(source, BOLD, page) for source in header]
         self._wanted = [max(width, 1) for _, width in self._header]
+        self._least = [_address_cells(text) for text, _ in self._header]
         self._rows: list[list[Cell]] = []
         self._line = ""
         self._held = 0
@@ -78,7 +83,7 @@ class Table:
 
     def copy(self) -> Self:
         made = copy.copy(self)
-        made._rows, made._wanted = list(self._rows), list(self._wanted)
+        made._rows, made._wanted, made._least = list(self._rows), list(self._wanted), list(self._least)
         return made
 
     def add(self, text: str, page: Page) -> None:
@@ -99,6 +104,7 @@ class Table:
         row = [_cell(source, "", page) for source in sources]
         if not self._printed:
             self._wanted = [max(one, width) for one, (_, width) in zip(self._wanted, row, strict=True)]
+            self._least = [max(one, _address_cells(text)) for one, (text, _) in zip(self._least, row, strict=True)]
         self._rows.append(row)
         if self._printed or len(self._rows) == ROWS or self._held > _HELD:
             self._print(page)
@@ -109,13 +115,13 @@ class Table:
 
     def _print(self, page: Page) -> None:
         rows, self._rows = self._rows, []
-        widths = column_widths(self._wanted, page.room)
+        widths = column_widths(self._wanted, page.room, self._least)
         lines = self._in_columns(rows, widths, page) if widths else self._in_lists(rows, page)
         self._printed = True
         page.put(lines)
 
     def _in_columns(self, rows: Sequence[Sequence[Cell]], widths: Sequence[int], page: Page) -> list[Row]:
-        dash, cross = ("─", "─┼─") if page.color else ("-", "-+-")
+        dash, cross = ("─", "─┼─") if page.drawn else ("-", "-+-")
         rule: Row = [(cross.join(dash * width for width in widths), DIM)]
         broken = [self._lines(row, widths, page) for row in rows]
         if not self._printed:
@@ -132,10 +138,10 @@ class Table:
         lines: list[Row] = []
         for number, row in enumerate(rows):
             if number or self._printed:
-                lines.append([(("───" if page.color else "---")[: page.room], DIM)])
+                lines.append([(("───" if page.drawn else "---")[: page.room], DIM)])
             for (name, _), (text, _) in zip(self._header, row, strict=True):
                 if text:
-                    lines += wrap([*name, (": " if name else "", ""), *text], page.room)
+                    lines += wrap([*name, (": " if name else "", ""), *text], page.room, whole_words=True)
         return lines or [line for name, _ in self._header for line in wrap(name, page.room)]
 
     def _lines(self, row: Sequence[Cell], widths: Sequence[int], page: Page) -> list[Row]:
@@ -143,7 +149,7 @@ class Table:
             wrap(text, width) if size > width or "\n" in "".join(part for part, _ in text) else [text]
             for (text, size), width in zip(row, widths, strict=True)
         ]
-        bar: Span = (" │ " if page.color else " | ", DIM)
+        bar: Span = (" │ " if page.drawn else " | ", DIM)
         lines: list[Row] = []
         for number in range(max(map(len, columns))):
             line: Row = []
@@ -158,8 +164,14 @@ class Table:
 
 
 def _cell(source: str, style: str, page: Page) -> Cell:
-    text = inline(source, style, color=page.color)
+    text = inline(source, style, look=page.look)
     lines = "".join(part for part, _ in text).split("\n")
     if len(lines) == 1:
         return text, row_cells(text)
     return text, max(row_cells([(line, "")]) for line in lines)
+
+
+def _address_cells(text: Row) -> int:
+    """Cells of the longest address in a cell."""
+    whole = "".join(part for part, _ in text)
+    return max([row_cells([(one, "")]) for one in _ADDRESS.findall(whole)], default=0) if "://" in whole else 0

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from random import Random
+
+import pytest
+
+from toolchat.ui.cells import cut, fitting, width_of
+from toolchat.ui.markdown import MarkdownStream
+from toolchat.ui.markdown.table import alignments
+
+SGR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def styled(text: str, width: int = 80) -> str:
+    """As under NO_COLOR: attributes, and no colours."""
+    stream = MarkdownStream(width, color=False)
+    return (stream.feed(text) + stream.finish()).removesuffix("\n")
+
+
+def unstyled(text: str, width: int = 80) -> str:
+    stream = MarkdownStream(width, color=False, attributes=False)
+    return stream.feed(text) + stream.finish()
+
+
+LITERAL = [
+    "2*3*4 = 24",
+    "a*b*c, 2**3**4 and x**2 + y**2",
+    "(a)*(b)*(c)",
+    "COUNT(*) + COUNT(*)",
+    "**/*.py and **/*.md",
+    '"*.py", "*.md"',
+    "def f(*args, **kwargs)",
+    r"\d+\.\d+",
+    r"^\w+\*\d*$ and [a-z]\{2\}",
+    r"\\server\share and \\server\_old\_share",
+    r"C:\new\_files\*.txt",
+    r"\{1\} and \[x\]",
+    r"\(x\) and \(a_1 * b_2 * c_3\)",
+    r"\[ \sum_{i} x_i \]",
+    "$a_1 * b_2 * c$ costs $5 and $6",
+    "$$x^* _y_ z^*$$",
+    "__init__.py",
+    "obj.__init__() and __main__",
+    "__FILE__:__LINE__",
+    "_private and _other",
+    "snake_case_name and a_b_c",
+    "path/_build_/x",
+    "vector<int>",
+    "List<String> and Map<K, V>",
+    "vector<std::string>",
+    "<div><b>x</b></div>",
+    "~5 … ~6",
+    "~/a and ~/b",
+    "&nbsp; and &ZeroWidthSpace; and &#x202e;",
+    "see[^1]",
+    "[text][name] and [name]",
+    "callbacks[name](value) and m[0](1.5)",
+    "https://e.x/a_b_/*x*?y&copy;=2",
+    "## C #",
+]
+
+
+@pytest.mark.parametrize("text", LITERAL)
+def test_what_only_looks_like_a_mark_stays(text: str) -> None:
+    assert SGR.sub("", styled(text)) == text.removeprefix("## ")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("**bold** *em* ~~struck~~", "{1m**bold} {3m*em} {9m~~struck}"),
+        ("**「A」**なので**「B」**", "{1m「A」}なので{1m「B」}"),
+        ("これは**太字**です", "これは{1m太字}です"),
+        ("这是**“重点”**。然后**第二**", "这是{1m“重点”}。然后{1m第二}"),
+        ("한국어**「강조」**입니다", "한국어{1m「강조」}입니다"),
+        ("注意：**重要。**次の文", "注意：{1m重要。}次の文"),
+        ("*「A」*と*「B」*", "{3m「A」}と{3m「B」}"),
+        ("**see \\d+** now", "{1msee \\d+} now"),
+        ("**https://e.x/_a_**", "{1mhttps://e.x/_a_}"),
+        ("**yes**/**no**, **Note:** x, (**y**)", "{1myes}/{1mno}, {1mNote:} x, ({1my})"),
+        ("\\*literal\\* snake\\_case", "*literal* snake_case"),
+        ("`code` stays quoted", "`code` stays quoted"),
+        ("&lt;T&gt; &amp; &copy;", "<T> & ©"),
+        ('[a](http://e.x/ü "t")', '{4ma}{2m (http://e.x/ü "t")}'),
+        ("<https://e.x>", "{4mhttps://e.x}"),
+    ],
+)
+def test_a_mark_is_dropped_where_an_attribute_replaces_it(text: str, shown: str) -> None:
+    expected = re.sub(r"\{[0-9]m[*~]+", lambda match: match[0].rstrip("*~"), shown)
+    assert styled(text) == re.sub(r"\{(\d)m", "\x1b[\\1m", expected).replace("}", "\x1b[0m")
+
+
+def test_a_fence_within_a_block_of_markdown_does_not_end_it() -> None:
+    text = "```markdown\n```python\n*x*\n```\n*y*\n```\n**end**"
+    assert styled(text).splitlines()[1:5] == ["```python", "*x*", "```", "*y*"]
+    assert styled(text).endswith("\x1b[1mend\x1b[0m")
+
+
+@pytest.mark.parametrize("width", [10, 40, 80])
+@pytest.mark.parametrize("form", ["see {} now", "- see {}", "> {}", "| a | b |\n|---|---|\n| {} | some words here |"])
+def test_an_address_is_never_broken_by_a_newline(form: str, width: int) -> None:
+    address = "https://example.org/" + "path/" * 16 + "end?x=1&y=_2_"
+    assert address in SGR.sub("", styled(form.format(address), width))
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"), [("⚠️", 2), ("🇩🇪", 2), ("👩\u200d💻", 2), ("👍🏽", 2), ("e\u0301", 1), ("日本", 4)]
+)
+def test_one_function_measures_everything(text: str, cells: int) -> None:
+    assert width_of(text) == cells
+    assert fitting(text * 3, cells) == (len(text) if text != "日本" else 2)
+    assert cut(text * 2, cells * 2) == text * 2
+    table = unstyled(f"| {text} | x |\n|---|---|\n| {'w' * 8} | y |").splitlines()
+    assert len({width_of(row.rstrip()) for row in table}) == 1
+
+
+PIECES = [
+    *LITERAL,
+    "**bold text**",
+    "*em*",
+    "`a*b`",
+    "~~x~~",
+    "[a](http://e.x/_b_)",
+    "日本語**「強調」**です",
+    "plain words",
+]
+PIECES += ["\\", "*", "**", "_", "__", "`", "$", "~~", "[", "](", "<", "&lt;", "!", "⚠️", "⚠️ ok", "||", "\\|", "x" * 150]
+
+
+def generated(random: Random) -> str:
+    """An answer whose fences are closed, since an open one is closed on the screen."""
+
+    def line() -> str:
+        pieces = [random.choice(PIECES) + random.choice(["", " ", " "]) for _ in range(random.randint(1, 9))]
+        return re.sub("~{3,}|`{3,}", "", "".join(pieces))  # fences
+
+    blocks = []
+    for _ in range(random.randint(1, 7)):
+        match random.randint(0, 6):
+            case 0:
+                blocks.append("# " + line())
+            case 1:
+                blocks.append("```python\n" + line().replace("```", "") + "\n```")
+            case 2:
+                blocks.append("\n".join("- " + line() for _ in range(3)))
+            case 3:
+                cells = [random.choice(["a", "b_c", "2*3*4", "**d**", "日本", "⚠️"]) for _ in range(6)]
+                rows = [f"| {one} | {two} |" for one, two in zip(cells[::2], cells[1::2], strict=True)]
+                blocks.append("\n".join([rows[0], "|---|---|", *rows[1:]]))
+            case _:
+                blocks.append("\n".join(line() for _ in range(random.randint(1, 3))))
+    return "\n\n".join(blocks)
+
+
+def substance(text: str) -> str:
+    """The characters that are not blank, without what quotes, tables and fences are drawn with."""
+    lines = [line for line in text.splitlines() if not alignments(line.strip(), line.count("|") - 1)]
+    return re.sub(r"[\s|>+\-`]", "", "\n".join(lines).replace("\\|", "|"))
+
+
+def keeps_all(text: str, width: int) -> None:
+    assert substance(unstyled(text, width)) == substance(text)
+    # With attributes: nothing but marks may go, and nothing may come but what lists and rules are drawn with.
+    marks = r"[\\*_~#=\[\]()<!&;]|&lt;"
+    seen = re.sub(f"{marks}|[─│┼•◦▪]", "", substance(SGR.sub("", styled(text.replace("&lt;", ""), width))))
+    assert seen == re.sub(marks, "", substance(text.replace("&lt;", "")))
+
+
+@pytest.mark.parametrize(
+    "answers", [pytest.param(range(300), id="300"), pytest.param(range(300, 5000), id="5000", marks=pytest.mark.slow)]
+)
+def test_no_character_of_a_generated_answer_vanishes(answers: range) -> None:
+    for seed in answers:
+        keeps_all(generated(Random(seed)), (40, 80, 200)[seed % 3])
+
+
+def test_no_character_of_the_readmes_of_installed_packages_vanishes() -> None:
+    texts = {}
+    for package in importlib.metadata.distributions():
+        text = package.metadata.get_payload() or package.metadata["Description"] or ""
+        if len(text) > 800 and "markdown" in (package.metadata["Description-Content-Type"] or ""):
+            texts[package.metadata["Name"]] = text[:20_000].replace("\t", " ").replace("\r", "")
+    chosen = dict(sorted(texts.items())[:20])
+    assert len(chosen) == 20
+    for name, text in chosen.items():
+        shown = unstyled(text, 1000)  # wide enough that no table becomes a list, which repeats its header
+        # Letters and digits alone: broken tables and renumbered lists have their own rules.
+        assert sorted(re.sub(r"[\W\d]", "", shown)) == sorted(re.sub(r"[\W\d]", "", text)), name
