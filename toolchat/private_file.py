@@ -94,6 +94,8 @@ def distrusted(path: Path) -> str | None:
         facts = path.stat()
     except OSError:
         return None
+    if not stat.S_ISREG(facts.st_mode):
+        return None  # whoever opens it says what it is; nobody should change the mode of a device
     if facts.st_uid not in (os.geteuid(), 0):
         return "it belongs to another user"
     if facts.st_mode & stat.S_IWOTH or (facts.st_mode & stat.S_IWGRP and not _own_group(facts.st_gid)):
@@ -132,6 +134,9 @@ class PrivateFile:
             return json.loads(read_file(self._path, _MOST))
         except NotAFileError as error:
             raise ToolchatError(f"{self._path}: {error.strerror}") from None
+        except TooLargeError as error:
+            ignore(self._path, f"it {error.strerror}")
+            return None
         except (OSError, ValueError, RecursionError):
             return None
 

@@ -194,6 +194,27 @@ def test_what_is_no_file_is_one_line_and_never_waited_for(
     assert done.returncode in (1, 2)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_in_place_of_a_tools_file_is_not_taken_for_none(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "tools.yaml")
+    done = run("tools", "list", cwd=tmp_path, **places(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("toolchat: ./tools.yaml: expected a file; remove it")
+    assert done.stdout == ""
+
+
+def test_settings_that_are_a_link_to_a_device_are_said_to_be_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "config/toolchat/config.toml"
+    file.parent.mkdir(parents=True)
+    file.symlink_to("/dev/zero")
+    done = run("tools", "list", cwd=tmp_path, **places(tmp_path))
+    assert done.returncode == 2
+    assert "expected a file" in done.stderr
+    assert "chmod" not in done.stderr
+
+
 def test_grants_that_become_a_pipe_while_the_chat_is_open_grant_nothing_and_end_nothing(tmp_path: Path) -> None:
     store = GrantStore(tmp_path)
     store.add(GRANT)
@@ -263,10 +284,13 @@ def test_a_link_in_place_of_a_lock_costs_the_file_that_it_leads_to_nothing(tmp_p
 
 
 @pytest.mark.parametrize("name", ["grants.json", "trusted-tools.json"])
-def test_state_of_sixty_gigabytes_is_not_read(tmp_path: Path, name: str) -> None:
+def test_state_of_sixty_gigabytes_is_ignored_with_a_line(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with (tmp_path / name).open("wb") as file:
         file.truncate(SPARSE)
     assert PrivateFile(tmp_path / name).read() is None
+    assert f"{tmp_path / name} is ignored: it is larger than" in capsys.readouterr().err
 
 
 def test_settings_of_sixty_gigabytes_are_one_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +40,9 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
     # What reads tools files takes a while to import. The REPL's prompt waits for this function, so it is imported
     # only where there is something to read.
     if not path.is_file():
+        if os.path.lexists(path):
+            # A pipe, a folder, a link that leads nowhere: whoever put it there did not mean the samples.
+            raise UsageError(f"./{path}: expected a file; remove it, or name a tools file with --tools")
         return sample_tools_path()
     from toolchat.settings import state_folder
     from toolchat.tools.trust import TrustStore
