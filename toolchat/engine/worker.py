@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,8 +115,8 @@ class Worker:
             "GPU memory": f"{self._share:.2%} of the card" if self._share is not None else "none",
             "model runner": "V2" if loaded.use_v2_model_runner else "V1",
             "asynchronous scheduling": "yes" if loaded.scheduler_config.async_scheduling else "no",
-            "compilation": str(loaded.compilation_config.mode.name).lower(),
-            "CUDA graphs": str(loaded.compilation_config.cudagraph_mode.name).lower(),
+            "compilation": _name(loaded.compilation_config.mode),
+            "CUDA graphs": _name(loaded.compilation_config.cudagraph_mode),
             "threads": os.environ.get("OMP_NUM_THREADS", ""),
             "sampling": f"{self._config.sampling} ({self._config.sampling.source})",
         }
@@ -294,6 +295,11 @@ class Worker:
     def _fail(self, request_id: str, message: str) -> None:
         self._serving.pop(request_id, None)
         self._channel.send({"op": "error", "id": request_id, "message": message})
+
+
+def _name(member: Enum | None) -> str:
+    """Of a member of one of vLLM's enumerations, which it may leave unset."""
+    return member.name.lower() if member is not None else "unset"
 
 
 def own(asked: float | None, default: float) -> float:
