@@ -66,5 +66,5 @@ def test_a_compiler_that_fails_is_told_with_the_packages() -> None:
 
 def test_the_demo_model_where_cuda_cannot_start_names_the_engine_for_the_cpu() -> None:
     error = RuntimeError("CUDA driver initialization failed")
-    assert "make EXTRA=cpu" in why_not_loaded(error, EngineConfig("demo", "/models/d", "cuda", None, None))
+    assert "make EXTRA=cpu install" in why_not_loaded(error, EngineConfig("demo", "/models/d", "cuda", None, None))
     assert "make EXTRA=cpu" not in why_not_loaded(error, EngineConfig("demo", "/models/d", "cpu", 1, 1))

@@ -110,7 +110,7 @@ def test_old_cards_and_drivers_are_told_with_the_remedy(
     assert (told is None) == (reason is None)
     if reason is not None:
         assert reason in (told or "")
-        assert "make EXTRA=cpu" in (told or "")
+        assert "make EXTRA=cpu install" in (told or "")
 
 
 def test_a_compiler_and_python_headers_are_missed_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

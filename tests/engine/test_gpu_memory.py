@@ -37,7 +37,9 @@ def test_more_than_the_card_or_than_is_free_is_refused_with_who_holds_it() -> No
 
 
 def test_a_full_card_is_told_with_the_remedies() -> None:
-    with pytest.raises(EngineError, match=r"only 0\.2 of the GPU's 8\.0 GiB are free.*CUDA_VISIBLE_DEVICES.*EXTRA=cpu"):
+    with pytest.raises(
+        EngineError, match=r"only 0\.2 of the GPU's 8\.0 GiB are free.*CUDA_VISIBLE_DEVICES.*EXTRA=cpu install"
+    ):
         budget(int(0.2 * GIB), 8 * GIB)
 
 

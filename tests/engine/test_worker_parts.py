@@ -81,4 +81,4 @@ def test_a_gpu_that_refuses_is_told_with_the_other_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("EngineError the GPU cannot be used: ")
-    assert "make EXTRA=cpu" in done.stdout
+    assert "make EXTRA=cpu install" in done.stdout

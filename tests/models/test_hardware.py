@@ -85,7 +85,7 @@ def test_a_missing_compiler_is_told_before_anything_is_fetched(card: Card, monke
 
 
 def test_cudas_build_without_a_gpu_names_the_other_build() -> None:
-    with pytest.raises(EngineError, match=r"no NVIDIA GPU answers.*make EXTRA=cpu"):
+    with pytest.raises(EngineError, match=r"no NVIDIA GPU answers.*make EXTRA=cpu install"):
         hardware.engine_device()
 
 

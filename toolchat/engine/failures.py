@@ -7,7 +7,7 @@ import re
 from toolchat.engine.config import EngineConfig
 from toolchat.wire.errors import EngineError
 
-TO_THE_CPU = "for the CPU, install its engine: make EXTRA=cpu"
+TO_THE_CPU = "for the CPU, install its engine: make EXTRA=cpu install"
 
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning)\b(:|$)")
 """The last line of a traceback."""

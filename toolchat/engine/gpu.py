@@ -148,13 +148,13 @@ def unfit(gpu: Gpu, cuda: int = CUDA_MAJOR) -> str | None:
     if gpu.capability is not None and gpu.capability < MIN_CAPABILITY:
         return (
             f"{gpu.name} has compute capability {_dotted(gpu.capability)}, and vLLM's CUDA build needs "
-            f"{_dotted(MIN_CAPABILITY)} (Turing, RTX 20) or newer; use the CPU build: make EXTRA=cpu"
+            f"{_dotted(MIN_CAPABILITY)} (Turing, RTX 20) or newer; use the CPU build: make EXTRA=cpu install"
         )
     least = MIN_DRIVERS.get(cuda, MIN_DRIVERS[CUDA_MAJOR])
     if gpu.driver is not None and gpu.driver < least:
         return (
             f"the NVIDIA driver is {gpu.driver}, and vLLM's build for CUDA {cuda} needs {least} or newer; "
-            "update the driver, or use the CPU build: make EXTRA=cpu"
+            "update the driver, or use the CPU build: make EXTRA=cpu install"
         )
     return None
 

@@ -44,7 +44,7 @@ def budget(free: int, total: int, asked: float | None = None, held_by: str = "")
     if share <= 0:
         raise EngineError(
             f"only {free / GIB:.1f} of the GPU's {total / GIB:.1f} GiB are free{holders}; close what holds them, "
-            "name another GPU with CUDA_VISIBLE_DEVICES, or use the CPU: make EXTRA=cpu"
+            "name another GPU with CUDA_VISIBLE_DEVICES, or use the CPU: make EXTRA=cpu install"
         )
     return int(share * 10_000) / 10_000
 

@@ -63,11 +63,11 @@ def require_cuda() -> None:
             raise EngineError(
                 f"CUDA_VISIBLE_DEVICES={hidden} hides the GPUs of this machine; unset it or name one of "
                 f"{', '.join(str(one.index) for one in gpu.all_gpus())}. For the CPU, install its build of vLLM: "
-                'make EXTRA=cpu, or pip uninstall vllm, then pip install "toolchat[cpu]"'
+                'make EXTRA=cpu install, or pip uninstall vllm, then pip install "toolchat[cpu]"'
             )
         raise EngineError(
             "vLLM is installed in its CUDA build, but no NVIDIA GPU answers (nvidia-smi); "
-            'for the CPU: make EXTRA=cpu, or pip uninstall vllm, then pip install "toolchat[cpu]"'
+            'for the CPU: make EXTRA=cpu install, or pip uninstall vllm, then pip install "toolchat[cpu]"'
         )
     if (reason := gpu.unfit(visible[0], gpu.cuda_major())) is not None:
         raise EngineError(reason)
