@@ -99,6 +99,8 @@ def test_gpu_memory_is_a_share_or_gib(file: Path, written: object, value: float)
         ("gpu_memory", "half", "--gpu-memory: expected a share of the card from 0.01 to 1, or GiB above 1, not 'half'"),
         ("gpu_memory", "0", "--gpu-memory: expected a share"),
         ("gpu_memory", "nan", "--gpu-memory: expected a share"),
+        ("gpu_memory", "1GiB", "--gpu-memory: expected a share"),  # not the whole card
+        ("gpu_memory", "0.5 GiB", "--gpu-memory: expected a share"),  # nor half of it
         ("dtype", "int4", "--dtype: expected auto, float32, bfloat16 or float16, not 'int4'"),
         ("top_p", "0", "--top-p: expected a number from 0.01 to 1"),
         ("top_p", "1.5", "--top-p: expected a number from 0.01 to 1"),

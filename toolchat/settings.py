@@ -103,11 +103,15 @@ def _number(low: float, high: float, unit: str) -> Callable[[Any], float]:
 
 def _gpu_memory(value: Any) -> float:
     written = str(value).strip()
-    number = written[:-3].rstrip() if written.lower().endswith("gib") else written
+    in_gib = written.lower().endswith("gib")
     try:
-        return _number(0.01, 4096, "")(number if number != written else value)
+        number = _number(0.01, 4096, "")(written[:-3].rstrip() if in_gib else value)
     except ValueError:
-        raise ValueError("expected a share of the card from 0.01 to 1, or GiB above 1") from None
+        number = 0.0
+    # "1GiB" would be the whole card, as 1 is.
+    if number == 0 or (in_gib and number <= 1):
+        raise ValueError("expected a share of the card from 0.01 to 1, or GiB above 1")
+    return number
 
 
 def _dtype(value: Any) -> str:
