@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,11 @@ def test_who_holds_the_memory_is_told_by_size(nvidia_smi: Path) -> None:
     assert held_by(programs) == "python3, odd (pid 71, 4.0 GiB), blender (pid 9, 0.5 GiB), Xorg (pid 5)"
     assert held_by([*programs, programs[0]]).endswith("and 1 more")
     assert held_by([]) == ""
+
+
+def test_who_asks_is_none_of_the_holders(nvidia_smi: Path) -> None:
+    program(nvidia_smi, f"echo '{os.getpid()}, /usr/bin/python3, 400'", "echo '9, /opt/blender, 512'")
+    assert [one.pid for one in gpu.holders(parse_gpus(TWO)[0])] == [9]
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def gpus(environment: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]:
 
 
 def holders(gpu: Gpu) -> tuple[Holder, ...]:
-    """The programs that hold memory of `gpu`, the largest first, as far as the driver lists them."""
+    """The other programs that hold memory of `gpu`, the largest first, as far as the driver lists them."""
     listing = _nvidia_smi(
         f"--id={gpu.uuid}", "--query-compute-apps=pid,process_name,used_memory", "--format=csv,noheader,nounits"
     )
@@ -128,7 +128,8 @@ def holders(gpu: Gpu) -> tuple[Holder, ...]:
         # A program's name may hold commas.
         pid, _, rest = row.partition(",")
         name, _, used = rest.rpartition(",")
-        if pid.strip().isdecimal() and name.strip():
+        # An engine's own CUDA context is listed too, and closing that helps nobody.
+        if pid.strip().isdecimal() and int(pid) != os.getpid() and name.strip():
             found.append(Holder(int(pid), Path(name.strip()).name, _mib(used.strip())))
     return tuple(sorted(found, key=lambda holder: -(holder.bytes or 0)))
 
