@@ -140,13 +140,11 @@ def prepare(
     if images:
         check_sight(found.choice)
     if images and found.settings.text_only:
-        raise UsageError(
-            "--text-only loads the model without its image encoder, and --image needs it; leave one of them out"
-        )
+        raise UsageError(_without_eyes(found))
     pictures = read_images(images)
     if not images and no_tools:
-        # Nothing can bring an image into this chat.
-        found = replace(found, settings=replace(found.settings, text_only=True))
+        # Nothing can bring an image into this chat. Who says --no-text-only is believed.
+        found = replace(found, settings=resolve(flags, model_defaults={**found.choice.defaults, "text_only": True}))
     folder = obtain_with_progress(found.choice, found.fits)
     if images:
         check_sight(replace(found.choice, folder=folder))
@@ -163,6 +161,16 @@ def sketch(flags: Mapping[str, Any], tools: Path | ToolsCode | None, *, debug: b
     if choice.folder is not None:
         check_reasoning_effort(settings.reasoning_effort, choice.name, choice.folder)
     return Plan(settings, choice, choice.folder, device, tools, debug, flags)
+
+
+def _without_eyes(plan: Plan) -> str:
+    """Why a model of which the settings say `text_only` takes no --image, and what to do."""
+    if plan.choice.defaults.get("text_only"):
+        return (
+            f"{plan.model} is loaded as --text-only, since this GPU hardly holds it otherwise, and --image needs a "
+            "model that sees; name a smaller one (docs/engines.md), or give --no-text-only"
+        )
+    return "--text-only loads the model without its vision encoder, and --image needs it; leave one of them out"
 
 
 def gpu_memory(device: str) -> int | None:
