@@ -81,6 +81,9 @@ def test_float32_that_does_not_fit_leaves_bfloat16_with_a_line(folder: Path, mon
     assert (planned.dtype, planned.kv_cache_bytes) == ("bfloat16", (8192 + 32) * 23040 * 5 // 4)
     (note,) = planned.notes
     assert "does not hold m in float32" in note
+    assert note.endswith("which is slow on this CPU")
+    monkeypatch.setattr(config, "cpu_flags", frozenset)  # which tell nothing of its arithmetic
+    assert plan("m", folder, "cpu").notes[0].endswith("which this CPU may be slow at")
 
 
 def test_a_number_format_that_is_asked_for_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -260,8 +260,8 @@ def _cpu_memory(
     return (
         "bfloat16",
         kv_bytes,
-        f"this CPU has no bfloat16 arithmetic, and the memory does not hold {model} in float32: it runs in bfloat16, "
-        "which is slow here",
+        f"the memory does not hold {model} in float32: it runs in bfloat16, "
+        + ("which this CPU may be slow at" if suited == MEASURED else "which is slow on this CPU"),
     )
 
 
