@@ -57,7 +57,8 @@ def choose_extra(asked: str, recorded: str, found: Sequence[Gpu]) -> tuple[str, 
         return asked or recorded, ""
     if not found:
         return "cpu", ""
-    if (reason := unfit(found[0])) is not None:
+    reasons = [unfit(one) for one in found]
+    if None not in reasons and (reason := reasons[0]):
         return "cpu", f"the engine for the CPU is installed: {reason.partition(';')[0]}"
     return "cuda", missing_to_compile() or ""
 

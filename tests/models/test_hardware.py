@@ -77,6 +77,15 @@ def test_what_the_machine_lacks_is_told_before_anything_is_fetched(card: Card, m
         hardware.engine_device()
 
 
+def test_of_two_gpus_the_one_that_can_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = "0, GPU-a, GTX 1080, 8192, 8000, 6.1, 580.65\n1, GPU-b, RTX 4090, 24564, 24000, 8.9, 580.65"
+    monkeypatch.setattr(gpu, "_nvidia_smi", lambda *_: listing)
+    with pytest.raises(EngineError, match=r"^GTX 1080 has .* newer; take RTX 4090: CUDA_VISIBLE_DEVICES=GPU-b$"):
+        hardware.engine_device()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b")
+    assert hardware.engine_device() == "cuda"
+
+
 def test_a_missing_compiler_is_told_before_anything_is_fetched(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     card()
     monkeypatch.setattr(gpu, "missing_to_compile", lambda: "Python.h is missing")

@@ -53,6 +53,7 @@ OLD_DRIVER = "0, GPU-8c, NVIDIA GeForce RTX 3060, 12288, 11000, 8.6, 550.120"
         ("", "", OLD_CARD, "cpu", "Tesla V100 has compute capability 7.0"),
         ("", "", OLD_DRIVER, "cpu", "the NVIDIA driver is 550, and vLLM's build for CUDA 13 needs 580"),
         ("cuda", "", OLD_CARD, "cuda", ""),
+        ("", "", f"{OLD_CARD}\n{CARD}", "cuda", ""),
     ],
 )
 def test_extra_is_what_was_asked_then_what_is_there_then_what_suits(

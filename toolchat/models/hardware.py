@@ -70,6 +70,9 @@ def require_cuda() -> None:
             'for the CPU: make EXTRA=cpu install, or pip uninstall vllm, then pip install "toolchat[cpu]"'
         )
     if (reason := gpu.unfit(visible[0], gpu.cuda_major())) is not None:
+        other = next((one for one in visible[1:] if gpu.unfit(one, gpu.cuda_major()) is None), None)
+        if other is not None:
+            reason = f"{reason.partition(';')[0]}; take {other.name}: CUDA_VISIBLE_DEVICES={other.uuid}"
         raise EngineError(reason)
     if (reason := gpu.missing_to_compile()) is not None:
         raise EngineError(reason)
