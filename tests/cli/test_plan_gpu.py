@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def test_a_model_that_the_card_cannot_hold_is_refused_before_it_is_fetched(
     assert replace(planned, device="cpu").fits(SEVEN) == ""
     monkeypatch.setattr(plan_module, "gpu_memory", lambda device: 16 * GIB)
     assert "will hardly fit" in planned.fits(SEVEN)
+    assert "will hardly fit" in replace(planned, settings=Settings(text_only=True)).fits(SEVEN)
     monkeypatch.setattr(plan_module, "gpu_memory", lambda device: 24 * GIB)
     assert planned.fits(SEVEN) == ""
     monkeypatch.setattr(plan_module, "gpu_memory", lambda device: None)
@@ -37,21 +39,26 @@ def test_a_model_that_the_card_cannot_hold_is_refused_before_it_is_fetched(
 
 
 @pytest.fixture
-def default_of_12_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default model of a card that holds it only without its encoder; a folder stands for its files."""
-    choice = ModelChoice("owner/sees", "hub", None, {"text_only": True})
+def choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has a model with these defaults be the one that is chosen; a folder stands for its files."""
     monkeypatch.setattr(plan_module, "engine_device", lambda: "cuda")
-    monkeypatch.setattr(plan_module, "choose_model", lambda *_: choice)
     monkeypatch.setattr(plan_module, "obtain_with_progress", lambda *_: tmp_path)
 
+    def choose(**defaults: bool) -> None:
+        monkeypatch.setattr(plan_module, "choose_model", lambda *_: ModelChoice("owner/sees", "hub", None, defaults))
 
-@pytest.mark.usefixtures("default_of_12_gib")
-def test_an_image_for_a_default_without_eyes_is_refused_with_flags_that_help() -> None:
+    return choose
+
+
+def test_an_image_for_a_default_without_eyes_is_refused_with_flags_that_help(choose: Callable[..., None]) -> None:
+    choose(text_only=True)
     with pytest.raises(UsageError, match=r"owner/sees is loaded as --text-only, since this GPU .*--no-text-only"):
         prepare({}, no_tools=True, images=["red.png"])
 
 
-@pytest.mark.usefixtures("default_of_12_gib")
 @pytest.mark.parametrize(("asked", "text_only"), [(None, True), (True, True), (False, False)])
-def test_a_chat_that_no_image_can_reach_is_text_only_unless_told_otherwise(asked: bool | None, text_only: bool) -> None:
+def test_a_chat_that_no_image_can_reach_is_text_only_unless_told_otherwise(
+    choose: Callable[..., None], asked: bool | None, text_only: bool
+) -> None:
+    choose()
     assert prepare({"text_only": asked}, no_tools=True).settings.text_only is text_only

@@ -58,3 +58,4 @@ def test_a_model_that_leaves_little_room_is_warned_of_with_the_reckoning() -> No
     assert little_left("m", int(4.4 * GIB), 8 * GIB) == ""
     told = little_left("m", int(9.7 * GIB), 12 * GIB)
     assert "its weights take 9.7 of 12.0 GiB, which leaves 0.0 GiB for a context" in told
+    assert little_left("m", int(9.7 * GIB), 12 * GIB, text_only=True) == ""

@@ -101,7 +101,7 @@ class Plan:
         if total is None:
             return ""
         check_weights(size.name, size.weights, MOST, total, total)
-        return little_left(size.name, size.weights, total)
+        return little_left(size.name, size.weights, total, text_only=self.settings.text_only)
 
     async def with_model(self, name: str, report: Callable[[str], None]) -> Plan:
         """This plan for another model, whose files are here by then. A reasoning effort that it has not is dropped.

@@ -14,6 +14,8 @@ MOST = 0.92
 LEAST_MARGIN = GIB // 4
 BESIDE = int(1.5 * GIB)
 """What activations, CUDA's context and its graphs are reckoned with; not measured."""
+VISION_ENCODER = 800_000_000
+"""Bytes of the encoder of Mistral's models that see: 0.4 billion parameters of 16 bits, by their cards."""
 USEFUL = GIB // 2
 """A cache of 4,000 to 5,000 tokens of a model of 3 to 8 billion parameters."""
 MARGIN = 0.02
@@ -49,8 +51,12 @@ def budget(free: int, total: int, asked: float | None = None, held_by: str = "")
     return int(share * 10_000) / 10_000
 
 
-def little_left(model: str, weights: int, total: int) -> str:
-    """What is to be said where `weights` bytes leave a GPU of `total` bytes little for a context; "" for nothing."""
+def little_left(model: str, weights: int, total: int, *, text_only: bool = False) -> str:
+    """What is to be said where `weights` bytes leave a GPU of `total` bytes little for a context; "" for nothing.
+
+    With `text_only` the encoder for images is among `weights`, and is not loaded.
+    """
+    weights -= VISION_ENCODER if text_only else 0
     left = MOST * total - weights - BESIDE
     if left >= USEFUL:
         return ""
