@@ -10,7 +10,7 @@ import pytest
 from toolchat.engine import gpu
 from toolchat.engine.gpu import GIB, MIB
 from toolchat.models import hardware, resolve
-from toolchat.models.resolve import DEMO, default_model
+from toolchat.models.resolve import DEMO, choose_model, default_model
 from toolchat.wire.errors import EngineError
 
 Card = Callable[..., None]
@@ -53,6 +53,16 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Card]:
 def test_the_default_model_is_one_that_the_card_holds(card: Card, gib: float | None, model: str) -> None:
     card(gib)
     assert default_model() == model
+
+
+@pytest.mark.parametrize(("gib", "settings"), [(12, {"text_only": True}), (16, {}), (24, {})])
+def test_the_default_model_has_the_same_settings_when_it_is_named(
+    card: Card, tmp_path: Path, gib: float, settings: dict[str, bool]
+) -> None:
+    card(gib)
+    assert choose_model(None, tmp_path).defaults == settings
+    assert choose_model(default_model(), tmp_path).defaults == settings
+    assert choose_model("mistralai/Ministral-3-14B-Instruct-2512", tmp_path).defaults == {}
 
 
 def test_without_a_gpu_the_default_is_the_demo_model() -> None:

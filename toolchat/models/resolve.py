@@ -79,7 +79,10 @@ def choose_model(name: str | None, cache: Path) -> ModelChoice:
 
     Raises UsageError for what is neither, EngineError for a folder without a whole model in it.
     """
-    default = _default() if name is None else Default(0, name)
+    # Named, as `/model` does on the way back to it, the default model needs the same settings.
+    default = _default()
+    if name is not None and name != default.name:
+        default = Default(0, name)
     name = default.name
     if name == DEMO:
         # A greedy small model can repeat itself for ever; 512 tokens are a long answer of it.
