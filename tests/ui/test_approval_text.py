@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from toolchat.tools.toolbox import Privileges
-from toolchat.ui.approval_text import KEEPS, PROMPT_STYLES, call_rows, editable, folded, parse_arguments
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.approval_text import KEEPS, call_rows, editable, parse_arguments
+from toolchat.ui.text.sanitize import sanitize
+from toolchat.ui.text.styles import ROLES
+from toolchat.ui.text.wrapping import hanging
 
 texts = st.text(st.characters(codec=None), max_size=60)
 values = st.recursive(
@@ -32,7 +34,7 @@ def shown(width: int = 80, **arguments: Any) -> list[str]:
 @given(arguments, st.integers(20, 200))
 def test_every_row_is_safe_and_fits(arguments: dict[str, Any], width: int) -> None:
     for style, row in call_rows(WRITE, arguments, width):
-        assert style in PROMPT_STYLES
+        assert style in ROLES
         assert cell_len(row) <= width
         assert sanitize(row) == row
         assert not {"\n", "\t", "\r"} & set(row)
@@ -173,7 +175,7 @@ def test_a_short_argument_is_not_counted() -> None:
 @pytest.mark.parametrize("width", [8, 12, 40, 80])
 def test_folded_text_breaks_between_words_and_leaves_no_character_out(width: int) -> None:
     text = "/srv/a folder/tools.yaml is a tools file; 界界界 " + "x" * 50
-    first, *rest = folded(text, width)
+    first, *rest = hanging(text, width)
     assert all(cell_len(row) <= width for row in (first, *rest))
     assert all(row.lstrip(" ").startswith("┊ ") for row in rest)
     whole = first + "".join(row.partition("┊ ")[2] for row in rest)
@@ -182,4 +184,4 @@ def test_folded_text_breaks_between_words_and_leaves_no_character_out(width: int
 
 def test_folded_words_stay_whole_where_they_fit() -> None:
     text = "the first words, and the second words"
-    assert folded(text, 20 + len("  ┊ ")) == ["the first words, and", "  ┊ the second words"]
+    assert hanging(text, 20 + len("  ┊ ")) == ["the first words, and", "  ┊ the second words"]

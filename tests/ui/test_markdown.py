@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from toolchat.ui.cells import width_of as cells
 from toolchat.ui.markdown import MarkdownStream
+from toolchat.ui.text.cells import width_of as cells
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 

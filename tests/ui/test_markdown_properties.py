@@ -5,8 +5,8 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchat.ui.cells import width_of as cells
 from toolchat.ui.markdown import MarkdownStream
+from toolchat.ui.text.cells import width_of as cells
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 FRAGMENTS = ["# ", "## h", "\n", "\n\n", "- a", "1. x", "  ", "    ", "> ", "```", "```python\n", "~~~", "**", "*", "_"]

@@ -53,8 +53,8 @@ def trust(
     from toolchat.cli.trust_question import allowed, ask_to_allow, describe
     from toolchat.settings import state_folder
     from toolchat.tools.trust import TrustStore
-    from toolchat.ui.approval_text import folded
-    from toolchat.ui.sanitize import sanitize_line
+    from toolchat.ui.text.sanitize import sanitize_line
+    from toolchat.ui.text.wrapping import hanging
     from toolchat.wire.errors import UsageError
 
     path = Path(file).expanduser()
@@ -63,7 +63,7 @@ def trust(
     store = TrustStore(state_folder())
     code = store.read(path)
     for row in describe(code, store.accepted(code)):
-        typer.echo("\n".join(folded(row, terminal_width())) if sys.stdout.isatty() else row)
+        typer.echo("\n".join(hanging(row, terminal_width())) if sys.stdout.isatty() else row)
     if allow is None:
         allow = sys.stdin.isatty() and sys.stderr.isatty() and ask_to_allow(code)
     store.trust(code, allows=allow)

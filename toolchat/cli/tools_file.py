@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchat.tools.sample_file import sample_tools_path
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import ToolchatError, UsageError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from toolchat.tools.code import ToolsCode
 from toolchat.tools.spec import ToolEntry
 from toolchat.tools.toolbox import Approval, Privileges
 from toolchat.tools.trust import Accepted
-from toolchat.ui.approval_text import folded
-from toolchat.ui.sanitize import look_alikes, sanitize_line
+from toolchat.ui.text.sanitize import look_alikes, sanitize_line
+from toolchat.ui.text.wrapping import hanging
 
 _MOST_FILES = 20
 _CALLS = {Approval.ALLOW: "runs without asking", Approval.ASK: "asks before it runs", Approval.DENY: "never runs"}
@@ -30,7 +30,7 @@ def ask_to_accept(code: ToolsCode, before: Accepted | None) -> bool | None:
     width = terminal_width()
     first = f"{sanitize_line(str(code.real))} is a tools file, and using it runs this folder's code:"
     for row in (first, *describe(code, before)):
-        sys.stderr.write("\n".join(folded(row, width)) + "\n")
+        sys.stderr.write("\n".join(hanging(row, width)) + "\n")
     if not run_async(lambda _: confirm("Accept it, until it or its modules change? [y/N] ")):
         return None
     return ask_to_allow(code)
@@ -42,7 +42,7 @@ def ask_to_allow(code: ToolsCode) -> bool:
     if not names:
         return False
     told = f"The file says that the calls of {', '.join(names)} run without asking you."
-    sys.stderr.write("\n".join(folded(told, terminal_width())) + "\n")
+    sys.stderr.write("\n".join(hanging(told, terminal_width())) + "\n")
     return run_async(lambda _: confirm("May they? Otherwise each call is asked about. [y/N] "))
 
 

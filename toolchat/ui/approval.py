@@ -13,8 +13,9 @@ from typing import Any
 from toolchat.chat.approval import Reply, Scope
 from toolchat.chat.calls import PendingCall
 from toolchat.tools.grant import canonical
-from toolchat.ui.approval_text import Row, call_rows, editable, fold, parse_arguments, prose
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.approval_text import Row, call_rows, editable, parse_arguments, prose
+from toolchat.ui.text.sanitize import sanitize_line
+from toolchat.ui.text.wrapping import folded
 
 ARMING_SECONDS = 0.4
 """After so long without a key, what is typed is meant for the dialog: who goes on typing leaves less between two keys
@@ -205,4 +206,4 @@ def _joined(parts: tuple[str, ...], width: int) -> list[str]:
             rows[-1] += f" · {part}"
         else:
             rows.append(part)
-    return [row for long in rows for row in fold(long, width)]
+    return [row for long in rows for row in folded(long, width)]

@@ -13,7 +13,7 @@ from toolchat.chat.calls import PendingCall
 from toolchat.tools.grant import canonical
 from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.ui.approval_text import call_rows, editable, parse_arguments
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.text.sanitize import sanitize_line
 
 HELP = """\
   y  once               s  this session     a  always

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Never
 
-from rich.cells import cell_len, chop_cells
-
 from toolchat.tools.toolbox import Privileges, Tool
-from toolchat.ui.sanitize import look_alikes, sanitize, sanitize_line
+from toolchat.ui.text.sanitize import look_alikes, sanitize, sanitize_line
+from toolchat.ui.text.wrapping import folded, hanging, wrapped
 
 Row = tuple[str, str]
-"""A style, one of `PROMPT_STYLES`, and a line of text that is safe to show."""
-
-PROMPT_STYLES = {"title": "bold", "text": "", "dim": "ansibrightblack", "key": "ansicyan", "error": "ansired"}
+"""One of `styles.ROLES`, and a line of text that is safe to show."""
 
 KEEPS = "It keeps your privileges: it may run sudo, end your other programs, and write to your terminals."
 
@@ -51,7 +47,7 @@ def call_rows(tool: Tool, arguments: Mapping[str, Any], width: int, *, edited: b
         rows += [("text", row) for row in argument]
     if not arguments:
         rows.append(("dim", "  (no arguments)"))
-    rows += [("dim", row) for row in folded(f"It is {sanitize_line(tool.callable_ref)}.", width)]
+    rows += [("dim", row) for row in hanging(f"It is {sanitize_line(tool.callable_ref)}.", width)]
     for mark in look_alikes(tool.callable_ref):
         rows += prose("text", f"Mind its name: {mark}.", width)
     if tool.options.privileges is Privileges.KEEP:
@@ -82,39 +78,9 @@ def parse_arguments(text: str) -> dict[str, Any]:
     return value
 
 
-def fold(text: str, width: int) -> list[str]:
-    """`text` in rows of at most `width` columns, every character kept: where spaces stand may matter."""
-    # A wide character takes two columns; chop_cells gives an empty row where it does not fit.
-    return [row for row in chop_cells(text, max(width, 2)) if row] or [""]
-
-
-def folded(text: str, width: int) -> list[str]:
-    """`text` in rows of at most `width` columns, broken between words where it has any.
-
-    Only a blank at a break is left out. Rows after the first are marked, lest they look like rows of toolchat's own.
-    """
-    mark = "  ┊ " if width - len("  ┊ ") >= _NARROWEST else "┊ "
-    room = width - len(mark)
-    rows = [""]
-    for word in re.split(r"(?<= )(?=[^ ])", text):  # each with the blanks behind it
-        if rows[-1].strip() and cell_len((rows[-1] + word).rstrip(" ")) > room:
-            rows.append("")
-        row = rows[-1] + word
-        if row.endswith(" ") and cell_len(row) == room + 1:
-            row = row[:-1]  # the end of the row stands for it
-        rows[-1:] = fold(row, room) if cell_len(row) > room else [row]
-    return [f"{mark}{row}" if number else row for number, row in enumerate(rows)]
-
-
 def prose(style: str, text: str, width: int) -> list[Row]:
     """Words of toolchat's own in rows of at most `width` columns, broken between words."""
-    rows = [""]
-    for word in text.split(" "):
-        if rows[-1] and cell_len(rows[-1]) + 1 + cell_len(word) <= width:
-            rows[-1] += f" {word}"
-        else:
-            rows += fold(word, width)
-    return [(style, row) for row in rows if row]
+    return [(style, row) for row in wrapped(text, width) if row]
 
 
 def _wrapped(line: _Line, width: int) -> Iterator[str]:
@@ -122,7 +88,7 @@ def _wrapped(line: _Line, width: int) -> Iterator[str]:
     if width - len(rest) < _NARROWEST:
         # Nested deeper than the screen is wide: the mark of the line stays, its indentation goes.
         first, rest = first.lstrip(), rest.lstrip()
-    for number, row in enumerate(fold(line.text, width - max(len(first), len(rest)))):
+    for number, row in enumerate(folded(line.text, width - max(len(first), len(rest)))):
         yield f"{rest if number else first}{row}"
 
 

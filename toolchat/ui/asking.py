@@ -17,16 +17,14 @@ from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl
 from prompt_toolkit.layout.dimension import Dimension
 from prompt_toolkit.layout.processors import TabsProcessor
 
-from toolchat.ui.ansi import paint
 from toolchat.ui.input import Visible
+from toolchat.ui.text.styles import ROLES, paint, prompt_style
 
 if TYPE_CHECKING:  # what the dialog needs takes a while to import, and the prompt is not to wait for it
     from toolchat.chat.approval import Reply
     from toolchat.chat.calls import PendingCall
     from toolchat.ui.approval import ApprovalDialog
     from toolchat.ui.approval_text import Row
-
-_PAINTS = {"title": "bold", "text": "", "dim": "dim", "key": "cyan", "error": "red"}
 
 BEAT_SECONDS = 0.1
 STOPPED_SECONDS = 0.5
@@ -154,12 +152,10 @@ class DialogHost:
         if self._dialog is None or self._stage is None:
             return []
         rows = self._dialog.rows(self._stage.columns, self._clock())
-        from toolchat.ui.approval_text import PROMPT_STYLES
-
         text: StyleAndTextTuples = []
         for index, (style, row) in enumerate(rows):
             text += [("", "\n")] if index else []
-            text.append((PROMPT_STYLES[style], row))
+            text.append((prompt_style(ROLES[style]), row))
         return text
 
     def _key(self, name: str) -> None:
@@ -214,7 +210,7 @@ class DialogHost:
 
     def _paint(self, row: Row) -> str:
         style, text = row
-        return paint(text, _PAINTS[style], color=self._color)
+        return paint(text, ROLES[style], color=self._color)
 
     def _question_keys(self) -> KeyBindings:
         keys = KeyBindings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from toolchat.ui.sanitize import sanitize, sanitize_line
+from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.wire.images import description
 from toolchat.wire.messages import CallOrigin, FailedCall, Image, ResultStatus, ToolCall, ToolResult
 

@@ -30,7 +30,7 @@ from prompt_toolkit.layout.processors import (
 from prompt_toolkit.search import SearchDirection, start_search, stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
-from toolchat.ui.sanitize import is_suspect
+from toolchat.ui.text.sanitize import is_suspect
 
 PROMPT = "› "
 CONTINUED = "  "

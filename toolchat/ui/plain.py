@@ -10,8 +10,8 @@ from rich.status import Status
 from rich.text import Text
 
 from toolchat.ui.calls import call_line, image_line, output_lines, result_lines
-from toolchat.ui.sanitize import sanitize, sanitize_line
 from toolchat.ui.tables import console
+from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.wire import events
 from toolchat.wire.events import Event
 from toolchat.wire.messages import FailedCall

@@ -19,8 +19,8 @@ from toolchat.ui.commands import Commands, Outcome, is_command, question
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.progress import milestone
 from toolchat.ui.repl import LEAVE_SECONDS, OpenChat, Taking
-from toolchat.ui.sanitize import sanitize
 from toolchat.ui.stops import Stops
+from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import KILL_AFTER
 from toolchat.wire import events
 from toolchat.wire.errors import ExitCode, ToolchatError

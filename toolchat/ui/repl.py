@@ -19,12 +19,12 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bin
 from prompt_toolkit.layout import ConditionalContainer, HSplit, Window
 from prompt_toolkit.layout.controls import FormattedTextControl
 
-from toolchat.ui.ansi import paint, rendered
 from toolchat.ui.asking import DialogHost
-from toolchat.ui.cells import cut
 from toolchat.ui.input import InputLine
-from toolchat.ui.sanitize import sanitize_line
 from toolchat.ui.terminal import Terminal
+from toolchat.ui.text.cells import cut
+from toolchat.ui.text.sanitize import sanitize_line
+from toolchat.ui.text.styles import paint, rendered
 from toolchat.ui.toolbar import Status, toolbar
 from toolchat.ui.transcript import Transcript
 from toolchat.ui.turns import Turns

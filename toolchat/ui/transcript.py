@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from toolchat.ui.ansi import paint
 from toolchat.ui.calls import call_text
 from toolchat.ui.cards import Card
-from toolchat.ui.cells import cut, wrapped
-from toolchat.ui.lines import LineStream, TextStream
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.text.cells import cut
+from toolchat.ui.text.lines import LineStream, TextStream
+from toolchat.ui.text.sanitize import sanitize
+from toolchat.ui.text.styles import paint
+from toolchat.ui.text.wrapping import wrapped
 from toolchat.ui.toolbar import Speed
 from toolchat.wire import events
 from toolchat.wire.deltas import Usage

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from toolchat.ui.chat import Chat
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.text.sanitize import sanitize
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from toolchat.ui.calls import MARKS
 from toolchat.ui.commands.base import FAILURE, QUIET, Context, Outcome, say, told
 from toolchat.ui.commands.clipboard import OSC52_BYTES, copied, copyable
 from toolchat.ui.commands.line import as_line
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.messages import ResultStatus, ToolResult
 
 NOTHING = "There is no turn to take back."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
 
 if TYPE_CHECKING:

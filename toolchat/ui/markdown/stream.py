@@ -8,8 +8,9 @@ from __future__ import annotations
 from toolchat.ui.markdown.blocks import Blocks
 from toolchat.ui.markdown.leaves import soft_limit
 from toolchat.ui.markdown.page import Page
-from toolchat.ui.markdown.rows import DIM, Look, ansi
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.text.sanitize import sanitize
+from toolchat.ui.text.styles import Look
+from toolchat.ui.text.wrapping import ansi
 
 
 class MarkdownStream:
@@ -83,7 +84,7 @@ class MarkdownStream:
             return drawn
         if rows < 2:
             return drawn[-rows:] if rows > 0 else []
-        return [ansi([("…", DIM)], look=self._page.look), *drawn[1 - rows :]]
+        return [ansi([("…", "dim")], look=self._page.look), *drawn[1 - rows :]]
 
     def _take(self, text: str) -> None:
         """Text of the line under way. A long line goes to the blocks before it ends, always at the same length."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchat.ui.sanitize import is_suspect, sanitize, sanitize_line
+from toolchat.ui.text.sanitize import is_suspect, sanitize, sanitize_line
 
 
 @pytest.mark.parametrize(

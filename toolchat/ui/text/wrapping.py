@@ -1,29 +1,20 @@
-"""Styled text cut into rows: measuring by cells, wrapping, and writing as ANSI. It knows no Markdown."""
+"""Breaks text into rows that fit a screen, measured in cells: `wrap` between words, `fold` anywhere.
+
+Both take styled text; `wrapped`, `folded` and `hanging` take plain text.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from enum import Enum
 
-from toolchat.ui.cells import graphemes, width_of
+from toolchat.ui.text.cells import graphemes, width_of
+from toolchat.ui.text.styles import Look, sgr
 
 Span = tuple[str, str]
-"""Text, and its style as SGR parameters such as "1;36"; "" is no style."""
+"""Text, and its style as `styles` has it; "" is no style."""
 Row = list[Span]
 
-
-class Look(Enum):
-    """What stands in for the marks of Markdown."""
-
-    COLOUR = "colours and attributes"
-    ATTRIBUTES = "attributes: bold, italics, underlines"
-    PLAIN = "nothing: the marks stay"
-
-
-BOLD, DIM, ITALIC, UNDERLINE, STRIKE = "1", "2", "3", "4", "9"
-CYAN = "36"
-RESET = "\x1b[0m"
 
 # Between these scripts' characters a row may end, though no space is there; what follows one in the second group
 # (closing punctuation, small kana, marks, joiners) stays with it.
@@ -42,21 +33,13 @@ def row_cells(row: Iterable[Span]) -> int:
     return width_of("".join(text for text, _ in row))
 
 
-def join_styles(*styles: str) -> str:
-    return ";".join(style for style in styles if style)
-
-
 def ansi(row: Sequence[Span], *, look: Look) -> str:
     """The row as it is written to a terminal, each styled span closed again, with what `look` has of its style."""
     if look is Look.PLAIN:
         return "".join(text for text, _ in row)
-    if look is Look.ATTRIBUTES:
-        row = [(text, _without_colour(style)) for text, style in row]
-    return "".join(f"\x1b[{style}m{text}{RESET}" if style and text else text for text, style in row)
-
-
-def _without_colour(style: str) -> str:
-    return join_styles(*[code for code in style.split(";") if len(code) == 1])
+    return "".join(
+        f"\x1b[{codes}m{text}\x1b[0m" if text and style and (codes := sgr(style, look)) else text for text, style in row
+    )
 
 
 def wrap(spans: Sequence[Span], width: int, *, whole_words: bool = False) -> list[Row]:
@@ -113,6 +96,43 @@ def fold(row: Sequence[Span], width: int) -> list[Row]:
         rows.append(pieces.take(at, at + len(piece)))
         at += len(piece)
     return rows
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """One line of plain text as rows of at most `width` cells, broken at spaces where there are any.
+
+    Never without a row. The last one is that to which more of the line could be added; it may be empty.
+    """
+    width = max(width, 2)
+    rows = ["".join(part for part, _ in row) for row in wrap([(text, "")], width)]
+    if width_of(rows[-1]) > width:
+        # Blanks that stand beyond the width: the row is full, and what follows them begins another one.
+        rows[-1:] = [rows[-1].rstrip(" "), ""]
+    return rows
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Plain text as rows of at most `width` cells, broken wherever the width ends, every character kept."""
+    return [piece for piece, _ in _fold(text, max(width, 2))]
+
+
+def hanging(text: str, width: int, *, narrowest: int = 16) -> list[str]:
+    """Plain text as rows of at most `width` cells, broken between words where it has any, for questions.
+
+    Only a blank at a break is left out: where blanks stand may matter. Rows after the first begin with a mark, so that
+    they cannot look like rows of toolchat's own; at least `narrowest` cells are left beside a wide mark.
+    """
+    mark = "  ┊ " if width - len("  ┊ ") >= narrowest else "┊ "
+    room = width - len(mark)
+    rows = [""]
+    for word in re.split(r"(?<= )(?=[^ ])", text):  # each with the blanks behind it
+        if rows[-1].strip() and width_of((rows[-1] + word).rstrip(" ")) > room:
+            rows.append("")
+        row = rows[-1] + word
+        if row.endswith(" ") and width_of(row) == room + 1:
+            row = row[:-1]  # the end of the row stands for it
+        rows[-1:] = folded(row, room) if width_of(row) > room else [row]
+    return [f"{mark}{row}" if number else row for number, row in enumerate(rows)]
 
 
 def crop(row: Sequence[Span], width: int) -> Row:

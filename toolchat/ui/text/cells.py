@@ -1,4 +1,4 @@
-"""Text by the cells it takes on a terminal: wide characters take two, combining ones none."""
+"""Widths of text in terminal cells: a wide character takes two, a combining one none."""
 
 from __future__ import annotations
 
@@ -44,20 +44,3 @@ def fitting(text: str, width: int) -> int:
             return index
         index += len(grapheme)
     return len(text)
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """One line as rows of at most `width` cells, broken at spaces where there are any; never empty."""
-    rows: list[str] = []
-    width = max(width, 2)
-    while width_of(text) > width:
-        end = fitting(text, width)
-        # The space itself may stand beyond the row: it is dropped there.
-        space = text.rfind(" ", 1, end + 1)
-        if space > 0:
-            rows.append(text[:space])
-            text = text[space + 1 :]
-        else:
-            rows.append(text[: max(end, 1)])
-            text = text[max(end, 1) :]
-    return [*rows, text]

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
-from toolchat.ui.cells import cut, wrapped
-from toolchat.ui.lines import LineStream
+from toolchat.ui.text.cells import cut
+from toolchat.ui.text.lines import LineStream
+from toolchat.ui.text.wrapping import wrapped
 
 TEXT = st.text(st.sampled_from("ab 日🚀é"), max_size=80)
 

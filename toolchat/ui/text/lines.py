@@ -1,12 +1,12 @@
-"""Text that is no Markdown, as it streams: a row is printed once it is whole."""
+"""Streams text that is no Markdown: each row is printed as soon as it is complete."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from toolchat.ui.ansi import paint
-from toolchat.ui.cells import wrapped
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.text.sanitize import sanitize
+from toolchat.ui.text.styles import paint
+from toolchat.ui.text.wrapping import wrapped
 
 
 class TextStream(Protocol):
