@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchat.tools.sample_file import sample_tools_path
+from toolchat.tools.spec import sample_tools_path
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import ToolchatError, UsageError
 

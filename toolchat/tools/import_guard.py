@@ -25,8 +25,7 @@ from types import CodeType
 from typing import Any
 
 import toolchat
-from toolchat.tools.code import NotAccepted, ToolsCode
-from toolchat.tools.local_modules import MAX_COMPILED, MAX_SOURCE, opened
+from toolchat.tools.code import MAX_COMPILED, MAX_SOURCE, NotAccepted, ToolsCode, opened
 from toolchat.wire.errors import ToolchatError
 
 _BYTECODE_HEADER = 16

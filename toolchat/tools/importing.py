@@ -1,4 +1,4 @@
-"""Importing the functions that a tools file names. Importing runs their code: who calls this has consent.
+"""Imports the functions that a tools file names. Importing runs their code: the caller has consent.
 
 Whatever that code does, the caller gets a function or a one-line reason, never a traceback.
 """
@@ -21,8 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from toolchat.tools.import_guard import without_the_folder
-from toolchat.tools.problems import did_you_mean
-from toolchat.tools.reasons import reason, with_article
+from toolchat.tools.problems import did_you_mean, reason, with_article
 from toolchat.tools.spec import ToolEntry
 
 

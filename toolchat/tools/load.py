@@ -1,4 +1,4 @@
-"""From a tools file to a toolbox: reads the file, imports what it names, makes the schemas.
+"""Loads a toolbox from a tools file: reads the file, imports what it names, makes the schemas.
 
 All that is wrong is reported together, one line a problem, at the place in the file that names it.
 """
@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.tools.classes import class_problems, function_problems, make_instance, method_names
-from toolchat.tools.code import ToolsCode, read_code
-from toolchat.tools.digest import source_digest
+from toolchat.tools.code import ToolsCode, read_code, source_digest
 from toolchat.tools.importing import CallableError, ModuleError, import_callable, quiet
 from toolchat.tools.problems import Problems
-from toolchat.tools.sample_file import sample_tools_path
 from toolchat.tools.schema import ParametersError, SchemaError, function_schema
-from toolchat.tools.spec import MAX_DESCRIPTION, TOOL_NAME, ToolEntry, scan_tools_file
+from toolchat.tools.spec import MAX_DESCRIPTION, TOOL_NAME, ToolEntry, sample_tools_path, scan_tools_file
 from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool
 
 __all__ = ["load_tools", "sample_tools_path"]
