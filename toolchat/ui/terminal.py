@@ -32,8 +32,7 @@ from prompt_toolkit.layout.screen import Screen
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
-from toolchat.ui.frame import BEGIN_FRAME, END_FRAME, FrameApplication, FrameOutput
-from toolchat.ui.reflow import became_narrower, reflows, rows_more
+from toolchat.ui.frame import BEGIN_FRAME, END_FRAME, FrameApplication, FrameOutput, became_narrower, reflows, rows_more
 
 FRAME_SECONDS = 1 / 30
 SETTLE_SECONDS = 0.3

@@ -5,7 +5,7 @@ from prompt_toolkit.data_structures import Point
 from prompt_toolkit.layout.screen import Char, Screen
 from prompt_toolkit.utils import get_cwidth
 
-from toolchat.ui.reflow import became_narrower, reflows, rows_more
+from toolchat.ui.frame import became_narrower, reflows, rows_more
 
 
 def drawn(*rows: str) -> Screen:
