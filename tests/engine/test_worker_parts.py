@@ -70,15 +70,27 @@ def test_gpus_are_counted_as_nvidia_smi_counts_unless_the_user_says_otherwise(
     assert engine._environment()["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
 
 
-def test_a_gpu_that_refuses_is_told_with_the_other_engine() -> None:
+@pytest.fixture(scope="module")
+def told_by_torch() -> list[str]:
+    """What code prints that imports torch, which stays out of the tests' own process."""
     pytest.importorskip("torch")
-    # torch stays out of the tests' own process: this one asks a CPU build for a GPU.
     code = (
         "from toolchat.engine.config import EngineConfig\n"
+        "from toolchat.engine.number_format import torch_multiplication\n"
         "from toolchat.engine.worker import gpu_share\n"
         "try: gpu_share(EngineConfig('m', '/m', 'cuda', None, None))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
+        "for name in ('auto', 'float32'): print(torch_multiplication(name)().dtype)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("EngineError the GPU cannot be used: ")
-    assert "make EXTRA=cpu install" in done.stdout
+    return done.stdout.splitlines()
+
+
+def test_a_gpu_that_refuses_is_told_with_the_other_engine(told_by_torch: list[str]) -> None:
+    # A CPU build of torch is asked for a GPU.
+    assert told_by_torch[0].startswith("EngineError the GPU cannot be used: ")
+    assert "make EXTRA=cpu install" in told_by_torch[0]
+
+
+def test_the_formats_that_are_measured_are_bfloat16_and_float32(told_by_torch: list[str]) -> None:
+    assert told_by_torch[1:] == ["torch.bfloat16", "torch.float32"]
