@@ -210,6 +210,21 @@ def parallel(report: Report) -> str:
     return f"{done.err.count('→ ')} calls; {done.out}"
 
 
+def compiler(report: Report) -> str:
+    gpu_bytes()
+    done = toolchat("ask", "--model", "demo", "--no-tools", "hi", CC="no-such-compiler")
+    must(done.code == 3 and "CC=no-such-compiler" in done.err and "Traceback" not in done.err, done)
+    return done.err.strip().splitlines()[-1]
+
+
+def default(report: Report) -> str:
+    free, total = gpu_bytes(), gpu_bytes("memory.total")
+    done = toolchat("models", "list")
+    row = next((row for row in done.out.splitlines() if " default " in row), "")
+    must(done.code == 0 and bool(row), done)
+    return f"{row.split()[0]} with {free / GIB:.1f} of {total / GIB:.1f} GiB free"
+
+
 def interrupted(report: Report) -> str:
     before = workers()
     process = start("ask", "--model", "demo", "--no-tools", "--max-tokens", "5000", LONG)
@@ -284,6 +299,14 @@ def picture(report: Report) -> str:
     return done.out
 
 
+def text_only(report: Report) -> str:
+    if not report.fetch:
+        raise SkippedError("needs the model of the check before; give --fetch")
+    done = toolchat("ask", "--model", FP8, "--no-tools", "--text-only", "Say hello.")
+    must(done.code == 0 and bool(done.out.strip()), done)
+    return f"{done.seconds:.1f} s with --text-only: {done.out}"
+
+
 def red_png() -> bytes:
     """A red square of 64 pixels, as a PNG."""
     import struct
@@ -350,6 +373,8 @@ CHECKS: dict[str, Callable[[Report], str]] = {
     "a full card": full,
     "--gpu-memory 0.5": share,
     "CUDA_VISIBLE_DEVICES=": hidden,
+    "no compiler": compiler,
+    "the default model": default,
     "Ctrl-C in an answer": interrupted,
     "kill -9 in an answer": killed,
     "an interrupted pull": pull,
@@ -359,6 +384,7 @@ CHECKS: dict[str, Callable[[Report], str]] = {
     "a forced call": forced,
     "calls at once": parallel,
     "8 bits, and an image": picture,
+    "--text-only": text_only,
 }
 
 

@@ -76,7 +76,10 @@ def test_the_default_model_leaves_a_useful_context_on_every_card(card: Card, tmp
         choice = choose_model(None, tmp_path)
         chosen.add((choice.name, choice.defaults.get("text_only", False)))
         if choice.name == DEMO:
-            assert gib * free < 7
+            assert gib < 7
+            continue
+        if gib * free < 6.7:  # too little for any: the engine says who holds the memory
+            assert choice.name == "mistralai/Ministral-3-3B-Instruct-2512"
             continue
         first = gpu.gpus()[0]
         assert first.total is not None
@@ -95,7 +98,8 @@ def test_the_default_model_leaves_a_useful_context_on_every_card(card: Card, tmp
         (16, 12.0, "mistralai/Ministral-3-8B-Instruct-2512", "without images"),
         (12, 10.8, "mistralai/Ministral-3-3B-Instruct-2512", "and not mistralai/Ministral-3-8B-Instruct-2512"),
         (8, 7.1, "mistralai/Ministral-3-3B-Instruct-2512", ""),
-        (8, 2.0, DEMO, "and not mistralai/Ministral-3-3B-Instruct-2512"),
+        (8, 2.0, "mistralai/Ministral-3-3B-Instruct-2512", ""),  # the engine says who holds the memory
+        (24, 1.5, "mistralai/Mistral-7B-Instruct-v0.3", ""),
     ],
 )
 def test_free_memory_counts_for_the_default_model_and_is_told_where_it_decides(

@@ -35,6 +35,12 @@ def start() -> Iterator[Start]:
         process.communicate()
 
 
+def test_every_check_is_documented() -> None:
+    page = (Path(gpu_check.__file__).parents[1] / "docs" / "gpu-check.md").read_text()
+    documented = [row.split("|")[1].strip() for row in page.splitlines() if row.startswith("|")]
+    assert documented[2:] == list(gpu_check.CHECKS)
+
+
 def test_a_pull_is_stopped_when_a_part_is_fetched(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

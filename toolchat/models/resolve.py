@@ -81,10 +81,10 @@ def _default() -> tuple[Default, str]:
     if first.total is None:  # a MIG slice, or a GPU whose driver does not report it
         return BY_MEMORY[-1], ""
     free = first.total if first.free is None else first.free
-    usual, chosen = (
-        next((row for row in BY_MEMORY if row.fits(bytes_, first.total)), Default(0, DEMO))
-        for bytes_ in (first.total, free)
-    )
+    usual = next((row for row in BY_MEMORY if row.fits(first.total, first.total)), Default(0, DEMO))
+    # If none fits the free memory, the engine refuses the usual one and says what holds the memory. The demo model
+    # does not take its place.
+    chosen = next((row for row in BY_MEMORY if row.fits(free, first.total)), usual)
     if chosen == usual:
         return usual, ""
     difference = "without images" if chosen.name == usual.name else f"and not {usual.name}"
