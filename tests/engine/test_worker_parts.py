@@ -69,6 +69,8 @@ def test_gpus_are_counted_as_nvidia_smi_counts_unless_the_user_says_otherwise(
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     engine = LocalEngine(GPU, tmp_path)
     assert engine._environment()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
+    assert engine._environment()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     assert engine._environment()["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
 
