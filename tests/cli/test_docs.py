@@ -13,7 +13,7 @@ from cli_program import REPOSITORY, Program
 from toolchat.chat.download import MAX_REDIRECTS, SECONDS
 from toolchat.chat.guards import Limits
 from toolchat.engine.config import CPU_CONTEXT
-from toolchat.engine.gpu_memory import GIB
+from toolchat.engine.gpu import GIB
 from toolchat.engine.local import LOGS_KEPT
 from toolchat.models.resolve import BY_MEMORY, choose_model
 from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
@@ -81,9 +81,9 @@ def test_the_documented_defaults_are_the_programs(tmp_path: Path) -> None:
 
 def test_the_documented_models_by_memory_are_the_programs() -> None:
     table = rows(section((DOCS / "engines.md").read_text(), "Which model fits which card"))
-    documented = [(int(row[0].split()[0]), row[1], quoted(row[3])) for row in table if "GiB" in row[0]]
+    documented = [(float(row[0].split()[0]), row[1], quoted(row[3])) for row in table if "GiB" in row[0]]
     names = [row[1].split(",")[0] for row in documented]
-    assert [(least * GIB, flags == ["--text-only"]) for least, _, flags in documented] == [
+    assert [(int(least * GIB), flags == ["--text-only"]) for least, _, flags in documented] == [
         (default.least, default.settings.get("text_only", False)) for default in BY_MEMORY
     ]
     assert [name if name != "the same" else names[at - 1] for at, name in enumerate(names)] == [

@@ -143,6 +143,47 @@ def workers(folder: Path) -> dict[str, str]:
     return {"vllm": found.parallel_config.worker_cls, "toolchat": WORKER_BASE}
 
 
+def startup_plans(folder: Path) -> dict[str, int | None]:
+    """The bytes that vLLM's startup plan gives to the second of two starts, by what the first has found; None: no plan.
+
+    vLLM looks the plan up before it fits the context to the memory, and writes it afterwards.
+    """
+    import os
+    from types import SimpleNamespace
+
+    from cuda_hookup import arguments_for
+    from vllm import EngineArgs
+    from vllm.v1.worker.startup_plan import maybe_apply_startup_plan, maybe_save_startup_plan
+
+    os.environ["VLLM_ENABLE_STARTUP_PLAN"] = "1"
+
+    def started(share: float = 0.92) -> Any:
+        configured = EngineArgs(**arguments_for(folder, {}, share)).create_engine_config()
+        return SimpleNamespace(
+            vllm_config=configured,
+            cache_config=configured.cache_config,
+            parallel_config=configured.parallel_config,
+            rank=0,
+            init_snapshot=SimpleNamespace(free_memory=23 * GIB),
+        )
+
+    def found(share: float = 0.92) -> int | None:
+        second = started(share)
+        maybe_apply_startup_plan(second)
+        bytes_: int | None = second.cache_config.kv_cache_memory_bytes
+        return bytes_
+
+    answers = {}
+    first = started()
+    first.vllm_config.model_config.max_model_len -= 16
+    maybe_save_startup_plan(first, 5 * GIB)
+    answers["the context was made shorter"] = found()
+    maybe_save_startup_plan(started(), 6 * GIB)
+    answers["the whole context fits"] = found()
+    answers["the whole context fits, and another share is given"] = found(0.5)
+    return answers
+
+
 def main() -> None:
     asked = json.load(sys.stdin)
     platform = fake_the_platform()
@@ -162,6 +203,7 @@ def main() -> None:
         "configurations": answers,
         "memory": [memory(*card) for card in asked["memory"]],
         "workers": workers(Path(asked["configurations"][0]["folder"])),
+        "startup_plans": startup_plans(Path(asked["configurations"][0]["folder"])),
     }
     Path(sys.argv[1]).write_text(json.dumps(found))
 

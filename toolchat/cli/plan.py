@@ -13,14 +13,12 @@ from toolchat.chat.images import read_images, refuse_unseen
 from toolchat.cli.background import in_background
 from toolchat.cli.late_engine import LateEngine
 from toolchat.cli.tools_file import choose_tools_file, note_refusal, refusals_noted
-from toolchat.engine import gpu
 from toolchat.engine.base import Engine
-from toolchat.engine.config import plan
-from toolchat.engine.gpu_memory import MOST, check_weights, little_left
+from toolchat.engine.config import plan, weight_bytes
 from toolchat.engine.local import LocalEngine
 from toolchat.models.abilities import reasoning_efforts, sees
 from toolchat.models.card import sampling
-from toolchat.models.hardware import engine_device
+from toolchat.models.hardware import engine_device, fit_warning, gpu_total, leaves_out_vision
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
@@ -68,7 +66,8 @@ class Plan:
             fast_start=self.settings.fast_start,
             text_only=self.settings.text_only,
             sampling=sampling(self.folder, self.model, self.settings.reasoning_effort),
-            gpu_total=gpu_memory(self.device),
+            gpu_total=gpu_total(self.device),
+            flags={name for name, value in self.flags.items() if value is not None},
             debug=self.debug,
         )
         return LocalEngine(config, state_folder() / "logs")
@@ -97,11 +96,7 @@ class Plan:
 
         Raises EngineError where the GPU cannot hold it: it is not fetched then.
         """
-        total = gpu_memory(self.device)
-        if total is None:
-            return ""
-        check_weights(size.name, size.weights, MOST, total, total)
-        return little_left(size.name, size.weights, total, text_only=self.settings.text_only)
+        return fit_warning(size.name, size.weights, self.device, text_only=self.settings.text_only)
 
     async def with_model(self, name: str, report: Callable[[str], None]) -> Plan:
         """This plan for another model, whose files are here by then. A reasoning effort that it has not is dropped.
@@ -142,10 +137,10 @@ def prepare(
     if images and found.settings.text_only:
         raise UsageError(_without_eyes(found))
     pictures = read_images(images)
-    if not images and no_tools:
-        # Nothing can bring an image into this chat. Who says --no-text-only is believed.
-        found = replace(found, settings=resolve(flags, model_defaults={**found.choice.defaults, "text_only": True}))
     folder = obtain_with_progress(found.choice, found.fits)
+    if not images and no_tools and leaves_out_vision(weight_bytes(folder), found.device):
+        # This chat cannot get any image. --no-text-only overrides.
+        found = replace(found, settings=resolve(flags, model_defaults={**found.choice.defaults, "text_only": True}))
     if images:
         check_sight(replace(found.choice, folder=folder))
     check_reasoning_effort(found.settings.reasoning_effort, found.model, folder)
@@ -171,11 +166,6 @@ def _without_eyes(plan: Plan) -> str:
             "model that sees; name a smaller one (docs/engines.md), or give --no-text-only"
         )
     return "--text-only loads the model without its vision encoder, and --image needs it; leave one of them out"
-
-
-def gpu_memory(device: str) -> int | None:
-    """Bytes of the GPU that the engine would take; None on a CPU, and where the driver does not tell."""
-    return next((one.total for one in gpu.gpus()), None) if device == "cuda" else None
 
 
 def check_sight(choice: ModelChoice) -> None:

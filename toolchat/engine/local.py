@@ -29,6 +29,7 @@ from toolchat.engine.base import (
 )
 from toolchat.engine.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.engine.config import EngineConfig
+from toolchat.engine.gpu import PCI_ORDER
 from toolchat.private_file import open_file, private_folder
 from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
@@ -195,7 +196,7 @@ class LocalEngine:
         }
         if self._config.device == "cuda":
             # As nvidia-smi counts; CUDA's own order puts the fastest first.
-            environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+            environment["CUDA_DEVICE_ORDER"] = environment.get("CUDA_DEVICE_ORDER") or PCI_ORDER
         if self._scratch is not None:
             # vLLM and torch leave sockets and files in the temporary folder behind. Not on a GPU: there it is where
             # compiled kernels are kept for the next start.

@@ -59,9 +59,11 @@ def engine_arguments(config: EngineConfig, *, tekken: bool, vision: bool, share:
 
 
 def startup_plan(config: EngineConfig, share: float | None) -> bool:
-    """Whether vLLM may use again what it measured of the GPU's memory at an earlier start (VLLM_ENABLE_STARTUP_PLAN).
+    """Whether vLLM may reuse the memory profile of an earlier start (VLLM_ENABLE_STARTUP_PLAN).
 
-    Its key does not hold the share of the card: only starts with vLLM's own share may read or write the plan, else a
-    start on a busy card would keep the context short for good, and --gpu-memory would be passed over.
+    Only with vLLM's own share of the card, which is not a part of the plan's key: else the plan of a busy card would
+    keep the context short for good, and --gpu-memory would be ignored. The context is a part of the key, and vLLM looks
+    the plan up before it fits the context to the memory and writes it afterwards (0.33, tests/cuda): a plan is found
+    again only if the memory holds the model's whole context.
     """
     return config.device == "cuda" and config.gpu_memory is None and share == MOST

@@ -330,8 +330,9 @@ def gpu_share(config: EngineConfig) -> float:
         free, total = torch.cuda.mem_get_info(0)
     except Exception as error:  # torch has no one class for a driver that refuses
         raise EngineError(f"the GPU cannot be used: {one_line(error)}; {TO_THE_CPU}") from error
-    visible = gpu.gpus()
-    held_by = gpu.held_by(gpu.holders(visible[0])) if visible else ""
+    # By its UUID: which of several GPUs is CUDA's first depends on CUDA_DEVICE_ORDER.
+    measured = gpu.with_uuid(str(torch.cuda.get_device_properties(0).uuid)) or next(iter(gpu.gpus()), None)
+    held_by = gpu.held_by(gpu.holders(measured)) if measured is not None else ""
     share = budget(free, total, config.gpu_memory, held_by)
     check_weights(config.model, weight_bytes(Path(config.folder)), share, total, free, held_by)
     return share

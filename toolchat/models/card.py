@@ -1,4 +1,4 @@
-"""How a model wants to be sampled, by its own files or its card."""
+"""A model's default sampling parameters, from its generation_config.json or its model card."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ BY_CARD = "its model card"
 @dataclass(frozen=True, slots=True)
 class _Card:
     name: str
-    """A pattern that the model's name, in small letters, begins with."""
+    """A pattern for the beginning of the model's name in lower case."""
     usual: Sampling
     reasoning: Sampling | None = None
-    """What takes its place where the model is told to think; None for a model that knows no efforts."""
+    """Used instead with a reasoning effort other than none; None for a model without reasoning efforts."""
 
 
 def _card(name: str, temperature: float, top_p: float = 1.0, reasoning: Sampling | None = None) -> _Card:
     return _Card(name, Sampling(temperature, top_p, BY_CARD), reasoning)
 
 
-# By the cards at https://huggingface.co/mistralai/NAME. A model that is not here has none that could be found.
+# From the cards at https://huggingface.co/mistralai/NAME; other models' cards recommend nothing.
 _CARDS = (
     # "Please make sure to use: top_p: 0.95, temperature: 0.7" (2506, 2507, 2509)
     _card(r"magistral-(small|medium)", 0.7, 0.95),
@@ -50,13 +50,14 @@ _CARDS = (
 
 
 def sampling(folder: Path, name: str, effort: str | None = None) -> Sampling:
-    """How a model wants to be sampled, and who says so.
+    """The model's default sampling parameters, with their source.
 
-    By its generation_config.json where that says something, else by its card, which is known by the end of `name`, a
-    hub's id or a folder's path; else the likeliest tokens. `effort` is the reasoning effort that is asked for.
+    They come from generation_config.json if it has any, else from the model's card, else they are toolchat's (greedy).
+    The card is looked up by the last part of `name`, a hub's id or a folder's path. `effort` is the reasoning effort
+    that was asked for.
     """
-    if (found := _from_file(folder)) is not None:
-        return found
+    if (from_file := _from_file(folder)) is not None:
+        return from_file
     base = name.rstrip("/").rpartition("/")[2].lower()
     for card in _CARDS:
         if re.match(card.name, base):
@@ -82,9 +83,9 @@ def _number(value: Any, least: float, most: float) -> float | None:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    """An optional file's JSON object; empty where there is none, or nothing of use: vLLM goes on without it, too."""
+    """The JSON object in an optional file; empty if it is missing or holds something else, which vLLM ignores, too."""
     try:
-        found = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

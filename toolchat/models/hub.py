@@ -94,14 +94,6 @@ def cached(name: str) -> Path | None:
     return folder
 
 
-def remote_size(name: str) -> RemoteSize | None:
-    """How large a model is, by the hub's listing; None where that cannot be had."""
-    with suppress(EngineError):
-        listing = _listing(name)
-        return _size(name, listing) if listing is not None else None
-    return None
-
-
 def pull(name: str, report: Report | None = None, before: Before | None = None) -> Path:
     """Fetch a model, or what is missing of it, and return its folder.
 
@@ -115,7 +107,7 @@ def pull(name: str, report: Report | None = None, before: Before | None = None) 
         return folder
     with told(name):
         _silence_bars()
-        listing = _listing(name)
+        listing = _remote_listing(name)
         if (folder := hub_cache.snapshot(name)) is not None:
             hub_cache.discard_damaged(folder)
         if listing is None:
@@ -133,7 +125,7 @@ def pull(name: str, report: Report | None = None, before: Before | None = None) 
     return folder
 
 
-def listing() -> Iterator[CachedModel]:
+def cached_models() -> Iterator[CachedModel]:
     """The models in Mistral's format that the hub's cache holds, whole or not."""
     return hub_cache.models()
 
@@ -154,10 +146,10 @@ def remove(name: str) -> bool:
     return True
 
 
-def _listing(name: str, commit: str | None = None, seconds: float = _LISTING_SECONDS) -> _Listing | None:
-    """What the repository holds, newest commit first; None where the hub answers, but without sizes.
+def _remote_listing(name: str, commit: str | None = None, seconds: float = _LISTING_SECONDS) -> _Listing | None:
+    """The needed files of a repository at `commit` (None: its newest); None if the hub answers without sizes.
 
-    Raises EngineError where there is no such model for us, or no hub.
+    Raises EngineError if there is no such model for this user, or no hub.
     """
     hub = library()
     with told(name):
