@@ -226,6 +226,17 @@ def test_what_does_not_change_a_terminal_goes_on_working_on_ones_own(user: str) 
     assert attack(kept, *calls, user=who).results == ["looked at 8 bytes", "set it"]
 
 
+@pytest.mark.skipif(unprivileged().uid != NOBODY, reason="root may write any of them")
+@pytest.mark.parametrize("abi", ["own", "0"])
+def test_the_kernel_takes_no_orders_about_the_chat_or_the_guardian_by_files_under_proc(abi: str) -> None:
+    answers = attack({"open_knobs": {}}, ("open_knobs", {"chat": "CHAT"}), abi=abi)
+    assert answers.unharmed, answers.stderr
+    through = got_through(json.loads(answers.results[0]))
+    # What docs/security.md does not promise, and what shows that the files could be opened at all.
+    assert "host oom_score_adj" in through
+    assert {name.split()[0] for name in through} == {"host"}
+
+
 def test_no_ring_can_be_made_that_holds_files_out_of_sight() -> None:
     answers = attack({"use_io_uring": {}}, ("use_io_uring", {}))
     assert answers.results == ["Error: PermissionError: [Errno 1] Operation not permitted"]
