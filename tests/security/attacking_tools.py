@@ -229,7 +229,7 @@ def reach_terminal(pid: int, path: str) -> dict[str, str]:
 
 
 def open_knobs(chat: int) -> dict[str, str]:
-    """Open for writing what the kernel takes orders by under /proc: of the chat, of this call's host, and the guardian."""
+    """Open for writing what the kernel takes orders by under /proc: of the chat, the guardian and the host."""
     host = os.getppid()
     above = int(Path(f"/proc/{host}/stat").read_text().rpartition(")")[2].split()[1])
     got = {}
