@@ -19,7 +19,7 @@ LOCK_SECONDS = 1.0
 """How long another program may hold the lock of a file that is to be changed: a change takes milliseconds."""
 
 _MOST = 16 * 1024**2
-_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+_KINDS = {stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 _told: set[str] = set()
 
 
@@ -83,6 +83,16 @@ def read_file(path: Path, most: int) -> bytes:
         if os.fstat(file.fileno()).st_size <= most and len(data := file.read(most + 1)) <= most:
             return data
     raise TooLargeError(errno.EFBIG, f"is larger than {_size(most)}", str(path))
+
+
+def no_file(path: Path) -> str | None:
+    """What stands at `path` instead of a file, and what to do; None for a file, and where there is nothing."""
+    return _unfit(path, stat.S_IFREG, "a file")
+
+
+def no_folder(path: Path) -> str | None:
+    """As `no_file`, for a folder."""
+    return _unfit(path, stat.S_IFDIR, "a folder")
 
 
 def distrusted(path: Path) -> str | None:
@@ -178,8 +188,23 @@ class PrivateFile:
 
 def _check_kind(path: Path, facts: os.stat_result) -> None:
     if not stat.S_ISREG(facts.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "a device")
-        raise NotAFileError(errno.EINVAL, f"is {kind}; expected a file; remove it, or move it away", str(path))
+        raise NotAFileError(errno.EINVAL, _in_the_way(_kind(facts), "a file"), str(path))
+
+
+def _unfit(path: Path, kind: int, expected: str) -> str | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return _in_the_way("a link that leads nowhere", expected) if path.is_symlink() else None
+    return _in_the_way(_kind(facts), expected) if stat.S_IFMT(facts.st_mode) != kind else None
+
+
+def _kind(facts: os.stat_result) -> str:
+    return _KINDS.get(stat.S_IFMT(facts.st_mode), "a device")
+
+
+def _in_the_way(kind: str, expected: str) -> str:
+    return f"is {kind}; expected {expected}; remove it, or move it away"
 
 
 def _close(folder: Path) -> None:

@@ -24,7 +24,10 @@ from toolchat.models.demo import pins
 from toolchat.private_file import PrivateFile, distrusted, private_folder
 from toolchat.settings import resolve
 from toolchat.store.grants import GrantStore
+from toolchat.store.logs import appendable
+from toolchat.store.state import open_state
 from toolchat.tools.grant import Grant
+from toolchat.tools.load import load_tools
 from toolchat.tools.toolbox import Tool
 from toolchat.wire.errors import EngineError, ToolchatError, UsageError
 from toolchat.wire.messages import ToolCall
@@ -192,6 +195,74 @@ def test_what_is_no_file_is_one_line_and_never_waited_for(
     what = {"_pipe": "a pipe", "_folder": "a folder", "_socket": "a socket"}[make.__name__]
     assert done.stderr == f"toolchat: {path}: is {what}; expected a file; remove it, or move it away\n"
     assert done.returncode in (1, 2)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _dangling(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def _regular(path: Path) -> None:
+    path.touch()
+
+
+INSTEAD = {
+    _pipe: "a pipe",
+    _socket: "a socket",
+    _device: "a device",
+    _dangling: "a link that leads nowhere",
+    _regular: "a file",
+    _folder: "a folder",
+}
+
+
+@pytest.mark.parametrize("place", ["state/toolchat", "state/toolchat/logs"])
+@pytest.mark.parametrize("make", [_pipe, _socket, _device, _dangling, _regular])
+def test_what_is_no_folder_in_place_of_one_for_state_is_one_line(
+    tmp_path: Path, place: str, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    make(path)
+    with pytest.raises(ToolchatError) as caught:
+        open_state(tmp_path / "state" / "toolchat")
+    assert str(caught.value) == f"{path}: is {INSTEAD[make]}; expected a folder; remove it, or move it away"
+    assert appendable(tmp_path / "state/toolchat/logs/tools.log").name == "tools.log"
+
+
+@pytest.mark.parametrize("command", [("ask", "--model", "demo", "question"), ("repl", "--plain", "--model", "demo")])
+def test_a_pipe_in_place_of_the_logs_is_one_line_of_the_command(tmp_path: Path, command: tuple[str, ...]) -> None:
+    path = tmp_path / "state/toolchat/logs"
+    path.parent.mkdir(parents=True)
+    _pipe(path)
+    done = run(*command, cwd=tmp_path, **places(tmp_path))
+    assert done.stderr == f"toolchat: {path}: is a pipe; expected a folder; remove it, or move it away\n"
+
+
+def test_a_list_of_accepted_files_that_is_a_link_to_a_device_is_said_to_be_no_file(tmp_path: Path) -> None:
+    planted(tmp_path).unlink()
+    _device(tmp_path / "state/toolchat/trusted-tools.json")
+    for command in ("trust", "list"):
+        done = run("tools", command, cwd=tmp_path, **places(tmp_path))
+        assert done.stderr.endswith("trusted-tools.json: is a device; expected a file; remove it, or move it away\n")
+        assert "chmod" not in done.stderr
+
+
+@pytest.mark.parametrize("make", [_pipe, _folder, _device, _dangling])
+@pytest.mark.parametrize("callable_", ["./own.py:f", "own:f", "./uses.py:f"])
+def test_what_is_no_file_in_place_of_a_module_is_said_to_be_that(
+    tmp_path: Path, make: Callable[[Path], None], callable_: str
+) -> None:
+    make(tmp_path / "own.py")
+    (tmp_path / "uses.py").write_text("import own\n")
+    (tmp_path / "tools.yaml").write_text(f"version: 1\ntools:\n- callable: {callable_}\n")
+    with pytest.raises(ToolchatError) as caught:
+        load_tools(tmp_path / "tools.yaml")
+    assert str(caught.value).endswith(f"is {INSTEAD[make]}; expected a file; remove it, or move it away")
+    assert "own.py" in str(caught.value)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from toolchat.private_file import NotAFileError, distrusted, ignore, open_file, private_folder
+from toolchat.private_file import NotAFileError, distrusted, ignore, no_folder, open_file, private_folder
 from toolchat.store import grants
 from toolchat.wire.errors import ToolchatError
 
@@ -20,8 +20,11 @@ def open_state(folder: Path) -> Path:
     """`folder`, which exists from now on where it can be made. What is wrong with its files is told now, once.
 
     Raises:
-        ToolchatError: something else than a file stands where one is kept.
+        ToolchatError: something else than a file stands where one is kept, or than a folder.
     """
+    for place in (folder, folder / TOOLS_LOG.parent):
+        if (problem := no_folder(place)) is not None:
+            raise ToolchatError(f"{place}: {problem}")
     # A state folder that cannot be had costs what would be kept there, and nothing else.
     with suppress(OSError):
         private_folder(folder)

@@ -28,6 +28,10 @@ STATE_LOST = "[The tool's process was started anew: what earlier calls had chang
 
 _INTERRUPTED = "Error: interrupted by the user"
 _NO_ANSWER = "Error: the tool's process answered with what is no answer"
+_HIDES = (
+    "Error: the tool was ended: a process of its hides its open files, so that its memory limit cannot be kept; a tool "
+    "that runs programs which its user may not read needs privileges: keep in the tools file"
+)
 
 OnOutput = Callable[[str], None]
 
@@ -181,6 +185,8 @@ class Prepared:
                 return self._result(f"Error: the tool ended unexpectedly ({how})")
             case NoAnswer(Cause.MEMORY):
                 return self._result(_over_memory(self._supervisor.options(self.tool).memory or 0))
+            case NoAnswer(Cause.HIDDEN):
+                return self._result(_HIDES)
             case NoAnswer(Cause.CLOSED):
                 return self._result(f"Error: the tool ended unexpectedly ({CLOSED})")
             case {"op": "refused", "message": str(message), "files": [*files]}:

@@ -216,9 +216,9 @@ class Host:
 
     def _heard(self, message: Message) -> None:
         match message:
-            case {"op": "exited", "number": number, "code": code, "over_memory": over}:
+            case {"op": "exited", "number": number, "code": code, "killed_for": reason}:
                 if (process := self._processes.pop(number, None)) is not None:
-                    process.exited(NoAnswer(Cause.MEMORY if over else Cause.ENDED, how_it_ended(code)))
+                    process.exited(NoAnswer(Cause(reason) if reason else Cause.ENDED, how_it_ended(code)))
             case {"op": "failed", "number": number, "message": text}:
                 if (process := self._processes.pop(number, None)) is not None:
                     process.exited(NoAnswer(Cause.ENDED, f"it could not be started: {text}"))
