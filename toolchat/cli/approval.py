@@ -106,7 +106,11 @@ async def _prompt(text: str) -> str | None:
         loop.remove_reader(terminal)
     if not line.endswith(b"\n"):
         _say("\n")
-    return line.decode("utf-8", "replace").rstrip("\n") if line else None
+    if not line:
+        return None
+    from toolchat.ui.keys import typed as without_reports  # prompt-toolkit takes a while to import
+
+    return without_reports(line.decode("utf-8", "replace").rstrip("\n"))
 
 
 def terminal_width() -> int:
