@@ -11,6 +11,7 @@ from test_keys import REPORTS
 from test_repl_calls import KEYS, MINE, TOOLS, answer, armed
 
 ADD = 'engine = answering(Answer(calls=[call("add", a=1, b=2)]), "It is done.", "Next.")'
+PAGED = "Space: more"
 ALL = "".join(REPORTS.values())
 
 
@@ -69,3 +70,30 @@ def test_a_broken_off_report_does_not_keep_ctrl_c(asked: Terminal) -> None:
     asked.press("\x1b]11;rgb:", "\x03")
     asked.wait_for("the end of the question", lambda: not asked.colour(KEYS))
     assert not asked.shows("It is done.")
+
+
+def test_a_call_higher_than_the_screen_is_paged_and_then_allowed(repl: OpenRepl, folder: Path) -> None:
+    (folder / "mine.yaml").write_text("version: 1\ntools:\n  - callable: ./mine.py:write\n")
+    (folder / "mine.py").write_text('def write(text: str) -> str:\n    """Write."""\n    return "written"\n')
+    text = "\\n".join(f"row {number}" for number in range(40))
+    chat = repl(
+        f'engine = answering(Answer(calls=[call("write", text="{text}")]), "It is done.")', "--tools", "mine.yaml"
+    )
+    chat.type("go")
+    pages = 0
+    chat.wait_for("a page", lambda: chat.colour(PAGED) == "cyan")
+    chat.press("y")
+    while not chat.colour(KEYS):
+        chat.wait_for("that keys count", lambda: "cyan" in (chat.colour(PAGED), chat.colour(KEYS)))
+        seen = len(chat.rows)
+        while len(chat.rows) == seen and not chat.colour(KEYS):
+            # A key that came too soon is swallowed.
+            chat.wait_for("that keys count", lambda: "cyan" in (chat.colour(PAGED), chat.colour(KEYS)))
+            chat.press(" ")
+            beat = len(chat.raw)
+            chat.wait_for("what becomes of the key", lambda beat=beat: len(chat.raw) > beat)
+        pages += 1
+    assert pages >= 2
+    assert [row.removeprefix("    │ ") for row in chat.rows if "│ row" in row] == [f"row {n}" for n in range(40)]
+    answer(chat, "y")
+    chat.wait_for_row("It is done.")

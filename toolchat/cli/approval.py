@@ -15,7 +15,7 @@ from toolchat.chat.calls import PendingCall
 from toolchat.settings import state_folder
 from toolchat.store.grants import GrantStore
 from toolchat.ui.approval import ARMING_SECONDS
-from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines
+from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
 from toolchat.ui.stops import Stops
 
 _LONGEST = 65536
@@ -52,7 +52,7 @@ def ask_on_terminal(pause: Callable[[], None]) -> Ask | None:
                 text = TOO_SOON
 
         with stops.watched():
-            return await ask_by_lines(pending, prompt, terminal_width())
+            return await ask_by_lines(pending, prompt, lambda: screen_size(sys.stderr))
 
     return ask
 
@@ -115,7 +115,4 @@ async def _prompt(text: str) -> str | None:
 
 def terminal_width() -> int:
     """Columns of the terminal that questions are asked on."""
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except OSError:
-        return 80
+    return screen_size(sys.stderr)[0]

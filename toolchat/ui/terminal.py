@@ -129,6 +129,10 @@ class Terminal:
     def columns(self) -> int:
         return self.size.columns
 
+    @property
+    def rows(self) -> int:
+        return self.size.rows
+
     async def run(self, *, first_drawn: Callable[[], None], ending: Callable[[], None]) -> int:
         """Hold the terminal until `leave`; returns the code given there. The terminal is restored in any case.
 
