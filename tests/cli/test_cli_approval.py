@@ -253,3 +253,12 @@ def test_nothing_granted_is_said_and_a_slip_in_revoke_is_told(toolchat: Program)
     assert toolchat("tools", "grants").out == "No calls are allowed for good.\n"
     assert toolchat("tools", "revoke").out == "0 grants revoked.\n"
     assert "toolchat tools grants" in toolchat("tools", "revoke", "note").refused(2)
+
+
+def test_reports_of_the_terminal_are_no_part_of_a_typed_answer(chat: Chat) -> None:
+    with chat.terminal([NOTE, DONE]) as child:
+        child.expect_exact("? explains] ")
+        reply(child, "\x1b[I\x1b[?62;1c\x1b]11;rgb:1e1e/1e1e/1e1e\x1b\\y\x1b[O")
+        child.expect_exact(DONE)
+        assert end(child) == 0
+    assert chat.noted == "a;"

@@ -15,7 +15,7 @@ from toolchat.chat.calls import PendingCall
 from toolchat.settings import state_folder
 from toolchat.store.grants import GrantStore
 from toolchat.ui.approval import ARMING_SECONDS
-from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines
+from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
 from toolchat.ui.stops import Stops
 
 _LONGEST = 65536
@@ -52,7 +52,7 @@ def ask_on_terminal(pause: Callable[[], None]) -> Ask | None:
                 text = TOO_SOON
 
         with stops.watched():
-            return await ask_by_lines(pending, prompt, terminal_width())
+            return await ask_by_lines(pending, prompt, lambda: screen_size(sys.stderr))
 
     return ask
 
@@ -106,12 +106,13 @@ async def _prompt(text: str) -> str | None:
         loop.remove_reader(terminal)
     if not line.endswith(b"\n"):
         _say("\n")
-    return line.decode("utf-8", "replace").rstrip("\n") if line else None
+    if not line:
+        return None
+    from toolchat.ui.keys import typed as without_reports  # prompt-toolkit takes a while to import
+
+    return without_reports(line.decode("utf-8", "replace").rstrip("\n"))
 
 
 def terminal_width() -> int:
     """Columns of the terminal that questions are asked on."""
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except OSError:
-        return 80
+    return screen_size(sys.stderr)[0]

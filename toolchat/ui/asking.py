@@ -31,7 +31,7 @@ STOPPED_SECONDS = 0.5
 """So long after the last beat, this process was stopped, or was so slow that keys may have been typed blindly."""
 
 _EDITED = ("edit", "reason")
-_NAMED = ("enter", "escape", "up", "down", "left", "right", "tab", "backspace", Keys.BracketedPaste)
+_NAMED = ("enter", "escape", "up", "down", "left", "right", "tab", "backspace", "pagedown", Keys.BracketedPaste)
 
 
 class Stage(Protocol):
@@ -39,6 +39,8 @@ class Stage(Protocol):
 
     @property
     def columns(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
     def print(self, ansi: str) -> None: ...
     def redraw(self) -> None: ...
     async def drawn(self) -> None: ...
@@ -123,6 +125,13 @@ class DialogHost:
             self._dialog.covered()
             self._opening = asyncio.create_task(self._open(self._dialog), name="dialog-open")
 
+    def resized(self) -> None:
+        """The terminal has another size."""
+        if self._dialog is not None and self._stage is not None:
+            self._dialog.resized(self._stage.columns)
+            self._follow()
+            self.uncovered()
+
     async def _open(self, dialog: ApprovalDialog) -> None:
         """Have keys count from now on: what was typed until now was typed without having seen the question."""
         assert self._stage is not None
@@ -171,8 +180,13 @@ class DialogHost:
         dialog, stage = self._dialog, self._stage
         if dialog is None or stage is None:
             return
-        if above := dialog.take_above(stage.columns):
+        # The page, the dialog's own rows and the toolbar are on the screen together.
+        room = stage.rows - len(dialog.rows(stage.columns, self._clock())) - 2
+        if above := dialog.take_above(stage.columns, room):
             stage.print("\n".join(self._paint(row) for row in above))
+            if dialog.arms_at is not None:
+                # A further page: no key counts until it is on the screen.
+                self.uncovered()
         match dialog.state:
             case "done":
                 if self._done is not None and not self._done.done() and dialog.result is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
@@ -30,7 +31,7 @@ from prompt_toolkit.layout.processors import (
 from prompt_toolkit.search import SearchDirection, start_search, stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
-from toolchat.ui.text.sanitize import is_suspect
+from toolchat.ui.text.sanitize import stand_ins
 
 PROMPT = "› "
 CONTINUED = "  "
@@ -43,11 +44,10 @@ class Visible(Processor):
     """Shows a stand-in, one for one, for what could move the cursor, hide or reorder text; the text stays as it is."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        # As one text: an emoji may be parted over fragments.
+        safe = iter(stand_ins("".join(fragment[1] for fragment in transformation_input.fragments)))
         return Transformation(
-            [
-                (fragment[0], "".join("�" if is_suspect(character) else character for character in fragment[1]))
-                for fragment in transformation_input.fragments
-            ]
+            [(fragment[0], "".join(islice(safe, len(fragment[1])))) for fragment in transformation_input.fragments]
         )
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from toolchat.ui.calls import call_line, image_line, output_lines, result_lines
 from toolchat.ui.tables import console
-from toolchat.ui.text.sanitize import sanitize, sanitize_line
+from toolchat.ui.text.sanitize import StreamSanitizer, sanitize, sanitize_line
 from toolchat.wire import events
 from toolchat.wire.events import Event
 from toolchat.wire.messages import FailedCall
@@ -28,6 +28,7 @@ class PlainRenderer:
         self._to_terminal = out.isatty()
         self._err = console(stderr=True)
         self._status: Status | None = None
+        self._safe = StreamSanitizer()
         self._midline = False
         self._said = False
 
@@ -79,13 +80,18 @@ class PlainRenderer:
         self._end_line()
 
     def _write(self, text: str) -> None:
-        text = sanitize(text) if self._to_terminal else text.encode("utf-8", "replace").decode()
+        self._write_safe(self._safe.feed(text) if self._to_terminal else text.encode("utf-8", "replace").decode())
+
+    def _write_safe(self, text: str) -> None:
+        if not text:
+            return
         self._out.write(text)
         self._out.flush()
         self._said = True
         self._midline = not text.endswith("\n")
 
     def _end_line(self) -> None:
+        self._write_safe(self._safe.finish())
         if self._midline:
             self._out.write("\n")
             self._out.flush()

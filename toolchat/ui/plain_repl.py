@@ -11,7 +11,7 @@ from typing import TextIO
 
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
-from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines
+from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
 from toolchat.ui.calls import call_text, output_lines
 from toolchat.ui.cards import Card
 from toolchat.ui.chat import Chat
@@ -203,7 +203,7 @@ class PlainRepl:
                     return line
                 text = TOO_SOON
 
-        return await ask_by_lines(pending, prompt)
+        return await ask_by_lines(pending, prompt, lambda: screen_size(self._out))
 
     def _interrupt(self) -> None:
         now = self._clock()
@@ -260,14 +260,14 @@ class PlainRepl:
         if thinking != self._thinking:
             self._end_text()
             self._thinking = thinking
-        *whole, self._text = (self._text + sanitize(text)).split("\n")
+        *whole, self._text = (self._text + text).replace("\r\n", "\n").split("\n")
         for line in whole:
-            self._line(f"{'  (thinking) ' if thinking else ''}{line}")
+            self._line(f"{'  (thinking) ' if thinking else ''}{sanitize(line)}")
 
     def _end_text(self) -> None:
         if self._text:
             text, self._text = self._text, ""
-            self._line(f"{'  (thinking) ' if self._thinking else ''}{text}")
+            self._line(f"{'  (thinking) ' if self._thinking else ''}{sanitize(text)}")
 
     def _prompt(self, text: str = PROMPT) -> None:
         self._write(text)

@@ -215,6 +215,7 @@ class Repl:
 
     def _resized(self) -> None:
         self._transcript.resize(self._terminal.columns)
+        self._dialog.resized()
 
     def _say_below(self, hint: str) -> None:
         """Show a hint in the toolbar for a moment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from unicodedata import category
 
 
 def width_of(text: str) -> int:
@@ -16,6 +17,22 @@ def width_of(text: str) -> int:
 
     width = wcswidth(text)
     return width if width >= 0 else sum(max(wcwidth(character), 0) for character in text)
+
+
+def widest(text: str) -> int:
+    """The most cells that any terminal takes for `text`: not each one joins emoji, or knows their skin tones.
+
+    For questions, where a row must end before the screen does.
+    """
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcwidth
+
+    return sum(
+        # A variation selector makes the character before it wide, and spacing marks take a cell on some terminals.
+        1 if character == "\ufe0f" or category(character) == "Mc" else max(wcwidth(character), 0)
+        for character in text
+    )
 
 
 def graphemes(text: str) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from toolchat.ui.text.sanitize import sanitize
+from toolchat.ui.text.sanitize import StreamSanitizer
 from toolchat.ui.text.styles import paint
 from toolchat.ui.text.wrapping import wrapped
 
@@ -33,9 +33,13 @@ class LineStream:
         self._style = style
         self._color = color
         self._rest = ""
+        self._safe = StreamSanitizer()
 
     def feed(self, text: str) -> str:
-        *lines, self._rest = (self._rest + sanitize(text)).split("\n")
+        return self._printed(self._safe.feed(text))
+
+    def _printed(self, text: str) -> str:
+        *lines, self._rest = (self._rest + text).split("\n")
         rows = [row for line in lines for row in wrapped(line.expandtabs(4), self._width)]
         *whole, self._rest = wrapped(self._rest.expandtabs(4), self._width)
         return "".join(f"{self._paint(row)}\n" for row in [*rows, *whole])
@@ -44,8 +48,9 @@ class LineStream:
         return [self._paint(self._rest)] if self._rest else []
 
     def finish(self) -> str:
+        printed = self._printed(self._safe.finish())
         rest, self._rest = self._rest, ""
-        return f"{self._paint(rest)}\n" if rest else ""
+        return printed + (f"{self._paint(rest)}\n" if rest else "")
 
     def resize(self, width: int) -> None:
         self._width = width

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "magenta": "35", "cyan": "36"}
 _CODES = {"bold": "1", "dim": "2", "italic": "3", "underline": "4", "strike": "9"} | _COLOURS
 
-ROLES = {"title": "bold", "text": "", "dim": "dim", "key": "cyan", "error": "red"}
+ROLES = {"title": "bold", "text": "", "dim": "dim", "key": "cyan", "note": "yellow", "error": "red"}
 """The parts of a question, and the style of each."""
 
 

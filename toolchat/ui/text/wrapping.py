@@ -6,9 +6,9 @@ Both take styled text; `wrapped`, `folded` and `hanging` take plain text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from toolchat.ui.text.cells import graphemes, width_of
+from toolchat.ui.text.cells import graphemes, widest, width_of
 from toolchat.ui.text.styles import Look, sgr
 
 Span = tuple[str, str]
@@ -112,12 +112,12 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def folded(text: str, width: int) -> list[str]:
-    """Plain text as rows of at most `width` cells, broken wherever the width ends, every character kept."""
-    return [piece for piece, _ in _fold(text, max(width, 2))]
+    """Plain text as rows of at most `width` cells on any terminal, broken wherever the width ends, nothing left out."""
+    return [piece for piece, _ in _fold(text, max(width, 2), widest)]
 
 
 def hanging(text: str, width: int, *, narrowest: int = 16) -> list[str]:
-    """Plain text as rows of at most `width` cells, broken between words where it has any, for questions.
+    """Plain text as rows of at most `width` cells on any terminal, broken between words where it has any.
 
     Only a blank at a break is left out: where blanks stand may matter. Rows after the first begin with a mark, so that
     they cannot look like rows of toolchat's own; at least `narrowest` cells are left beside a wide mark.
@@ -126,12 +126,12 @@ def hanging(text: str, width: int, *, narrowest: int = 16) -> list[str]:
     room = width - len(mark)
     rows = [""]
     for word in re.split(r"(?<= )(?=[^ ])", text):  # each with the blanks behind it
-        if rows[-1].strip() and width_of((rows[-1] + word).rstrip(" ")) > room:
+        if rows[-1].strip() and widest((rows[-1] + word).rstrip(" ")) > room:
             rows.append("")
         row = rows[-1] + word
-        if row.endswith(" ") and width_of(row) == room + 1:
+        if row.endswith(" ") and widest(row) == room + 1:
             row = row[:-1]  # the end of the row stands for it
-        rows[-1:] = folded(row, room) if width_of(row) > room else [row]
+        rows[-1:] = folded(row, room) if widest(row) > room else [row]
     return [f"{mark}{row}" if number else row for number, row in enumerate(rows)]
 
 
@@ -158,21 +158,30 @@ def break_before(text: str, index: int) -> int:
     return index
 
 
-def _fold(text: str, width: int) -> list[tuple[str, int]]:
+def _fold(text: str, width: int, measure: Callable[[str], int] = width_of) -> list[tuple[str, int]]:
     """Pieces of `text` of at most `width` cells, and their cells; at least one."""
     if text.isascii():
         parts = [text[at : at + width] for at in range(0, len(text), width)] or [""]
         return [(part, len(part)) for part in parts]
     pieces: list[tuple[str, int]] = []
     piece, used = "", 0
-    for grapheme in graphemes(text):
-        size = width_of(grapheme)
+    for grapheme in _parts(text, width, measure):
+        size = measure(grapheme)
         if used + size > width and piece:
             pieces.append((piece, used))
             piece, used = "", 0
         piece += grapheme
         used += size
     return [*pieces, (piece, used)]
+
+
+def _parts(text: str, width: int, measure: Callable[[str], int]) -> Iterator[str]:
+    """Graphemes; the characters of one that is wider than a row."""
+    for grapheme in graphemes(text):
+        if measure(grapheme) > width:
+            yield from grapheme
+        else:
+            yield grapheme
 
 
 class _Pieces:
