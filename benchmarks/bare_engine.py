@@ -19,7 +19,7 @@ def main() -> None:
     work = json.loads(Path(sys.argv[1]).read_text())
     report: dict[str, Any] = {"started": time.time(), "generations": []}
 
-    from toolchat.engine.worker_loading import hide_unloadable_modules, register_model
+    from toolchat.engine.worker.loading import hide_unloadable_modules, register_model
 
     hide_unloadable_modules()
     import vllm.v1.engine.llm_engine  # noqa: F401  # the better part of vLLM's imports

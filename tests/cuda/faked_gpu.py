@@ -146,7 +146,7 @@ def workers(folder: Path) -> dict[str, str]:
 def main() -> None:
     asked = json.load(sys.stdin)
     platform = fake_the_platform()
-    from toolchat.engine.worker_loading import hide_unloadable_modules, register_model
+    from toolchat.engine.worker.loading import hide_unloadable_modules, register_model
 
     hide_unloadable_modules()
     import vllm.v1.engine.llm_engine  # noqa: F401  # as the worker does

@@ -19,16 +19,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchat.engine import gpu, worker_stages
+from toolchat.engine import gpu
 from toolchat.engine.codec import decode_prompt, encode_delta
 from toolchat.engine.config import EngineConfig, context_window, has_vision, read_params, weight_bytes
-from toolchat.engine.failures import TO_THE_CPU, one_line, why_not_loaded
 from toolchat.engine.gpu_memory import budget, check_weights
 from toolchat.engine.number_format import settled
-from toolchat.engine.requests import Progress, Request, Run
-from toolchat.engine.vllm_arguments import engine_arguments, startup_plan
-from toolchat.engine.worker_channel import Channel, die_with_parent, hide_memory
-from toolchat.engine.worker_loading import hide_unloadable_modules, loading_threads, register_model
+from toolchat.engine.worker import stages
+from toolchat.engine.worker.channel import Channel, die_with_parent, hide_memory
+from toolchat.engine.worker.failures import TO_THE_CPU, one_line, why_not_loaded
+from toolchat.engine.worker.generation import Progress, Request, Run
+from toolchat.engine.worker.loading import hide_unloadable_modules, loading_threads, register_model
+from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
 from toolchat.mistral.constraint import Constraint, constraint, unconstrained
 from toolchat.mistral.tokenizer_file import refusal
 from toolchat.wire.deltas import Delta, FinishReason
@@ -71,7 +72,7 @@ class Worker:
         os.environ["VLLM_ENABLE_STARTUP_PLAN"] = "1" if startup_plan(config, share) else "0"
         config = replace(config, dtype=settled(config.dtype))
         arguments = engine_arguments(config, tekken=(folder / "tekken.json").exists(), vision=vision, share=share)
-        worker_stages.install(
+        stages.install(
             config.device,
             lambda stage: channel.send({"op": "state", "state": stage}),
             compiles=not (config.eager or config.fast_start),
@@ -378,7 +379,3 @@ def main() -> None:
     finally:
         # Not sys.exit: vLLM's and torch's finalizers take seconds and can hang.
         os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,8 +9,8 @@ import pytest
 
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.local import LocalEngine
-from toolchat.engine.worker import kept_context, own
-from toolchat.engine.worker_stages import staged
+from toolchat.engine.worker.server import kept_context, own
+from toolchat.engine.worker.stages import staged
 from toolchat.wire.errors import EngineError
 
 GPU = EngineConfig("m", "/models/m", "cuda", None, None)
@@ -75,7 +75,7 @@ def test_a_gpu_that_refuses_is_told_with_the_other_engine() -> None:
     # torch stays out of the tests' own process: this one asks a CPU build for a GPU.
     code = (
         "from toolchat.engine.config import EngineConfig\n"
-        "from toolchat.engine.worker import gpu_share\n"
+        "from toolchat.engine.worker.server import gpu_share\n"
         "try: gpu_share(EngineConfig('m', '/m', 'cuda', None, None))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
