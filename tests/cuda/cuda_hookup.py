@@ -7,7 +7,7 @@ from typing import Any
 
 from toolchat.engine.config import has_vision, plan, read_params
 from toolchat.engine.gpu_memory import budget
-from toolchat.engine.worker.stages import BASES
+from toolchat.engine.worker.loading import BASES
 from toolchat.engine.worker.vllm_arguments import engine_arguments
 
 WORKER_BASE = BASES["cuda"]

@@ -77,7 +77,6 @@ class GpuRunnerWorker(server.Worker):
 
 
 triton.backends.backends["cpu"] = SimpleNamespace(driver=NoDriver, compiler=None)
-server.Worker = GpuRunnerWorker  # type: ignore[misc]
 
 if __name__ == "__main__":
-    server.main()
+    server.main(GpuRunnerWorker)

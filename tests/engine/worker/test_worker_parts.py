@@ -9,8 +9,8 @@ import pytest
 
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.local import LocalEngine
+from toolchat.engine.worker.loading import staged
 from toolchat.engine.worker.server import kept_context, own
-from toolchat.engine.worker.stages import staged
 from toolchat.wire.errors import EngineError
 
 GPU = EngineConfig("m", "/models/m", "cuda", None, None)
