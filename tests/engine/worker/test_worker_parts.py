@@ -3,12 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from toolchat.engine.config import EngineConfig
-from toolchat.engine.local import LocalEngine
+from toolchat.engine.local import worker_environment
 from toolchat.engine.worker.loading import staged
 from toolchat.engine.worker.server import kept_context, own
 from toolchat.wire.errors import EngineError
@@ -55,19 +54,17 @@ def test_a_request_that_names_no_sampling_gets_the_models_own() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_users_folder_reaches_no_interpreter_that_the_worker_starts(device: str, tmp_path: Path) -> None:
-    environment = LocalEngine(replace(GPU, device=device), tmp_path)._environment()
-    assert environment["PYTHONSAFEPATH"] == "1"
+def test_the_users_folder_reaches_no_interpreter_that_the_worker_starts(device: str) -> None:
+    assert worker_environment(replace(GPU, device=device))["PYTHONSAFEPATH"] == "1"
 
 
 def test_gpus_are_counted_as_nvidia_smi_counts_unless_the_user_says_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
-    engine = LocalEngine(GPU, tmp_path)
-    assert engine._environment()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert worker_environment(GPU)["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
-    assert engine._environment()["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+    assert worker_environment(GPU)["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
 
 
 def test_a_gpu_that_refuses_is_told_with_the_other_engine() -> None:
