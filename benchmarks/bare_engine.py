@@ -16,7 +16,7 @@ from typing import Any
 
 
 def main() -> None:
-    work = json.loads(Path(sys.argv[1]).read_text())
+    work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     report: dict[str, Any] = {"started": time.time(), "generations": []}
 
     from toolchat.engine.worker.loading import hide_unloadable_modules, register_model
@@ -68,7 +68,7 @@ def main() -> None:
                 tokens += output.outputs[0].token_ids
                 first = first or time.time()
         report["generations"].append({"began": began, "first": first, "last": time.time(), "tokens": len(tokens)})
-    Path(sys.argv[2]).write_text(json.dumps(report))
+    Path(sys.argv[2]).write_text(json.dumps(report), encoding="utf-8")
     if work["hard_exit"]:
         os._exit(0)
 

@@ -23,7 +23,7 @@ UNSURE = frozenset({"avx_ne_convert"})
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """The CPU's features as Linux names them; empty where they cannot be read."""
     try:
-        found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
+        found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         return frozenset()
     return frozenset(found.group(1).split()) if found else frozenset()
