@@ -51,6 +51,9 @@ lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy scripts
+	$(BIN)/mypy tests
+	@# One by one: they all have the same name.
+	@for file in $$(find tests -name conftest.py); do $(BIN)/mypy --no-error-summary $$file || exit; done
 	$(BIN)/lint-imports
 
 bench: $(DEV)

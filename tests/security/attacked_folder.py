@@ -118,7 +118,7 @@ class Attacked:
             "/usr/bin/env",  # pexpect looks itself whether a program may be run, and errs where a capability lets it
             list(command),
             cwd=str(cwd or self.folder),
-            env=self.environment(),  # type: ignore[arg-type]
+            env=self.environment(),
             encoding="utf-8",
             timeout=30,
             dimensions=(50, 200),
