@@ -117,6 +117,7 @@ def test_what_names_its_encoding_or_has_none_is_not(source: str) -> None:
     assert not list(in_the_locales_encoding(source))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_users_files_are_utf_8_with_and_without_a_mark_whatever_the_locale(encoding: str, tmp_path: Path) -> None:
     for name, text in {

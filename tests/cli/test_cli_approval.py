@@ -16,6 +16,8 @@ import pytest
 from at_the_terminal import end_program, pause_to_read, reply
 from cli_program import Program, Ran
 
+pytestmark = pytest.mark.process
+
 SCRIPT = Path(__file__).with_name("scripted_program.py")
 CODE = '''
 from pathlib import Path

@@ -18,6 +18,8 @@ from terminal_screen import CTRL_D, Terminal
 
 from toolchat.models.hardware import installed_vllm
 
+pytestmark = pytest.mark.process
+
 NAME = "mistralai/Magistral-Small-Tiny"
 PARAMS = b'{"dim": 8, "max_position_embeddings": 40960}'
 

@@ -7,6 +7,8 @@ import pytest
 from at_the_terminal import reply
 from cli_program import PROGRAM, Program
 
+pytestmark = pytest.mark.process
+
 MODULE = '''from pathlib import Path
 Path(__file__).with_name("imported").touch()
 

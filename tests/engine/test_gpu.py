@@ -67,6 +67,7 @@ def test_a_slice_of_a_gpu_is_one_of_unknown_memory() -> None:
     assert (slice_.total, slice_.capability) == (None, (8, 9))
 
 
+@pytest.mark.process
 def test_no_driver_and_a_driver_that_fails_are_no_gpu(nvidia_smi: Path) -> None:
     assert gpu.gpus() == ()
     gpu.all_gpus.cache_clear()
@@ -74,6 +75,7 @@ def test_no_driver_and_a_driver_that_fails_are_no_gpu(nvidia_smi: Path) -> None:
     assert gpu.gpus() == ()
 
 
+@pytest.mark.process
 def test_the_driver_is_asked_once(nvidia_smi: Path) -> None:
     program(nvidia_smi, f"echo x >> {nvidia_smi}.log", f"echo '{TWO}'")
     assert [one.index for one in gpu.gpus()] == [0, 1]
@@ -81,6 +83,7 @@ def test_the_driver_is_asked_once(nvidia_smi: Path) -> None:
     assert Path(f"{nvidia_smi}.log").read_text() == "x\n"
 
 
+@pytest.mark.process
 def test_who_holds_the_memory_is_told_by_size(nvidia_smi: Path) -> None:
     program(
         nvidia_smi, "echo '71, /usr/bin/python3, odd, 4096'", "echo '9, /opt/blender, 512'", "echo '5, Xorg, [N/A]'"
@@ -92,6 +95,7 @@ def test_who_holds_the_memory_is_told_by_size(nvidia_smi: Path) -> None:
     assert held_by([]) == ""
 
 
+@pytest.mark.process
 def test_who_asks_is_none_of_the_holders(nvidia_smi: Path) -> None:
     program(nvidia_smi, f"echo '{os.getpid()}, /usr/bin/python3, 400'", "echo '9, /opt/blender, 512'")
     assert [one.pid for one in gpu.holders(parse_gpus(TWO)[0])] == [9]

@@ -38,6 +38,7 @@ def test_what_the_flags_do_not_tell_is_measured(monkeypatch: pytest.MonkeyPatch)
     assert settled("auto") == "auto"
 
 
+@pytest.mark.process
 def test_a_measurement_chooses_one_of_the_two() -> None:
     pytest.importorskip("torch")
     code = "from toolchat.engine.number_format import measure; print(measure(0.1))"

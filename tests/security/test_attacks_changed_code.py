@@ -13,6 +13,8 @@ from attacked_folder import GREET, Attacked, chat, ended, toolchat
 from toolchat.cli.plan import Plan, prepare
 from toolchat.wire.messages import ToolResult
 
+pytestmark = pytest.mark.process
+
 SAMPLE = "toolchat.samples.weather:get_current_weather"
 THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
 

@@ -15,6 +15,8 @@ from toolchat.tools.toolbox import Approval, Tool
 from toolchat.ui.approval_text import call_rows
 from toolchat.wire.errors import UsageError
 
+pytestmark = pytest.mark.process
+
 NOTE = [["greet", {"person": "A"}]]
 TOOL = Tool("write", "Write.", {}, "./notes.py:write", "write()", "t:1:1", source_digest="d")
 

@@ -15,6 +15,8 @@ from toolchat.tools.code import read_code
 from toolchat.tools.import_guard import ImportGuard, Whose
 from toolchat.tools.run import load_toolbox
 
+pytestmark = pytest.mark.process
+
 FANCY = "try:\n    import simplefancy\nexcept ImportError:\n    simplefancy = None\n"
 UNITS = "toolchat.samples.units:convert_units"
 
@@ -106,6 +108,7 @@ def test_a_package_that_links_to_itself_is_read_once(attacked: Attacked) -> None
     assert not attacked.refusal()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deep", [20, 150])
 def test_links_that_lead_everywhere_are_given_up_in_one_line(
     attacked: Attacked, monkeypatch: pytest.MonkeyPatch, deep: int

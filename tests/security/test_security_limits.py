@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from attack_bench import CHAT, attack, environment, folder_of, unprivileged, write
 
+pytestmark = pytest.mark.process
+
 MIB = 1024**2
 OVER = "Error: the tool went over its memory limit of 64 MiB"
 LIMITED = {"memory": "64MiB", "timeout": 30}

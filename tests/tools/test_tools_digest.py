@@ -14,6 +14,8 @@ from toolchat.tools.digest import source_digest
 from toolchat.tools.load import sample_tools_path
 from toolchat.tools.run import load_toolbox
 
+pytestmark = pytest.mark.process
+
 CODE = '''
 from functools import wraps
 

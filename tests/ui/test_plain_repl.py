@@ -11,6 +11,8 @@ from at_the_terminal import pause_to_read
 from scripted_terminal import BEGINNING, LAUNCHER, REPOSITORY, OpenRepl
 from terminal_screen import CTRL_C, CTRL_D, CTRL_Z, ENTER, Terminal
 
+pytestmark = pytest.mark.terminal
+
 WEATHER = 'call("get_current_weather", city="Dallas", state="TX", unit="fahrenheit")'
 TOOLS = "version: 1\ntools:\n  - callable: toolchat.samples.calculator:calculate\n    approval: ask\n"
 

@@ -9,6 +9,8 @@ from at_the_terminal import pause_to_read
 from scripted_terminal import OpenRepl
 from terminal_screen import CTRL_D, CTRL_Z, ENTER, Terminal
 
+pytestmark = pytest.mark.terminal
+
 IDLE = 'Path("pid").write_text(str(os.getpid()))\nengine = answering("One.")'
 STREAMS = (
     'Path("pid").write_text(str(os.getpid()))\n'

@@ -15,7 +15,7 @@ from terminal_screen import PATIENCE
 
 from toolchat.ui.approval import ARMING_SECONDS
 
-pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+pytestmark = [pytest.mark.terminal, pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")]
 
 TOOLS = """version: 1
 tools:

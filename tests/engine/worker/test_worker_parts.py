@@ -67,6 +67,7 @@ def test_gpus_are_counted_as_nvidia_smi_counts_unless_the_user_says_otherwise(
     assert worker_environment(GPU)["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
 
 
+@pytest.mark.process
 def test_a_gpu_that_refuses_is_told_with_the_other_engine() -> None:
     pytest.importorskip("torch")
     # torch stays out of the tests' own process: this one asks a CPU build for a GPU.

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from host_bench import Bench, write_tools
 
 from toolchat.tools.host.call import STATE_LOST
 from toolchat.wire.messages import ResultStatus
+
+pytestmark = pytest.mark.process
 
 
 def test_a_stateful_group_keeps_what_its_calls_change_until_its_process_ends(bench: Bench) -> None:
