@@ -88,6 +88,7 @@ def toolchat(*arguments: str, seconds: float = 900, cwd: Path = ROOT, **environm
         cwd=cwd,
         env=os.environ | environment,
         check=False,
+        encoding="utf-8",
     )
     return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
 
@@ -249,7 +250,9 @@ def killed(report: Report) -> str:
 def shadow(report: Report) -> str:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("calendar", "random", "vllm", "torch"):
-            Path(folder, f"{name}.py").write_text("raise SystemExit('this folder shadows a module')\n")
+            Path(folder, f"{name}.py").write_text(
+                "raise SystemExit('this folder shadows a module')\n", encoding="utf-8"
+            )
         done = toolchat("ask", "--model", "demo", "--no-tools", "hi", cwd=Path(folder))
     must(done.code == 0, done)
     return "answered in a folder with calendar.py, random.py, vllm.py and torch.py"
@@ -358,7 +361,11 @@ def facts() -> list[str]:
     if shutil.which("nvidia-smi"):
         query = "--query-gpu=name,memory.total,memory.free,compute_cap,driver_version"
         listed = subprocess.run(
-            ["nvidia-smi", query, "--format=csv,noheader"], capture_output=True, text=True, check=False
+            ["nvidia-smi", query, "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=False,
+            encoding="utf-8",
         )
         rows += [f"- {row}" for row in (listed.stdout or listed.stderr).splitlines()]
     else:

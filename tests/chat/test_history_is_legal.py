@@ -198,6 +198,7 @@ def legal(folder: Path, data: Any) -> None:
     check_every_version(folder, requests)
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(data=st.data())
 def test_whatever_happens_every_version_accepts_the_history(folder: Path, data: Any) -> None:

@@ -18,6 +18,7 @@ TURNS = 200
 CONTEXT = 8192
 
 
+@pytest.mark.long
 def test_two_hundred_turns_never_exceed_the_context_and_nothing_is_lost(harness: Harness, tmp_path: Path) -> None:
     record = SessionRecord(tmp_path, "s")
 

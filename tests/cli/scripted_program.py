@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-from toolchat.cli import main, session
+from toolchat.cli import main, plan
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 
 
@@ -19,5 +19,5 @@ def answer(item: Any) -> Answer:
 
 if __name__ == "__main__":
     engine = ScriptedEngine([answer(item) for item in json.loads(sys.argv[1])])
-    session.Plan.engine = lambda _: engine  # type: ignore[method-assign,assignment,return-value]
+    plan.Plan.engine = lambda _: engine  # type: ignore[method-assign,assignment]
     main.run(sys.argv[2:])

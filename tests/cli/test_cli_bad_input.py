@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 
+pytestmark = pytest.mark.process
+
 SCHEMALESS = "def f(x: int) -> int:\n    return x\n"
 
 

@@ -18,6 +18,8 @@ from terminal_screen import CTRL_D, Terminal
 
 from toolchat.models.hardware import installed_vllm
 
+pytestmark = pytest.mark.process
+
 NAME = "mistralai/Magistral-Small-Tiny"
 PARAMS = b'{"dim": 8, "max_position_embeddings": 40960}'
 
@@ -178,7 +180,7 @@ def test_the_repl_says_how_far_a_download_is_and_leaving_keeps_what_is_there(
         chat.wait_for("the shell", lambda: chat.shows("the shell again"))
     finally:
         open_.set()
-        chat.child.close(force=True)
+        chat.close()
     hub.sent = 0
     assert toolchat("models", "pull", NAME, variables=variables(hub)).code == 0
     assert 0 < hub.sent < 0.75 * whole

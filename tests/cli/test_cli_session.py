@@ -168,15 +168,18 @@ def test_an_engine_that_cannot_be_loaded_is_recorded_as_failed(chat: Chat, monke
 
 
 def test_closing_while_the_engine_loads_ends_both(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    loading = asyncio.Event()
+
     async def start() -> Any:
         yield events.EngineState("starting")
+        loading.set()
         await asyncio.sleep(600)
 
     monkeypatch.setattr(chat.engine, "start", start)
 
     async def play() -> None:
         await chat.session.launch()
-        await asyncio.sleep(0.01)
+        await loading.wait()
         await chat.session.close()
 
     asyncio.run(asyncio.wait_for(play(), 30))

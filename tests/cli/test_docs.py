@@ -58,6 +58,7 @@ def test_every_setting_is_documented_with_its_flag_and_variable() -> None:
     assert documented == {key: (setting.flag, f"TOOLCHAT_{key.upper()}") for key, setting in SETTINGS.items()}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", [(), ("ask",), ("repl",), ("tools", "list")])
 def test_every_flag_of_a_command_is_documented(toolchat: Program, command: tuple[str, ...]) -> None:
     declared = re.findall(r"^  (?:(-\w), )?(--[\w-]+)", toolchat(*command, "--help").out, re.MULTILINE)
@@ -162,6 +163,7 @@ def written(toolchat: Program) -> Program:
     return toolchat
 
 
+@pytest.mark.process
 def test_the_commands_of_the_tools_page_say_what_it_shows(written: Program) -> None:
     blocks = re.findall(r"^```console\n\$ toolchat (.*?)\n(.*?)^```", TOOLS_PAGE, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
@@ -170,6 +172,7 @@ def test_the_commands_of_the_tools_page_say_what_it_shows(written: Program) -> N
         assert [line.rstrip() for line in (ran.out + ran.err).splitlines()] == shown.splitlines()
 
 
+@pytest.mark.process
 def test_the_tools_of_the_tools_page_load_and_answer_calls(written: Program) -> None:
     def answer(name: str, **arguments: object) -> tuple[ResultStatus, str]:
         async def play() -> ToolResult:
@@ -197,6 +200,7 @@ def test_the_tools_of_the_tools_page_load_and_answer_calls(written: Program) -> 
     )
 
 
+@pytest.mark.process
 def test_the_images_of_the_tools_page_come_back(written: Program) -> None:
     async def play(name: str) -> ToolResult:
         runner = await ToolRunner.start(written.folder / "badge.yaml")

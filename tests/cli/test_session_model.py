@@ -286,11 +286,15 @@ def test_work_that_nobody_waits_for_any_more_is_stopped_where_it_tells_how_far_i
 
 
 def test_work_in_the_background_does_not_keep_the_program_from_ending() -> None:
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
+
+    def work(_: object) -> None:
+        begun.set()
+        gate.wait(60)
 
     async def given_up() -> None:
-        task = asyncio.create_task(in_background(lambda _: gate.wait(60)))
-        await asyncio.sleep(0.05)
+        task = asyncio.create_task(in_background(work))
+        await asyncio.to_thread(begun.wait, 10)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

@@ -15,6 +15,8 @@ from toolchat.settings import Settings, state_folder
 from toolchat.tools.trust import TrustStore
 from toolchat.wire.errors import UsageError
 
+pytestmark = pytest.mark.process
+
 FIRST = '''def greet(person: str) -> str:
     """Greet a person."""
     return f"Hello, {person}."

@@ -21,7 +21,7 @@ def fake_the_platform() -> Any:
     from vllm.platforms.cuda import CudaPlatformBase
     from vllm.platforms.interface import DeviceCapability
 
-    class FakedPlatform(CudaPlatformBase):
+    class FakedPlatform(CudaPlatformBase):  # type: ignore[misc]  # vLLM's types are not followed
         capability = (8, 9)
         total = 24 * GIB
 
@@ -32,7 +32,7 @@ def fake_the_platform() -> Any:
         @classmethod
         def has_device_capability(cls, capability: tuple[int, int] | int, device_id: int = 0) -> bool:
             asked = capability if isinstance(capability, int) else capability[0] * 10 + capability[1]
-            return cls.get_device_capability().to_int() >= asked
+            return bool(cls.get_device_capability().to_int() >= asked)
 
         @classmethod
         def get_device_name(cls, device_id: int = 0) -> str:
@@ -187,7 +187,7 @@ def startup_plans(folder: Path) -> dict[str, int | None]:
 def main() -> None:
     asked = json.load(sys.stdin)
     platform = fake_the_platform()
-    from toolchat.engine.worker_loading import hide_unloadable_modules, register_model
+    from toolchat.engine.worker.loading import hide_unloadable_modules, register_model
 
     hide_unloadable_modules()
     import vllm.v1.engine.llm_engine  # noqa: F401  # as the worker does

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from valid_calls import BOUNDED, MeasuredEngine, Tally, tally, tiny_engine
+from valid_calls import BOUNDED, Tally, tally, tiny_engine
 
 from toolchat.engine.base import GenerateOptions
+from toolchat.engine.local import LocalEngine
 from toolchat.wire.deltas import CallEnded, CallStarted, Delta, Finished, FinishReason, Note, Text, Thinking
 from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import CallOrigin, ToolCall, ToolSpec, UserMessage
@@ -51,7 +52,7 @@ ANSWER = {
 @dataclass
 class Tiny:
     label: str
-    engine: MeasuredEngine
+    engine: LocalEngine
     loop: asyncio.Runner
 
     def tally(self, calls: int, **options: Any) -> Tally:

@@ -129,6 +129,7 @@ def test_the_gpu_that_cuda_measured_is_found_by_its_uuid(nvidia_smi: Path) -> No
     assert gpu.with_uuid("3333") is None
 
 
+@pytest.mark.process
 def test_no_driver_and_a_driver_that_fails_are_no_gpu(nvidia_smi: Path) -> None:
     assert gpu.gpus() == ()
     gpu.all_gpus.cache_clear()
@@ -136,6 +137,7 @@ def test_no_driver_and_a_driver_that_fails_are_no_gpu(nvidia_smi: Path) -> None:
     assert gpu.gpus() == ()
 
 
+@pytest.mark.process
 def test_the_driver_is_asked_once(nvidia_smi: Path) -> None:
     program(nvidia_smi, f"echo x >> {nvidia_smi}.log", f"echo '{TWO}'")
     assert [one.index for one in gpu.gpus()] == [0, 1]
@@ -143,6 +145,7 @@ def test_the_driver_is_asked_once(nvidia_smi: Path) -> None:
     assert Path(f"{nvidia_smi}.log").read_text() == "x\n"
 
 
+@pytest.mark.process
 def test_who_holds_the_memory_is_told_by_size(nvidia_smi: Path) -> None:
     program(
         nvidia_smi, "echo '71, /usr/bin/python3, odd, 4096'", "echo '9, /opt/blender, 512'", "echo '5, Xorg, [N/A]'"
@@ -154,6 +157,7 @@ def test_who_holds_the_memory_is_told_by_size(nvidia_smi: Path) -> None:
     assert held_by([]) == ""
 
 
+@pytest.mark.process
 def test_who_asks_is_none_of_the_holders(nvidia_smi: Path) -> None:
     program(nvidia_smi, f"echo '{os.getpid()}, /usr/bin/python3, 400'", "echo '9, /opt/blender, 512'")
     assert [one.pid for one in gpu.holders(parse_gpus(TWO)[0])] == [9]

@@ -18,7 +18,8 @@ from toolchat.mistral.constraint import Grammar
 
 @cache
 def _guidance(tokenizer: MistralTokenizer) -> llguidance.LLTokenizer:
-    return from_mistral_tokenizer(tokenizer)
+    made: llguidance.LLTokenizer = from_mistral_tokenizer(tokenizer)
+    return made
 
 
 @cache
@@ -91,8 +92,11 @@ class Walk:
         return [token for token in range(257) if row[token // 32] >> (token % 32) & 1]
 
     def take(self, token: int) -> None:
-        done = self._lark.consume_token(token) if self._lark is not None else self._free.accept_token(token)
-        assert done
+        if self._lark is not None:
+            assert self._lark.consume_token(token)
+        else:
+            assert self._free is not None
+            assert self._free.accept_token(token)
 
     def write(self, rng: random.Random, longest: int = 4000) -> bytes | None:
         """Random bytes to the end of the grammar, closing what is open sooner and sooner; None where it goes on."""

@@ -79,6 +79,7 @@ def allows(tokenizer_of):
     return check
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", ALL)
 @pytest.mark.parametrize("choice", ["auto", "required", "book_taxi"])
 def test_a_right_call_may_be_written(allows, label, choice):
@@ -182,6 +183,7 @@ def test_thinking_may_come_first(allows, label, choice):
     assert allows(label, THINK, "hm", END_THINK, *after, choice=choice)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", ALL)
 def test_an_answer_is_held_to_its_schema_and_calls_go_by_the_choice(allows, label):
     call = call_of(label, ("book_taxi", RIGHT))

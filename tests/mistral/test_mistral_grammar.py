@@ -149,6 +149,7 @@ def test_without_parallel_calls_there_is_one(allows):
     assert allows(*call, *call, *call)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", ["v11", "v13"])
 def test_the_language_is_that_of_the_librarys_factory(tokenizer_of, label):
     tokenizer = tokenizer_of(label)

@@ -53,6 +53,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", ["v3-spm", "v13"])
 @pytest.mark.parametrize("tools", HOSTILE.values(), ids=HOSTILE)
 def test_what_would_cost_minutes_is_left_out_and_named(tokenizer_of, label, tools):
@@ -136,6 +137,7 @@ def check_nasty(name, seed):
     return ended
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BACKENDS)
 def test_under_random_nasty_schemas_calls_are_json_and_fit_what_is_held(name):
     assert sum(check_nasty(name, seed) for seed in range(SCHEMAS)) > SCHEMAS

@@ -42,6 +42,7 @@ def check(found, wanted: Case, label, version):
     assert list(found.streamed.values()) == [canonical(arguments) for _, arguments, _ in wanted.calls]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", ALL)
 def test_what_mistral_common_encodes_comes_back_under_every_split(tokenizer_of, label):
     check_round_trip(tokenizer_of(label), label, CASES, seed=label)
@@ -53,6 +54,7 @@ def test_ten_thousand_generations_come_back(tokenizer_of, label):
     check_round_trip(tokenizer_of(label), label, 10_000, seed=f"{label} slow")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", ALL)
 def test_cut_anywhere_only_whole_calls_come_back(tokenizer_of, label):
     tokenizer = tokenizer_of(label)

@@ -95,6 +95,7 @@ TABLE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize(("schema", "left_out"), TABLE, ids=lambda value: json.dumps(value)[:90])
 def test_a_call_comes_to_its_end_and_what_was_left_out_is_named(name, schema, left_out):
@@ -103,6 +104,7 @@ def test_a_call_comes_to_its_end_and_what_was_left_out_is_named(name, schema, le
     walked(name, found.schema, schema if not found.left_out else found.schema)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_deep_schema_is_held_to_a_depth(name):
     schema = INTEGER

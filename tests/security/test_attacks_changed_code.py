@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacked_folder import GREET, Attacked, chat, ended, reply, toolchat
+from at_the_terminal import reply
+from attacked_folder import GREET, Attacked, chat, ended, toolchat
 
 from toolchat.cli.plan import Plan, prepare
 from toolchat.wire.messages import ToolResult
+
+pytestmark = pytest.mark.process
 
 SAMPLE = "toolchat.samples.weather:get_current_weather"
 THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"

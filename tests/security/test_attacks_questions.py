@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
-from attacked_folder import GREET, Attacked, ended, reply, toolchat
+from at_the_terminal import reply
+from attacked_folder import GREET, Attacked, ended, toolchat
 from hypothesis import given
 from hypothesis import strategies as st
 from wcwidth import wcwidth
 
 from toolchat.models.resolve import choose_model
 from toolchat.tools.toolbox import Approval, Tool
-from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.ui.approval_text import call_rows
 from toolchat.wire.errors import UsageError
+
+pytestmark = pytest.mark.process
 
 NOTE = [["greet", {"person": "A"}]]
 TOOL = Tool("write", "Write.", {}, "./notes.py:write", "write()", "t:1:1", source_digest="d")
@@ -76,8 +77,7 @@ def test_what_was_typed_before_the_trust_question_does_not_answer_it(attacked: A
         child.send("y\n")
         child.expect("That came too soon")
         assert not attacked.ran
-        time.sleep(ARMING_SECONDS + 0.1)
-        child.sendline("n")
+        reply(child, "n")
         assert ended(child) == 2
     assert not attacked.ran
 

@@ -7,12 +7,15 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from attacked_folder import GREET, Attacked, chat, ended, reply, toolchat
+from at_the_terminal import reply
+from attacked_folder import GREET, Attacked, chat, ended, toolchat
 
 from toolchat.cli.trust_question import describe
 from toolchat.tools.code import read_code
 from toolchat.tools.import_guard import ImportGuard, Whose
 from toolchat.tools.run import load_toolbox
+
+pytestmark = pytest.mark.process
 
 FANCY = "try:\n    import simplefancy\nexcept ImportError:\n    simplefancy = None\n"
 UNITS = "toolchat.samples.units:convert_units"
@@ -105,6 +108,7 @@ def test_a_package_that_links_to_itself_is_read_once(attacked: Attacked) -> None
     assert not attacked.refusal()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deep", [20, 150])
 def test_links_that_lead_everywhere_are_given_up_in_one_line(
     attacked: Attacked, monkeypatch: pytest.MonkeyPatch, deep: int

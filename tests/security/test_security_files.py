@@ -56,6 +56,7 @@ def places(folder: Path) -> dict[str, str]:
     return {variable: str(folder / name) for variable, name in names.items()}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "command",
     [
@@ -99,12 +100,14 @@ def planted(folder: Path) -> Path:
     return folder / "state" / "toolchat" / "trusted-tools.json"
 
 
+@pytest.mark.process
 def test_what_the_user_accepted_is_used(tmp_path: Path) -> None:
     planted(tmp_path)
     done = run("tools", "list", cwd=tmp_path, **places(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.process
 def test_a_list_of_accepted_files_that_others_may_write_lets_no_code_run(tmp_path: Path) -> None:
     planted(tmp_path).chmod(0o666)
     done = run("tools", "list", cwd=tmp_path, **places(tmp_path))
@@ -114,6 +117,7 @@ def test_a_list_of_accepted_files_that_others_may_write_lets_no_code_run(tmp_pat
     assert done.returncode == 2
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to give a file to another user")
 def test_a_list_of_accepted_files_by_another_user_lets_no_code_run(tmp_path: Path) -> None:
     os.chown(planted(tmp_path), NOBODY, -1)
@@ -172,6 +176,7 @@ def _socket(path: Path) -> None:
     os.chdir(here)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("file", "make"),
     [
@@ -265,6 +270,7 @@ def test_what_is_no_file_in_place_of_a_module_is_said_to_be_that(
     assert "own.py" in str(caught.value)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
 def test_what_is_no_file_in_place_of_a_tools_file_is_not_taken_for_none(
     tmp_path: Path, make: Callable[[Path], None]
@@ -276,6 +282,7 @@ def test_what_is_no_file_in_place_of_a_tools_file_is_not_taken_for_none(
     assert done.stdout == ""
 
 
+@pytest.mark.process
 def test_settings_that_are_a_link_to_a_device_are_said_to_be_no_file(tmp_path: Path) -> None:
     file = tmp_path / "config/toolchat/config.toml"
     file.parent.mkdir(parents=True)
@@ -306,6 +313,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.process
 def test_a_lock_that_somebody_holds_grants_for_the_session_with_a_notice(tmp_path: Path) -> None:
     store = GrantStore(tmp_path)
     store.add(GRANT)
@@ -373,6 +381,7 @@ def test_settings_of_sixty_gigabytes_are_one_line(tmp_path: Path) -> None:
     assert str(caught.value) == f"{file}: is larger than 1 MiB"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["own.py", "tools.yaml"])
 def test_code_of_sixty_gigabytes_is_one_line(tmp_path: Path, name: str) -> None:
     planted(tmp_path)
@@ -386,6 +395,7 @@ def test_code_of_sixty_gigabytes_is_one_line(tmp_path: Path, name: str) -> None:
         assert "MemoryError" not in done.stderr
 
 
+@pytest.mark.process
 def test_the_question_says_which_tools_keep_their_privileges(tmp_path: Path) -> None:
     planted(tmp_path)
     assert "keeps your privileges" not in run("tools", "trust", cwd=tmp_path, **places(tmp_path)).stdout
@@ -446,6 +456,7 @@ def test_a_pipe_in_place_of_the_weights_is_no_model(cache: Path) -> None:
     assert not demo.is_built(cache)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes two users")
 def test_a_user_without_rights_is_not_fooled_by_what_another_planted(tmp_path: Path) -> None:
     user = unprivileged()

@@ -18,6 +18,8 @@ from attack_bench import NOBODY, Answers, User, attack, environment, unprivilege
 
 from toolchat.tools.host.confine import FIRST_ABI, IOCTL_ABI, SIGNAL_SCOPE_ABI, landlock_abi
 
+pytestmark = pytest.mark.process
+
 SECRET = {"HF_TOKEN": "hunter2", "TOOLCHAT_API_KEY": "hunter2"}
 HERE = landlock_abi()
 SIGNALS = ("signal", "pidfd_signal")

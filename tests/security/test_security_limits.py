@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from attack_bench import CHAT, User, attack, environment, folder_of, unprivileged, write
 
+pytestmark = pytest.mark.process
+
 MIB = 1024**2
 OVER = "Error: the tool went over its memory limit of 64 MiB"
 USERS = ["unprivileged", *(["root"] if os.geteuid() == 0 else [])]

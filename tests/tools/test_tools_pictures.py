@@ -130,6 +130,7 @@ def test_too_many_images_are_refused() -> None:
         without_pictures([PNG] * (MAX_IMAGES + 1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_bytes_that_are_too_many_are_scaled_down_and_that_is_said(kind: str) -> None:
     large = noise_file(kind, (3000, 1500))
@@ -142,6 +143,7 @@ def test_bytes_that_are_too_many_are_scaled_down_and_that_is_said(kind: str) -> 
     assert header.width == 2 * header.height
 
 
+@pytest.mark.long
 def test_an_image_that_is_too_large_as_png_is_sent_as_a_photograph_first() -> None:
     image = opened(noise_file("PNG", (1600, 1200)))
     text, (file,) = without_pictures(image)
@@ -149,6 +151,7 @@ def test_an_image_that_is_too_large_as_png_is_sent_as_a_photograph_first() -> No
     assert read_header(file) == Header("image/jpeg", 1600, 1200)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["I;16", "I", "F", "CMYK", "LA"])
 def test_an_image_of_any_mode_can_be_made_smaller(mode: str) -> None:
     image = opened(noise_file("PNG", (1600, 1200)))
@@ -160,6 +163,7 @@ def test_an_image_of_any_mode_can_be_made_smaller(mode: str) -> None:
     assert 100 < opened(file).convert("L").resize((1, 1)).getpixel((0, 0)) < 156  # type: ignore[operator]
 
 
+@pytest.mark.long
 def test_transparent_parts_of_a_large_image_become_white() -> None:
     image = opened(noise_file("PNG", (1600, 1200))).convert("RGBA")
     image.paste((0, 0, 0, 0), (0, 0, 100, 100))
@@ -175,6 +179,7 @@ def test_a_large_figure_is_scaled_down() -> None:
     assert read_header(file).width == LARGEST_SIDE
 
 
+@pytest.mark.long
 def test_without_pillow_a_large_image_is_an_error_that_names_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     large = noise_file("PNG", (3000, 1500))
     monkeypatch.setitem(sys.modules, "PIL", None)

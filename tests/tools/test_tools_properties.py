@@ -206,6 +206,7 @@ QUICK = settings(
 )
 
 
+@pytest.mark.long
 @QUICK
 @given(signatures())
 def test_every_schema_is_taken_by_mistral_common_and_constrains_a_call(tokenizer: Any, drawn: Any) -> None:
@@ -252,6 +253,7 @@ def test_a_type_that_holds_itself_constrains_a_call_too(tokenizer: Any) -> None:
     assert checked.values["tree"].children == [Tree(value=2)]
 
 
+@pytest.mark.long
 @QUICK
 @given(st.data(), signatures())
 def test_a_right_instance_is_taken_as_it_is_and_reaches_the_function_converted(data: Any, drawn: Any) -> None:
@@ -270,6 +272,7 @@ def test_a_right_instance_is_taken_as_it_is_and_reaches_the_function_converted(d
             assert received[name] is None
 
 
+@pytest.mark.long
 @QUICK
 @given(st.data(), signatures())
 def test_a_wrong_instance_is_refused_in_one_line_that_names_the_argument(data: Any, drawn: Any) -> None:

@@ -11,7 +11,7 @@ from toolchat.engine.base import EngineCrashedError, GenerateOptions
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.wire.deltas import Delta, Finished, FinishReason, Text, Thinking, Usage
 from toolchat.wire.errors import EngineError
-from toolchat.wire.events import EngineState
+from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import FailedCall, Message, ToolSpec
 from toolchat.wire.tokens import TokenCount
 
@@ -56,7 +56,7 @@ class GatedEngine(ScriptedEngine):
     failures: list[str] = field(default_factory=list)
     """Why the next starts fail."""
 
-    async def start(self) -> AsyncIterator[EngineState]:
+    async def start(self) -> AsyncIterator[EngineState | Notice]:
         yield EngineState("loading weights")
         if self.loads_late:
             await gate("load")
@@ -88,7 +88,7 @@ class HungEngine(ScriptedEngine):
 
     hung: bool = False
 
-    async def start(self) -> AsyncIterator[EngineState]:
+    async def start(self) -> AsyncIterator[EngineState | Notice]:
         self.hung = self.closed = False
         async for state in super().start():
             yield state

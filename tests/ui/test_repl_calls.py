@@ -12,6 +12,8 @@ from terminal_screen import CTRL_C, ENTER, ESCAPE, Terminal
 from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.ui.asking import STOPPED_SECONDS
 
+pytestmark = pytest.mark.terminal
+
 TOOLS = """version: 1
 tools:
   - callable: ./mine.py:add

@@ -97,7 +97,7 @@ def _question(given: str | None) -> str:
         if not ready:
             print("toolchat: reading standard input to its end; </dev/null leaves it out", file=sys.stderr)
         try:
-            piped = sys.stdin.buffer.read().decode()
+            piped = sys.stdin.buffer.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise UsageError(f"standard input is not text in UTF-8 (byte {error.start}); pipe text") from None
     parts = [part.strip() for part in (given or "", piped)]

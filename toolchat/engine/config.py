@@ -221,12 +221,12 @@ def kv_bytes_per_token(params: dict[str, Any], width: int = 2) -> int:
 def available_memory() -> int:
     """Bytes that a new process may use now, by the kernel's own estimate and this process's cgroup."""
     available = 0
-    for row in Path("/proc/meminfo").read_text().splitlines():
+    for row in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
         if row.startswith("MemAvailable:"):
             available = int(row.split()[1]) * 1024
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return available
     return available if limit == "max" else min(available, int(limit) - used)

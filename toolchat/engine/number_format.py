@@ -24,7 +24,7 @@ CONVERTS_BFLOAT16 = frozenset({"avx_ne_convert"})
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """The CPU's features by Linux's names; empty if they cannot be read."""
     try:
-        match = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
+        match = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         return frozenset()
     return frozenset(match.group(1).split()) if match else frozenset()

@@ -120,7 +120,7 @@ def models() -> Iterator[CachedModel]:
 def _snapshot(repository: Path) -> Path | None:
     folders = repository / "snapshots"
     with suppress(OSError, UnicodeDecodeError):
-        commit = (repository / "refs" / "main").read_text().strip()
+        commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
         if commit and "/" not in commit and (folders / commit).is_dir():
             return folders / commit
     with suppress(OSError):

@@ -198,13 +198,13 @@ class _Download:
 def _begin(file: LargeFile) -> None:
     with file.unfinished.open("wb") as made:
         made.truncate(file.size)
-    file.journal.write_text(f"{file.size} {PART}\n")
+    file.journal.write_text(f"{file.size} {PART}\n", encoding="utf-8")
 
 
 def _read_journal(file: LargeFile) -> dict[int, int]:
     """The downloaded bytes of each part; empty if there is no journal for a file and parts of these sizes."""
     try:
-        head, *lines = file.journal.read_text().splitlines()
+        head, *lines = file.journal.read_text(encoding="utf-8").splitlines()
         if head != f"{file.size} {PART}" or file.unfinished.stat().st_size != file.size:
             return {}
         done: dict[int, int] = {}

@@ -18,6 +18,8 @@ from toolchat.tools.result import MAX_RESULT
 from toolchat.wire.images import MAX_IMAGES, image_bytes
 from toolchat.wire.messages import ResultStatus
 
+pytestmark = pytest.mark.process
+
 SOURCE = """
 from PIL import Image
 

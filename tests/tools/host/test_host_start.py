@@ -16,6 +16,8 @@ from host_bench import Bench, eventually, runs, unique, write_tools
 from toolchat.tools.run import ToolRunner, load_toolbox
 from toolchat.wire.errors import UsageError
 
+pytestmark = pytest.mark.process
+
 TOOL = '\ndef f() -> str:\n    """F."""\n    return "answered"\n'
 
 

@@ -73,7 +73,7 @@ def _rows(pid: int, name: str) -> dict[str, int]:
     """The rows "Name:  123 kB" of a file, in bytes; none where the process has gone."""
     found: dict[str, int] = {}
     try:
-        text = (_PROC / str(pid) / name).read_text(errors="replace")
+        text = (_PROC / str(pid) / name).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return found
     for row in text.splitlines():

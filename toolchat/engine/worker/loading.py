@@ -1,13 +1,17 @@
-"""What the engine's process does before vLLM can load a model. Runs in that process only."""
+"""Prepares the engine's process for vLLM: absent modules, model classes, threads, a worker that tells its stages."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from toolchat.engine.config import EngineConfig, has_vision, read_params
+
+BASES = {"cpu": "vllm.v1.worker.cpu_worker.CPUWorker", "cuda": "vllm.v1.worker.gpu_worker.Worker"}
+"""What vLLM's platforms put in place of "auto" (vllm/platforms/cpu.py and cuda.py, `check_and_update_config`)."""
 
 
 def hide_unloadable_modules(*, sees: bool = False) -> None:
@@ -87,3 +91,36 @@ def loading_threads(config: EngineConfig) -> Iterator[None]:
         yield
     finally:
         set_threads(before)
+
+
+def install_staged_worker(device: str, announce: Callable[[str], None], *, compiles: bool, captures: bool) -> None:
+    """Make `StagedWorker` for `device`, which vLLM looks up in this module by its name (`vllm_arguments.WORKER_CLASS`).
+
+    It is derived from the class that the platform would have taken, and must exist before the engine does. `announce`
+    is called with each stage that follows the loading of weights.
+    `compiles` and `captures` say whether this engine compiles code, and whether it captures CUDA graphs.
+    """
+    from vllm.utils.import_utils import resolve_obj_by_qualname
+
+    globals()["StagedWorker"] = staged(
+        resolve_obj_by_qualname(BASES[device]), announce, compiles=compiles, captures=captures
+    )
+
+
+def staged(base: Any, announce: Callable[[str], None], *, compiles: bool, captures: bool) -> type:
+    """`base`, a worker of vLLM, with its stages told."""
+
+    class StagedWorker(base):  # type: ignore[misc]  # a class of vLLM's, known at run time only
+        def determine_available_memory(self) -> int:
+            # The first run of the model: whatever is compiled is compiled here.
+            if compiles:
+                announce("compiling")
+            available: int = super().determine_available_memory()
+            return available
+
+        def compile_or_warm_up_model(self) -> Any:
+            if captures:
+                announce("capturing CUDA graphs")
+            return super().compile_or_warm_up_model()
+
+    return StagedWorker

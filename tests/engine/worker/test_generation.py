@@ -7,7 +7,7 @@ import json
 import pytest
 from mistral_tokenizers import CALLS, Mark, load, spell
 
-from toolchat.engine.requests import Request, Run
+from toolchat.engine.worker.generation import Generation, Run
 from toolchat.mistral.constraint import Constraint, Grammar, Step
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.deltas import CallEnded, Finished, FinishReason, Note, Text
@@ -31,7 +31,7 @@ def ids(tokenizer):
 def request_of(tokenizer):
     def make(plan, max_tokens=100):
         vocabulary = MistralVocabulary(tokenizer)
-        return Request("r", vocabulary, plan, prompt_tokens=7, max_tokens=max_tokens, began=0.0)
+        return Generation("r", vocabulary, plan, prompt_tokens=7, max_tokens=max_tokens, began=0.0)
 
     return make
 

@@ -7,7 +7,7 @@ from typing import Any
 from toolchat.engine.config import BLOCK, EngineConfig
 from toolchat.engine.gpu_memory import MOST
 
-WORKER_CLASS = "toolchat.engine.worker_stages.StagedWorker"
+WORKER_CLASS = "toolchat.engine.worker.loading.StagedWorker"
 
 
 def engine_arguments(config: EngineConfig, *, tekken: bool, vision: bool, share: float | None = None) -> dict[str, Any]:

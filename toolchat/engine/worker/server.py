@@ -1,4 +1,4 @@
-"""The engine's own process: vLLM's `LLMEngine`, behind a socket. The only module that imports vLLM or torch.
+"""The engine's own process: vLLM's `LLMEngine`, behind a socket.
 
 Run as `python -m toolchat.engine.worker --fd N --parent PID`; the first line on the socket is the `EngineConfig`.
 It renders the chat, injects the grammar, steps the engine, parses token ids and sends typed deltas. It lives exactly
@@ -19,16 +19,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchat.engine import gpu, worker_stages
+from toolchat.engine import gpu
 from toolchat.engine.codec import decode_prompt, encode_delta
 from toolchat.engine.config import EngineConfig, context_window, has_vision, read_params, weight_bytes
-from toolchat.engine.failures import TO_THE_CPU, one_line, why_not_loaded
 from toolchat.engine.gpu_memory import budget, check_weights
 from toolchat.engine.number_format import settled
-from toolchat.engine.requests import Progress, Request, Run
-from toolchat.engine.vllm_arguments import engine_arguments, startup_plan
-from toolchat.engine.worker_channel import Channel, die_with_parent, hide_memory
-from toolchat.engine.worker_loading import hide_unloadable_modules, loading_threads, register_model
+from toolchat.engine.worker.channel import Channel, die_with_parent, hide_memory
+from toolchat.engine.worker.failures import TO_THE_CPU, one_line, why_not_loaded
+from toolchat.engine.worker.generation import Generation, Progress, Run
+from toolchat.engine.worker.loading import (
+    hide_unloadable_modules,
+    install_staged_worker,
+    loading_threads,
+    register_model,
+)
+from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
 from toolchat.mistral.constraint import Constraint, constraint, unconstrained
 from toolchat.mistral.tokenizer_file import refusal
 from toolchat.wire.deltas import Delta, FinishReason
@@ -47,9 +52,9 @@ NEVER = -100.0
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A request under way, and what each of its runs needs."""
+    """A generation under way, and what each of its runs needs."""
 
-    request: Request
+    generation: Generation
     prompt: Encoded
     temperature: float
     top_p: float
@@ -71,7 +76,7 @@ class Worker:
         os.environ["VLLM_ENABLE_STARTUP_PLAN"] = "1" if startup_plan(config, share) else "0"
         config = replace(config, dtype=settled(config.dtype))
         arguments = engine_arguments(config, tekken=(folder / "tekken.json").exists(), vision=vision, share=share)
-        worker_stages.install(
+        install_staged_worker(
             config.device,
             lambda stage: channel.send({"op": "state", "state": stage}),
             compiles=not (config.eager or config.fast_start),
@@ -210,7 +215,7 @@ class Worker:
                 }
             )
             return
-        request = Request(
+        generation = Generation(
             command["id"],
             self._vocabulary,
             self._constraint(tools, options),
@@ -218,17 +223,17 @@ class Worker:
             max_tokens=min(options["max_tokens"], room),
             began=began,
         )
-        self._serving[request.id] = Serving(
-            request,
+        self._serving[generation.id] = Serving(
+            generation,
             encoded,
             own(options["temperature"], self._config.sampling.temperature),
             own(options["top_p"], self._config.sampling.top_p),
             options["seed"],
         )
-        self._advance(request.id, request.begin())
+        self._advance(generation.id, generation.begin())
 
     def _constraint(self, tools: Sequence[ToolSpec], options: dict[str, Any]) -> Constraint:
-        if not options.get("constrained", True):  # for measuring what the grammars are worth; see benchmarks
+        if not options["constrained"]:
             return unconstrained(self._vocabulary, choice=options["tool_choice"])
         return constraint(
             self._vocabulary,
@@ -257,7 +262,7 @@ class Worker:
             stop_token_ids=[run.stop] if run.stop is not None else None,
         )
         prompt = replace(serving.prompt, tokens=[*serving.prompt.tokens, *run.written])
-        self._engine.add_request(serving.request.id, self._engine_input(prompt), params)
+        self._engine.add_request(serving.generation.id, self._engine_input(prompt), params)
 
     def _advance(self, request_id: str, progress: Progress) -> None:
         """Send what came, and run what is next, if anything."""
@@ -272,7 +277,7 @@ class Worker:
     def _abort(self, request_id: str) -> None:
         if (serving := self._serving.pop(request_id, None)) is not None:
             self._engine.abort_request([request_id])
-            self._send_deltas(request_id, [serving.request.abort()])
+            self._send_deltas(request_id, [serving.generation.abort()])
 
     def _step(self) -> None:
         for output in self._engine.step():
@@ -283,7 +288,7 @@ class Worker:
             ended = None
             if output.finished:
                 ended = FinishReason.LENGTH if completion.finish_reason == "length" else FinishReason.STOP
-            progress = serving.request.take(completion.token_ids, ended, output.num_cached_tokens)
+            progress = serving.generation.take(completion.token_ids, ended, output.num_cached_tokens)
             try:
                 self._advance(output.request_id, progress)
             except Exception as error:
@@ -338,7 +343,8 @@ def gpu_share(config: EngineConfig) -> float:
     return share
 
 
-def main() -> None:
+def main(worker_class: type[Worker] = Worker) -> None:
+    """Be the worker that the command line describes, until the parent ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -359,7 +365,7 @@ def main() -> None:
         gc.freeze()
         channel.send({"op": "state", "state": "loading weights"})
         with loading_threads(config):
-            worker = Worker(channel, config)
+            worker = worker_class(channel, config)
         gc.freeze()
         gc.enable()
     except Exception as error:
@@ -379,7 +385,3 @@ def main() -> None:
     finally:
         # Not sys.exit: vLLM's and torch's finalizers take seconds and can hang.
         os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +10,9 @@ import pytest
 from toolchat.engine import gpu
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import GIB
-from toolchat.engine.local import LocalEngine
-from toolchat.engine.worker import gpu_share, kept_context, own
-from toolchat.engine.worker_stages import staged
+from toolchat.engine.local import worker_environment
+from toolchat.engine.worker.loading import staged
+from toolchat.engine.worker.server import gpu_share, kept_context, own
 from toolchat.wire.errors import EngineError
 
 GPU = EngineConfig("m", "/models/m", "cuda", None, None)
@@ -58,21 +57,19 @@ def test_a_request_that_names_no_sampling_gets_the_models_own() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_users_folder_reaches_no_interpreter_that_the_worker_starts(device: str, tmp_path: Path) -> None:
-    environment = LocalEngine(replace(GPU, device=device), tmp_path)._environment()
-    assert environment["PYTHONSAFEPATH"] == "1"
+def test_the_users_folder_reaches_no_interpreter_that_the_worker_starts(device: str) -> None:
+    assert worker_environment(replace(GPU, device=device))["PYTHONSAFEPATH"] == "1"
 
 
 def test_gpus_are_counted_as_nvidia_smi_counts_unless_the_user_says_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
-    engine = LocalEngine(GPU, tmp_path)
-    assert engine._environment()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert worker_environment(GPU)["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
-    assert engine._environment()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert worker_environment(GPU)["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
-    assert engine._environment()["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+    assert worker_environment(GPU)["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
 
 
 @pytest.mark.parametrize(("uuid", "number"), [("1111", 0), ("2222", 1)])
@@ -109,7 +106,7 @@ def told_by_torch() -> list[str]:
     code = (
         "from toolchat.engine.config import EngineConfig\n"
         "from toolchat.engine.number_format import torch_multiplication\n"
-        "from toolchat.engine.worker import gpu_share\n"
+        "from toolchat.engine.worker.server import gpu_share\n"
         "try: gpu_share(EngineConfig('m', '/m', 'cuda', None, None))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
         "for name in ('auto', 'float32'): print(torch_multiplication(name)().dtype)\n"
@@ -118,11 +115,13 @@ def told_by_torch() -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.process
 def test_a_gpu_that_refuses_is_told_with_the_other_engine(told_by_torch: list[str]) -> None:
     # A CPU build of torch is asked for a GPU.
     assert told_by_torch[0].startswith("EngineError the GPU cannot be used: ")
     assert "make EXTRA=cpu install" in told_by_torch[0]
 
 
+@pytest.mark.process
 def test_the_formats_that_are_measured_are_bfloat16_and_float32(told_by_torch: list[str]) -> None:
     assert told_by_torch[1:] == ["torch.bfloat16", "torch.float32"]

@@ -1,4 +1,4 @@
-"""One generation under way, in one run of the engine or in several: what to run next, and what its tokens come to.
+"""State machine of one generation, which takes one run of the engine or several: what to run next, and the deltas.
 
 Knows nothing of vLLM: the worker runs what it is given here, and hands over the tokens.
 """
@@ -17,7 +17,7 @@ from toolchat.wire.deltas import Delta, Finished, FinishReason, Note, Usage
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the engine is to do next for a request."""
+    """What the engine is to do next for a generation."""
 
     written: tuple[int, ...]
     """What was generated so far and stands behind the prompt."""
@@ -33,15 +33,15 @@ class Progress:
 
     deltas: list[Delta]
     run: Run | None = None
-    """What the request goes on with."""
+    """What the generation goes on with."""
 
     @property
     def over(self) -> bool:
         return bool(self.deltas) and isinstance(self.deltas[-1], Finished)
 
 
-class Request:
-    """A generation of one or several runs, which is one stream and one usage to whoever asked for it."""
+class Generation:
+    """One or several runs, which are one stream and one usage to whoever asked for them."""
 
     def __init__(
         self,

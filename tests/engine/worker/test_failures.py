@@ -5,7 +5,7 @@ from subprocess import CalledProcessError
 import pytest
 
 from toolchat.engine.config import EngineConfig
-from toolchat.engine.failures import one_line, why_not_loaded
+from toolchat.engine.worker.failures import one_line, why_not_loaded
 from toolchat.wire.errors import EngineError
 
 GPU = EngineConfig("m", "/models/m", "cuda", None, None)
