@@ -58,7 +58,7 @@ def test_call_runs_and_its_result_goes_into_the_next_round(harness: Any) -> None
     ]
     assert harness.kinds() == [
         "TurnStarted",
-        "UserMessage",
+        "QuestionAsked",
         "CallProposed",
         "RoundFinished",
         "CallDecided",

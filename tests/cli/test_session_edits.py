@@ -17,7 +17,7 @@ from toolchat.engine.scripted import Answer, call
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.tools.toolbox import Approval
 from toolchat.wire.errors import EngineError, UsageError
-from toolchat.wire.events import TurnStatus
+from toolchat.wire.events import Cleared, SystemChanged, ToolsChanged, TurnStatus, TurnUndone
 from toolchat.wire.messages import Image, UserMessage
 
 IMAGE = Image("image/png", "AAAA", 1, 1, "dot.png")
@@ -50,7 +50,7 @@ def test_undo_takes_the_last_turn_back_and_gives_its_question(bench: Bench) -> N
 
     bench.play(scene)
     assert bench.sent() == ["Be brief.", "first", "One.", "third"]
-    assert bench.edits() == ["the last turn is taken back"]
+    assert bench.edits() == [TurnUndone(2)]
 
 
 def test_undo_without_a_turn_is_nothing_and_leaves_no_trace(bench: Bench) -> None:
@@ -73,7 +73,7 @@ def test_clear_forgets_the_turns_and_keeps_the_system_prompt_and_the_record(benc
 
     bench.play(scene)
     assert bench.sent() == ["Be brief.", "second"]
-    assert bench.edits() == ["every turn is forgotten"]
+    assert bench.edits() == [Cleared()]
     assert '"first"' in bench.session.record.path.read_text()
 
 
@@ -91,7 +91,7 @@ def test_the_system_prompt_counts_from_the_next_turn_on(bench: Bench) -> None:
 
     bench.play(scene)
     assert bench.sent() == ["first", "One.", "second", "Two.", "third"]
-    assert bench.edits() == ["the system prompt is now: Be long.", "the system prompt is removed"]
+    assert bench.edits() == [SystemChanged("Be long."), SystemChanged(None)]
 
 
 def test_a_tool_that_is_off_is_not_offered_and_a_call_of_it_is_unknown(bench: Bench, samples: InProcessRunner) -> None:
@@ -110,7 +110,8 @@ def test_a_tool_that_is_off_is_not_offered_and_a_call_of_it_is_unknown(bench: Be
     bench.play(scene, samples)
     # In the file's order, so that the prompt is the one from before.
     assert [tool.name for tool in bench.engine.requests[-1].tools] == list(samples.toolbox.names)
-    assert bench.edits() == ["the tool calculate is switched off", "the tool calculate is switched on"]
+    without = tuple(spec for spec in samples.toolbox.specs if spec.name != "calculate")
+    assert bench.edits() == [ToolsChanged(without), ToolsChanged(samples.toolbox.specs)]
 
 
 @pytest.mark.parametrize("name", ["calculat", "nothing"])

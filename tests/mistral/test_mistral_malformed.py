@@ -162,7 +162,7 @@ def test_text_after_a_list_of_calls_is_text(tokenizer_of, label):
     found = parse(tokenizer, [spell(tokenizer, CALLS, text, EOS)])
     assert [call.name for call in found.calls] == ["f"]
     assert found.text == "Here [TOOL_CALLS] it } is."
-    assert found.order == ["CallStarted", "CallArguments", "CallEnded", "Text"]
+    assert found.order == ["CallBegun", "CallArguments", "CallEnded", "Text"]
 
 
 @pytest.mark.parametrize("label", NAMED)

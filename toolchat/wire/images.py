@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any
 
 from toolchat.wire.image_header import GIF, JPEG, PNG, WEBP, ImageError, name_of, read_header
 from toolchat.wire.messages import Image
@@ -57,20 +56,6 @@ def file_name(image: Image) -> str:
 def description(image: Image) -> str:
     """ "PNG 640×480, 12 kB"."""
     return f"{name_of(image.media_type)} {image.width}×{image.height}, {size_text(_size(image))}"
-
-
-def record(image: Image) -> dict[str, Any]:
-    """The image in a record: without its bytes where a file keeps them, whole where none does."""
-    found = {
-        "media_type": image.media_type,
-        "width": image.width,
-        "height": image.height,
-        "bytes": _size(image),
-        "sha256": digest(image),
-        "source": image.source,
-        "file": image.file,
-    }
-    return found if image.file else found | {"data": image.data}
 
 
 def size_text(size: int) -> str:

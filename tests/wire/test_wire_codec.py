@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchat.engine.codec import (
+from toolchat.wire.codec import (
     decode_delta,
     decode_message,
     decode_tool,
@@ -17,8 +17,8 @@ from toolchat.engine.codec import (
 )
 from toolchat.wire.deltas import (
     CallArguments,
+    CallBegun,
     CallEnded,
-    CallStarted,
     Finished,
     FinishReason,
     Text,
@@ -48,7 +48,7 @@ INDEX = st.integers(0, 9)
 DELTAS = st.one_of(
     st.builds(Text, TEXT),
     st.builds(Thinking, TEXT),
-    st.builds(CallStarted, INDEX, TEXT),
+    st.builds(CallBegun, INDEX, TEXT),
     st.builds(CallArguments, INDEX, TEXT),
     st.builds(CallEnded, INDEX, CALLS | FAILED),
     st.builds(Finished, st.sampled_from(FinishReason), st.builds(Usage, INDEX, INDEX, INDEX)),
