@@ -16,7 +16,7 @@ from toolchat.store.record import read_record
 from toolchat.tools.run import ToolRunner
 from toolchat.wire import events
 from toolchat.wire.errors import UsageError
-from toolchat.wire.events import Edit, Event
+from toolchat.wire.events import Edit, Event, EventBody
 
 
 @dataclass
@@ -47,6 +47,8 @@ class Bench:
         """Some text of an answer has come."""
         self.models: dict[str, Model] = {}
         self.stages: tuple[str, ...] = ()
+        self.fails_at: type[EventBody] | None = None
+        """The kind of event that it cannot be shown."""
         self.new_tools: Callable[[], Awaitable[ToolRunner]] = self._no_tools
         self.session = Session(
             Settings(**settings),
@@ -58,6 +60,8 @@ class Bench:
         )
 
     def _show(self, event: Event) -> None:
+        if self.fails_at is not None and isinstance(event.body, self.fails_at):
+            raise BrokenPipeError
         self.shown.append(event)
         if isinstance(event.body, events.TextDelta):
             self.begun.set()

@@ -131,7 +131,7 @@ def read_event(row: bytes | str, load_image: LoadImage | None = None) -> Event:
         place = {key: value for key, value in data.items() if key in _PLACE}
         extra = next((key for key in data if key not in _PLACE and key not in ("v", "type", "data")), None)
         if extra is not None and not newer:
-            raise _MisfitError("a field that this version does not have", extra)
+            raise _MisfitError("a field that this version does not have", _name(extra))
         body = data.get("data")
         if not isinstance(body, dict):
             raise _MisfitError(f"expected an object, not {_shown(body)}", "data")
@@ -310,7 +310,7 @@ def _object(kind: type, hints: dict[str, Any], required: set[str]) -> _Form:
             if (form := forms.get(name)) is None:
                 if reading.newer:
                     continue
-                raise _MisfitError("a field that this version does not have", name[:_SHOWN])
+                raise _MisfitError("a field that this version does not have", _name(name))
             try:
                 found[name] = form.decode(value, reading)
             except _MisfitError as error:
@@ -386,6 +386,11 @@ def _image_form() -> _Form:
         return Image(**found)
 
     return _Form(lambda image, encode: encode(image), decode)
+
+
+def _name(key: str) -> str:
+    """An unknown field's name in one line."""
+    return json.dumps(key)[1:-1][:_SHOWN]
 
 
 def _shown(data: Any) -> str:
