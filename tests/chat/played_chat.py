@@ -21,13 +21,13 @@ from toolchat.chat.guards import Limits
 from toolchat.chat.loop import ChatLoop, LimitChoice, LimitMet
 from toolchat.engine.base import GenerateOptions
 from toolchat.engine.scripted import Answer, ScriptedEngine
+from toolchat.images.image import file_name
 from toolchat.mistral.ids import new_call_id
 from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.wire import events
 from toolchat.wire.deltas import FinishReason
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Edit, Event, Stamper
-from toolchat.wire.images import file_name
 from toolchat.wire.messages import CallOrigin, FailedCall, Image, ResultStatus, ToolCall, ToolResult
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

@@ -8,9 +8,9 @@ from typing import Any
 from image_files import image
 
 from toolchat.engine.scripted import Answer, call
+from toolchat.images.image import image_bytes
 from toolchat.store.results import keep_image
 from toolchat.wire import events
-from toolchat.wire.images import image_bytes
 from toolchat.wire.messages import ToolMessage, UserMessage
 
 

@@ -16,6 +16,7 @@ from inprocess_tools import InProcessRunner
 from toolchat.cli.exits import exit_code
 from toolchat.cli.session import Session
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
+from toolchat.images.image import image_bytes
 from toolchat.settings import Settings
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.ui.plain import PlainRenderer
@@ -24,7 +25,6 @@ from toolchat.wire.codec import type_name
 from toolchat.wire.deltas import FinishReason
 from toolchat.wire.errors import EngineError, ExitCode, UsageError
 from toolchat.wire.events import Event, TurnFinished
-from toolchat.wire.images import image_bytes
 from toolchat.wire.messages import AssistantMessage, FailedCall, SystemMessage, UserMessage
 
 WEATHER = call("get_current_weather", city="Dallas", state="TX", unit="fahrenheit")

@@ -5,10 +5,10 @@ import io
 import pytest
 from image_files import image
 
+from toolchat.images.image import description
 from toolchat.ui.plain import PlainRenderer
 from toolchat.wire import events
 from toolchat.wire.events import Stamper
-from toolchat.wire.images import description
 from toolchat.wire.messages import ToolResult
 
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from toolchat.chat.images import read_images, refuse_unseen
 from toolchat.cli.background import in_background
 from toolchat.cli.late_engine import LateEngine
 from toolchat.cli.tools_file import choose_tools_file, note_refusal, refusals_noted
@@ -18,6 +17,7 @@ from toolchat.engine.base import Engine
 from toolchat.engine.config import plan
 from toolchat.engine.gpu_memory import MOST, check_weights, little_left
 from toolchat.engine.local import LocalEngine
+from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.abilities import reasoning_efforts, sees
 from toolchat.models.card import sampling
 from toolchat.models.hardware import engine_device

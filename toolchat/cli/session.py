@@ -12,7 +12,6 @@ import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
 from toolchat.chat.calls import Decide, allow_all
 from toolchat.chat.conversation import Conversation
-from toolchat.chat.images import refuse_unseen
 from toolchat.chat.loop import ChatLoop
 from toolchat.cli.engine_keeper import EngineKeeper
 from toolchat.cli.heard import Heard
@@ -21,6 +20,7 @@ from toolchat.cli.sources import Sources
 from toolchat.cli.stream import Stream
 from toolchat.cli.tool_choice import check_tool_choice
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
+from toolchat.images.attached import refuse_unseen
 from toolchat.settings import Settings, state_folder
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import keep_image, keep_result

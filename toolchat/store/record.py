@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from toolchat.images.image import MAX_BYTES
 from toolchat.private_file import open_file, private_folder, read_file
 from toolchat.wire.codec import CodecError, event_line, read_event
 from toolchat.wire.events import Event
-from toolchat.wire.images import MAX_BYTES
 
 
 def new_session_id() -> str:

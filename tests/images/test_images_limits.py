@@ -7,19 +7,19 @@ from dataclasses import replace
 import pytest
 from image_files import image, image_file
 
-from toolchat.wire import events
-from toolchat.wire.codec import decode_message, encode_message, event_line
-from toolchat.wire.events import Stamper
-from toolchat.wire.image_header import ImageError
-from toolchat.wire.images import (
+from toolchat.images.image import (
     MAX_BYTES,
     MAX_PIXELS,
+    ImageError,
     description,
     file_name,
     image_bytes,
     image_from_bytes,
     size_text,
 )
+from toolchat.wire import events
+from toolchat.wire.codec import decode_message, encode_message, event_line
+from toolchat.wire.events import Stamper
 from toolchat.wire.messages import ToolMessage, ToolResult, UserMessage
 
 
