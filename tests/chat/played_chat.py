@@ -157,8 +157,9 @@ class PlayedChat:
         retries = self.conversation.can_retry_round and self.draw(st.integers(0, 3)) > 0
         turn = self._loop.retry() if retries else self._loop.turn(self.draw(QUESTIONS), self.draw(ATTACHED))
         with_end = await self._listen(turn)
-        if not with_end and not isinstance(self.events[-1].body, events.HistoryEdited):
-            self._emit(events.HistoryEdited(events.TurnWithdrawn()))
+        withdrawn = events.HistoryEdited(events.TurnWithdrawn())
+        if not with_end and self.events[-1].body != withdrawn:
+            self._emit(withdrawn)
         assert not self.conversation.open
 
     async def _listen(self, turn: AsyncGenerator[Event, None]) -> bool:
