@@ -206,7 +206,7 @@ def engine_work(
     for event in events:
         data = event["data"]
         match event["type"]:
-            case "user_message":
+            case "question_asked":
                 messages.append(UserMessage(data["text"]))
             case "round_finished":
                 prompt = encode(tokenizer, vocabulary.version, messages, tools).tokens

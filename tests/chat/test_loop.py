@@ -58,7 +58,7 @@ def test_call_runs_and_its_result_goes_into_the_next_round(harness: Any) -> None
     ]
     assert harness.kinds() == [
         "TurnStarted",
-        "UserMessage",
+        "QuestionAsked",
         "CallProposed",
         "RoundFinished",
         "CallDecided",
@@ -396,3 +396,98 @@ def test_a_long_result_is_cut_to_a_quarter_of_the_context_and_kept_whole(
     assert str(kept) in content
     assert kept.read_text().splitlines() == [f"line {number}" for number in range(9000)]
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_round_that_the_engine_failed_in_is_retried_with_the_results_that_are_there(harness: Any) -> None:
+    harness.engine.enqueue(
+        Answer(calls=[call("add", a=1, b=1)]), Answer("It", crash=True), Answer("It", crash=True), "It is 2."
+    )
+
+    async def play() -> None:
+        await harness.ask("1+1?")
+        for _ in range(2):
+            assert finished(harness).status is TurnStatus.ENGINE_FAILED
+            assert harness.conversation.can_retry_round
+            async for _ in harness.engine.start():
+                pass
+            harness.events += [event async for event in harness.loop.retry()]
+
+    asyncio.run(play())
+    assert finished(harness).status is TurnStatus.ANSWERED
+    assert len(harness.bodies(events.CallStarted)) == 1
+    assert [message.content for message in harness.conversation.messages] == ["1+1?", "", "2", "It is 2."]
+    assert {event.turn for event in harness.events} == {1}
+    assert [event.round for event in harness.events if isinstance(event.body, events.RoundFinished)] == [1, 2]
+    assert not harness.conversation.can_retry_round
+
+
+def test_a_retry_that_nobody_listens_to_leaves_the_turn_as_it_was(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("add", a=1, b=1)]), Answer("It", crash=True), "It is 2.")
+
+    async def play() -> None:
+        await harness.ask("1+1?")
+        before = harness.conversation.messages
+        async for _ in harness.engine.start():
+            pass
+        retry = harness.loop.retry()
+        await anext(retry)
+        assert harness.conversation.open
+        await retry.aclose()
+        assert harness.conversation.messages == before
+        assert harness.conversation.can_retry_round
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("last", [Answer("Half", crash=True), "An answer."])
+def test_a_turn_without_results_or_with_an_answer_has_no_round_to_retry(harness: Any, last: Answer | str) -> None:
+    harness.engine.enqueue(last)
+    harness.chat("hi")
+    assert not harness.conversation.can_retry_round
+    with pytest.raises(ValueError, match="no round"):
+        harness.conversation.reopen()
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled"])
+def test_calls_that_wait_already_end_where_checking_another_fails_or_is_cancelled(
+    harness: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    prepare = harness.runner.prepare
+    under_way, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def prepare_one(tool: Any, item: Any, cancel: Any = None) -> Any:
+        if item.arguments["a"] == 1:
+            return await prepare(tool, item, cancel)
+        if how == "fails":
+            raise OSError("no process")
+        under_way.set()
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    monkeypatch.setattr(harness.runner, "prepare", prepare_one)
+    first = call("add", a=1, b=1)
+    harness.engine.enqueue(Answer(calls=[first, call("add", a=2, b=2)]))
+
+    async def play() -> None:
+        asking = asyncio.create_task(harness.ask("go"))
+        if how == "is cancelled":
+            await under_way.wait()
+            asking.cancel()
+        with pytest.raises((OSError, asyncio.CancelledError)):
+            await asking
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+    assert harness.runner.discarded == [first.id]
+    assert cancelled.is_set() is (how == "is cancelled")
+
+
+def test_a_name_that_no_tool_can_have_is_unknown_and_the_tools_are_listed(harness: Any) -> None:
+    why = "'math.fact' cannot name a tool"
+    harness.engine.enqueue(
+        Answer(calls=[FailedCall("a" * 9, "invalid_tool_call", "x", why, illegal_name="math.fact")]), "done"
+    )
+    harness.chat("5!")
+    tools = ", ".join(harness.runner.toolbox.names)
+    assert results(harness) == [f'Error: there is no tool "math.fact"; the tools are {tools}']

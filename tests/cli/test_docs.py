@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 from cli_program import REPOSITORY, Program
 
-from toolchat.chat.download import MAX_REDIRECTS, SECONDS
 from toolchat.chat.guards import Limits
 from toolchat.engine.config import CPU_CONTEXT
 from toolchat.engine.gpu import GIB
 from toolchat.engine.local import LOGS_KEPT
+from toolchat.images.download import MAX_REDIRECTS, SECONDS
+from toolchat.images.image import MAX_BYTES, MAX_IMAGES, MAX_PIXELS, description, size_text
+from toolchat.images.returned import PICTURE_BYTES
 from toolchat.models.resolve import BY_MEMORY, choose_model
 from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
-from toolchat.tools.pictures import PICTURE_BYTES
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import MIB, ToolOptions
 from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.wire.errors import ExitCode
-from toolchat.wire.images import MAX_BYTES, MAX_IMAGES, MAX_PIXELS, description, size_text
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
 DOCS = REPOSITORY / "docs"

@@ -16,7 +16,7 @@ from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice
 from toolchat.settings import Settings
 from toolchat.wire.errors import EngineError, UsageError
-from toolchat.wire.events import EngineState
+from toolchat.wire.events import EngineState, ModelChanged
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_another_model_goes_on_with_the_conversation_and_its_own_defaults(bench:
     assert [message.content for message in request.messages] == ["first", "One.", "second"]
     assert request.options.max_tokens == 77
     assert (other.starts, other.closed) == (1, True)
-    assert bench.edits() == ["the model is now other"]
+    assert [edit.model for edit in bench.edits() if isinstance(edit, ModelChanged)] == ["other"]
 
 
 def test_a_model_that_there_is_not_leaves_the_old_one_running(bench: Bench) -> None:

@@ -14,13 +14,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from toolchat.engine.codec import decode_prompt, encode_delta
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.worker.channel import Channel, die_with_parent
+from toolchat.wire.codec import decode_prompt, encode_count, encode_delta
 from toolchat.wire.deltas import Delta, Finished, FinishReason, Text, Usage
 from toolchat.wire.tokens import TokenCount
 
@@ -54,7 +53,7 @@ class FakeWorker:
                 messages, _ = decode_prompt(command)
                 self._under_way.add(self._request)
                 if op == "count" and messages[-1].content == "count":
-                    self._channel.send({"op": "count", "id": self._request, "count": asdict(COUNT)})
+                    self._channel.send({"op": "count", "id": self._request, "count": encode_count(COUNT)})
                 else:
                     self._run(messages[-1].content)
             case "abort" if self._request in self._under_way:
@@ -103,7 +102,7 @@ class FakeWorker:
         self._channel.send({"op": "error", "id": self._request, "message": message})
 
     def do_overflow(self, message: str) -> None:
-        row = {"op": "overflow", "id": self._request, "message": message, "count": asdict(COUNT), "context": 512}
+        row = {"op": "overflow", "id": self._request, "message": message, "count": encode_count(COUNT), "context": 512}
         self._channel.send(row)
 
     def do_heard(self, _: str) -> None:

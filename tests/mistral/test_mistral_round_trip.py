@@ -145,7 +145,7 @@ def test_parts_of_a_call_arrive_as_soon_as_they_are_certain(tokenizer_of, label)
             at.setdefault((type(delta).__name__, delta.index), index)
     markers = [index for index, token in enumerate(ids) if token == vocabulary.special("[TOOL_CALLS]")]
     named = vocabulary.special("[CALL_ID]") if label == "v11" else vocabulary.special("[ARGS]")
-    assert at["CallStarted", 0] == ids.index(named)
+    assert at["CallBegun", 0] == ids.index(named)
     assert at["CallArguments", 0] == ids.index(vocabulary.special("[ARGS]")) + 1
     assert at["CallEnded", 0] == markers[1] - 1
     assert at["CallEnded", 1] == len(ids) - 2

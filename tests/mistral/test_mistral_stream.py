@@ -52,7 +52,7 @@ def test_thinking_may_stand_anywhere(tokenizer_of, label):
     assert found.thinking == "hm [/THINK]againover"
     assert found.text == "Text."
     assert [call.name for call in found.calls] == ["f"]
-    assert found.order[:4] == ["Thinking", "Text", "Thinking", "CallStarted"]
+    assert found.order[:4] == ["Thinking", "Text", "Thinking", "CallBegun"]
 
 
 def test_a_call_ends_thinking_that_was_left_open(tokenizer_of):

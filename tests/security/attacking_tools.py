@@ -20,6 +20,7 @@ import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -81,6 +82,10 @@ ATTACKS: dict[str, Callable[[int], str]] = {
     "pidfd_signal": _pidfd_signal,
     "limit": _limit,
 }
+
+
+def _open_as(file: str | Path, flags: int, _: int) -> str:
+    return f"opened {os.open(file, flags)}"
 
 
 def _tried(attack: Callable[[int], str], pid: int) -> str:
@@ -204,7 +209,7 @@ def change_terminal(path: str) -> dict[str, str]:
         except OSError as error:
             got[f"{mode} open"] = f"refused: {error.strerror}"
             continue
-        tried: dict[str, Callable[[int], str]] = {name: lambda fd, name=name: _change(fd, name) for name in _CHANGES}
+        tried: dict[str, Callable[[int], str]] = {name: partial(_change, name=name) for name in _CHANGES}
         tried["high half"] = lambda fd: _raw(_IOCTL, fd, 0x7FFF_0000_0000_0000 | termios.TCXONC, 0)
         if os.uname().machine == "x86_64":
             tried["x32"] = lambda fd: _raw(0x4000_0000 + 514, fd, termios.TCXONC, 0)
@@ -224,7 +229,7 @@ def reach_terminal(pid: int, path: str) -> dict[str, str]:
     got = {}
     for way in ways:
         for mode in (os.O_WRONLY, 3):
-            got[f"{way} {mode}"] = _tried(lambda _, way=way, mode=mode: f"opened {os.open(way, mode | os.O_NOCTTY)}", 0)
+            got[f"{way} {mode}"] = _tried(partial(_open_as, way, mode | os.O_NOCTTY), 0)
     return got
 
 
@@ -236,7 +241,7 @@ def open_knobs(chat: int) -> dict[str, str]:
     for who, pid in (("chat", chat), ("guardian", above), ("host", host)):
         for name in ("oom_score_adj", "oom_adj", "coredump_filter", "autogroup", "clear_refs", "sched", "comm"):
             if (file := Path(f"/proc/{pid}/{name}")).exists():
-                got[f"{who} {name}"] = _tried(lambda _, file=file: f"opened {os.open(file, os.O_WRONLY)}", 0)
+                got[f"{who} {name}"] = _tried(partial(_open_as, file, os.O_WRONLY), 0)
     return got
 
 

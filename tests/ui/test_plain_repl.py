@@ -78,6 +78,17 @@ def test_commands_work_and_quit_leaves(folder: Path) -> None:
     assert "never" not in done.stdout
 
 
+def test_after_an_engine_that_died_behind_a_result_retry_does_not_run_the_tool_again(folder: Path) -> None:
+    engine = """engine = answering(
+        Answer(calls=[call("calculate", expression="6*7")]), Answer("So", crash=True), "It is 42."
+    )"""
+    done = piped(folder, engine, "6*7?\n/retry\n/quit\n")
+    assert done.returncode == 0
+    assert done.stdout.count("→ calculate") == 1
+    assert "The calls of this turn are not made again." in done.stdout
+    assert "It is 42." in done.stdout
+
+
 def test_a_model_that_does_not_load_is_one_line_and_code_3_where_nobody_is_there(folder: Path) -> None:
     done = piped(folder, 'engine = GatedEngine(failures=["no memory left"])', "first\n")
     assert done.returncode == 3

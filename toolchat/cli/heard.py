@@ -47,6 +47,11 @@ class Heard:
                 self._came[result.call_id] = self._whole.get(result.call_id, result)
             case events.RoundFinished():
                 self._round_ended = True
+            case events.HistoryEdited(events.RoundRetried()) if self._turns:
+                # The turn goes on: what its calls came to stays.
+                _, results = self._turns.pop()
+                self._calls = [result.call_id for result in results]
+                self._came = {result.call_id: result for result in results}
             case events.TurnFinished():
                 self._turns.append((self._text, self._ordered()))
                 self._came = {}

@@ -33,10 +33,10 @@ def list_() -> None:
 
 def _row(model: LocalModel, default: bool) -> ModelRow:
     from toolchat.engine.config import context_window
+    from toolchat.images.image import size_text
     from toolchat.models.card import sampling
     from toolchat.ui.tables import ModelRow
     from toolchat.wire.errors import EngineError
-    from toolchat.wire.images import size_text
 
     size = size_text(model.bytes) if model.bytes else ""
     if model.folder is None or model.lacks:

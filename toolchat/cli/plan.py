@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from toolchat.chat.images import read_images, refuse_unseen
 from toolchat.cli.background import in_background
 from toolchat.cli.late_engine import LateEngine
 from toolchat.cli.tools_file import choose_tools_file, note_refusal, refusals_noted
 from toolchat.engine.base import Engine
 from toolchat.engine.config import plan, weight_bytes
 from toolchat.engine.local import LocalEngine
+from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.abilities import reasoning_efforts, sees
 from toolchat.models.card import sampling
 from toolchat.models.hardware import engine_device, fit_warning, gpu_total, leaves_out_vision

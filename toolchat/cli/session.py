@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
 from toolchat.chat.calls import Decide, allow_all
 from toolchat.chat.conversation import Conversation
-from toolchat.chat.images import refuse_unseen
 from toolchat.chat.loop import ChatLoop
 from toolchat.cli.engine_keeper import EngineKeeper
 from toolchat.cli.heard import Heard
@@ -20,6 +20,7 @@ from toolchat.cli.sources import Sources
 from toolchat.cli.stream import Stream
 from toolchat.cli.tool_choice import check_tool_choice
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
+from toolchat.images.attached import refuse_unseen
 from toolchat.settings import Settings, state_folder
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import keep_image, keep_result
@@ -28,13 +29,20 @@ from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import (
+    Cleared,
+    Edit,
     EngineState,
     Event,
     HistoryEdited,
+    ModelChanged,
     Notice,
     RoundFinished,
     SessionStarted,
+    SystemChanged,
+    ToolsChanged,
     TurnFinished,
+    TurnUndone,
+    TurnWithdrawn,
 )
 from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
@@ -68,7 +76,8 @@ class Session:
         self._decide: Decide = allow_all
         self._counting: asyncio.Task[None] | None = None
         self._results = records / self._stream.session
-        self._stream.emit(SessionStarted(model, f"toolchat {toolchat.__version__}"))
+        program = f"toolchat {toolchat.__version__}"
+        self._stream.emit(SessionStarted(model, program, settings.system, asdict(self._options)))
 
     def equip(self, runner: ToolRunner, policy: ApprovalPolicy | None = None, ask: Ask | None = None) -> None:
         """Say which tools there are, and who decides on calls; before the first turn. They end with the session.
@@ -82,6 +91,8 @@ class Session:
         if policy is not None:
             policy.check(runner.toolbox)
         check_tool_choice(self._options.tool_choice, runner.toolbox)
+        if runner.toolbox.tools:
+            self._edited(ToolsChanged(tuple(self._offered())))
 
     def notify(self, text: str) -> None:
         """Tell the user something that is no part of the conversation."""
@@ -147,19 +158,40 @@ class Session:
         assert self._loop is not None
         if images and self.info is not None and not self.info.sees:
             raise refuse_unseen(self.model)
+        return await self._play(self._loop.turn(text, images))
+
+    @property
+    def can_retry_round(self) -> bool:
+        return self.conversation.can_retry_round
+
+    async def retry_round(self) -> TurnFinished:
+        """Go on with the last turn, which the engine's failure ended, behind the results that are there."""
+        assert self._loop is not None
+        return await self._play(self._loop.retry())
+
+    async def _play(self, events: AsyncGenerator[Event, None]) -> TurnFinished:
         finished: TurnFinished | None = None
-        # aclosing: where `show` raises (a closed pipe), the turn ends here and now and not at some later collection.
-        async with contextlib.aclosing(self._loop.turn(text, images)) as turn:
-            async for event in turn:
-                self._heard.see(event.body)
-                match event.body:
-                    case EngineState("crashed"):
-                        self._crash_told = True
-                    case RoundFinished(_, usage):
-                        self.used_tokens = usage.prompt_tokens + usage.completion_tokens
-                    case TurnFinished() as ended:
-                        finished = ended
-                self._stream.pass_on(event)
+        try:
+            # aclosing: where `show` raises (a closed pipe), the turn ends here and now and not at some later
+            # collection.
+            async with contextlib.aclosing(events) as turn:
+                async for event in turn:
+                    self._heard.see(event.body)
+                    match event.body:
+                        case EngineState("crashed"):
+                            self._crash_told = True
+                        case RoundFinished(_, usage):
+                            self.used_tokens = usage.prompt_tokens + usage.completion_tokens
+                        case TurnFinished() as ended:
+                            finished = ended
+                    self._stream.pass_on(event)
+        except EngineError:
+            raise
+        except BaseException:
+            if finished is None:
+                # The loop took the turn back, and cannot say so to whoever has stopped listening.
+                self._stream.only_record(HistoryEdited(TurnWithdrawn()))
+            raise
         assert finished is not None
         self._count()
         return finished
@@ -181,10 +213,11 @@ class Session:
 
     def undo(self) -> UserMessage | None:
         """Take the last turn back; its question, or None where there is no turn."""
+        numbers = self.conversation.numbers
         question = self.conversation.undo()
         if question is not None:
             self._heard.forget_turn()
-            self._edited("the last turn is taken back")
+            self._edited(TurnUndone(numbers[-1]))
         return question
 
     def clear(self) -> None:
@@ -193,12 +226,12 @@ class Session:
         self.conversation.clear()
         self._heard.forget()
         if turns:
-            self._edited("every turn is forgotten")
+            self._edited(Cleared())
 
     def set_system(self, text: str | None) -> None:
         """From the next turn on."""
         self.conversation.set_system(text)
-        self._edited(f"the system prompt is now: {text}" if text else "the system prompt is removed")
+        self._edited(SystemChanged(text))
 
     def switch_tool(self, name: str, on: bool) -> None:
         """Offer a tool to the model from the next turn on, or not. Raises UsageError for a name that there is not."""
@@ -208,7 +241,7 @@ class Session:
             raise UsageError(f"there is no tool {name}; {hint}")
         if on is (name in self.switched_off):
             self.switched_off ^= {name}
-            self._edited(f"the tool {name} is switched {'on' if on else 'off'}")
+            self._edited(ToolsChanged(tuple(self._offered())))
 
     async def reload_tools(self) -> None:
         """Read the tools file and the functions' code again. Raises UsageError; the tools are then as they were."""
@@ -216,7 +249,7 @@ class Session:
         self.switched_off &= set(new.toolbox.names)
         self._use(new)
         try:
-            self._edited(f"the tools are read again: {', '.join(new.toolbox.names)}")
+            self._edited(ToolsChanged(tuple(self._offered())))
         finally:
             await old.close()
 
@@ -241,7 +274,7 @@ class Session:
             raise
         self.model, self._options = found.model, _options(found.settings)
         self._renew_loop()
-        self._edited(f"the model is now {self.model}")
+        self._edited(ModelChanged(self.model, asdict(self._options)))
         await self.launch()
 
     async def close(self) -> None:
@@ -292,8 +325,8 @@ class Session:
         self._heard.whole(result)
         return keep_result(self._results, result)
 
-    def _edited(self, what: str) -> None:
-        self._stream.emit(HistoryEdited(what))
+    def _edited(self, edit: Edit) -> None:
+        self._stream.emit(HistoryEdited(edit))
         self._count()
 
     def _count(self) -> None:

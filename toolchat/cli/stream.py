@@ -24,6 +24,10 @@ class Stream:
         """Something happened, between turns or beside one."""
         self.pass_on(self.stamp(body))
 
+    def only_record(self, body: EventBody) -> None:
+        """Something happened that nobody is there to be shown."""
+        self.record.append(self.stamp(body))
+
     def pass_on(self, event: Event) -> None:
         """The same, for an event that has its place."""
         self.record.append(event)

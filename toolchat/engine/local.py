@@ -28,10 +28,10 @@ from toolchat.engine.base import (
     EngineInfo,
     GenerateOptions,
 )
-from toolchat.engine.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import PCI_ORDER
 from toolchat.private_file import open_file, private_folder
+from toolchat.wire.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice

@@ -11,8 +11,8 @@ from toolchat.engine.base import ContextOverflowError, EngineCrashedError, Engin
 from toolchat.mistral.ids import new_call_id
 from toolchat.wire.deltas import (
     CallArguments,
+    CallBegun,
     CallEnded,
-    CallStarted,
     Delta,
     Finished,
     FinishReason,
@@ -116,7 +116,7 @@ class ScriptedEngine:
             self.info = None
             raise EngineCrashedError("the engine's process ended unexpectedly")
         for index, item in enumerate(answer.calls):
-            yield CallStarted(index, item.name)
+            yield CallBegun(index, item.name)
             if isinstance(item, ToolCall):
                 yield CallArguments(index, json.dumps(item.arguments))
             yield CallEnded(index, item)

@@ -112,7 +112,8 @@ class CallList:
         except BadJsonError as error:
             # It cannot be run, but where it ends is certain, so its neighbours in the list can.
             known = name if isinstance(name, str) else ""
-            self._sink.failed(known, "".join(self._raw), str(error), wanted_id=wanted_id)
+            illegal = "" if is_legal_name(known) else known
+            self._sink.failed(known, "".join(self._raw), str(error), wanted_id=wanted_id, illegal_name=illegal)
             return
         self._sink.started(name)
         self._sink.arguments(json.dumps(arguments, ensure_ascii=False))

@@ -29,7 +29,7 @@ class StreamParser:
       half a character (bytes that are not UTF-8 become U+FFFD; so do those left over where a segment ends).
     - Every `[TOOL_CALLS]` comes to at least one CallEnded. It holds a ToolCall only where the arguments were
       complete, valid JSON (load_object says what else it refuses) and an object; else a FailedCall with the
-      text as it was generated and the reason. CallStarted comes before it only where the name was certain and
+      text as it was generated and the reason. CallBegun comes before it only where the name was certain and
       legal.
     - The arguments' text streams as CallArguments from v11 on; before that a whole call arrives at once.
     - At the very beginning of a generation of v11, thinking may stand between the tags that TaggedProse knows.

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from toolchat.mistral.pixels import decoded
-from toolchat.wire.image_header import ImageError
-from toolchat.wire.images import description
+from toolchat.images.image import ImageError, description
+from toolchat.images.pixels import decoded
 from toolchat.wire.messages import (
     AssistantMessage,
     Image,

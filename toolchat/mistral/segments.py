@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from toolchat.mistral.ids import INVALID_NAME, is_legal_call_id, is_legal_name, new_call_id
-from toolchat.wire.deltas import CallArguments, CallEnded, CallStarted, Delta, Text, Thinking
+from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, Delta, Text, Thinking
 from toolchat.wire.messages import CallOrigin, FailedCall, ToolCall
 
 CUT_OFF = "the call was cut off before it was complete"
@@ -49,7 +49,7 @@ class CallSink:
         self._deltas.append(delta)
 
     def started(self, name: str) -> None:
-        self._deltas.append(CallStarted(self._index, name))
+        self._deltas.append(CallBegun(self._index, name))
 
     def arguments(self, text: str) -> None:
         self._deltas.append(CallArguments(self._index, text))
@@ -57,9 +57,18 @@ class CallSink:
     def whole(self, name: str, arguments: dict[str, Any], wanted_id: str = "") -> None:
         self._end(ToolCall(self._pick_id(wanted_id), name, arguments, self._origin(name)))
 
-    def failed(self, name: str, raw: str, reason: str, *, wanted_id: str = "", truncated: bool = False) -> None:
+    def failed(
+        self,
+        name: str,
+        raw: str,
+        reason: str,
+        *,
+        wanted_id: str = "",
+        truncated: bool = False,
+        illegal_name: str = "",
+    ) -> None:
         shown = name if is_legal_name(name) else INVALID_NAME
-        self._end(FailedCall(self._pick_id(wanted_id), shown, raw, reason, truncated))
+        self._end(FailedCall(self._pick_id(wanted_id), shown, raw, reason, truncated, illegal_name[:80]))
 
     def _end(self, call: ToolCall | FailedCall) -> None:
         self._deltas.append(CallEnded(self._index, call))

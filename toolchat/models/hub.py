@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchat.images.image import size_text
 from toolchat.models import hub_cache, parts
 from toolchat.models.files import CONFIG, NEEDED, OPTIONAL, check_folder, is_needed, is_weights, lacking_kinds
 from toolchat.models.hub_cache import CachedModel
 from toolchat.models.hub_library import free_bytes, library, reason, told, with_home
 from toolchat.wire.errors import EngineError
-from toolchat.wire.images import size_text
 
 Report = Callable[[str, float], None]
 """Called with what is being done and the fraction of the whole that is there, 0 to 1. What it raises stops it."""

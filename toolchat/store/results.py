@@ -6,8 +6,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from toolchat.images.image import file_name, image_bytes
 from toolchat.private_file import open_file, private_folder
-from toolchat.wire.images import file_name, image_bytes
 from toolchat.wire.messages import Image, ToolResult
 
 

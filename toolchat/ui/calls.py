@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from toolchat.images.image import description
 from toolchat.ui.text.sanitize import sanitize, sanitize_line
-from toolchat.wire.images import description
 from toolchat.wire.messages import CallOrigin, FailedCall, Image, ResultStatus, ToolCall, ToolResult
 
 RESULT_LINES = 6

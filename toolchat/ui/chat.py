@@ -66,6 +66,13 @@ class Chat(Protocol):
     async def ask(self, text: str, images: Sequence[Image] = ()) -> TurnFinished:
         """One turn. Raises EngineError where the engine refuses it; the conversation is then as it was."""
 
+    @property
+    def can_retry_round(self) -> bool:
+        """Whether the engine's failure ended the last turn behind the results of calls."""
+
+    async def retry_round(self) -> TurnFinished:
+        """Go on with that turn, with the results that are there: the calls are not made again."""
+
     def interrupt(self) -> None:
         """Stop the turn under way; `ask` then returns soon. Calling it again changes nothing."""
 

@@ -50,7 +50,7 @@ class PlainRenderer:
                     self._note(f"toolchat: {detail}", "red")
             case events.EngineState(state, detail):
                 self._wait(f"{sanitize_line(detail)}: {state}" if detail else state)
-            case events.UserMessage(_, images):
+            case events.QuestionAsked(_, images):
                 for image in images:
                     self._note(image_line(image, image.source), "dim")
             case events.TextDelta(text):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import TextIO
 
 from toolchat.chat.approval import Reply
@@ -24,7 +25,7 @@ from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import KILL_AFTER
 from toolchat.wire import events
 from toolchat.wire.errors import ExitCode, ToolchatError
-from toolchat.wire.events import Event, TurnStatus
+from toolchat.wire.events import Event, TurnFinished, TurnStatus
 
 PROMPT = "> "
 UNWRAPPED = 100_000
@@ -96,9 +97,11 @@ class PlainRepl:
                     if outcome.quit:
                         break
                     if outcome.ask is not None:
-                        await self._turn(chat, outcome.ask)
+                        await self._turn(chat, partial(chat.ask, outcome.ask))
+                    elif outcome.retry_round:
+                        await self._turn(chat, chat.retry_round)
                 else:
-                    await self._turn(chat, question(line))
+                    await self._turn(chat, partial(chat.ask, question(line)))
             # A person has seen it; a script is told.
             return ExitCode.DECLINED if self._declined and not self._to_person else ExitCode.OK
 
@@ -126,7 +129,7 @@ class PlainRepl:
             running.cancel()
             self._waiting = None
 
-    async def _turn(self, chat: Chat, text: str) -> None:
+    async def _turn(self, chat: Chat, begin: Callable[[], Awaitable[TurnFinished]]) -> None:
         try:
             if chat.info is None:
                 # Where nobody is there to mend it, a load that failed is not tried again.
@@ -139,7 +142,7 @@ class PlainRepl:
                     return
                 self._waiting.result()
             self._in_turn = True
-            finished = await chat.ask(text)
+            finished = await begin()
             self._declined = self._declined or finished.declined
             if finished.status is TurnStatus.INTERRUPTED:
                 await chat.settled()

@@ -63,7 +63,7 @@ class Transcript:
 
     def show(self, event: Event) -> None:
         match event.body:
-            case events.UserMessage(text):
+            case events.QuestionAsked(text):
                 self.question(text)
             case events.TextDelta(text):
                 self._feed(text, thinking=False)
@@ -91,7 +91,7 @@ class Transcript:
                 self.end_text()
                 self._drop_cards()
                 self._print(paint("■ interrupted", "yellow", color=self._color))
-            case events.HistoryEdited(ends_turn=True):
+            case events.HistoryEdited(events.TurnWithdrawn()):
                 self.end_text()
                 self._drop_cards()
             case events.TurnFinished():

@@ -44,6 +44,8 @@ class FailedCall:
     """What is wrong with it, for the model and the user."""
     truncated: bool = False
     """True where the text merely ended too soon (`finish_reason="length"`)."""
+    illegal_name: str = ""
+    """The name that was called, at most 80 characters of it, where that is what is wrong: no tool can have it."""
 
 
 @dataclass(frozen=True, slots=True)

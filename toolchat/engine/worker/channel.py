@@ -11,7 +11,7 @@ import socket
 import threading
 from typing import Any
 
-from toolchat.engine.codec import line
+from toolchat.wire.codec import line
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that this process gets when its parent dies."""

@@ -13,14 +13,13 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchat.engine import gpu
-from toolchat.engine.codec import decode_prompt, encode_delta
 from toolchat.engine.config import EngineConfig, context_window, has_vision, read_params, weight_bytes
 from toolchat.engine.gpu_memory import budget, check_weights
 from toolchat.engine.number_format import settled
@@ -36,6 +35,7 @@ from toolchat.engine.worker.loading import (
 from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
 from toolchat.mistral.constraint import Constraint, constraint, unconstrained
 from toolchat.mistral.tokenizer_file import refusal
+from toolchat.wire.codec import decode_prompt, encode_count, encode_delta
 from toolchat.wire.deltas import Delta, FinishReason
 from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import Message, ToolSpec
@@ -180,7 +180,7 @@ class Worker:
 
         messages, tools = decode_prompt(command)
         tokens = partial(self._tokens, effort=command["reasoning_effort"])
-        count = asdict(measured(self._vocabulary, tokens, messages, tools, sees=self._sees))
+        count = encode_count(measured(self._vocabulary, tokens, messages, tools, sees=self._sees))
         self._channel.send({"op": "count", "id": command["id"], "count": count})
 
     def _account(
@@ -189,7 +189,7 @@ class Worker:
         from toolchat.mistral.account import account
 
         tokens = partial(self._tokens, effort=effort)
-        return asdict(account(self._vocabulary, tokens, prompt, messages, tools, sees=self._sees))
+        return encode_count(account(self._vocabulary, tokens, prompt, messages, tools, sees=self._sees))
 
     def _tokens(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None = None

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from toolchat.images.returned import received
 from toolchat.private_file import open_file
 from toolchat.tools.code import NotAccepted
 from toolchat.tools.host.channel import Message
 from toolchat.tools.host.client import HostDied
-from toolchat.tools.host.images import received
 from toolchat.tools.host.output import Window
 from toolchat.tools.host.process import Cause, NoAnswer, Process
 from toolchat.tools.host.supervisor import Supervisor

@@ -20,12 +20,12 @@ from toolchat.settings import cache_folder
 from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import confine
 from toolchat.tools.host.channel import LOST_CHANNEL, Message, new_token, socket_pair
-from toolchat.tools.host.codec import decode_toolbox
 from toolchat.tools.host.environment import MARK, PYTHON, basic_environment, named_environment
 from toolchat.tools.host.link import Link
 from toolchat.tools.host.process import Cause, NoAnswer, Process
 from toolchat.tools.host.processes import hide_memory, kill_marked, kill_tree
 from toolchat.tools.host.share import Share
+from toolchat.tools.host.toolbox_json import decode_toolbox
 from toolchat.tools.host.words import how_it_ended, seconds_text
 from toolchat.tools.toolbox import Toolbox
 from toolchat.wire.errors import ToolchatError, UsageError

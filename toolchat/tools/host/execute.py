@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from toolchat.tools.pictures import without_pictures
+from toolchat.images.returned import without_pictures
 from toolchat.tools.result import bounded, error_text, result_text
 
 _MAX_TRACEBACK = 32 * 1024

@@ -23,6 +23,9 @@ async def undo(context: Context, _: str) -> Outcome:
 
 
 async def retry(context: Context, _: str) -> Outcome:
+    if context.chat.can_retry_round:
+        # From the beginning, what the tools have done would be done again.
+        return Outcome((say("The calls of this turn are not made again.", QUIET),), retry_round=True)
     taken = context.chat.undo()
     if taken is None:
         return told(NOTHING, style=QUIET)

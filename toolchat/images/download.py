@@ -12,8 +12,8 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import toolchat
+from toolchat.images.image import size_text
 from toolchat.wire.errors import UsageError
-from toolchat.wire.images import size_text
 
 SECONDS = 30.0
 """For all of it, however a server spreads it out; a photograph takes one or two."""

@@ -6,8 +6,7 @@ import io
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from toolchat.wire.image_header import ImageError
-from toolchat.wire.images import image_bytes
+from toolchat.images.image import ImageError, image_bytes
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:

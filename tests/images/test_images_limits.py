@@ -7,19 +7,19 @@ from dataclasses import replace
 import pytest
 from image_files import image, image_file
 
-from toolchat.engine.codec import decode_message, encode_message
-from toolchat.wire import events
-from toolchat.wire.events import Stamper, to_json
-from toolchat.wire.image_header import ImageError
-from toolchat.wire.images import (
+from toolchat.images.image import (
     MAX_BYTES,
     MAX_PIXELS,
+    ImageError,
     description,
     file_name,
     image_bytes,
     image_from_bytes,
     size_text,
 )
+from toolchat.wire import events
+from toolchat.wire.codec import decode_message, encode_message, event_line
+from toolchat.wire.events import Stamper
 from toolchat.wire.messages import ToolMessage, ToolResult, UserMessage
 
 
@@ -78,9 +78,9 @@ def test_images_cross_to_the_engine_and_back() -> None:
 def test_a_record_names_the_file_of_an_image_and_leaves_its_bytes_out() -> None:
     kept = replace(image(), file="/sessions/s/abc.png")
     stamp = Stamper("s", lambda: 0.0)
-    asked = json.loads(to_json(stamp(events.UserMessage("x", (kept,)))))["data"]
+    asked = json.loads(event_line(stamp(events.QuestionAsked("x", (kept,)))))["data"]
     result = ToolResult("abcdefghi", "f", "[image 1]", images=(kept,))
-    ended = json.loads(to_json(stamp(events.CallFinished(result))))["data"]["result"]
+    ended = json.loads(event_line(stamp(events.CallFinished(result))))["data"]["result"]
     (row,) = asked["images"]
     assert ended["images"] == [row]
     assert ended["content"] == "[image 1]"
@@ -97,6 +97,6 @@ def test_a_record_names_the_file_of_an_image_and_leaves_its_bytes_out() -> None:
 
 
 def test_a_record_holds_the_bytes_of_an_image_that_no_file_keeps() -> None:
-    row = json.loads(to_json(Stamper("s", lambda: 0.0)(events.UserMessage("x", (image(),)))))["data"]["images"][0]
+    row = json.loads(event_line(Stamper("s", lambda: 0.0)(events.QuestionAsked("x", (image(),)))))["data"]["images"][0]
     assert row["data"] == image().data
     assert row["file"] == ""

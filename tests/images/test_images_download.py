@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from image_files import image_file
 
-from toolchat.chat.download import MAX_REDIRECTS, download, is_address
-from toolchat.chat.images import read_image
+from toolchat.images.attached import read_image
+from toolchat.images.download import MAX_REDIRECTS, download, is_address
 from toolchat.wire.errors import UsageError
 
 MOST = 50_000

@@ -10,12 +10,11 @@ import pytest
 from image_files import ACCEPTED, image_file, noise_file
 from PIL import Image as Pillow
 
-from toolchat.mistral.pixels import LARGEST_SIDE
-from toolchat.tools import pictures
-from toolchat.tools.pictures import PICTURE_BYTES, without_pictures
+from toolchat.images import returned
+from toolchat.images.image import MAX_IMAGES, Header, ImageError, read_header
+from toolchat.images.pixels import LARGEST_SIDE
+from toolchat.images.returned import PICTURE_BYTES, without_pictures
 from toolchat.tools.result import result_text
-from toolchat.wire.image_header import Header, ImageError, read_header
-from toolchat.wire.images import MAX_IMAGES
 
 PNG = image_file()
 
@@ -188,5 +187,5 @@ def test_without_pillow_a_large_image_is_an_error_that_names_the_limits(monkeypa
 
 
 def test_finding_an_image_imports_no_imaging_library() -> None:
-    names = {name for name, value in vars(pictures).items() if isinstance(value, types.ModuleType)}
-    assert names == {"io"}
+    names = {name for name, value in vars(returned).items() if isinstance(value, types.ModuleType)}
+    assert names == {"base64", "io"}

@@ -11,10 +11,9 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolchat.mistral.pixels import decoded
+from toolchat.images.image import ACCEPTED, MAX_BYTES, MAX_IMAGES, ImageError, image_from_bytes, size_text
+from toolchat.images.pixels import decoded
 from toolchat.wire.errors import UsageError
-from toolchat.wire.image_header import ImageError
-from toolchat.wire.images import ACCEPTED, MAX_BYTES, MAX_IMAGES, image_from_bytes, size_text
 from toolchat.wire.messages import Image
 
 
@@ -60,7 +59,7 @@ def refuse_unseen(model: str) -> UsageError:
 
 def _fetched(name: str) -> bytes:
     # Imported only here: urllib and ssl would cost every chat some 30 ms at its start.
-    from toolchat.chat.download import download, is_address
+    from toolchat.images.download import download, is_address
 
     if not is_address(name):
         raise UsageError(f"{name}: expected an image's file, or its address beginning with http:// or https://")

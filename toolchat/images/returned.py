@@ -1,17 +1,26 @@
-"""Pictures in what a function returned: found without importing an imaging library, and made small enough to send.
+"""Images in what a function returned: found and made small enough in the tool's process, checked anew in the chat's.
 
-Runs in a tool's own process. Pillow is used where it is installed: the tool that made a picture has it, mostly.
+Finding them imports no imaging library. Pillow is used where it is installed: a tool that made one has it, mostly.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 from dataclasses import dataclass
 from typing import Any
 
-from toolchat.mistral.pixels import LARGEST_SIDE, in_eight_bits, on_white
-from toolchat.wire.image_header import ImageError, format_of, read_header
-from toolchat.wire.images import MAX_IMAGES, MAX_PIXELS, size_text
+from toolchat.images.image import (
+    MAX_IMAGES,
+    MAX_PIXELS,
+    ImageError,
+    format_of,
+    image_from_bytes,
+    read_header,
+    size_text,
+)
+from toolchat.images.pixels import LARGEST_SIDE, in_eight_bits, on_white
+from toolchat.wire.messages import Image
 
 PICTURE_BYTES = 1_500_000
 """Of one picture's file: eight of them, in base64, and a whole result beside them fit into one message of the pipe."""
@@ -39,6 +48,16 @@ def without_pictures(value: Any) -> tuple[Any, list[bytes]]:
     """
     pictures: list[bytes] = []
     return _replaced(value, pictures, _DEPTH), pictures
+
+
+def received(files: Any, tool: str) -> tuple[Image, ...] | None:
+    """The images whose files came in base64; None for anything but a list of such, not too long."""
+    if not isinstance(files, list) or len(files) > MAX_IMAGES:
+        return None
+    try:
+        return tuple(image_from_bytes(base64.b64decode(file, validate=True), tool) for file in files)
+    except (TypeError, ValueError):
+        return None
 
 
 def _replaced(value: Any, pictures: list[bytes], depth: int) -> Any:
@@ -87,13 +106,13 @@ def _of_bytes(data: bytes) -> Picture:
     if len(data) <= PICTURE_BYTES and header.width * header.height <= MAX_PIXELS:
         return Picture(data)
     try:
-        from PIL import Image
+        from PIL import Image as Pillow
     except ImportError:
         raise ImageError(
             f"the tool returned an image of {size}; at most {size_text(PICTURE_BYTES)} and "
             f"{MAX_PIXELS // 10**6} million pixels can be sent (where Pillow is installed, a larger one is scaled down)"
         ) from None
-    return _of_pillow(Image.open(io.BytesIO(data)))
+    return _of_pillow(Pillow.open(io.BytesIO(data)))
 
 
 def _of_pillow(picture: Any) -> Picture:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from image_files import ACCEPTED, image_file, noise_file
 
-from toolchat.chat.images import read_image, read_images, refuse_unseen
+from toolchat.images.attached import read_image, read_images, refuse_unseen
+from toolchat.images.image import MAX_BYTES, MAX_IMAGES, image_bytes
 from toolchat.wire.errors import ExitCode, UsageError
-from toolchat.wire.images import MAX_BYTES, MAX_IMAGES, image_bytes
 
 
 @pytest.mark.parametrize("kind", ACCEPTED)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from image_files import ACCEPTED, image_file
 from PIL import Image as Pillow
 
-from toolchat.wire.image_header import Header, ImageError, format_of, name_of, read_header
+from toolchat.images.image import Header, ImageError, format_of, name_of, read_header
 
 SIZES = [(1, 1), (12, 7), (300, 5), (5, 70_000), (16_000, 3)]
 
