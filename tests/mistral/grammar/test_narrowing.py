@@ -121,6 +121,18 @@ TABLE = [
     ({"properties": {"a": INTEGER}, "$ref": "#/$defs/Point"}, "$ref", "$ref"),
     ({"$ref": "#/properties/v/$defs/x", "$defs": {"x": INTEGER}}, "", ""),
     ({"$ref": "#/$defs/a~1b%20c~0d"}, "", ""),
+    (
+        {
+            "type": "object",
+            "properties": {
+                "p": {"anyOf": [False, INTEGER, STRING]},
+                "q": {"$ref": "#/properties/v/properties/p/anyOf/1"},
+            },
+            "required": ["p", "q"],
+        },
+        "",
+        "",
+    ),
     ({"$ref": "#/properties/v/$defs/y", "$defs": {"y": True}}, "", ""),
     ({"allOf": [{}]}, "", ""),
     ({"$ref": "#/$defs/Inner"}, "$id", "$id"),
