@@ -188,7 +188,7 @@ def engine_work(
 
     from toolchat.engine.config import BLOCK, plan
     from toolchat.engine.number_format import settled
-    from toolchat.mistral.constraint import constraint
+    from toolchat.mistral.grammar.constraint import constraint
     from toolchat.mistral.render import encode
     from toolchat.mistral.vocabulary import MistralVocabulary
     from toolchat.models.hardware import engine_device

@@ -115,7 +115,7 @@ def _flaw(call: ToolCall | FailedCall, tools: Sequence[ToolSpec]) -> str | None:
     """Why a call is invalid; None where it is valid, nothing where it was only cut off."""
     if isinstance(call, FailedCall):
         # From v11 on a name is judged when it is whole; what no tool's name begins with can become none.
-        name = call.raw.removeprefix("[TOOL_CALLS]").partition("[ARGS]")[0].strip()
+        name = call.raw.removeprefix("[TOOL_CALLS]").partition("[ARGS]")[0].partition("[CALL_ID]")[0].strip()
         hopeful = name.startswith(("[", "{")) or any(tool.name.startswith(name) for tool in tools)
         return "" if call.truncated and hopeful else f"{call.raw!r}: {call.reason}"
     schema = next((tool.parameters for tool in tools if tool.name == call.name), None)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from mistral_tokenizers import load
 from pydantic import BaseModel, Field, create_model
 
-from toolchat.mistral.constraint import constraint
+from toolchat.mistral.grammar.constraint import constraint
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.tools.check import Checked, Rejected, check_arguments
 from toolchat.tools.schema import function_schema
@@ -246,7 +246,7 @@ def test_a_type_that_holds_itself_constrains_a_call_too(tokenizer: Any) -> None:
     spec = loaded_of(grow).tool.spec
     planned = constraint(MistralVocabulary(tokenizer), [spec], choice="required")
     assert planned.step.grammar is not None
-    assert "#/$defs/Tree" in planned.step.grammar.text
+    assert "#/$defs/d0" in planned.step.grammar.text
     assert (planned.held, planned.notes) == ({spec.name}, ())
     checked = check_arguments(loaded_of(grow), {"tree": {"value": 1, "children": [{"value": 2}]}})
     assert isinstance(checked, Checked)

@@ -1,6 +1,7 @@
-"""Calls before v11: `[TOOL_CALLS]`, a JSON list of `{"name", "arguments", "id"}`, and what text follows it.
+"""Parses the calls of versions before 11: `[TOOL_CALLS]` and a JSON list of `{"name", "arguments", "id"}`.
 
-Each object is handed over as soon as its closing brace is there; the list around it is walked, never loaded.
+Each object is handed over as soon as its closing brace is there; the list around it is walked, never loaded. What
+follows the list is passed on as text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A call from v11 on: `[TOOL_CALLS]name[CALL_ID]id[ARGS]{…}`, the id optional, and what text follows it."""
+"""Parses one call from v11 on: `[TOOL_CALLS]name[CALL_ID]id[ARGS]{…}`, the id optional, and the text behind it."""
 
 from __future__ import annotations
 

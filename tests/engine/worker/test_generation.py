@@ -8,7 +8,7 @@ import pytest
 from mistral_tokenizers import CALLS, Mark, load, spell
 
 from toolchat.engine.worker.generation import Generation, Run
-from toolchat.mistral.constraint import Constraint, Grammar, Step
+from toolchat.mistral.grammar.constraint import Constraint, Grammar, Step
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.deltas import CallEnded, Finished, FinishReason, Note, Text
 from toolchat.wire.messages import CallOrigin, FailedCall, ToolCall

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchat.mistral.constraint import Constraint, Step
+from toolchat.mistral.grammar.constraint import Constraint, Step
 from toolchat.mistral.parse import StreamParser
 from toolchat.mistral.vocabulary import Vocabulary
 from toolchat.wire.deltas import Delta, Finished, FinishReason, Note, Usage

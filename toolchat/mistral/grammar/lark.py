@@ -1,27 +1,29 @@
-"""Lark grammars under which a model cannot write a malformed call: which names, which arguments, what order.
+"""Writes Lark grammars for llguidance, the backend of tekken tokenizers: thinking, text, calls and answers in one.
 
-From v11 on the language is that of mistral_common's GrammarFactory with every tool strict, and narrower in two points.
-Arguments are spaced as json.dumps spaces them, and so as every call of the history is written: with free
-whitespace a small model can write line breaks for ever. And a call that is required comes first, without text
-before it. The factory itself is not used because its constructor builds another llguidance tokenizer: 0.5 s
-for 130,000 tokens, in the way of the first answer. A test holds the two side by side. Before v11 the factory has
-nothing; the list of calls is that of `[TOOL_CALLS]` in mistral_common's encoder.
+From v11 on the language is that of mistral_common's GrammarFactory with every tool strict, with three differences.
+Arguments have at most one space behind a comma or colon, as json.dumps writes them and every call of the history is
+written, or none: with free whitespace a small model can write line breaks for ever. A required call comes first,
+without text before it. And a v11 call may have an id, as every call of the history has there. The factory itself is not
+used because its constructor builds another llguidance tokenizer: 0.5 s for 130,000 tokens, before the first answer. A
+test holds the two side by side. Before v11 the factory has nothing; the list of calls is that of `[TOOL_CALLS]` in
+mistral_common's encoder.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from fractions import Fraction
 
-from toolchat.mistral.schema_subset import Backend, LeaveOut, Node
+from toolchat.mistral.grammar.narrowing import Backend, Costs, Node
 from toolchat.mistral.vocabulary import FIRST_NAMED, Vocabulary
 
-_SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_SPACING = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
+"""The separators are regular expressions."""
 _CONTENT = r"content: (/(.|\n)+/)+"
 _SAFE_WS = r"SAFE_WS: /[ \t\r\n]{1,8}/"
-_MOST_STEP, _FINEST = 100, 64
-"""Of a `multipleOf`, as a fraction: 0.1 is none in the floats of those who check it, and 1.2 not its multiple."""
+_FIRST_WITHOUT_IDS = 13
+"""From this version on calls of the history have no id."""
 _BODIES = {
     "auto": "content | content? calls",
     "none": "content",
@@ -75,21 +77,27 @@ def lark_grammar(
 
 def _calls(vocabulary: Vocabulary, tools: Sequence[tuple[str, Node]], *, parallel: bool) -> list[str]:
     calls = f"<[{vocabulary.special('[TOOL_CALLS]')}]>"
+    call_id = vocabulary.special("[CALL_ID]")
     if vocabulary.version >= FIRST_NAMED:
         arguments = f"<[{vocabulary.special('[ARGS]')}]>"
+        rules = []
+        if vocabulary.version < _FIRST_WITHOUT_IDS and call_id is not None:
+            rules = [f"id: <[{call_id}]> /[a-zA-Z0-9]{{9}}/"]
+            arguments = f"id? {arguments}"
         call = " | ".join(
             f'({calls} SAFE_WS? "{name}" {arguments} SAFE_WS? {_json(schema)} SAFE_WS?)' for name, schema in tools
         )
-        return [f"calls: ({call}){'+' if parallel else ''}"]
-    # The history that a model reads has an id behind the arguments of each call, from v3 on.
+        return [f"calls: ({call}){'+' if parallel else ''}", *rules]
+    # The history has an id behind the arguments of each call, from v3 on.
     call = " | ".join(
-        rf"""("{{\"name\": \"{name}\", \"arguments\": " {_json(schema)} id? "}}")""" for name, schema in tools
+        rf"""("{{\"name\":" " "? "\"{name}\"," " "? "\"arguments\":" " "? {_json(schema)} id? "}}")"""
+        for name, schema in tools
     )
-    more = ' (", " call)*' if parallel else ""
+    more = ' ("," " "? call)*' if parallel else ""
     return [
         f'calls: {calls} " "? "[" call{more} "]"',
         f"call: {call}",
-        r"""id: ", \"id\": \"" /[a-zA-Z0-9]{9}/ "\""
+        r"""id: "," " "? "\"id\":" " "? "\"" /[a-zA-Z0-9]{9}/ "\""
 """.rstrip(),
     ]
 
@@ -110,40 +118,14 @@ def _valid(schema: Node) -> bool:
     return lark_compiles(f"start: {_json(schema)}")
 
 
-def _narrow(node: Node, leave_out: LeaveOut) -> Node:
-    """llguidance writes an exclusive bound itself where that is whole and the other bound is less than 1 away.
-
-    Of a large step it tells the multiples one remainder after the other, and gives up in the middle of a number; where
-    only those below 0 fit, or a single one, it stops before the number.
-    """
-    if "multipleOf" in node:
-        step = Fraction(node["multipleOf"])
-        large = step.numerator > _MOST_STEP or step.denominator > _FINEST
-        point = "minimum" in node and node["minimum"] == node.get("maximum")
-        if large or point or node.get("maximum", 0) < 0 or node.get("exclusiveMaximum", 1) <= 0:
-            leave_out("multipleOf")
-            node = {key: value for key, value in node.items() if key != "multipleOf"}
-    if "number" not in node.get("type", ()):
-        return node
-    for exclusive, other, others in (
-        ("exclusiveMinimum", "minimum", ("maximum", "exclusiveMaximum")),
-        ("exclusiveMaximum", "maximum", ("minimum", "exclusiveMinimum")),
-    ):
-        bound = node.get(exclusive)
-        if isinstance(bound, bool) or not isinstance(bound, int | float) or bound != round(bound):
-            continue
-        if any(abs(node[key] - bound) < 1 for key in others if isinstance(node.get(key), int | float)):
-            leave_out(exclusive)
-            kept = {key: value for key, value in node.items() if key != exclusive}
-            node = kept if other in kept else {**kept, other: bound}
-    return node
-
-
 LLGUIDANCE = Backend(
-    formats=frozenset(
-        ["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"],
-    ),
-    narrow=_narrow,
-    valid=_valid,
+    formats={
+        name: {"format": name}
+        for name in ("date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid")
+    },
+    pattern=re.compile(".*", re.DOTALL),
+    combines=True,
     spells_out=False,
+    costs=Costs(schema=0.3, optional=0.0001, open=0.1, bounds=0.3, lengths=0.1, format=0.2, letter=0.001),
+    valid=_valid,
 )

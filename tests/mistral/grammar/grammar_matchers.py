@@ -13,7 +13,7 @@ import xgrammar
 from mistral_common.guidance.tokenizer import from_mistral_tokenizer
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from toolchat.mistral.constraint import Grammar
+from toolchat.mistral.grammar.constraint import Grammar
 
 
 @cache

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 
 import jsonschema
 import pytest
-from mistral_matchers import Walk
+from grammar_matchers import Walk
 from mistral_tokenizers import ALL, CALLS, spell
 from nasty_schemas import nasty_schema, rng_of
-from test_mistral_constraint import call_of, may_write
-from test_mistral_schema_subset import BACKENDS, grammar_of, value_of
+from test_constraint import call_of, may_write
+from test_narrowing import BACKENDS, grammar_of, value_of
 
-from toolchat.mistral import constraint as module
-from toolchat.mistral.constraint import constraint
+from toolchat.mistral.grammar import constraint as module
+from toolchat.mistral.grammar.constraint import constraint
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import ToolSpec
 
@@ -42,12 +43,35 @@ def patterns(*texts):
     return [{"type": "string", "pattern": text} for text in texts]
 
 
+STRING = {"type": "string"}
 HOSTILE = {
     "nested": tools_of(20, *patterns("^([a-z]{1,100}[0-9]{1,100}){1,100}xN$")),
-    "optional": tools_of(20, *patterns("^" + "[a-z0-9]?" * 500 + "xN$")),
-    "just allowed": tools_of(40, *patterns("^([a-z]{1,10}){1,7}xN$", "^(([a-z]{1,3}){1,4}){1,3}xN$")),
+    "optional atoms": tools_of(20, *patterns("^" + "[a-z0-9]?" * 500 + "xN$")),
+    "just allowed": tools_of(40, *patterns("^([a-z]{1,10}){1,4}xN$", "^(([a-z]{1,3}){1,3}){1,2}xN$")),
     "many": tools_of(100, *patterns("^([a-z]{1,10}[0-9]{1,10}){1,3}xN$", *["^[a-z]{1,60}xN$"] * 4)),
-    "counted": tools_of(5, *[{"type": "string"}] * 300, minProperties=20, maxProperties=140),
+    "counted": tools_of(5, *[STRING] * 300, minProperties=20, maxProperties=140),
+    "optional": tools_of(5, *[STRING] * 400),
+    "open": tools_of(5, *[STRING] * 100, additionalProperties=True),
+    "bounds": tools_of(5, *[{"type": "number", "minimum": at + 0.123456, "maximum": 10**9 + at} for at in range(200)]),
+    "lengths": tools_of(5, *[{**STRING, "maxLength": 1_000 + at} for at in range(200)]),
+    "values": tools_of(5, *[{"enum": [f"{at} {'x' * 300}" for at in range(300)]}]),
+    "branches": tools_of(5, {"anyOf": [{"type": "object", "properties": {f"p{at}": STRING}} for at in range(500)]}),
+    "apart": tools_of(
+        5,
+        {
+            "oneOf": [
+                {"type": "object", "required": [f"k{at}" for at in range(3_000)], "not": {"const": {"k": branch}}}
+                for branch in range(60)
+            ]
+        },
+    ),
+    "backtracking": tools_of(20, *patterns("^" + "[a]]]" * 60 + "xN", "[" * 900 + "xN", "^" + "(a|b?" * 30 + "xN")),
+    "definitions": tools_of(
+        5,
+        {"$ref": "#/$defs/d0"},
+        **{"$defs": {f"d{at}": {"anyOf": [{"$ref": f"#/$defs/d{at + 1}"}, STRING]} for at in range(3_000)}},
+    ),
+    "refused": tools_of(5, *patterns("(?=x)xN"), *[STRING] * 300),
     "long": tools_of(60, {"type": "array", "items": {"type": "integer"}, "maxItems": 1_999}),
     "endless": tools_of(20, {"type": "array", "items": {"type": "integer"}, "maxItems": 10**6}),
 }
@@ -57,13 +81,19 @@ HOSTILE = {
 @pytest.mark.parametrize("label", ["v3-spm", "v13"])
 @pytest.mark.parametrize("tools", HOSTILE.values(), ids=HOSTILE)
 def test_what_would_cost_minutes_is_left_out_and_named(tokenizer_of, label, tools):
-    # Planned and compiled within the time that a test has; the worst takes 3 s, and minutes without bounds.
     tokenizer = tokenizer_of(label)
+    vocabulary = MistralVocabulary(tokenizer)
     call = spell(tokenizer, *call_of(label, ("t3", "{}")))
-    plan = constraint(MistralVocabulary(tokenizer), tools, choice="required")
-    assert may_write(tokenizer, plan, call)
+    may_write(tokenizer, constraint(vocabulary, [], choice="none", answer={}), [])
+    began = time.process_time()
+    plan = constraint(vocabulary, tools, choice="required")
+    written = may_write(tokenizer, plan, call)
+    # A second is promised; tests run beside others.
+    assert time.process_time() - began < 2
+    assert written
     assert len(plan.held) + len(plan.notes) == len(tools)
-    assert plan.notes
+    # llguidance holds to some of them, whole, in that time.
+    assert plan.notes or label == "v13"
 
 
 @pytest.mark.parametrize("label", ALL)

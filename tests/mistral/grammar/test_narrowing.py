@@ -7,14 +7,13 @@ import random
 
 import jsonschema
 import pytest
-from mistral_matchers import Walk
+from grammar_matchers import Walk
 
-from toolchat.mistral.closed_schema import closed_schema
-from toolchat.mistral.constraint import Grammar
-from toolchat.mistral.ebnf import XGRAMMAR, answer_ebnf
-from toolchat.mistral.grammar import LLGUIDANCE, lark_grammar
+from toolchat.mistral.grammar.constraint import Grammar
+from toolchat.mistral.grammar.ebnf import XGRAMMAR, answer_ebnf
+from toolchat.mistral.grammar.lark import LLGUIDANCE, lark_grammar
+from toolchat.mistral.grammar.narrowing import narrowed
 from toolchat.mistral.json_scan import BadJsonError, load_object
-from toolchat.mistral.schema_subset import disjoint, subset
 
 INTEGER, NUMBER, STRING, BOOLEAN = ({"type": kind} for kind in ("integer", "number", "string", "boolean"))
 POINT = {"type": "object", "properties": {"x": INTEGER}, "required": ["x"]}
@@ -43,25 +42,27 @@ TABLE = [
     ({"enum": ["a", 1, None, 'é"\n', {"x": [1, 2]}]}, "", ""),
     ({"type": "string", "enum": ["a", 1]}, "", ""),
     ({"const": {"x": 1}}, "", ""),
-    ({"enum": [1, 2, 3, 4], "maximum": 2}, "", "maximum"),
-    ({"type": "string", "enum": ["a", "bc"], "minLength": 2}, "", "minLength"),
+    ({"enum": [1, 2, 3, 4], "maximum": 2}, "maximum", "maximum"),
+    ({"type": "string", "enum": ["a", "bc"], "minLength": 2}, "minLength", "minLength"),
     ({"type": ["integer", "null"], "minimum": 3}, "", ""),
-    ({"enum": [1, 2], "anyOf": [STRING, {"const": 1}]}, "", "anyOf"),
-    ({"const": 1, "allOf": [INTEGER]}, "", "allOf"),
+    ({"enum": [1, 2], "anyOf": [STRING, {"const": 1}]}, "anyOf", "anyOf"),
+    ({"const": 1, "allOf": [INTEGER]}, "allOf", "allOf"),
     (BOOLEAN, "", ""),
     (INTEGER, "", ""),
     (integers(minimum=-25, maximum=131), "", ""),
     (integers(exclusiveMinimum=3, exclusiveMaximum=9), "", ""),
     (integers(minimum=2.5, maximum=9.5), "", ""),
     (integers(minimum=5, exclusiveMinimum=2.5, maximum=40, exclusiveMaximum=7), "", ""),
-    (integers(minimum=-(10**17)), "", "minimum"),
-    (integers(multipleOf=7), "", "multipleOf"),
+    (integers(minimum=-(10**17)), "minimum", "minimum"),
+    (integers(multipleOf=7), "multipleOf", "multipleOf"),
     ({**NUMBER, "minimum": -1.25, "maximum": 0.5}, "", ""),
     ({**NUMBER, "exclusiveMinimum": 3, "maximum": 1000}, "", ""),
-    ({**NUMBER, "exclusiveMinimum": 0, "maximum": 0.5}, "exclusiveMinimum", ""),
-    ({**NUMBER, "minimum": -0.5, "exclusiveMaximum": 0}, "exclusiveMaximum", ""),
-    ({**NUMBER, "minimum": 1e-9, "maximum": 1}, "", "minimum"),
-    ({**NUMBER, "minimum": 0, "maximum": 9, "multipleOf": 0.5}, "", "multipleOf"),
+    ({**NUMBER, "exclusiveMinimum": 0, "maximum": 0.5}, "exclusiveMinimum", "exclusiveMinimum"),
+    ({**NUMBER, "minimum": -0.5, "exclusiveMaximum": 0}, "exclusiveMaximum", "exclusiveMaximum"),
+    ({**NUMBER, "exclusiveMinimum": 0.125, "exclusiveMaximum": 0.5}, "", ""),
+    ({**NUMBER, "minimum": 0.5, "maximum": 0.5}, "", ""),
+    ({**NUMBER, "minimum": 1e-9, "maximum": 1}, "minimum", "minimum"),
+    ({**NUMBER, "minimum": 0, "maximum": 9, "multipleOf": 0.5}, "multipleOf", "multipleOf"),
     ({**NUMBER, "$defs": {}}, "", ""),
     ({**INTEGER, "pattern": "^a$"}, "", ""),
     (STRING, "", ""),
@@ -92,12 +93,13 @@ TABLE = [
     ({"type": "array", "prefixItems": [INTEGER], "unevaluatedItems": False}, "unevaluatedItems", "unevaluatedItems"),
     ({"type": "array", "items": POINT}, "", ""),
     (objects(required=["b"]), "", ""),
-    (objects(minProperties=1), "", ""),
-    (objects(maxProperties=1), "", ""),
+    (objects(minProperties=1), "minProperties", "minProperties"),
+    (objects(maxProperties=1), "maxProperties", "maxProperties"),
     (objects(additionalProperties=False, properties={"a": INTEGER, "z": False}), "", ""),
     ({"type": "object", "properties": {'a"b\\c\n': INTEGER, "é": INTEGER}, "required": ["é"]}, "", ""),
-    ({"type": "object", "properties": {"\\": INTEGER}, "additionalProperties": True}, "", "properties"),
-    ({"type": "object", "patternProperties": {"^x": INTEGER}}, "", "patternProperties"),
+    ({"type": "object", "properties": {"\\": INTEGER}, "additionalProperties": True}, "properties", "properties"),
+    ({"type": "object", "patternProperties": {"^x": INTEGER}}, "patternProperties", "patternProperties"),
+    (objects(patternProperties={"^x": INTEGER}, additionalProperties=False), "patternProperties", "patternProperties"),
     (objects(propertyNames={"pattern": "^x"}), "propertyNames", "propertyNames"),
     (objects(dependentRequired={"a": ["b"]}), "dependentRequired", "dependentRequired"),
     (objects(dependentSchemas={"a": {"required": ["b"]}}), "dependentSchemas", "dependentSchemas"),
@@ -109,15 +111,38 @@ TABLE = [
     ({"oneOf": [INTEGER, BOOLEAN]}, "", ""),
     ({"oneOf": [{**A, "type": ["object", "null"]}, {**B, "type": ["object", "null"]}]}, "oneOf", "oneOf"),
     ({"oneOf": [integers(minimum=3, maximum=5), integers(minimum=4, maximum=6)]}, "oneOf", "oneOf"),
-    (objects(anyOf=[{"required": ["a"]}, {"required": ["b"]}]), "", "anyOf"),
+    (objects(anyOf=[{"required": ["a"]}, {"required": ["b"]}]), "anyOf", "anyOf"),
     ({"allOf": [integers(minimum=3, maximum=5)]}, "", ""),
-    ({"allOf": [integers(minimum=3), integers(maximum=5)]}, "", "allOf"),
+    ({"allOf": [integers(minimum=3), integers(maximum=5)]}, "allOf", "allOf"),
+    ({"allOf": [{"$ref": "#/$defs/Point"}], "description": "said"}, "", ""),
+    ({"type": "object", "$ref": "#/$defs/Point"}, "", ""),
+    ({"type": "object", "oneOf": [A, B]}, "", ""),
+    ({"oneOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}]}, "", ""),
+    ({"properties": {"a": INTEGER}, "$ref": "#/$defs/Point"}, "$ref", "$ref"),
+    ({"$ref": "#/properties/v/$defs/x", "$defs": {"x": INTEGER}}, "", ""),
+    ({"$ref": "#/$defs/a~1b%20c~0d"}, "", ""),
+    (
+        {
+            "type": "object",
+            "properties": {
+                "p": {"anyOf": [False, INTEGER, STRING]},
+                "q": {"$ref": "#/properties/v/properties/p/anyOf/1"},
+            },
+            "required": ["p", "q"],
+        },
+        "",
+        "",
+    ),
+    ({"$ref": "#/properties/v/$defs/y", "$defs": {"y": True}}, "", ""),
+    ({"allOf": [{}]}, "", ""),
+    ({"$ref": "#/$defs/Inner"}, "$id", "$id"),
     ({"$ref": "#/$defs/Point"}, "", ""),
     ({"$ref": "#/$defs/Tree"}, "", ""),
     ({"$ref": "#/$defs/Point", "description": "said"}, "", ""),
-    ({"$ref": "#/$defs/Small", "minimum": 2}, "", "minimum"),
-    ({"$ref": "#/$defs/Small", "type": "integer"}, "", "type"),
-    ({"$ref": "#/$defs/Any", "type": "integer"}, "", "type"),
+    ({"$ref": "#/$defs/Small", "minimum": 2}, "minimum", "minimum"),
+    ({"$ref": "#/$defs/Small", "type": "integer"}, "", ""),
+    ({"$ref": "#/$defs/Small", "type": ["number", "null"]}, "", ""),
+    ({"$ref": "#/$defs/Any", "type": "integer"}, "$ref", "$ref"),
     ({"oneOf": [{"const": 1}, {"const": 1.0}]}, "oneOf", "oneOf"),
     ({"oneOf": [{"const": 1}, {"const": True}]}, "", ""),
     (integers(multipleOf=7, exclusiveMaximum=0), "multipleOf", "multipleOf"),
@@ -134,6 +159,10 @@ TABLE = [
 ]
 DEFINITIONS = {
     "Any": {},
+    "A": A,
+    "B": B,
+    "a/b c~d": INTEGER,
+    "Inner": {"$id": "http://nowhere.invalid/x", **POINT},
     "Point": POINT,
     "Small": integers(minimum=0, maximum=3),
     "Tree": {
@@ -177,7 +206,7 @@ def grammar_of(backend, schema):
 
 
 def left_out_of(name, schema):
-    return ", ".join(subset({**closed_schema(whole(schema))}, BACKENDS[name]).left_out)
+    return ", ".join(narrowed(whole(schema), BACKENDS[name]).left_out)
 
 
 @pytest.mark.parametrize(("schema", "llguidance", "xgrammar"), TABLE, ids=lambda value: json.dumps(value)[:60])
@@ -189,7 +218,7 @@ def test_what_is_left_out_is_named(schema, llguidance, xgrammar):
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("schema", [row[0] for row in TABLE], ids=lambda value: json.dumps(value)[:60])
 def test_whatever_is_written_under_the_rest_is_json_and_fits_the_schema_but_for_what_is_left_out(name, schema):
-    found = subset({**closed_schema(whole(schema))}, BACKENDS[name])
+    found = narrowed(whole(schema), BACKENDS[name])
     validator = jsonschema.Draft202012Validator(found.schema if found.left_out else whole(schema))
     grammar = grammar_of(BACKENDS[name], found.schema)
     rng = random.Random(name + json.dumps(schema))
@@ -206,9 +235,9 @@ def test_whatever_is_written_under_the_rest_is_json_and_fits_the_schema_but_for_
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_schema_that_stands_in_another_document_is_referred_to_there(name):
-    found = subset(closed_schema(whole({"$ref": "#/$defs/Point"})), BACKENDS[name], base="#/$defs/tool0").schema
-    assert found["properties"]["v"] == {"$ref": "#/$defs/tool0/$defs/Point"}
-    assert found["$defs"]["Tree"]["properties"]["left"] == {"$ref": "#/$defs/tool0/$defs/Tree"}
+    found = narrowed(whole({"$ref": "#/$defs/Tree"}), BACKENDS[name], base="#/$defs/tool0").schema
+    assert found["properties"]["v"] == {"$ref": "#/$defs/tool0/$defs/d0"}
+    assert found["$defs"]["d0"]["properties"]["left"] == {"$ref": "#/$defs/tool0/$defs/d0"}
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -219,28 +248,36 @@ def test_what_only_looks_like_a_keyword_is_left_alone(name):
         "required": ["not"],
         "additionalProperties": False,
     }
-    found = subset(schema, BACKENDS[name], base="#/$defs/tool0")
+    found = narrowed(schema, BACKENDS[name], base="#/$defs/tool0")
     assert (found.schema, found.left_out) == (schema, ())
 
 
-def test_branches_are_apart_by_type_by_value_or_by_a_property_that_both_must_have():
-    assert disjoint([INTEGER, STRING, {"type": ["null", "boolean"]}])
-    assert disjoint([{"enum": [1, 2]}, {"const": 3}])
-    assert disjoint([A, B])
-    assert disjoint([{"const": 1}, {"const": True}, {"const": "1"}, {"const": [1]}, {"const": {"1": 1}}])
-    assert not disjoint([{"const": [1]}, {"const": [1.0]}])
-    assert not disjoint([{"type": [{}], "required": 3}, {"type": 5, "properties": []}])
-    assert not disjoint([INTEGER, NUMBER])
-    assert not disjoint([{"enum": [1, 2]}, {"const": 2}])
-    assert not disjoint([A, {**B, "required": ["y"]}])
-    assert not disjoint([A, {}])
-    assert not disjoint([A, True])
+@pytest.mark.parametrize(
+    ("branches", "apart"),
+    [
+        ([INTEGER, STRING, {"type": ["null", "boolean"]}], True),
+        ([{"enum": [1, 2]}, {"const": 3}], True),
+        ([A, B], True),
+        ([{"const": 1}, {"const": True}, {"const": "1"}, {"const": [1]}, {"const": {"1": 1}}], True),
+        ([{"const": [1]}, {"const": [1.0]}], False),
+        ([{"type": [{}], "required": 3}, {"type": 5, "properties": []}], False),
+        ([{**A, "required": 3}, B], False),
+        ([INTEGER, NUMBER], False),
+        ([{"enum": [1, 2]}, {"const": 2}], False),
+        ([A, {**B, "required": ["y"]}], False),
+        ([A, {}], False),
+        ([A, True], False),
+    ],
+)
+def test_branches_are_apart_by_type_by_value_or_by_a_property_that_both_must_have(branches, apart):
+    left_out = narrowed({"oneOf": branches}, LLGUIDANCE, arguments=False).left_out
+    assert ("oneOf" not in left_out) == apart
 
 
 @pytest.mark.parametrize("kind", ["number", "integer"])
 @pytest.mark.parametrize("more", [{}, {"$defs": {}}, {"pattern": "^a$"}])
 def test_on_xgrammar_no_number_is_endless(kind, more):
-    found = subset(whole({"type": kind, **more}), XGRAMMAR).schema
+    found = narrowed(whole({"type": kind, **more}), XGRAMMAR).schema
     for digits in ("1" * 40, "-" + "1" * 40, "1e" + "1" * 10, "0." + "1" * 40):
         walk = Walk(grammar_of(XGRAMMAR, found))
         with pytest.raises(AssertionError):

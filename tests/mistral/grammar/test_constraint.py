@@ -6,12 +6,13 @@ import copy
 import json
 
 import pytest
+from grammar_matchers import accepts
 from mistral_cases import Case, encode
-from mistral_matchers import accepts
 from mistral_tokenizers import ALL, ARGS, CALLS, END_THINK, LISTS, NAMED, THINK, spell
 
-from toolchat.mistral import constraint as module
-from toolchat.mistral.constraint import Constraint, Step, constraint, unconstrained
+from toolchat.mistral.grammar import constraint as module
+from toolchat.mistral.grammar import ebnf
+from toolchat.mistral.grammar.constraint import Constraint, Step, constraint, unconstrained
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import CallOrigin, ToolSpec
 
@@ -109,7 +110,10 @@ def test_a_right_call_may_be_written(allows, label, choice):
         ("book_taxi", RIGHT.replace("\\n", "\n")),
         ("book_taxi", RIGHT.replace("\\n", "\t")),
         ("book_taxi", RIGHT.replace("\\n", "\\ud800")),
-        ("book_taxi", RIGHT.replace(", ", ",")),
+        ("book_taxi", RIGHT.replace(", ", ",  ")),
+        ("book_taxi", RIGHT.replace(": ", ":\n")),
+        ("book_taxi", RIGHT.replace(", ", " , ")),
+        ("book_taxi", RIGHT.replace("{", "{ ")),
         ("book_taxi", RIGHT.replace(", ", ",\n\n\n")),
         ("book_taxi", "[1]"),
     ],
@@ -118,6 +122,17 @@ def test_a_right_call_may_be_written(allows, label, choice):
 def test_a_wrong_call_may_not(allows, label, name, arguments):
     for choice in ("auto", "required"):
         assert not allows(label, *call_of(label, (name, arguments)), choice=choice)
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_a_call_may_be_written_without_spaces(allows, label):
+    compact = json.dumps(json.loads(RIGHT), ensure_ascii=False, separators=(",", ":"))
+    assert " " not in compact
+    calls = call_of(label, ("book_taxi", compact))
+    assert allows(label, *calls)
+    if label in LISTS:
+        assert allows(label, CALLS, calls[1].replace(": ", ":").replace(", ", ","))
+    assert allows(label, '{"sum":5}', answer=ANSWER)
 
 
 @pytest.mark.parametrize("label", LISTS)
@@ -134,7 +149,8 @@ def test_a_wrong_call_may_not(allows, label, name, arguments):
         '[{"name": "ping"}]',
         '[{"arguments": {}, "name": "ping"}]',
         '[{"name": "ping", "arguments": {}, "id": "short"}]',
-        '[{"name":"ping","arguments":{}}]',
+        '[{"name":  "ping", "arguments": {}}]',
+        '[ {"name": "ping", "arguments": {}}]',
         '{"name": "ping", "arguments": {}}',
         "",
     ],
@@ -209,7 +225,7 @@ def test_an_answer_may_be_any_json_value(allows, label):
     assert not allows(label, '"maybe"', answer={"enum": ["yes", "no"]})
 
 
-@pytest.mark.parametrize("label", [*LISTS, "v13", "v13-plain", "v15"])
+@pytest.mark.parametrize("label", ALL)
 def test_what_mistral_common_encodes_for_these_tools_may_be_written(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
     calls = [
@@ -261,7 +277,7 @@ def test_a_choice_that_is_no_tool_and_an_illegal_name_are_refused(tokenizer_of, 
 def test_the_same_request_again_costs_nothing(tokenizer_of, monkeypatch, label):
     vocabulary = MistralVocabulary(tokenizer_of(label))
     first = constraint(vocabulary, TOOLS, answer=ANSWER)
-    for name in ("subset", "lark_grammar", "calls_ebnf", "answer_ebnf"):
+    for name in ("narrowed", "lark_grammar", "calls_ebnf", "answer_ebnf"):
         monkeypatch.setattr(module, name, None)
     assert constraint(vocabulary, copy.deepcopy(TOOLS), answer=copy.deepcopy(ANSWER)) is first
 
@@ -283,3 +299,37 @@ def test_a_tool_that_is_named_as_a_choice_is_not_chosen_by_it(tokenizer_of, choi
     wanted = constraint(vocabulary, other, choice=choice)
     text, like = (plan.step.grammar and plan.step.grammar.text for plan in (found, wanted))
     assert (text and text.replace(f'"{choice}"', '"other"')) == like
+
+
+@pytest.mark.parametrize("label", ["v3-spm", "v7-spm"])
+def test_where_xgrammar_writes_other_rules_calls_are_checked_and_that_is_said(tokenizer_of, monkeypatch, label):
+    monkeypatch.setattr(ebnf, "_MENDED", ebnf._MENDED[2:])
+    ebnf.rules_hold.cache_clear()
+    module._plan.cache_clear()
+    try:
+        tokenizer = tokenizer_of(label)
+        plan = constraint(MistralVocabulary(tokenizer), TOOLS)
+        assert not ebnf.rules_hold()
+        assert plan.held == frozenset()
+        (note,) = plan.notes
+        assert note.startswith("calls are checked, not constrained: the installed xgrammar")
+        # Names and shape are still held to.
+        plain = '{"place": {"x": 1}, "seats": 2}'
+        assert may_write(tokenizer, plan, spell(tokenizer, *call_of(label, ("book_taxi", plain))))
+        assert not may_write(tokenizer, plan, spell(tokenizer, *call_of(label, ("book_tax", plain))))
+    finally:
+        monkeypatch.undo()
+        ebnf.rules_hold.cache_clear()
+        module._plan.cache_clear()
+
+
+@pytest.mark.parametrize("index", range(len(ebnf._MENDED) + len(ebnf._ENDLESS)))
+def test_each_text_that_is_replaced_is_missed_where_it_is_not(monkeypatch, index):
+    mended = [*ebnf._MENDED, *ebnf._ENDLESS]
+    monkeypatch.setattr(ebnf, "_MENDED", [pair for at, pair in enumerate(ebnf._MENDED) if at != index])
+    monkeypatch.setattr(ebnf, "_ENDLESS", [pair for pair in ebnf._ENDLESS if pair is not mended[index]])
+    assert not ebnf.rules_hold.__wrapped__()
+
+
+def test_as_installed_xgrammar_writes_the_rules_that_are_known():
+    assert ebnf.rules_hold()

@@ -1,6 +1,6 @@
-"""What a generation is held to, decided before it begins: which grammar, from which token on, and what goes unheld.
+"""Plans one generation: which grammar holds it, from which token on, and which parts of the schemas go unheld.
 
-Pure: it knows tokenizers and schemas, and nothing of the engine that is to follow the plan.
+Pure: it knows tokenizers and schemas, and nothing of the engine that carries the plan out.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-from toolchat.mistral.closed_schema import closed_schema
-from toolchat.mistral.ebnf import XGRAMMAR, answer_ebnf, call_base, calls_ebnf, ebnf_compiles
-from toolchat.mistral.grammar import LLGUIDANCE, lark_compiles, lark_grammar, supports_lark
+from toolchat.mistral.grammar.ebnf import XGRAMMAR, answer_ebnf, call_base, calls_ebnf, ebnf_compiles, rules_hold
+from toolchat.mistral.grammar.lark import LLGUIDANCE, lark_compiles, lark_grammar, supports_lark
+from toolchat.mistral.grammar.narrowing import Backend, Budget, Node, narrowed
 from toolchat.mistral.ids import is_legal_name
-from toolchat.mistral.schema_possible import only_objects
-from toolchat.mistral.schema_subset import Backend, Budget, Node, Subset, subset
 from toolchat.mistral.vocabulary import Vocabulary
 from toolchat.wire.messages import CallOrigin, ToolSpec
 
 _CHOICES = ("auto", "none", "required")
 _FIRST_IDS = 3
 """Before it calls have no ids, and a history cannot hold the results of two calls of one round."""
+_OTHER_RULES = (
+    "calls are checked, not constrained: the installed xgrammar writes rules that toolchat does not know; "
+    "install the version that toolchat was tested with"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A plan for one generation.
+    """The plan of one generation.
 
     Most have one step. Where the backend cannot tell control tokens from text (SentencePiece), the generation runs free
     up to `[TOOL_CALLS]` and goes on behind it in a step of its own, `calls`.
@@ -60,12 +62,12 @@ class Constraint:
     answer: Step | None = None
     """Where there is one, the first step is a single token. One that is not `stop` is forgotten, and this is run."""
     held: frozenset[str] = frozenset()
-    """The tools whose calls cannot but fit their schemas."""
+    """The tools whose calls always fit their schemas."""
     notes: tuple[str, ...] = ()
-    """For the user: what could not be held to, one line each."""
+    """For the user, one line each: what of the schemas is not enforced."""
 
     def origin(self, name: str) -> CallOrigin:
-        """How a call of this tool, made under this constraint, came to be well-formed."""
+        """How a call of this tool is known to be well-formed: by the grammar, or by parsing and checking it."""
         return CallOrigin.CONSTRAINED if name in self.held else CallOrigin.PARSED
 
 
@@ -139,6 +141,8 @@ def _plan(vocabulary: Vocabulary, tools_key: str, choice: str, parallel: bool, a
         parts.give_up([name for name, _ in tools])
         tools = [(name, {"type": "object"}) for name, _ in tools]
         plan = _made(vocabulary, tools, choice, parallel, None if answer is None else {})
+    if not lark and not rules_hold():
+        return replace(plan, notes=(_OTHER_RULES,))
     return replace(plan, held=frozenset(parts.held), notes=tuple(parts.notes))
 
 
@@ -173,7 +177,7 @@ def _made(
 
 
 class _Parts:
-    """Schemas narrowed to what the backend holds, and the record of what that cost."""
+    """The narrowed schemas of one plan, the tools that they hold, and notes of what was left out."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -183,17 +187,9 @@ class _Parts:
         self.notes: list[str] = []
 
     def tool(self, name: str, parameters: Mapping[str, Any], *, base: str) -> Node:
-        closed = {**closed_schema({"type": "object", **parameters}), "type": "object"}
-        found = subset(closed, self._backend, base=base, budget=self._budget)
-        if not only_objects(found.schema, found.schema):
-            # Arguments that are no object would not be a call at all.
-            found = Subset({"type": "object"}, ("the whole schema",))
-        kinds = parameters.get("type", "object")
-        if kinds != "object" and not (isinstance(kinds, list) and "object" in kinds):
-            found = replace(found, left_out=(*found.left_out, "type"))
+        found = narrowed(parameters, self._backend, base=base, budget=self._budget)
         if found.left_out:
-            what = ", ".join(found.left_out)
-            self.notes.append(f"calls of {name} are checked, not constrained, as to {what}")
+            self.notes.append(f"calls of {name} are checked, not constrained, as to {', '.join(found.left_out)}")
         else:
             self.held.append(name)
         return found.schema
@@ -207,7 +203,7 @@ class _Parts:
 
     def answer(self, schema: Mapping[str, Any]) -> Node:
         self._answers = True
-        found = subset(closed_schema(schema, arguments=False), self._backend, budget=self._budget)
+        found = narrowed(schema, self._backend, arguments=False, budget=self._budget)
         if found.left_out:
             self.notes.append(f"the answer is not constrained as to {', '.join(found.left_out)}")
         return found.schema

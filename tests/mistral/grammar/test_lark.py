@@ -5,15 +5,15 @@ import json
 import random
 
 import pytest
+from grammar_matchers import accepts
 from mistral_cases import Case, encode
 from mistral_common.guidance.grammar_factory import GrammarFactory
 from mistral_common.protocol.instruct.tool_calls import Function, Tool, ToolChoiceEnum
-from mistral_matchers import accepts
 from mistral_tokenizers import ALL, ARGS, CALL_ID, CALLS, END_THINK, EOS, NAMED, THINK, spell
 
-from toolchat.mistral.closed_schema import closed_schema
-from toolchat.mistral.constraint import Grammar, constraint
-from toolchat.mistral.grammar import supports_lark
+from toolchat.mistral.grammar.constraint import Grammar, constraint
+from toolchat.mistral.grammar.lark import LLGUIDANCE, supports_lark
+from toolchat.mistral.grammar.narrowing import narrowed
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import ToolSpec
 
@@ -77,12 +77,24 @@ def test_right_calls_pass(allows, label):
         assert allows(*parts, label=label, tools=[*reversed(TOOLS)])
 
 
+def test_a_call_may_have_an_id_where_those_of_the_history_have_one(allows):
+    call = [CALLS, "get_current_weather", CALL_ID, "abcdefghi", ARGS, RIGHT]
+    assert allows(*call, label="v11")
+    assert allows(*call, *call, CALLS, "ping", ARGS, "{}", label="v11")
+    for label in ("v13", "v13-plain", "v15"):
+        assert not allows(*call, label=label)
+
+
 @pytest.mark.parametrize(
     "parts",
     [
         (CALLS, "get_weather", ARGS, RIGHT),
         (CALLS, "get_current_weather2", ARGS, RIGHT),
-        (CALLS, "get_current_weather", CALL_ID, "abcdefghi", ARGS, RIGHT),
+        (CALLS, "get_current_weather", CALL_ID, "abcdefgh", ARGS, RIGHT),
+        (CALLS, "get_current_weather", CALL_ID, "abcdefghij", ARGS, RIGHT),
+        (CALLS, "get_current_weather", CALL_ID, ARGS, RIGHT),
+        (CALLS, "get_current_weather", CALL_ID, "abcdefghi", RIGHT),
+        (CALLS, CALL_ID, "abcdefghi", "get_current_weather", ARGS, RIGHT),
         (CALLS, "get_current_weather", RIGHT),
         (CALLS, "get_current_weather", ARGS, RIGHT.replace("fahrenheit", "kelvin")),
         (CALLS, "get_current_weather", ARGS, RIGHT.replace("}", ', "extra": 1}')),
@@ -155,7 +167,7 @@ def test_the_language_is_that_of_the_librarys_factory(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
     factory = GrammarFactory(tokenizer)
     strict = [
-        Tool(function=Function(name=tool.name, parameters=closed_schema(tool.parameters), strict=True))
+        Tool(function=Function(name=tool.name, parameters=narrowed(tool.parameters, LLGUIDANCE).schema, strict=True))
         for tool in TOOLS
     ]
     # mistral_common 1.13 made the last two mandatory, of which 1.12 knows none or one.
