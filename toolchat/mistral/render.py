@@ -6,6 +6,7 @@ mistral_common is imported inside functions: it costs half a second, and only th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,13 @@ _FIRST_BOTH = 7
 """From this version on text may stand beside calls."""
 _FIRST_THINKING = 13
 """From this version on an assistant message may hold what the model thought, where the tokenizer has the tokens."""
+_THINKING_SYSTEM = 13
+"""The one version whose system prompt may hold thinking, too: mistral_common refuses it for v15."""
 _FIRST_PICTURED = 15
 """From this version on a tool's result may hold images."""
+
+_THOUGHT = re.compile(r"\[THINK\]((?:(?!\[/?THINK\]).)*)\[/THINK\]", re.DOTALL)
+"""A whole span of thinking, written out, with no marker within."""
 
 Show = Callable[[Image], dict[str, Any]]
 """Makes the chunk of a message's content that is an image. May raise ImageError."""
@@ -94,11 +100,15 @@ def to_openai(message: Message, version: int, *, thinks: bool = False, show: Sho
     `show` is None for a model that does not see: it is told in text what there was to be seen.
 
     Versions before 7 have no place for text beside tool calls, those before 13 (and tokenizers that do not think)
-    none for thinking: there it is left out. Halves of surrogate pairs, which no tokenizer can encode, become U+FFFD.
+    none for thinking: there it is left out. Whole spans `[THINK]…[/THINK]` of a system prompt become thinking where
+    the version allows it (Magistral's own prompt shows the model in this way how to think); else they stay text.
+    Halves of surrogate pairs, which no tokenizer can encode, become U+FFFD.
     """
     match message:
         case SystemMessage(content):
-            return {"role": "system", "content": _encodable(content)}
+            text = _encodable(content)
+            chunks = _system_chunks(text) if thinks and version == _THINKING_SYSTEM else []
+            return {"role": "system", "content": chunks or text}
         case UserMessage(content, images):
             if images and show is not None:
                 return {"role": "user", "content": [*map(show, images), _text(content)]}
@@ -110,7 +120,7 @@ def to_openai(message: Message, version: int, *, thinks: bool = False, show: Sho
             return {"role": "tool", "tool_call_id": call_id, "name": name, "content": answer}
         case AssistantMessage(content, calls, thinking):
             kept = thinking if thinks and version >= _FIRST_THINKING else ""
-            said = _said(_encodable(content), _encodable(kept))
+            said = _said(_encodable(content), kept)
             if not calls:
                 return {"role": "assistant", "content": said}
             return {
@@ -130,11 +140,24 @@ def to_openai(message: Message, version: int, *, thinks: bool = False, show: Sho
             }
 
 
+def _system_chunks(text: str) -> list[dict[str, Any]]:
+    """A system prompt in chunks of text and of thinking; empty where it holds no whole span of thinking."""
+    # Around and within each span: text, thought, text, thought, …, text.
+    pieces = _THOUGHT.split(text)
+    if len(pieces) == 1:
+        return []
+    chunks = (_thinking(piece) if index % 2 else _text(piece) for index, piece in enumerate(pieces))
+    return [chunk for chunk in chunks if chunk != _text("")]
+
+
 def _said(text: str, thinking: str) -> str | list[dict[str, Any]]:
     if not thinking.strip():
         return text
-    chunks: list[dict[str, Any]] = [{"type": "thinking", "thinking": thinking, "closed": True}]
-    return [*chunks, {"type": "text", "text": text}] if text else chunks
+    return [_thinking(thinking), _text(text)] if text else [_thinking(thinking)]
+
+
+def _thinking(text: str) -> dict[str, Any]:
+    return {"type": "thinking", "thinking": _encodable(text), "closed": True}
 
 
 def _encodable(text: str) -> str:
