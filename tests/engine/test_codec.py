@@ -29,6 +29,7 @@ from toolchat.wire.messages import (
     AssistantMessage,
     CallOrigin,
     FailedCall,
+    Part,
     SystemMessage,
     ToolCall,
     ToolMessage,
@@ -53,10 +54,11 @@ DELTAS = st.one_of(
     st.builds(CallEnded, INDEX, CALLS | FAILED),
     st.builds(Finished, st.sampled_from(FinishReason), st.builds(Usage, INDEX, INDEX, INDEX)),
 )
+PARTS = st.lists(st.builds(Part, TEXT, st.booleans()), max_size=3).map(tuple)
 MESSAGES = st.one_of(
     st.builds(SystemMessage, TEXT),
     st.builds(UserMessage, TEXT),
-    st.builds(AssistantMessage, TEXT, st.lists(CALLS, max_size=3).map(tuple)),
+    st.builds(AssistantMessage, TEXT, st.lists(CALLS, max_size=3).map(tuple), TEXT, PARTS),
     st.builds(ToolMessage, TEXT, TEXT, TEXT),
 )
 

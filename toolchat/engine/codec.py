@@ -27,6 +27,7 @@ from toolchat.wire.messages import (
     FailedCall,
     Image,
     Message,
+    Part,
     SystemMessage,
     ToolCall,
     ToolMessage,
@@ -91,7 +92,9 @@ def decode_message(data: dict[str, Any]) -> Message:
         case "ToolMessage":
             return ToolMessage(**fields | {"images": _images(fields)})
         case "AssistantMessage":
-            return AssistantMessage(**fields | {"calls": tuple(_tool_call(call) for call in fields["calls"])})
+            calls = tuple(_tool_call(call) for call in fields["calls"])
+            parts = tuple(Part(**part) for part in fields["parts"])
+            return AssistantMessage(**fields | {"calls": calls, "parts": parts})
     raise ValueError(f"not a message: {data!r}")
 
 
