@@ -25,7 +25,7 @@ from toolchat.mistral.ids import new_call_id
 from toolchat.mistral.render import encode
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.tools.toolbox import Tool, Toolbox
-from toolchat.wire.deltas import FinishReason
+from toolchat.wire.deltas import FinishReason, Text, Thinking
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Stamper
 from toolchat.wire.messages import FailedCall, Image, Message, ResultStatus, ToolCall, ToolResult
@@ -107,6 +107,7 @@ class Chat:
             text=[draw(TEXTS) for _ in range(draw(st.integers(0, 2)))],
             calls=[self._call() for _ in range(draw(st.sampled_from([0, 0, 1, 2, 3])))],
             thinking=draw(st.sampled_from(["", "", "hm", " ", "\ud800 [/THINK]"])),
+            deltas=draw(st.sampled_from([(), (), (Text("So."), Thinking("\ud800")), (Thinking("a"), Text(" ")) * 2])),
             reason=draw(st.sampled_from([FinishReason.STOP, FinishReason.STOP, FinishReason.LENGTH])),
             crash=draw(st.integers(0, 9)) == 0,
             error=EngineError("refused") if draw(st.integers(0, 14)) == 0 else None,

@@ -17,11 +17,13 @@ from toolchat.wire.messages import (
     AssistantMessage,
     Image,
     Message,
+    Part,
     SystemMessage,
     ToolCall,
     ToolMessage,
     ToolResult,
     UserMessage,
+    assistant_message,
 )
 
 INTERRUPTED = "[interrupted]"
@@ -47,6 +49,30 @@ class _Turn:
     """How many turns were set aside when it began: undoing it brings back those that were set aside for it."""
     replaced: list[_Turn] = field(default_factory=list)
     """The turns that this one, a summary, stands for."""
+
+
+class Spoken:
+    """Collects what a model generates beside calls, as it comes."""
+
+    def __init__(self) -> None:
+        self._parts: list[Part] = []
+        self._at_call = False
+
+    def add(self, text: str, *, thinking: bool = False) -> None:
+        """More text, or thinking."""
+        if self._parts and self._parts[-1].thinking is thinking and not self._at_call:
+            self._parts[-1] = Part(self._parts[-1].text + text, thinking)
+        else:
+            self._parts.append(Part(text, thinking))
+        self._at_call = False
+
+    def call(self) -> None:
+        """A call stands here: what comes behind it does not go on with what came before."""
+        self._at_call = True
+
+    def message(self) -> AssistantMessage:
+        """What has come so far."""
+        return assistant_message(self._parts)
 
 
 class Conversation:
@@ -107,15 +133,15 @@ class Conversation:
             raise ValueError("a user message needs text")
         self._turns.append(_Turn([UserMessage(text, tuple(images))], self._first))
 
-    def add_answer(self, text: str, thinking: str = "") -> None:
-        """Close the turn with the model's text, and what it thought before that."""
+    def add_answer(self, text: str, thinking: str = "", parts: Sequence[Part] = ()) -> None:
+        """Close the turn with the model's text, and what it thought; `parts` as in AssistantMessage."""
         self._expect_generation()
         if not text.strip():
             raise ValueError("an assistant message needs text or calls")
-        self._add(AssistantMessage(text, thinking=thinking))
+        self._add(AssistantMessage(text, (), thinking, tuple(parts)))
 
-    def add_calls(self, text: str, calls: Sequence[ToolCall], thinking: str = "") -> None:
-        """Add the model's calls, and the text and the thinking before them (both may be empty)."""
+    def add_calls(self, text: str, calls: Sequence[ToolCall], thinking: str = "", parts: Sequence[Part] = ()) -> None:
+        """Add the model's calls, and the text and the thinking beside them (both may be empty)."""
         self._expect_generation()
         if not calls:
             raise ValueError("no calls")
@@ -124,7 +150,7 @@ class Conversation:
             raise ValueError(f"call ids must be nine letters or digits, and each its own: {ids}")
         if not all(is_legal_name(call.name) for call in calls):
             raise ValueError(f"illegal tool name among {[call.name for call in calls]}")
-        self._add(AssistantMessage(text, tuple(calls), thinking))
+        self._add(AssistantMessage(text, tuple(calls), thinking, tuple(parts)))
         self._pending = list(calls)
 
     def add_results(self, results: Sequence[ToolResult]) -> None:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from toolchat.chat.budget import left_for_results
 from toolchat.chat.calls import Decide, Outcome, TurnCalls, allow_all
 from toolchat.chat.choice import possible_choice
-from toolchat.chat.conversation import INTERRUPTED, Conversation
+from toolchat.chat.conversation import INTERRUPTED, Conversation, Spoken
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
 from toolchat.chat.room import reserve, too_long, turn_too_long, turns_to_set_aside
@@ -48,8 +48,7 @@ async def stop_at_limit(_: LimitMet) -> LimitChoice:
 class _Round:
     """What one generation came to."""
 
-    text: str = ""
-    thinking: str = ""
+    spoken: Spoken = field(default_factory=Spoken)
     calls: list[ToolCall | FailedCall] = field(default_factory=list)
     finished: deltas.Finished | None = None
 
@@ -160,7 +159,7 @@ class ChatLoop:
                     async for body in generation:
                         yield body
             except InterruptedGeneration:
-                self._conversation.close(this.text)
+                self._conversation.close(this.spoken.message().content)
                 yield events.Interrupted()
                 status = TurnStatus.INTERRUPTED
                 break
@@ -180,7 +179,7 @@ class ChatLoop:
                 status = TurnStatus.LIMIT
                 break
             except EngineCrashedError as error:
-                self._conversation.close(this.text)
+                self._conversation.close(this.spoken.message().content)
                 yield events.EngineState("crashed", str(error))
                 status = TurnStatus.ENGINE_FAILED
                 break
@@ -188,7 +187,7 @@ class ChatLoop:
                 if rounds == 1:
                     raise
                 # Taken back, what the tools have done would be forgotten, and done again.
-                self._conversation.close(this.text)
+                self._conversation.close(this.spoken.message().content)
                 yield events.Notice(f"the turn ends here: the engine refused to go on: {error}")
                 status = TurnStatus.ENGINE_FAILED
                 break
@@ -196,6 +195,7 @@ class ChatLoop:
             total = _sum(total, this.finished.usage)
             truncated = this.finished.reason is deltas.FinishReason.LENGTH
             yield events.RoundFinished(this.finished.reason, this.finished.usage)
+            said = this.spoken.message()
             if not this.calls:
                 if truncated:
                     status = TurnStatus.TRUNCATED
@@ -203,8 +203,8 @@ class ChatLoop:
                         f"the answer was cut off after {this.finished.usage.completion_tokens} tokens; "
                         "--max-tokens allows more, up to what the context leaves"
                     )
-                if this.text.strip():
-                    self._conversation.add_answer(this.text, this.thinking)
+                if said.content.strip():
+                    self._conversation.add_answer(said.content, said.thinking, said.parts)
                 else:
                     self._conversation.close("", "[no answer]")
                     yield events.Notice("the model gave an empty answer")
@@ -215,7 +215,7 @@ class ChatLoop:
                 async for body in running:
                     declined = declined or (isinstance(body, events.CallDecided) and not body.allowed)
                     yield body
-            self._conversation.add_calls(this.text, outcome.calls, this.thinking)
+            self._conversation.add_calls(said.content, outcome.calls, said.thinking, said.parts)
             self._conversation.add_results(outcome.results)
             # A call that was whole when the limit came has been run: the model is to see its result.
             ending = self._ending(calls, cut_off=truncated and isinstance(this.calls[-1], FailedCall))
@@ -295,16 +295,17 @@ class ChatLoop:
                 async for delta in _each(batches):
                     match delta:
                         case deltas.Text(text):
-                            this.text += text
+                            this.spoken.add(text)
                             yield events.TextDelta(text)
                         case deltas.Thinking(text):
-                            this.thinking += text
+                            this.spoken.add(text, thinking=True)
                             yield events.ThinkingDelta(text)
                         case deltas.CallEnded(_, call):
                             # Up to v11 models write ids, also ones that they read before: results are kept by them.
                             if call.id in self._conversation.call_ids:
                                 call = replace(call, id=new_call_id())
                             this.calls.append(call)
+                            this.spoken.call()
                             yield events.CallProposed(call)
                         case deltas.Note(text) if text not in self._noted:
                             self._noted.add(text)

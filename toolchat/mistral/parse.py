@@ -19,6 +19,8 @@ from toolchat.wire.messages import CallOrigin
 
 _TAGGED = 11
 """The version of which a model thinks without tokens for it."""
+_MARKER_GAP = "\n\n"
+_OTHER_GAP = " "
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
@@ -36,7 +38,8 @@ class StreamParser:
     - Text after a call is Text, without the whitespace between the two. Text after malformed arguments is
       part of the FailedCall, because where they were meant to end is not known.
     - A control token within a call, other than its own markers, makes it malformed: left out, it could join
-      what stood apart. Elsewhere control tokens are dropped.
+      what stood apart. Elsewhere control tokens are left out, and what stood apart stays apart: by a blank line where
+      it was a marker of thinking without its other half, by a space at others, unless there is whitespace.
     - Ids the model gave are kept where legal and not yet used in this generation; other calls get `new_id()`.
     - A ToolCall's origin is what `origin` says of the tool's name.
     - The end-of-sequence token ends it: what follows is ignored.
@@ -99,10 +102,12 @@ class StreamParser:
             self._ended = True
         elif opener := self._openers.get(token_id):
             self._close(truncated=False)
+            self._sink.separate(_MARKER_GAP)
             self._segment = opener()
             self._begins = True
         else:
             self._flush()
+            self._sink.separate(_OTHER_GAP)
             self._segment.marker(self._vocabulary.piece(token_id).decode(errors="replace"))
 
     def _close(self, *, truncated: bool) -> None:

@@ -118,9 +118,13 @@ def to_openai(message: Message, version: int, *, thinks: bool = False, show: Sho
             if images and show is not None and version >= _FIRST_PICTURED:
                 answer = [_text(content), *_shown(images, show)]
             return {"role": "tool", "tool_call_id": call_id, "name": name, "content": answer}
-        case AssistantMessage(content, calls, thinking):
-            kept = thinking if thinks and version >= _FIRST_THINKING else ""
-            said = _said(_encodable(content), kept)
+        case AssistantMessage(content, calls, thinking, parts):
+            keeps = thinks and version >= _FIRST_THINKING
+            said: str | list[dict[str, Any]]
+            if keeps and parts:
+                said = [_thinking(part.text) if part.thinking else _text(part.text) for part in parts]
+            else:
+                said = _said(_encodable(content), thinking if keeps else "")
             if not calls:
                 return {"role": "assistant", "content": said}
             return {

@@ -7,6 +7,7 @@ calls and sees to it that each has a legal id of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from toolchat.mistral.ids import INVALID_NAME, is_legal_call_id, is_legal_name, new_call_id
@@ -39,13 +40,29 @@ class CallSink:
         self._ids: set[str] = set()
         self._index = 0
         self._deltas: list[Delta] = []
+        self._gap = ""
+        """What is to stand between the text before a control token and the text after it."""
+        self._last: type[Delta] | None = None
+        self._spaced = False
+        """Whether the last text ended with whitespace."""
 
     def take(self) -> list[Delta]:
         """The deltas since the last take."""
         deltas, self._deltas = self._deltas, []
         return deltas
 
+    def separate(self, gap: str) -> None:
+        """A control token stands here: if text goes on behind it as text, or thinking as thinking, put `gap` there.
+
+        Not where there is whitespace anyway, and not where something else came between.
+        """
+        self._gap = gap
+
     def emit(self, delta: Text | Thinking) -> None:
+        text = delta.text
+        if self._gap and self._last is type(delta) and not self._spaced and not text[0].isspace():
+            delta = replace(delta, text=self._gap + text)
+        self._gap, self._last, self._spaced = "", type(delta), text[-1].isspace()
         self._deltas.append(delta)
 
     def started(self, name: str) -> None:
@@ -63,6 +80,7 @@ class CallSink:
 
     def _end(self, call: ToolCall | FailedCall) -> None:
         self._deltas.append(CallEnded(self._index, call))
+        self._last = None
         self._index += 1
 
     def _pick_id(self, wanted: str) -> str:
@@ -89,7 +107,7 @@ class Prose:
             self._sink.emit(self._delta(text))
 
     def marker(self, name: str) -> None:
-        """Dropped: a control token is never text."""
+        """Left out: a control token is never text."""
 
     def end(self, *, truncated: bool) -> None:
         """Prose may end anywhere."""
@@ -144,7 +162,7 @@ class TaggedProse:
         self._prose.text(text)
 
     def marker(self, name: str) -> None:
-        """Dropped: a control token is never text."""
+        """Left out: a control token is never text."""
 
     def end(self, *, truncated: bool) -> None:
         if self._prose is None and self._held:

@@ -55,8 +55,13 @@ class PlainRenderer:
             case events.TextDelta(text):
                 self._wait(None)
                 self._write(text)
+            case events.ThinkingDelta():
+                # It is not shown, but the words before and after it must not run together.
+                self._end_line()
             case events.CallProposed(FailedCall() as call):
                 self._note(f"→ {call_line(call)}", "yellow")
+            case events.CallProposed():
+                self._end_line()
             case events.CallStarted(call):
                 self._note(f"→ {call_line(call)}", "cyan")
                 self._wait(f"{call.name} is running")
