@@ -33,7 +33,8 @@ class StreamParser:
       complete, valid JSON (load_object says what else it refuses) and an object; else a FailedCall with the
       text as it was generated and the reason. CallStarted comes before it only where the name was certain and
       legal.
-    - The arguments' text streams as CallArguments from v11 on; before that a whole call arrives at once.
+    - The arguments' text streams as CallArguments; before v11 where the call begins with its name and then has its
+      arguments, else it comes when the call is whole.
     - At the very beginning of a generation of v11, thinking may stand between the tags that TaggedProse knows.
     - Text after a call is Text, without the whitespace between the two. Text after malformed arguments is
       part of the FailedCall, because where they were meant to end is not known.
