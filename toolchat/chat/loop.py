@@ -7,7 +7,7 @@ a turn ends. What needs an answer from outside is a function it is given: `decid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -50,6 +50,8 @@ class _Round:
 
     spoken: Spoken = field(default_factory=Spoken)
     calls: list[ToolCall | FailedCall] = field(default_factory=list)
+    writing: events.CallWriting | None = None
+    """The call that is being written."""
     finished: deltas.Finished | None = None
 
 
@@ -292,35 +294,43 @@ class ChatLoop:
         stream = self._engine.generate(request_id, self._conversation.messages, tools, options)
         try:
             async with aclosing(frames(stream, self._interrupt)) as batches:
-                async for delta in _each(batches):
-                    match delta:
-                        case deltas.Text(text):
-                            this.spoken.add(text)
-                            yield events.TextDelta(text)
-                        case deltas.Thinking(text):
-                            this.spoken.add(text, thinking=True)
-                            yield events.ThinkingDelta(text)
-                        case deltas.CallEnded(_, call):
-                            # Up to v11 models write ids, also ones that they read before: results are kept by them.
-                            if call.id in self._conversation.call_ids:
-                                call = replace(call, id=new_call_id())
-                            this.calls.append(call)
-                            this.spoken.call()
-                            yield events.CallProposed(call)
-                        case deltas.Note(text) if text not in self._noted:
-                            self._noted.add(text)
-                            yield events.Notice(text)
-                        case deltas.Finished():
-                            this.finished = delta
+                async for batch in batches:
+                    before = this.writing
+                    for delta in batch:
+                        for body in self._take(this, delta):
+                            yield body
+                    if this.writing is not None and this.writing != before:
+                        yield this.writing
         except InterruptedGeneration:
             self._engine.abort(request_id)
             raise
 
-
-async def _each(batches: AsyncIterator[list[deltas.Delta]]) -> AsyncGenerator[deltas.Delta, None]:
-    async for batch in batches:
-        for delta in batch:
-            yield delta
+    def _take(self, this: _Round, delta: deltas.Delta) -> Iterator[EventBody]:
+        match delta:
+            case deltas.Text(text):
+                this.spoken.add(text)
+                yield events.TextDelta(text)
+            case deltas.Thinking(text):
+                this.spoken.add(text, thinking=True)
+                yield events.ThinkingDelta(text)
+            case deltas.CallStarted(_, name):
+                this.writing = events.CallWriting(name, 0)
+            case deltas.CallArguments(_, text) if this.writing is not None:
+                size = this.writing.size + len(text.encode(errors="surrogatepass"))
+                this.writing = replace(this.writing, size=size)
+            case deltas.CallEnded(_, call):
+                this.writing = None
+                # Up to v11 models write ids, also ones that they read before: results are kept by them.
+                if call.id in self._conversation.call_ids:
+                    call = replace(call, id=new_call_id())
+                this.calls.append(call)
+                this.spoken.call()
+                yield events.CallProposed(call)
+            case deltas.Note(text) if text not in self._noted:
+                self._noted.add(text)
+                yield events.Notice(text)
+            case deltas.Finished():
+                this.finished = delta
 
 
 def _sum(total: deltas.Usage, usage: deltas.Usage) -> deltas.Usage:

@@ -35,7 +35,7 @@ class Answer:
     thinking: str = ""
     reason: FinishReason = FinishReason.STOP
     delay: float = 0.0
-    """Seconds before each piece of text."""
+    """Seconds before each piece of text, and each of `deltas`."""
     deltas: Sequence[Delta] = ()
     """Streamed before all this, as they are."""
     notes: Sequence[str] = ()
@@ -104,6 +104,7 @@ class ScriptedEngine:
         for note in answer.notes:
             yield Note(note)
         for delta in answer.deltas:
+            await asyncio.sleep(answer.delay)
             yield delta
         if answer.thinking:
             yield Thinking(answer.thinking)

@@ -9,7 +9,7 @@ from typing import Self, TextIO
 from rich.status import Status
 from rich.text import Text
 
-from toolchat.ui.calls import call_line, image_line, output_lines, result_lines
+from toolchat.ui.calls import call_line, image_line, output_lines, result_lines, writing_text
 from toolchat.ui.sanitize import sanitize, sanitize_line
 from toolchat.ui.tables import console
 from toolchat.wire import events
@@ -60,7 +60,11 @@ class PlainRenderer:
                 self._end_line()
             case events.CallProposed(FailedCall() as call):
                 self._note(f"→ {call_line(call)}", "yellow")
+            case events.CallWriting(name, size):
+                self._end_line()
+                self._wait(f"calling {writing_text(name, size)}")
             case events.CallProposed():
+                self._wait(None)
                 self._end_line()
             case events.CallStarted(call):
                 self._note(f"→ {call_line(call)}", "cyan")
