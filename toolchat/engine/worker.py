@@ -30,7 +30,7 @@ from toolchat.engine.vllm_arguments import engine_arguments, startup_plan
 from toolchat.engine.worker_channel import Channel, die_with_parent, hide_memory
 from toolchat.engine.worker_loading import hide_unloadable_modules, loading_threads, register_model
 from toolchat.mistral.constraint import Constraint, constraint, unconstrained
-from toolchat.mistral.tokenizer_file import refusal
+from toolchat.mistral.vocabulary import refusal
 from toolchat.wire.deltas import Delta, FinishReason
 from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import Message, ToolSpec

@@ -1,7 +1,7 @@
-"""From the token ids of a generation to typed deltas, as they arrive. Never raises, whatever the tokens are.
+"""Parses the token ids of a generation into typed deltas, as they arrive. Never raises, whatever the tokens are.
 
-Control tokens are told by their ids, so a literal "[TOOL_CALLS]" in a text or an argument is only text. Each
-token is looked at once; what a token costs does not grow with what came before it.
+Control tokens are recognised by id, so a literal "[TOOL_CALLS]" in a text or an argument is text. Each token is read
+once, in time that does not depend on what came before it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from toolchat.wire.deltas import Delta, Text, Thinking
 from toolchat.wire.messages import CallOrigin
 
 _TAGGED = 11
-"""The version of which a model thinks without tokens for it."""
+"""The version with a model that writes thinking without tokens for it."""
 _MARKER_GAP = "\n\n"
 _OTHER_GAP = " "
 _UTF8 = codecs.getincrementaldecoder("utf-8")
@@ -70,7 +70,7 @@ class StreamParser:
         self._eos = vocabulary.special("</s>")
 
     def feed(self, token_ids: Sequence[int]) -> list[Delta]:
-        """What these tokens, following those fed before, make certain."""
+        """The deltas that are certain after these tokens, which follow those fed before."""
         for token_id in token_ids:
             if self._ended:
                 break
@@ -81,9 +81,9 @@ class StreamParser:
         return self._sink.take()
 
     def finish(self, truncated: bool) -> list[Delta]:
-        """Closes what is open; `truncated` where a limit ended the generation and not the model.
+        """The deltas of what was still open; `truncated` if a limit ended the generation and not the model.
 
-        Never yields Finished: the engine does, with the usage. A second call yields nothing.
+        Never returns Finished: the engine does, with the usage. A second call returns nothing.
         """
         if not self._ended:
             self._close(truncated=truncated)

@@ -1,7 +1,7 @@
-"""The parts a generation falls into, and where they put what they find out.
+"""Parts of the stream parser: segments of text and thinking, and the sink that collects all deltas.
 
-A segment is fed the text between two control tokens and knows nothing of token ids. The CallSink numbers the
-calls and sees to it that each has a legal id of its own.
+A segment gets the text between two control tokens and knows nothing of token ids. The sink numbers the calls and gives
+each a legal id that no other call has.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ NAME_RULE = "cannot name a tool: 1 to 64 of a-z, A-Z, 0-9, _ and - can"
 
 
 class Segment(Protocol):
-    """What stands between two control tokens that matter."""
+    """Parses what stands between two control tokens that change the state of the parser."""
 
     def text(self, text: str) -> None:
         """More text; never empty, never part of a character."""
 
     def marker(self, name: str) -> None:
-        """A control token that opens no segment of its own stands here."""
+        """A control token that opens no new segment stands here."""
 
     def end(self, *, truncated: bool) -> None:
-        """Nothing more comes; `truncated` where that is not the model's doing. Called once."""
+        """Nothing more comes; `truncated` if a limit ended it and not the model. Called once."""
 
 
 class CallSink:
@@ -47,7 +47,7 @@ class CallSink:
         """Whether the last text ended with whitespace."""
 
     def take(self) -> list[Delta]:
-        """The deltas since the last take."""
+        """Return the deltas since the last call of this, and forget them."""
         deltas, self._deltas = self._deltas, []
         return deltas
 
@@ -92,7 +92,7 @@ class CallSink:
 
 
 class Prose:
-    """Text for the reader, or thinking. After a call, or thinking, its leading whitespace is the format's: dropped."""
+    """Text for the reader, or thinking. Whitespace at its beginning belongs to the format after a call: left out."""
 
     def __init__(self, sink: CallSink, delta: type[Text] | type[Thinking], *, after_call: bool = False) -> None:
         self._sink = sink
@@ -114,10 +114,10 @@ class Prose:
 
 
 class TaggedProse:
-    """Text that may begin with thinking between `<think>` and `</think>`, written out.
+    """Text that may begin with thinking between the written tags `<think>` and `</think>`.
 
-    So the first Magistral thinks (2506, v11, whose tokenizer has no tokens for it). Only at the very beginning: later
-    on the tags are text like any other.
+    Magistral Small 2506 generates it (v11, whose tokenizer has no tokens for thinking). Only at the very beginning:
+    later the tags are ordinary text.
     """
 
     _OPEN, _CLOSE = "<think>", "</think>"
