@@ -32,7 +32,9 @@ def account(
     *,
     sees: bool = False,
 ) -> TokenCount:
-    """Count the parts of `prompt`, which `encode` made of `messages` and `tools`; `sees` as in `render.encode`.
+    """Count the parts of `prompt`, which `encode` made of `messages` and `tools`.
+
+    `sees` is that of `render.encode`.
 
     Images that a round of tools returned count as its last result's. Encodes again what the prompt does not tell: the
     tools one by one, and a system prompt that stands within a user message.

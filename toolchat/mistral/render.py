@@ -231,7 +231,8 @@ def encode(
     """Encode a prompt: its token ids, and the images among them.
 
     In tools, too, half a surrogate pair becomes U+FFFD: SentencePiece raises for it, at every request.
-    `thinks` says whether the tokenizer has tokens for thinking, `sees` whether both it and the model support images;
+    `thinks` says whether the tokenizer has tokens for thinking,
+    `sees` whether both it and the model support images;
     `reasoning_effort` is for v15 and later. The model is told of `response_schema`, which the answer will be held to,
     if its settings can hold it. Raises mistral_common's exceptions if the history is not legal, ImageError if a user's
     image cannot be decoded.
