@@ -27,6 +27,10 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 """vLLM's names of number formats; auto is that of the weights."""
 
 
+NO_SYSTEM = "none"
+"""What is written in the place of a system prompt to have none, not even the model's own."""
+
+
 def config_file() -> Path:
     """Where config.toml is looked for; it need not exist."""
     return Path(platformdirs.user_config_dir(APP)) / "config.toml"
@@ -51,6 +55,7 @@ class Settings:
     tools_named: bool = True
     """Whether `tools` is consent to use that file; a relative path in a variable means another file in each folder."""
     system: str | None = None
+    """Empty for none; None for the model's own."""
     max_tokens: int = 8192
     temperature: float | None = None
     top_p: float | None = None
@@ -70,6 +75,11 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("expected a text")
     return value
+
+
+def _system(value: Any) -> str:
+    text = _text(value)
+    return "" if text.strip().lower() == NO_SYSTEM else text
 
 
 def _switch(value: Any) -> bool:
@@ -129,7 +139,7 @@ class _Setting:
 SETTINGS: Mapping[str, _Setting] = {
     "model": _Setting("--model", _text),
     "tools": _Setting("--tools", _text),
-    "system": _Setting("--system", _text),
+    "system": _Setting("--system", _system),
     "max_tokens": _Setting("--max-tokens", _count),
     "temperature": _Setting("--temperature", _number(0, 5, "")),
     "top_p": _Setting("--top-p", _number(0.01, 1, "")),

@@ -25,7 +25,7 @@ from toolchat.images.image import file_name
 from toolchat.mistral.ids import new_call_id
 from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.wire import events
-from toolchat.wire.deltas import FinishReason
+from toolchat.wire.deltas import FinishReason, Text, Thinking
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Edit, Event, Stamper
 from toolchat.wire.messages import CallOrigin, FailedCall, Image, ResultStatus, ToolCall, ToolResult
@@ -144,6 +144,7 @@ class PlayedChat:
             text=[draw(TEXTS) for _ in range(draw(st.integers(0, 2)))],
             calls=[self._call() for _ in range(draw(st.sampled_from([0, 0, 1, 2, 3])))],
             thinking=draw(st.sampled_from(["", "", "hm", " ", "\ud800 [/THINK]"])),
+            deltas=draw(st.sampled_from([(), (), (Text("So."), Thinking("\ud800")), (Thinking("a"), Text(" ")) * 2])),
             reason=draw(st.sampled_from([FinishReason.STOP, FinishReason.STOP, FinishReason.LENGTH])),
             crash=draw(st.integers(0, 6)) == 0,
             error=EngineError("refused") if draw(st.integers(0, 14)) == 0 else None,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +10,20 @@ from typing import Any
 import pytest
 
 from toolchat.chat.calls import Decision, PendingCall
+from toolchat.chat.frames import FRAME_SECONDS
 from toolchat.chat.loop import LimitChoice, LimitMet
 from toolchat.engine.base import ContextOverflowError, EngineCrashedError
 from toolchat.engine.scripted import Answer, call
 from toolchat.store.results import keep_result
 from toolchat.wire import events
-from toolchat.wire.deltas import FinishReason
+from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, FinishReason, Text, Thinking
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import TurnStatus
 from toolchat.wire.messages import (
     AssistantMessage,
     CallOrigin,
     FailedCall,
+    Part,
     ResultStatus,
     ToolMessage,
     UserMessage,
@@ -44,6 +47,42 @@ def test_text_answer_ends_the_turn(harness: Any) -> None:
     assert harness.conversation.messages == (UserMessage("hi"), AssistantMessage("Hello"))
     assert finished(harness).status is TurnStatus.ANSWERED
     assert "".join(body.text for body in harness.bodies(events.TextDelta)) == "Hello"
+
+
+def test_thinking_between_texts_keeps_its_place_in_the_history(harness: Any) -> None:
+    generated = (Thinking("hm"), Text("One. "), Text("Or two?"), Thinking("Two."), Thinking(" Yes."), Text("Two!"))
+    harness.engine.enqueue(Answer(deltas=generated))
+    asyncio.run(harness.ask("hi"))
+    parts = (Part("hm", True), Part("One. Or two?"), Part("Two. Yes.", True), Part("Two!"))
+    assert harness.conversation.messages[1] == AssistantMessage("One. Or two?\n\nTwo!", (), "hm\n\nTwo. Yes.", parts)
+    assert [type(event.body).__name__ for event in harness.events if hasattr(event.body, "text")][1:] == [
+        *("ThinkingDelta", "TextDelta", "ThinkingDelta", "TextDelta")
+    ]
+
+
+def test_a_long_call_is_told_of_while_it_is_written_and_once_a_frame(harness: Any) -> None:
+    made = call("add", a=2, b=3)
+    pieces = [CallArguments(0, "é" * 10)] * 40
+    harness.engine.enqueue(Answer(deltas=(CallBegun(0, "add"), *pieces, CallEnded(0, made)), delay=0.004), "It is 5.")
+    began = time.monotonic()
+    asyncio.run(harness.ask("2 + 3?"))
+    told = harness.bodies(events.CallWriting)
+    assert {body.name for body in told} == {"add"}
+    sizes = [body.size for body in told]
+    assert sizes == sorted(set(sizes))
+    assert 0 < sizes[-1] <= 800
+    assert len(told) <= (time.monotonic() - began) / FRAME_SECONDS + 1
+    kinds = harness.kinds()
+    assert kinds.index("CallWriting") < kinds.index("CallProposed")
+    assert "CallWriting" not in kinds[kinds.index("CallProposed") :]
+
+
+def test_text_behind_a_call_does_not_run_into_the_text_before_it(harness: Any) -> None:
+    made = call("add", a=2, b=3)
+    harness.engine.enqueue(Answer(deltas=(Text("I add."), CallEnded(0, made), Text("Done."))), "It is 5.")
+    asyncio.run(harness.ask("2 + 3?"))
+    assert harness.conversation.messages[1].content == "I add.\n\nDone."
+    assert harness.conversation.messages[1].parts == ()
 
 
 def test_call_runs_and_its_result_goes_into_the_next_round(harness: Any) -> None:

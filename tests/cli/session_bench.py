@@ -11,6 +11,7 @@ from typing import Any
 from toolchat.cli.session import Session
 from toolchat.cli.sources import Sources
 from toolchat.engine.scripted import ScriptedEngine
+from toolchat.models.card import OwnPrompt
 from toolchat.settings import Settings
 from toolchat.store.record import read_record
 from toolchat.tools.run import ToolRunner
@@ -29,6 +30,10 @@ class Model:
     fails: list[Exception] = field(default_factory=list)
     """What the next attempts to make an engine come to."""
     on_engine: Callable[[], None] = lambda: None
+    prompt: OwnPrompt = field(default_factory=OwnPrompt)
+
+    def own_prompt(self) -> OwnPrompt:
+        return self.prompt
 
     def engine(self) -> ScriptedEngine:
         self.on_engine()

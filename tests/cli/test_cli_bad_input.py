@@ -122,7 +122,7 @@ def test_a_wrong_config_file_is_named(toolchat: Program, home: Path, text: str, 
     [
         (("nonsense",), "No such command 'nonsense'; see toolchat --help"),
         (("tools", "nonsense"), "No such command 'nonsense'; see toolchat tools --help"),
-        (("ask", "hi", "--nonsense"), "No such option: --nonsense; see toolchat ask --help"),
+        (("ask", "hi", "--zzz"), "No such option: --zzz; see toolchat ask --help"),
         (("ask", "hi", "there"), "Got unexpected extra argument(s) (there); see toolchat ask --help"),
         (("ask", "hi", "--model"), "Option '--model' requires an argument; see toolchat --help"),
         (("models", "pull"), "Missing argument 'NAME'; see toolchat models pull --help"),

@@ -72,9 +72,8 @@ def test_the_documented_defaults_are_the_programs(tmp_path: Path) -> None:
     built_in = Settings()
     demo = choose_model("demo", tmp_path).defaults
     assert defaults["max_tokens"] == f"{built_in.max_tokens}; demo: {demo['max_tokens']}"
-    assert defaults["temperature"] == defaults["top_p"] == "the model's own"
-    assert built_in.temperature is built_in.top_p is None
-    assert defaults["system"] == "none"
+    assert defaults["temperature"] == defaults["top_p"] == defaults["system"] == "the model's own"
+    assert built_in.temperature is built_in.top_p is built_in.system is None
     assert built_in.system is None
     assert f"CPU: {CPU_CONTEXT}," in defaults["context"]
     assert defaults["model"].endswith("else `demo`")

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from mistral_cases import Case, Read, canonical, case, chunked, encode, parse, parser_for, read
-from mistral_tokenizers import ALL, LISTS, NAMED
+from mistral_tokenizers import ALL, CALLS, EOS, LISTS, NAMED, spell
 
 from toolchat.mistral.ids import is_legal_call_id
 from toolchat.mistral.json_scan import ObjectScanner
@@ -156,10 +156,33 @@ def test_a_call_of_a_list_arrives_with_its_closing_brace(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
     ids = encode(tokenizer, Case((("f", {"a": 1}, "abcdefghi"), ("g", {"b": 2}, "bcdefghij"))))
     parser = parser_for(tokenizer)
-    first = next(index for index, token in enumerate(ids) if parser.feed([token]))
+    at: dict[str, int] = {}
+    for index, token in enumerate(ids):
+        for delta in parser.feed([token]):
+            at.setdefault(type(delta).__name__, index)
     inner = tokenizer.instruct_tokenizer.tokenizer
-    assert '"abcdefghi"}' in inner.decode(ids[: first + 1])
-    assert '"abcdefghi"}' not in inner.decode(ids[:first])
+    assert '"abcdefghi"}' in inner.decode(ids[: at["CallEnded"] + 1])
+    assert '"abcdefghi"}' not in inner.decode(ids[: at["CallEnded"]])
+    # Its name and the size of its arguments are told long before.
+    begun = inner.decode(ids[: at["CallBegun"] + 1]).removeprefix("[TOOL_CALLS]").strip()
+    assert '[{"name": "f", "arguments": {"a": 1'.startswith(begun)
+    assert at["CallArguments"] < at["CallEnded"]
+
+
+@pytest.mark.parametrize("label", LISTS)
+@pytest.mark.parametrize(
+    ("text", "streamed"),
+    [
+        ('[{"arguments": {"a": 1}, "name": "f"}]', '{"a": 1}'),
+        ('[{"name": "f", "arguments": "{\\"a\\": 1}"}]', '{"a": 1}'),
+        ('[{"name" :"f" ,"arguments":\n{"a":\t1}, "id": "abcdefghi"}]', '{"a":\t1}'),
+        ('[{"name": "f", "id": "abcdefghi", "arguments": {"a": 1}}]', '{"a": 1}'),
+    ],
+)
+def test_a_call_that_begins_otherwise_is_shown_when_it_is_whole(tokenizer_of, label, text, streamed):
+    found = parse(tokenizer_of(label), [[token] for token in spell(tokenizer_of(label), CALLS, text, EOS)])
+    assert (found.started, found.streamed) == ({0: "f"}, {0: streamed})
+    assert [(call.name, call.arguments) for call in found.calls] == [("f", {"a": 1})]
 
 
 def test_text_arrives_token_by_token(tokenizer_of):

@@ -394,6 +394,21 @@ def test_a_repository_without_config_is_asked_for_it_once(hub: FakeHub) -> None:
     assert len(hub.requests) == asked
 
 
+@pytest.mark.parametrize("name", ["SYSTEM_PROMPT.txt", "generation_config.json"])
+def test_a_small_file_that_another_program_did_not_fetch_is_fetched_once(hub: FakeHub, name: str) -> None:
+    hub.repositories[NAME] = Repository(single() | {name: b"{}"})
+    folder = models.pull(NAME)
+    (folder / name).unlink()
+    assert models.cached(NAME) is None
+    hub.sent = 0
+    assert models.pull(NAME) == folder
+    assert (folder / name).read_bytes() == b"{}"
+    assert hub.sent == 0
+    asked = len(hub.requests)
+    assert models.cached(NAME) == folder
+    assert len(hub.requests) == asked
+
+
 def test_without_a_network_a_model_without_config_works_and_asks_once_a_day(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

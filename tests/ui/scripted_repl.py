@@ -21,7 +21,7 @@ def play(script: Path, flags: list[str]) -> None:
     engine: Engine = names["engine"]
     fetch: Callable[[str | None], None] = names.get("fetch", lambda name: None)
 
-    def late(self: plan.Plan) -> Engine:
+    def late(self: plan.Plan, arrived: object = None) -> Engine:
         return engine
 
     def choose(name: str | None, cache: Path) -> ModelChoice:

@@ -167,6 +167,20 @@ def test_switching_a_tool_off_leaves_the_calls_that_run_as_they_are(with_tools: 
     assert not any(row.startswith("■") for row in chat.rows)
 
 
+def test_a_call_is_named_while_the_model_still_writes_it(with_tools: OpenRepl, folder: Path) -> None:
+    chat = with_tools(
+        "from toolchat.wire.deltas import CallArguments, CallBegun\n"
+        'engine = GatedEngine()\nbegun = (CallBegun(0, "long"), CallArguments(0, "x" * 12_345))\n'
+        'engine.enqueue(Answer(deltas=begun, text=["@written"], calls=[call("long")]), "Done.")'
+    )
+    chat.type("go")
+    chat.wait_for_row("→ long(… 12 kB so far)")
+    (folder / "written").touch()
+    chat.wait_for_row("Done.")
+    assert not chat.shows("so far")
+    assert any(row.startswith("✓ long()") for row in chat.rows)
+
+
 def test_y_runs_the_call(with_tools: OpenRepl) -> None:
     chat = asked(with_tools(ADD))
     assert "waits for you" in chat.toolbar

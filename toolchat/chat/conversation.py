@@ -18,11 +18,13 @@ from toolchat.wire.messages import (
     FailedCall,
     Image,
     Message,
+    Part,
     SystemMessage,
     ToolCall,
     ToolMessage,
     ToolResult,
     UserMessage,
+    assistant_message,
 )
 
 INTERRUPTED = "[interrupted]"
@@ -62,6 +64,30 @@ class Mark:
 def history_call(call: ToolCall | FailedCall) -> ToolCall:
     """How a call stands in history: one that could not be read, with empty arguments."""
     return call if isinstance(call, ToolCall) else ToolCall(call.id, call.name, {})
+
+
+class Spoken:
+    """Collects what a model generates beside calls, as it comes."""
+
+    def __init__(self) -> None:
+        self._parts: list[Part] = []
+        self._at_call = False
+
+    def add(self, text: str, *, thinking: bool = False) -> None:
+        """More text, or thinking."""
+        if self._parts and self._parts[-1].thinking is thinking and not self._at_call:
+            self._parts[-1] = Part(self._parts[-1].text + text, thinking)
+        else:
+            self._parts.append(Part(text, thinking))
+        self._at_call = False
+
+    def call(self) -> None:
+        """A call stands here: what comes behind it does not go on with what came before."""
+        self._at_call = True
+
+    def message(self) -> AssistantMessage:
+        """What has come so far."""
+        return assistant_message(self._parts)
 
 
 class Conversation:
@@ -162,15 +188,15 @@ class Conversation:
         self._turns += (_Turn(number, (UserMessage(text, tuple(images)),), self._first),)
         return number
 
-    def add_answer(self, text: str, thinking: str = "") -> None:
-        """Close the turn with the model's text, and what it thought before that."""
+    def add_answer(self, text: str, thinking: str = "", parts: Sequence[Part] = ()) -> None:
+        """Close the turn with the model's text, and what it thought; `parts` as in AssistantMessage."""
         self._expect_generation()
         if not text.strip():
             raise ValueError("an assistant message needs text or calls")
-        self._add(AssistantMessage(text, thinking=thinking))
+        self._add(AssistantMessage(text, (), thinking, tuple(parts)))
 
-    def add_calls(self, text: str, calls: Sequence[ToolCall], thinking: str = "") -> None:
-        """Add the model's calls, and the text and the thinking before them (both may be empty)."""
+    def add_calls(self, text: str, calls: Sequence[ToolCall], thinking: str = "", parts: Sequence[Part] = ()) -> None:
+        """Add the model's calls, and the text and the thinking beside them (both may be empty)."""
         self._expect_generation()
         if not calls:
             raise ValueError("no calls")
@@ -179,7 +205,7 @@ class Conversation:
             raise ValueError(f"call ids must be nine letters or digits, and each its own: {ids}")
         if not all(is_legal_name(call.name) for call in calls):
             raise ValueError(f"illegal tool name among {[call.name for call in calls]}")
-        self._add(AssistantMessage(text, tuple(calls), thinking))
+        self._add(AssistantMessage(text, tuple(calls), thinking, tuple(parts)))
         self._pending = tuple(calls)
 
     def add_results(self, results: Sequence[ToolResult]) -> None:

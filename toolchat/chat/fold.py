@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from toolchat.chat.conversation import INTERRUPTED, INTERRUPTED_CALL, Conversation, Mark, history_call
+from toolchat.chat.conversation import INTERRUPTED, INTERRUPTED_CALL, Conversation, Mark, Spoken, history_call
 from toolchat.wire import events
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.events import Edit, Event, TurnStatus
@@ -39,8 +39,7 @@ class _Folder:
         self.conversation = Conversation()
         self._before: Mark | None = None
         """Where the turn under way began; None before its question."""
-        self._text = ""
-        self._thinking = ""
+        self._spoken = Spoken()
         self._calls: dict[str, ToolCall] = {}
         self._results: dict[str, ToolResult] = {}
         self._generated = False
@@ -57,10 +56,11 @@ class _Folder:
                 self._before = self.conversation.mark()
                 self.conversation.add_user(text, images, event.turn)
             case events.TextDelta(text):
-                self._text += text
+                self._spoken.add(text)
             case events.ThinkingDelta(text):
-                self._thinking += text
+                self._spoken.add(text, thinking=True)
             case events.CallProposed(call):
+                self._spoken.call()
                 self._calls[call.id] = history_call(call)
             case events.CallDecided(call=call):
                 if call.id not in self._calls:
@@ -92,19 +92,21 @@ class _Folder:
     def _end_round(self) -> None:
         """Add the calls and their results, once all have one."""
         if self._results.keys() >= self._calls.keys():
-            self.conversation.add_calls(self._text, tuple(self._calls.values()), self._thinking)
+            said = self._spoken.message()
+            self.conversation.add_calls(said.content, tuple(self._calls.values()), said.thinking, said.parts)
             self.conversation.add_results([self._results[call_id] for call_id in self._calls])
             self._forget_round()
 
     def _end_turn(self, status: TurnStatus, closing: str) -> None:
+        said = self._spoken.message()
         if closing:
-            self.conversation.close(self._text, closing, failed=status is TurnStatus.ENGINE_FAILED)
+            self.conversation.close(said.content, closing, failed=status is TurnStatus.ENGINE_FAILED)
         else:
-            self.conversation.add_answer(self._text, self._thinking)
+            self.conversation.add_answer(said.content, said.thinking, said.parts)
         self._forget_round()
 
     def _forget_round(self) -> None:
-        self._text = self._thinking = ""
+        self._spoken = Spoken()
         self._calls, self._results = {}, {}
         self._generated = False
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from toolchat.wire.deltas import Delta, Text, Thinking
+from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, Delta, Text, Thinking
 
 FRAME_SECONDS = 1 / 30
 
@@ -23,6 +23,8 @@ async def frames(
     stream: AsyncIterator[Delta], interrupt: asyncio.Event, seconds: float = FRAME_SECONDS
 ) -> AsyncGenerator[list[Delta], None]:
     """Yield lists of deltas, adjacent texts joined, no two lists less than `seconds` apart.
+
+    Of a call that ends in a list, the list holds only its end: there is no time to see it written.
 
     Raises InterruptedGeneration as soon as `interrupt` is set, without waiting for the stream; what had arrived by
     then is yielded first. The stream is closed in every case.
@@ -47,7 +49,7 @@ async def frames(
     try:
         while True:
             items = [await queue.get()]
-            if (wait := due - clock()) > 0 and isinstance(items[0], Text | Thinking):
+            if (wait := due - clock()) > 0 and isinstance(items[0], Text | Thinking | CallBegun | CallArguments):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(interrupt.wait(), wait)
             while not queue.empty():
@@ -72,12 +74,17 @@ async def frames(
 
 def _join(deltas: list[Delta]) -> list[Delta]:
     joined: list[Delta] = []
+    ended = {delta.index for delta in deltas if isinstance(delta, CallEnded)}
     for delta in deltas:
+        if isinstance(delta, CallBegun | CallArguments) and delta.index in ended:
+            continue
         match joined[-1:], delta:
             case [Text(before)], Text(text):
                 joined[-1] = Text(before + text)
             case [Thinking(before)], Thinking(text):
                 joined[-1] = Thinking(before + text)
+            case [CallArguments(index, before)], CallArguments(same, text) if index == same:
+                joined[-1] = CallArguments(index, before + text)
             case _:
                 joined.append(delta)
     return joined

@@ -7,7 +7,7 @@ a turn ends. What needs an answer from outside is a function it is given: `decid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -15,7 +15,7 @@ from enum import StrEnum
 from toolchat.chat.budget import left_for_results
 from toolchat.chat.calls import Decide, Outcome, TurnCalls, allow_all
 from toolchat.chat.choice import possible_choice
-from toolchat.chat.conversation import INTERRUPTED, Conversation
+from toolchat.chat.conversation import INTERRUPTED, Conversation, Spoken
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
 from toolchat.chat.room import reserve, too_long, turn_too_long, turns_to_set_aside
@@ -48,9 +48,10 @@ async def stop_at_limit(_: LimitMet) -> LimitChoice:
 class _Round:
     """What one generation came to."""
 
-    text: str = ""
-    thinking: str = ""
+    spoken: Spoken = field(default_factory=Spoken)
     calls: list[ToolCall | FailedCall] = field(default_factory=list)
+    writing: events.CallWriting | None = None
+    """The call that is being written."""
     finished: deltas.Finished | None = None
 
 
@@ -189,7 +190,7 @@ class ChatLoop:
                     async for body in generation:
                         yield rounds, body
             except InterruptedGeneration:
-                self._conversation.close(this.text)
+                self._conversation.close(this.spoken.message().content)
                 yield rounds, events.Interrupted()
                 status, closing = TurnStatus.INTERRUPTED, INTERRUPTED
                 break
@@ -210,7 +211,7 @@ class ChatLoop:
                 break
             except EngineCrashedError as error:
                 status, closing = TurnStatus.ENGINE_FAILED, INTERRUPTED
-                self._conversation.close(this.text, failed=True)
+                self._conversation.close(this.spoken.message().content, failed=True)
                 yield rounds, events.EngineState("crashed", str(error))
                 break
             except EngineError as error:
@@ -218,13 +219,14 @@ class ChatLoop:
                     raise
                 # Taken back, what the tools have done would be forgotten, and done again.
                 status, closing = TurnStatus.ENGINE_FAILED, INTERRUPTED
-                self._conversation.close(this.text, failed=True)
+                self._conversation.close(this.spoken.message().content, failed=True)
                 yield rounds, events.Notice(f"the turn ends here: the engine refused to go on: {error}")
                 break
             assert this.finished is not None
             total = _sum(total, this.finished.usage)
             truncated = this.finished.reason is deltas.FinishReason.LENGTH
             yield rounds, events.RoundFinished(this.finished.reason, this.finished.usage)
+            said = this.spoken.message()
             if not this.calls:
                 if truncated:
                     status = TurnStatus.TRUNCATED
@@ -235,8 +237,8 @@ class ChatLoop:
                             "--max-tokens allows more, up to what the context leaves"
                         ),
                     )
-                if this.text.strip():
-                    self._conversation.add_answer(this.text, this.thinking)
+                if said.content.strip():
+                    self._conversation.add_answer(said.content, said.thinking, said.parts)
                 else:
                     closing = "[no answer]"
                     self._conversation.close("", closing)
@@ -248,7 +250,7 @@ class ChatLoop:
                 async for body in running:
                     declined = declined or (isinstance(body, events.CallDecided) and not body.allowed)
                     yield rounds, body
-            self._conversation.add_calls(this.text, outcome.calls, this.thinking)
+            self._conversation.add_calls(said.content, outcome.calls, said.thinking, said.parts)
             self._conversation.add_results(outcome.results)
             # A call that was whole when the limit came has been run: the model is to see its result.
             ending = self._ending(calls, cut_off=truncated and isinstance(this.calls[-1], FailedCall))
@@ -322,40 +324,49 @@ class ChatLoop:
         stream = self._engine.generate(request_id, self._conversation.messages, tools, options)
         try:
             async with aclosing(frames(stream, self._interrupt)) as batches:
-                async for delta in _each(batches):
-                    match delta:
-                        case deltas.Text(text):
-                            this.text += text
-                            yield events.TextDelta(text)
-                        case deltas.Thinking(text):
-                            this.thinking += text
-                            yield events.ThinkingDelta(text)
-                        case deltas.CallEnded(_, call):
-                            # Up to v11 models write ids, also ones that they read before: results are kept by them.
-                            taken = self._conversation.call_ids.union(one.id for one in this.calls)
-                            while call.id in taken:
-                                call = replace(call, id=self._new_id())
-                            this.calls.append(call)
-                            yield events.CallProposed(call)
-                        case deltas.Note(text) if text not in self._noted:
-                            self._noted.add(text)
-                            yield events.Notice(text)
-                        case deltas.Finished():
-                            this.finished = delta
+                async for batch in batches:
+                    before = this.writing
+                    for delta in batch:
+                        for body in self._take(this, delta):
+                            yield body
+                    if this.writing is not None and this.writing != before:
+                        yield this.writing
         except InterruptedGeneration:
             self._engine.abort(request_id)
             raise
+
+    def _take(self, this: _Round, delta: deltas.Delta) -> Iterator[EventBody]:
+        match delta:
+            case deltas.Text(text):
+                this.spoken.add(text)
+                yield events.TextDelta(text)
+            case deltas.Thinking(text):
+                this.spoken.add(text, thinking=True)
+                yield events.ThinkingDelta(text)
+            case deltas.CallBegun(_, name):
+                this.writing = events.CallWriting(name, 0)
+            case deltas.CallArguments(_, text) if this.writing is not None:
+                size = this.writing.size + len(text.encode(errors="surrogatepass"))
+                this.writing = replace(this.writing, size=size)
+            case deltas.CallEnded(_, call):
+                this.writing = None
+                # Up to v11 models write ids, also ones that they read before: results are kept by them.
+                taken = self._conversation.call_ids.union(one.id for one in this.calls)
+                while call.id in taken:
+                    call = replace(call, id=self._new_id())
+                this.calls.append(call)
+                this.spoken.call()
+                yield events.CallProposed(call)
+            case deltas.Note(text) if text not in self._noted:
+                self._noted.add(text)
+                yield events.Notice(text)
+            case deltas.Finished():
+                this.finished = delta
 
 
 def _after_calls(options: GenerateOptions) -> GenerateOptions:
     """The options of the rounds after one with calls: required again, calls would never end."""
     return options if options.tool_choice == "none" else replace(options, tool_choice="auto")
-
-
-async def _each(batches: AsyncIterator[list[deltas.Delta]]) -> AsyncGenerator[deltas.Delta, None]:
-    async for batch in batches:
-        for delta in batch:
-            yield delta
 
 
 def _sum(total: deltas.Usage, usage: deltas.Usage) -> deltas.Usage:

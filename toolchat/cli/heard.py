@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from toolchat.wire import events
 from toolchat.wire.events import EventBody
-from toolchat.wire.messages import ToolResult
+from toolchat.wire.messages import ToolResult, joined
 
 
 class Heard:
@@ -14,6 +14,8 @@ class Heard:
         self._turns: list[tuple[str, tuple[ToolResult, ...]]] = []
         self._text = ""
         self._round_ended = False
+        self._apart = False
+        """Whether something came behind the text that is no text: words must not run together."""
         self._calls: list[str] = []
         self._came: dict[str, ToolResult] = {}
         self._whole: dict[str, ToolResult] = {}
@@ -39,10 +41,16 @@ class Heard:
                 self._calls, self._came, self._whole = [], {}, {}
             case events.TextDelta(text):
                 # What stood before calls was not the answer yet, but is better than none.
-                self._text = text if self._round_ended else self._text + text
-                self._round_ended = False
+                if self._round_ended:
+                    self._text = text
+                else:
+                    self._text = joined(self._text, text) if self._apart else self._text + text
+                self._round_ended = self._apart = False
+            case events.ThinkingDelta():
+                self._apart = True
             case events.CallProposed(call):
                 self._calls.append(call.id)
+                self._apart = True
             case events.CallFinished(result):
                 self._came[result.call_id] = self._whole.get(result.call_id, result)
             case events.RoundFinished():

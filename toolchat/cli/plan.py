@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from toolchat.engine.config import plan, weight_bytes
 from toolchat.engine.local import LocalEngine
 from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.abilities import reasoning_efforts, sees
-from toolchat.models.card import sampling
+from toolchat.models.card import OwnPrompt, own_prompt, sampling
 from toolchat.models.hardware import engine_device, fit_warning, gpu_total, leaves_out_vision
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
@@ -72,10 +73,16 @@ class Plan:
         )
         return LocalEngine(config, state_folder() / "logs")
 
-    def late_engine(self) -> Engine:
+    def own_prompt(self, today: date | None = None) -> OwnPrompt:
+        """The system prompt that comes with the model, whose files are here; `today` is by the clock unless given."""
+        assert self.folder is not None
+        return own_prompt(self.folder, self.model, today or date.today())
+
+    def late_engine(self, arrived: Callable[[Plan], None] = lambda _: None) -> Engine:
         """A new engine that, when it is started, has the model's files built or fetched first where need be.
 
-        Raises UsageError as `engine` does; why else it cannot work is told when it is started.
+        `arrived` is called with the plan that has them, once they are here, before the engine starts. Raises UsageError
+        as `engine` does; why else it cannot work is told when it is started.
         """
         if self.folder is not None:
             with suppress(EngineError):
@@ -84,7 +91,10 @@ class Plan:
         async def make(report: Callable[[str], None]) -> Engine:
             folder = await self._obtained(report)
             check_reasoning_effort(self.settings.reasoning_effort, self.model, folder)
-            return replace(self, folder=folder).engine()
+            plan = replace(self, folder=folder)
+            engine = plan.engine()
+            arrived(plan)
+            return engine
 
         return LateEngine(self.model, make)
 

@@ -21,6 +21,7 @@ from toolchat.cli.stream import Stream
 from toolchat.cli.tool_choice import check_tool_choice
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
 from toolchat.images.attached import refuse_unseen
+from toolchat.models.card import OwnPrompt
 from toolchat.settings import Settings, state_folder
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import keep_image, keep_result
@@ -61,7 +62,9 @@ class Session:
     ) -> None:
         """`sources` may be left out where neither tools nor model will be changed."""
         self.model = model
-        self.conversation = Conversation(settings.system)
+        self.conversation = Conversation(settings.system or None)
+        self._system_chosen = settings.system is not None
+        """Whether the user has said which system prompt there is to be, or that there is to be none."""
         self.switched_off: frozenset[str] = frozenset()
         self.used_tokens = 0
         self._stream = Stream(records, show)
@@ -70,6 +73,7 @@ class Session:
         self._sources = sources
         self._heard = Heard()
         self._crash_told = False
+        self._noted: set[str] = set()
         self._loop: ChatLoop | None = None
         self._runner = ToolRunner.none()
         self._policy: ApprovalPolicy | None = None
@@ -229,7 +233,22 @@ class Session:
             self._edited(Cleared())
 
     def set_system(self, text: str | None) -> None:
-        """From the next turn on."""
+        """From the next turn on, also with another model."""
+        self._system_chosen = True
+        if text != self.system:
+            self._put_system(text)
+
+    def use_own_prompt(self, prompt: OwnPrompt) -> None:
+        """Have the system prompt that comes with the model, unless the user has chosen one, or none."""
+        if self._system_chosen:
+            return
+        if prompt.text != self.system:
+            self._put_system(prompt.text)
+        if prompt.notice and prompt.notice not in self._noted:
+            self._noted.add(prompt.notice)
+            self.notify(prompt.notice)
+
+    def _put_system(self, text: str | None) -> None:
         self.conversation.set_system(text)
         self._edited(SystemChanged(text))
 
@@ -275,6 +294,7 @@ class Session:
         self.model, self._options = found.model, _options(found.settings)
         self._renew_loop()
         self._edited(ModelChanged(self.model, asdict(self._options)))
+        self.use_own_prompt(found.own_prompt())
         await self.launch()
 
     async def close(self) -> None:
@@ -366,8 +386,11 @@ async def open_session(
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
     sources = Sources(plan.start_tools_again, plan.with_model)
-    session = Session(plan.settings, plan.model, plan.late_engine(), state_folder() / "sessions", show, sources)
+    engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
+    session = Session(plan.settings, plan.model, engine, state_folder() / "sessions", show, sources)
     try:
+        if plan.folder is not None:
+            session.use_own_prompt(plan.own_prompt())
         if plan.choice.notice:
             session.notify(plan.choice.notice)
         await session.launch()

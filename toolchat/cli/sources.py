@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from toolchat.engine.base import Engine
+from toolchat.models.card import OwnPrompt
 from toolchat.settings import Settings
 from toolchat.tools.run import ToolRunner
 
@@ -19,6 +20,7 @@ class NewModel(Protocol):
     @property
     def settings(self) -> Settings: ...
     def engine(self) -> Engine: ...
+    def own_prompt(self) -> OwnPrompt: ...
 
 
 @dataclass(frozen=True, slots=True)

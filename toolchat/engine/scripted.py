@@ -35,7 +35,9 @@ class Answer:
     thinking: str = ""
     reason: FinishReason = FinishReason.STOP
     delay: float = 0.0
-    """Seconds before each piece of text."""
+    """Seconds before each piece of text, and each of `deltas`."""
+    deltas: Sequence[Delta] = ()
+    """Streamed before all this, as they are."""
     notes: Sequence[str] = ()
     crash: bool = False
     """The engine dies after the text, before the calls."""
@@ -101,6 +103,9 @@ class ScriptedEngine:
             raise answer.error
         for note in answer.notes:
             yield Note(note)
+        for delta in answer.deltas:
+            await asyncio.sleep(answer.delay)
+            yield delta
         if answer.thinking:
             yield Thinking(answer.thinking)
         for piece in [answer.text] if isinstance(answer.text, str) else answer.text:

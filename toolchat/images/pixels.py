@@ -1,4 +1,4 @@
-"""From an image's file to the pixels that a model is shown. Pillow, which mistral_common brings, is imported late."""
+"""Decodes an image's file into the pixels that a model is given. Imports Pillow, which mistral_common needs, late."""
 
 from __future__ import annotations
 

@@ -1,18 +1,24 @@
-"""A model's default sampling parameters, from its generation_config.json or its model card."""
+"""What a model's publisher recommends, by the model's files or its card: sampling parameters and system prompt."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from toolchat.engine.config import Sampling
-from toolchat.models.files import GENERATION_CONFIG
+from toolchat.models.files import GENERATION_CONFIG, SYSTEM_PROMPT
+from toolchat.private_file import UnfitFileError, read_file
 
 BY_FILE = f"its {GENERATION_CONFIG}"
 BY_CARD = "its model card"
+
+MAX_SYSTEM_PROMPT = 64 * 1024
+"""Bytes of SYSTEM_PROMPT.txt; Mistral's have up to some 6,000, and all of it is read again with every new chat."""
+_PLACEHOLDER = re.compile(r"\{(name|today|yesterday)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,52 @@ def sampling(folder: Path, name: str, effort: str | None = None) -> Sampling:
         if re.match(card.name, base):
             return card.reasoning if card.reasoning is not None and effort not in (None, "none") else card.usual
     return Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPrompt:
+    """The system prompt that comes with a model."""
+
+    text: str | None = None
+    """None where there is none, or none that can be used."""
+    notice: str = ""
+    """What the user is to be told of it, in one line."""
+
+
+def own_prompt(folder: Path, model: str, today: date) -> OwnPrompt:
+    """What SYSTEM_PROMPT.txt in a model's folder says, with its placeholders filled.
+
+    As in the code of Mistral's model cards: `{name}` is the last part of the model's name, `{today}` and `{yesterday}`
+    are dates as 2025-07-22. Other braces are text.
+    """
+    path = folder / SYSTEM_PROMPT
+    try:
+        written = read_file(path, MAX_SYSTEM_PROMPT).decode("utf-8-sig").replace("\r\n", "\n")
+    except FileNotFoundError:
+        return OwnPrompt()
+    except UnicodeDecodeError as error:
+        return _unusable(path, f"is not text in UTF-8 (byte {error.start})")
+    except UnfitFileError as error:
+        return _unusable(path, str(error))
+    except OSError as error:
+        return _unusable(path, f"cannot be read: {error.strerror or error}")
+    if not written.strip():
+        return OwnPrompt()
+    name = model.rstrip("/").rpartition("/")[2]
+    values = {
+        "name": folder.resolve().name if name in ("", ".", "..") else name,
+        "today": today.isoformat(),
+        "yesterday": (today - timedelta(days=1)).isoformat(),
+    }
+    text = _PLACEHOLDER.sub(lambda match: values[match[1]], written)
+    return OwnPrompt(
+        text,
+        f"{model} comes with a system prompt ({len(text):,} characters), which is used; --no-system leaves it out",
+    )
+
+
+def _unusable(path: Path, why: str) -> OwnPrompt:
+    return OwnPrompt(notice=f"{path} {why}: the model's own system prompt is left out; --system gives another")
 
 
 def _from_file(folder: Path) -> Sampling | None:

@@ -13,10 +13,11 @@ from toolchat.wire.errors import EngineError
 PARAMS = "params.json"
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
+SYSTEM_PROMPT = "SYSTEM_PROMPT.txt"
 INDEX = "consolidated.safetensors.index.json"
 WEIGHTS = "consolidated*.safetensors"
 TOKENIZERS = ("tekken.json", "tokenizer.model*")
-OPTIONAL = (CONFIG, GENERATION_CONFIG, "SYSTEM_PROMPT.txt")
+OPTIONAL = (CONFIG, GENERATION_CONFIG, SYSTEM_PROMPT)
 """Small, and not in every repository. vLLM takes the context from config.json where params.json does not say it, and
 otherwise assumes 128,000 tokens."""
 NEEDED = (PARAMS, WEIGHTS, INDEX, *TOKENIZERS, *OPTIONAL)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from toolchat.images.image import size_text
 from toolchat.models import hub_cache, parts
-from toolchat.models.files import CONFIG, NEEDED, OPTIONAL, check_folder, is_needed, is_weights, lacking_kinds
+from toolchat.models.files import NEEDED, OPTIONAL, check_folder, is_needed, is_weights, lacking_kinds
 from toolchat.models.hub_cache import CachedModel
 from toolchat.models.hub_library import free_bytes, library, reason, told, with_home
 from toolchat.wire.errors import EngineError
@@ -120,8 +120,7 @@ def pull(name: str, report: Report | None = None, before: Before | None = None) 
                 before(size)
             folder = _fetch(name, listing, size, report)
         check_folder(folder)
-        if not (folder / CONFIG).is_file():
-            hub_cache.note_asked(folder, answered=True)
+        hub_cache.note_asked(folder, answered=True)
     return folder
 
 
@@ -339,9 +338,8 @@ def _fetch_small_files(name: str, folder: Path) -> None:
         wanted = [item.rfilename for item in there.siblings or () if item.rfilename in OPTIONAL]
         if wanted:
             hub.snapshot_download(name, revision=folder.name, allow_patterns=wanted)
-        answered = CONFIG not in wanted
-    if not (folder / CONFIG).is_file():
-        hub_cache.note_asked(folder, answered=answered)
+        answered = all((folder / file).is_file() for file in wanted)
+    hub_cache.note_asked(folder, answered=answered)
 
 
 def _may_ask(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchat.models.files import CONFIG, PARAMS, damaged, damaged_weights, lacking
+from toolchat.models.files import OPTIONAL, PARAMS, damaged, damaged_weights, lacking
 from toolchat.wire.errors import EngineError
 
 _ASKED = ".toolchat-asked"
@@ -83,10 +83,11 @@ def discard(path: Path) -> None:
 
 
 def wants_small_files(folder: Path) -> bool:
-    """Whether a snapshot has no config.json and its repository has not been asked for it (versions of toolchat before
-    fetched none), nor lately in vain."""
+    """Whether a snapshot lacks a file that a model can do without, and its repository has not been asked for it, nor
+    lately in vain. Other programs, and versions of toolchat before, fetched fewer of them."""
     repository = folder.parent.parent
-    if (folder / CONFIG).is_file() or (repository / ".no_exist" / folder.name / CONFIG).is_file():
+    absent = repository / ".no_exist" / folder.name
+    if all((folder / name).is_file() or (absent / name).is_file() for name in OPTIONAL):
         return False
     try:
         return time.time() - (repository / _ASKED).stat().st_mtime > _ASK_AGAIN
@@ -95,12 +96,17 @@ def wants_small_files(folder: Path) -> bool:
 
 
 def note_asked(folder: Path, *, answered: bool) -> None:
-    """Remember that the repository of a snapshot was asked for config.json: whether it has none, or did not answer."""
+    """Remember that a snapshot's repository was asked for the files that a model can do without.
+
+    `answered`: it has none of those that are not here; else it did not say.
+    """
     repository = folder.parent.parent
-    note = repository / ".no_exist" / folder.name / CONFIG if answered else repository / _ASKED
+    absent = repository / ".no_exist" / folder.name
+    missing = [absent / name for name in OPTIONAL if not (folder / name).is_file()]
     with suppress(OSError):
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
+        for note in missing if answered else [repository / _ASKED]:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
 
 
 def models() -> Iterator[CachedModel]:

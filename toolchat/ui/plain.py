@@ -9,7 +9,7 @@ from typing import Self, TextIO
 from rich.status import Status
 from rich.text import Text
 
-from toolchat.ui.calls import call_line, image_line, output_lines, result_lines
+from toolchat.ui.calls import call_line, image_line, output_lines, result_lines, writing_text
 from toolchat.ui.tables import console
 from toolchat.ui.text.sanitize import StreamSanitizer, sanitize, sanitize_line
 from toolchat.wire import events
@@ -56,8 +56,17 @@ class PlainRenderer:
             case events.TextDelta(text):
                 self._wait(None)
                 self._write(text)
+            case events.ThinkingDelta():
+                # It is not shown, but the words before and after it must not run together.
+                self._end_line()
             case events.CallProposed(FailedCall() as call):
                 self._note(f"→ {call_line(call)}", "yellow")
+            case events.CallWriting(name, size):
+                self._end_line()
+                self._wait(f"calling {writing_text(name, size)}")
+            case events.CallProposed():
+                self._wait(None)
+                self._end_line()
             case events.CallStarted(call):
                 self._note(f"→ {call_line(call)}", "cyan")
                 self._wait(f"{call.name} is running")

@@ -13,7 +13,7 @@ from typing import TextIO
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
-from toolchat.ui.calls import call_text, output_lines
+from toolchat.ui.calls import call_text, output_lines, writing_text
 from toolchat.ui.cards import Card
 from toolchat.ui.chat import Chat
 from toolchat.ui.commands import Commands, Outcome, is_command, question
@@ -30,6 +30,9 @@ from toolchat.wire.events import Event, TurnFinished, TurnStatus
 PROMPT = "> "
 UNWRAPPED = 100_000
 """Columns: the terminal breaks rows itself, and a screen reader needs none broken."""
+
+LONG_CALL = 1000
+"""Bytes of arguments from which a call is told of while it is written: some ten seconds on a CPU."""
 
 _PERCENT = re.compile(r" \((\d+) %\)$")
 
@@ -53,6 +56,8 @@ class PlainRepl:
         self._cards: dict[str, Card] = {}
         self._text = ""
         self._thinking = False
+        self._tell_size = LONG_CALL
+        """Bytes of a call's arguments from which it is told of next."""
         self._prompted = ""
         """The prompt at which a line is being typed, if one is."""
         self._state = ""
@@ -154,6 +159,7 @@ class PlainRepl:
             self._in_turn, self._stopping, self._waiting = False, None, None
             self._end_text()
             self._cards.clear()
+            self._tell_size = LONG_CALL
 
     def show(self, event: Event) -> None:
         """Consume an event of the session."""
@@ -164,8 +170,12 @@ class PlainRepl:
                 self._stream(text, thinking=False)
             case events.ThinkingDelta(text):
                 self._stream(text, thinking=True)
+            case events.CallWriting(name, size):
+                self._end_text()
+                self._writes(name, size)
             case events.CallProposed(call):
                 self._end_text()
+                self._tell_size = LONG_CALL
                 self._cards[call.id] = Card(call)
             case events.CallStarted(call):
                 self._cards.setdefault(call.id, Card(call)).start(call, self._clock())
@@ -266,6 +276,12 @@ class PlainRepl:
         *whole, self._text = (self._text + text).replace("\r\n", "\n").split("\n")
         for line in whole:
             self._line(f"{'  (thinking) ' if thinking else ''}{sanitize(line)}")
+
+    def _writes(self, name: str, size: int) -> None:
+        """Tell of a call that takes long to write: each time it has grown to twice what was told."""
+        if self._to_person and size >= self._tell_size:
+            self._tell_size = 2 * size
+            self._line(f"→ {writing_text(name, size)}")
 
     def _end_text(self) -> None:
         if self._text:

@@ -74,6 +74,16 @@ class ThinkingDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class CallWriting:
+    """The model is writing a call; one of these in a display frame at most, and none of a call that one frame holds."""
+
+    name: str
+    """The tool's."""
+    size: int
+    """Bytes of the JSON of its arguments that have come so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallProposed:
     """The model asked for this call, or began one that cannot be run."""
 
@@ -225,6 +235,7 @@ EventBody = (
     | TurnStarted
     | TextDelta
     | ThinkingDelta
+    | CallWriting
     | CallProposed
     | CallDecided
     | CallStarted

@@ -19,7 +19,7 @@ def hide_unloadable_modules(*, sees: bool = False) -> None:
 
     PyPI's torchvision, torchaudio and torchcodec are built for another torch than the CPU build of it; importing
     them raises ("operator torchvision::nms does not exist"), and transformers imports them wherever it finds them.
-    A model that `sees` cannot do without torchvision: vLLM's class for it imports one that does.
+    With `sees`, torchvision is kept: vLLM's classes of models that take images need it.
     """
     if sees:
         make_torchvision_loadable()

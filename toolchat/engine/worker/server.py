@@ -34,7 +34,7 @@ from toolchat.engine.worker.loading import (
 )
 from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
 from toolchat.mistral.grammar.constraint import Constraint, constraint, unconstrained
-from toolchat.mistral.tokenizer_file import refusal
+from toolchat.mistral.vocabulary import refusal
 from toolchat.wire.codec import decode_prompt, encode_count, encode_delta
 from toolchat.wire.deltas import Delta, FinishReason
 from toolchat.wire.errors import EngineError

@@ -46,9 +46,11 @@ async def system(context: Context, argument: str) -> Outcome:
             return told("There is no system prompt; /system TEXT sets one.", style=QUIET)
         return Outcome((say(chat.system), say(f"/system {NONE} removes it.", QUIET)))
     if argument.lower() == NONE:
-        if not chat.system:
-            return told("There is no system prompt.", style=QUIET)
+        was = chat.system
+        # Also where there is none yet: the next model's own is not wanted, either.
         chat.set_system(None)
+        if not was:
+            return told("There is no system prompt.", style=QUIET)
         return told("The system prompt is removed, from the next turn on.", style=QUIET)
     chat.set_system(argument)
     return told("The system prompt is set, from the next turn on.", style=QUIET)

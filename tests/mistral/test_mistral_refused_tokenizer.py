@@ -8,7 +8,7 @@ import mistral_common
 import pytest
 from mistral_tokenizers import settings_builder, tekken_file
 
-from toolchat.mistral.tokenizer_file import refusal
+from toolchat.mistral.vocabulary import refusal
 
 NEWER = tuple(int(part) for part in mistral_common.__version__.split(".")[:2]) >= (1, 13)
 
