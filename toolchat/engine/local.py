@@ -29,7 +29,7 @@ from toolchat.engine.base import (
 )
 from toolchat.engine.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.engine.config import EngineConfig
-from toolchat.private_file import open_file, private_folder
+from toolchat.private_file import open_private, private_folder
 from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
@@ -157,7 +157,7 @@ class LocalEngine:
             self._scratch = tempfile.TemporaryDirectory(prefix="toolchat-engine-", ignore_cleanup_errors=True)
         # Popen, not asyncio's subprocess, and here, in the main thread: the kernel ends the worker when the
         # thread that started it ends.
-        log_file = open_file(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        log_file = open_private(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         with os.fdopen(log_file, "wb") as log, theirs:
             self._process = subprocess.Popen(  # noqa: ASYNC220
                 [

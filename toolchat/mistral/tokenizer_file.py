@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from toolchat.private_file import read_file
+
+_MOST = 256 * 1024**2
+"""Bytes of a tokenizer's file."""
+
 
 def refusal(folder: Path) -> str | None:
     """Why the installed mistral_common refuses the model settings in `folder`'s tokenizer; None where it does not.
@@ -14,7 +19,7 @@ def refusal(folder: Path) -> str | None:
     """
     path = folder / "tekken.json"
     try:
-        written = json.loads(path.read_bytes())
+        written = json.loads(read_file(path, _MOST))
         builder = written.get("model_settings_builder")
     except (OSError, ValueError, AttributeError):
         return None  # no file of tekken's, or one that is broken in another way

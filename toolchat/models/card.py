@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolchat.engine.config import Sampling
+from toolchat.engine.config import MAX_PARAMS, Sampling
 from toolchat.models.files import GENERATION_CONFIG
+from toolchat.private_file import read_file
 
 BY_FILE = f"its {GENERATION_CONFIG}"
 BY_CARD = "its model card"
@@ -84,7 +85,7 @@ def _number(value: Any, least: float, most: float) -> float | None:
 def _object(path: Path) -> dict[str, Any]:
     """An optional file's JSON object; empty where there is none, or nothing of use: vLLM goes on without it, too."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_file(path, MAX_PARAMS))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
