@@ -120,7 +120,7 @@ def test_a_folder_or_a_link_to_a_folder_of_another_users_is_not_written_in(tmp_p
         with pytest.raises(DistrustedError, match="belongs to another user"):
             private_folder(folder)
         assert isinstance(SessionRecord(folder, "session").failure, DistrustedError)
-        with pytest.raises(ToolchatError, match="is not written: .* belongs to another user"):
+        with pytest.raises(ToolchatError, match=r"is not written: .* belongs to another user"):
             GrantStore(folder).add(GRANT)
     assert not list((tmp_path / "mine").iterdir())
 
@@ -238,7 +238,9 @@ def test_each_folder_of_the_cache_is_the_users_alone_whatever_the_umask(tmp_path
     attacked.tools("./mine.py:greet")
     before = os.umask(0)
     try:
-        done = attacked("tools", "list", "--tools", "tools.yaml", variables={"XDG_CACHE_HOME": str(tmp_path / "c" / "d")})
+        done = attacked(
+            "tools", "list", "--tools", "tools.yaml", variables={"XDG_CACHE_HOME": str(tmp_path / "c" / "d")}
+        )
     finally:
         os.umask(before)
     assert done.code == 0, done.err
@@ -332,10 +334,11 @@ def test_a_pipe_that_takes_a_files_place_is_not_waited_for(
 ) -> None:
     read = make(tmp_path)
     with quick():
-        try:
-            assert not read() or make is _generation_config
-        except UsageError as error:
-            assert str(error).startswith(f"{tmp_path / 'tools.yaml'}: is a pipe; expected a file")
+        if make is _tools_file:
+            with pytest.raises(UsageError, match="is a pipe; expected a file"):
+                read()
+        else:
+            read()
 
 
 def test_weights_that_become_a_pipe_are_not_waited_for(tmp_path: Path) -> None:

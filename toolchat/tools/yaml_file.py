@@ -126,7 +126,7 @@ def compose(path: Path, data: bytes | None = None) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        what = error.problem or error.context or "cannot be read"
+        what = " ".join((error.problem or error.context or "cannot be read").split())
         raise UsageError(f"{where}: not valid YAML: {what}; correct the file at this place") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
