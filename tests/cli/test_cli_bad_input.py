@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from cli_program import Program
 
+from toolchat.models.files import INDEX, lacking
 from toolchat.settings import resolve
 from toolchat.tools.spec import read_tools_file
 from toolchat.wire.errors import UsageError
@@ -60,6 +62,16 @@ def test_what_is_quoted_from_a_file_begins_no_line_of_its_own(tmp_path: Path, te
         read_tools_file(path)
     rows = str(caught.value).splitlines()
     assert all(row.startswith(f"{path}:") for row in rows), rows
+
+
+def test_what_is_quoted_from_a_models_index_begins_no_line_of_its_own(tmp_path: Path) -> None:
+    for name in ("params.json", "tekken.json"):
+        (tmp_path / name).touch()
+    shard = "consolidated-1.safetensors"
+    (tmp_path / shard).touch()
+    weights = {"a": shard, "b": "x\nrun: sh ./setup.sh"}
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": weights}))
+    assert lacking(tmp_path) == "x⏎run: sh ./setup.sh"
 
 
 def test_a_folder_in_the_place_of_a_tools_file(toolchat: Program) -> None:
