@@ -59,10 +59,11 @@ def private_folder(folder: Path, doubtful: str = "*.json") -> Path:
     Raises:
         DistrustedError: the folder is not the user's, or others decide what is found under its name.
     """
+    # Whose it is comes first: behind a link of another user's, a folder of the user's own would be changed.
+    _check_way(folder, only_owners=True)
     make_folder(folder)
     _close(folder, doubtful)
-    if (why := _way_distrusted(folder)) is not None:
-        raise DistrustedError(errno.EPERM, why, str(folder))
+    _check_way(folder)
     return folder
 
 
@@ -103,8 +104,7 @@ def open_private(path: Path, flags: int) -> int:
     Raises:
         DistrustedError: others decide what is found at `path`; a link of theirs would lead to any file of the user's.
     """
-    if (why := _way_distrusted(path)) is not None:
-        raise DistrustedError(errno.EPERM, why, str(path))
+    _check_way(path)
     descriptor = open_file(path, flags & ~os.O_TRUNC)
     try:
         facts = os.fstat(descriptor)
@@ -194,6 +194,7 @@ class PrivateFile:
         """
         try:
             with suppress(OSError):
+                _check_way(self._path.parent, only_owners=True)
                 _close(self._path.parent, "*.json")
             return json.loads(read_believed(self._path, _MOST))
         except NotAFileError as error:
@@ -261,8 +262,7 @@ def _content(descriptor: int, path: Path, most: int) -> bytes:
 
 def _open_believed(path: Path) -> int:
     facts = path.stat()
-    if (why := _way_distrusted(path)) is not None:
-        raise DistrustedError(errno.EPERM, why, str(path))
+    _check_way(path)
     _check_believed(path, facts)  # it may be one that cannot be opened
     descriptor = open_file(path, os.O_RDONLY)
     try:
@@ -281,8 +281,8 @@ def _check_believed(path: Path, facts: os.stat_result, descriptor: int | None = 
         raise DistrustedError(errno.EPERM, "others may write it; run: chmod go-w", str(path))
 
 
-def _way_distrusted(path: Path) -> str | None:
-    """Which folder or link on the way to `path` others can have put there, or can put something else in place of.
+def _check_way(path: Path, *, only_owners: bool = False) -> None:
+    """Raise DistrustedError where others decide what is found at `path`, by a folder or link on the way to it.
 
     The folders that hold the home folder are the system's.
     """
@@ -294,15 +294,12 @@ def _way_distrusted(path: Path) -> str | None:
             continue
         if not _own(facts):
             # Whoever made a link decides where it leads, even where the folder is closed to them by now.
-            return f"{_on_the_way(place, path)} belongs to another user"
+            whose = "it" if place == path else f"{place}, on the way to it,"
+            raise DistrustedError(errno.EPERM, f"{whose} belongs to another user", str(path))
         # In a sticky folder nobody removes or renames what others have there.
-        if stat.S_ISDIR(facts.st_mode) and not facts.st_mode & stat.S_ISVTX and _others_write(place, facts):
-            return f"others may write in {place}; run: chmod go-w {place}"
-    return None
-
-
-def _on_the_way(place: Path, path: Path) -> str:
-    return "it" if place == path else f"{place}, on the way to it,"
+        closed = only_owners or not stat.S_ISDIR(facts.st_mode) or bool(facts.st_mode & stat.S_ISVTX)
+        if not closed and _others_write(place, facts):
+            raise DistrustedError(errno.EPERM, f"others may write in {place}; run: chmod go-w {place}", str(path))
 
 
 def _own(facts: os.stat_result) -> bool:

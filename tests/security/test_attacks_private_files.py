@@ -17,6 +17,8 @@ import pytest
 from attack_bench import NOBODY
 from attacked_folder import GREET, Attacked, chat
 
+from toolchat.engine.config import EngineConfig
+from toolchat.engine.local import LocalEngine
 from toolchat.models import demo
 from toolchat.models.card import sampling
 from toolchat.private_file import (
@@ -143,6 +145,34 @@ def test_a_file_is_believed_only_where_nobody_else_can_change_the_way_to_it(
         assert (distrusted(way) is None) is believed
     open_state(state)
     assert (SessionRecord(state, "session").failure is None) is believed
+
+
+@needs_root
+def test_a_folder_of_the_users_behind_a_link_of_another_users_is_left_as_it_is(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "package.json").touch()
+    project.chmod(0o777)
+    linked_by_another(tmp_path / "toolchat", project)
+    open_state(tmp_path / "toolchat")
+    assert GrantStore(tmp_path / "toolchat").granted() == ()
+    assert not (project / "logs").exists()
+    with pytest.raises(DistrustedError):
+        private_folder(tmp_path / "toolchat" / "logs")
+    assert stat.S_IMODE(project.stat().st_mode) == 0o777
+    assert [path.name for path in project.iterdir()] == ["package.json"]
+
+
+def test_an_engine_whose_log_others_could_lead_elsewhere_writes_it_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    config = EngineConfig("demo", str(tmp_path), "cpu", context=1, kv_cache_bytes=1)
+    log = LocalEngine(config, tmp_path / "open" / "logs")._new_log()
+    assert log.parent.parent == tmp_path
+    assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("kind", ["link", pytest.param("foreign link", marks=needs_root), "hard link"])

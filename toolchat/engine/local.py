@@ -29,7 +29,7 @@ from toolchat.engine.base import (
 )
 from toolchat.engine.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.engine.config import EngineConfig
-from toolchat.private_file import open_private, private_folder
+from toolchat.private_file import DistrustedError, open_private, private_folder
 from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
@@ -203,11 +203,16 @@ class LocalEngine:
         return environment
 
     def _new_log(self) -> Path:
-        private_folder(self._log_folder)
+        name = f"engine-{os.getpid()}-{next(self._numbers)}.log"
+        try:
+            private_folder(self._log_folder)
+        except DistrustedError:
+            # Others could have it written into any file. Without a log, nobody could tell why a model does not load.
+            return Path(tempfile.mkdtemp(prefix="toolchat-log-"), name)
         logs = sorted(self._log_folder.glob("engine-*.log"), key=lambda file: file.stat().st_mtime)
         for old in logs[: -LOGS_KEPT + 1]:
             old.unlink(missing_ok=True)
-        return self._log_folder / f"engine-{os.getpid()}-{next(self._numbers)}.log"
+        return self._log_folder / name
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
