@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wcwidth import wcwidth
 
+from toolchat.cli.tools_file import choose_tools_file
 from toolchat.models.resolve import choose_model
+from toolchat.settings import resolve
 from toolchat.tools.toolbox import Approval, Tool
 from toolchat.ui.approval_text import call_rows
 from toolchat.wire.errors import UsageError
@@ -82,6 +85,19 @@ def test_what_was_typed_before_the_trust_question_does_not_answer_it(attacked: A
     assert not attacked.ran
 
 
+def test_a_letter_typed_before_the_question_could_be_read_is_no_part_of_the_answer(attacked: Attacked) -> None:
+    attacked.write(mine=attacked.evil + GREET)
+    attacked.tools("./mine.py:greet")
+    with attacked.terminal(*toolchat("tools", "list")) as child:
+        child.expect(r"\[y/N\] ")
+        child.send("y")
+        # As where the end of a pasted block waits for Enter, which comes later.
+        reply(child, "")
+        assert ended(child) == 2
+        assert "y" not in child.before.splitlines()[0]
+    assert not attacked.ran
+
+
 def test_the_name_of_a_folder_cannot_write_on_the_terminal(tmp_path: Path) -> None:
     folder = tmp_path / "a\x1b]0;owned\x07\x1b[2Jb\u202ec\ny"
     folder.mkdir()
@@ -126,6 +142,27 @@ def test_a_relative_path_in_a_variable_is_no_consent_in_every_folder(attacked: A
     assert "toolchat tools trust my-tools.yaml" in refused.err
     absolute = attacked("tools", "list", variables={"TOOLCHAT_TOOLS": str(attacked.folder / "my-tools.yaml")})
     assert (absolute.code, attacked.ran) == (0, True)
+
+
+@pytest.mark.parametrize("where", ["variable", "config"])
+@pytest.mark.parametrize("folder", ["/proc/self/cwd", "/dev/fd/../cwd", "/proc/self/root/proc/self/cwd"])
+def test_a_path_that_follows_the_process_is_no_consent_in_every_folder(
+    attacked: Attacked, home: Path, where: str, folder: str
+) -> None:
+    attacked.write(mine=attacked.evil + GREET)
+    attacked.tools("./mine.py:greet")
+    path, config = f"{folder}/tools.yaml", home / ".config" / "toolchat" / "config.toml"
+    if where == "config":
+        config.parent.mkdir(parents=True)
+        config.write_text(f'tools = "{path}"\n')
+    environment = {"TOOLCHAT_TOOLS": path} if where == "variable" else {}
+    with chdir(attacked.folder):
+        assert Path(path).is_file()
+        assert not resolve({}, environment=environment, file=config).tools_named
+        with pytest.raises(UsageError, match="you have not accepted it"):
+            choose_tools_file(resolve({}, environment=environment, file=config))
+        # What is written on the command line is meant for this folder.
+        assert resolve({"tools": path}, environment={}, file=config).tools_named
 
 
 def test_a_relative_path_in_the_config_file_means_one_file_wherever_the_user_is(attacked: Attacked, home: Path) -> None:

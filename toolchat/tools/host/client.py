@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from toolchat.private_file import open_file, private_folder
+from toolchat.private_file import open_private, private_folder
 from toolchat.settings import cache_folder
 from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import confine
@@ -190,7 +190,7 @@ class Host:
         with suppress(OSError):
             if self._log is not None:
                 private_folder(self._log.parent)
-                log = os.fdopen(open_file(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+                log = os.fdopen(open_private(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
         # What it does pass is not to be read from this process either.
         hide_memory()
         try:
@@ -258,9 +258,12 @@ def _module(name: str | None) -> str:
 def _bytecode_folder() -> Path:
     """Where Python programs that a tool starts keep bytecode: what lies in folders of code may be anybody's."""
     folder = cache_folder() / "bytecode"
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
+    try:
+        private_folder(folder.parent, doubtful=folder.name)
+        return private_folder(folder, doubtful="*")
+    except OSError:
+        # Below what is no folder nothing can be, which Python takes for an empty cache.
+        return Path(os.devnull, "bytecode")
 
 
 def _cwd() -> str | None:
