@@ -68,7 +68,7 @@ def test_a_compiled_module_in_another_folder_is_refused_until_it_is_accepted(att
     for suffix in (SUFFIX, ".abi3.so", ".so"):
         planted = library / f"wcwidth{suffix}"
         plant_compiled(planted)
-        assert attacked.refusal()
+        assert "accepted" in attacked.refusal()
         planted.unlink()
 
 

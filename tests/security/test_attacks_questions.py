@@ -148,7 +148,7 @@ def test_the_name_of_a_callable_cannot_look_like_a_row_of_the_question(attacked:
         rows = child.before.splitlines()
         reply(child, "n")
         assert ended(child) == 2
-    # One row for what it is, one for each callable, one for the mark of a long one, and what goes on with one is marked.
+    # One row for what it is, one for each callable, one for a long one's mark, and what goes on with one is marked.
     assert len([row for row in rows if row and not row.startswith("  ┊ ")]) == 4, rows
 
 
