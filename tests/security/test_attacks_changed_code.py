@@ -129,7 +129,7 @@ def test_a_call_that_is_asked_about_is_bound_to_the_code_that_was_shown(attacked
 
 
 def test_a_call_is_bound_to_installed_code_as_well(attacked: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = attacked.folder.parent / "site"
+    site = attacked.folder.parent / "site-packages"
     site.mkdir()
     monkeypatch.setenv("PYTHONPATH", f"{site}:{':'.join(filter(None, sys.path))}")
     (site / "installed_tool.py").write_text(GREET)

@@ -111,6 +111,26 @@ def build(folder: str = "") -> str:
         assert NOT_READ in tools.call("build", folder=str(home))
 
 
+MAKES = '''
+import os, pickle, tempfile
+
+def make() -> str:
+    """Make."""
+    folder = tempfile.mkdtemp()
+    os.mkdir("a", 0o700, dir_fd=os.open(folder, os.O_RDONLY))
+    os.mkdir(os.fsencode(folder) + b"/b")
+    assert pickle.loads(pickle.dumps(os.mkdir)) is os.mkdir
+    assert os.mkdir in os.supports_dir_fd
+    return " ".join(sorted(os.listdir(folder)))
+'''
+
+
+def test_that_folders_are_noted_changes_nothing_for_who_makes_them(attacked: Attacked) -> None:
+    attacked.write(mine=MAKES)
+    with chat(attacked.tools("./mine.py:make")) as tools:
+        assert tools.call("make") == "a b"
+
+
 def test_a_zip_file_runs_as_it_was_read_and_not_after_a_change(attacked: Attacked, library: Path) -> None:
     zipped = library / "lib.zip"
     plant_zipped(zipped, helper="X = 1\n", **{"sub/inner": "X = 2\n"})

@@ -244,12 +244,14 @@ def _change_loaders() -> None:
         if _guard is not None and not named.get("dir_fd"):
             _guard.made(os.fsdecode(path))
 
+    folder_made.__module__ = "os"  # where pickle looks for it
     SourceFileLoader.get_code = source_code  # type: ignore[method-assign,assignment]
     SourcelessFileLoader.get_code = bytecode  # type: ignore[method-assign,assignment]
     ExtensionFileLoader.create_module = extension  # type: ignore[method-assign,assignment]
     zipimport.zipimporter.get_code = zipped_code  # type: ignore[method-assign,assignment]
     zipimport.zipimporter.load_module = zipped_module  # type: ignore[method-assign,assignment]
     os.mkdir = folder_made
+    os.supports_dir_fd.add(folder_made)
 
 
 def _private(name: str, data: bytes) -> str:

@@ -48,7 +48,7 @@ class Installed:
         library = paths.get("stdlib", os.path.dirname(os.__file__))  # noqa: PTH120
         zipped = os.path.join(os.path.dirname(library), f"python{sys.version_info[0]}{sys.version_info[1]}.zip")  # noqa: PTH118, PTH120
         found = {path for name, path in paths.items() if name in ("stdlib", "platstdlib", "purelib", "platlib")}
-        found |= {zipped, *site.getsitepackages(), site.getusersitepackages(), str(Path(toolchat.__file__).parent)}
+        found |= {zipped, *site.getsitepackages(), site.getusersitepackages(), _own_place()}
         found |= {path for path in _search_path() if self._is_named_so(path)}
         roots = {absolute(path) for path in found} | {os.path.realpath(path) for path in found}
         self._roots = tuple(sorted(roots - {self._folder}))
@@ -72,6 +72,12 @@ class Installed:
     def _is_named_so(self, path: str) -> bool:
         real = os.path.realpath(path)
         return bool(_INSTALLED_NAMES & set(Path(real).parts)) and not below(real, self._folder)
+
+
+def _own_place() -> str:
+    """Of toolchat, with all that was installed beside it (`pip install --target`)."""
+    package = Path(toolchat.__file__).parent
+    return str(package.parent if any(package.parent.glob("toolchat-*.dist-info")) else package)
 
 
 def _search_path() -> list[str]:
