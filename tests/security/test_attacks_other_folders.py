@@ -85,6 +85,22 @@ def test_a_compiled_module_beside_accepted_source_in_another_folder_does_not_run
 
 
 @pytest.mark.skipif(not SHARED, reason="this PyYAML was built without libyaml")
+@pytest.mark.parametrize("needs", [b"", b"$ORIGIN/../libs"])
+def test_a_compiled_module_of_another_folder_is_loaded_where_it_finds_its_libraries(
+    attacked: Attacked, library: Path, needs: bytes
+) -> None:
+    compiled = library / f"_yaml{SUFFIX}"
+    compiled.write_bytes(SHARED[0].read_bytes() + needs)
+    there = f"{str(compiled)!r} in open('/proc/self/maps').read()"
+    attacked.write(mine=searching(library, f"import _yaml\ndef f() -> bool:\n    '''F.'''\n    return {there}\n"))
+    with chat(attacked.tools("./mine.py:f")) as tools:
+        assert tools.call("f") == str(bool(needs)).lower()
+        tools.kill_host()
+        compiled.write_bytes(compiled.read_bytes() + b"changed")
+        assert "has changed" in tools.call("f")
+
+
+@pytest.mark.skipif(not SHARED, reason="this PyYAML was built without libyaml")
 def test_what_a_tool_compiles_itself_is_imported(attacked: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
     source = f"""
 import importlib.util, os, shutil, tempfile
@@ -444,6 +460,25 @@ def test_a_grant_of_a_found_file_ends_with_an_edit_of_what_was_accepted_later(at
     attacked.write(helper="def g():\n    return 'Bye'\n")
     attacked.accept()
     assert attacked.load().tools[0].source_digest != before
+
+
+@pytest.mark.parametrize(
+    ("source", "computed"),
+    [
+        ("model.eval(); cursor.exec('x')", False),
+        ("import importlib.resources as r; r.files('x')", False),
+        ("from importlib import import_module\nimport_module('a.b')", False),
+        ("from importlib import import_module as load\nload('a')", True),
+        ("import importlib\nimportlib.import_module('a' + x)", True),
+        ("getattr(importlib, 'import_module')(x)", True),
+        ("eval(x)", True),
+        ("import pickle", True),
+        ("from joblib import load", True),
+    ],
+)
+def test_code_that_may_import_by_computed_names_is_known(attacked: Attacked, source: str, computed: bool) -> None:
+    attacked.write(mine=f"{source}\n{GREET}")
+    assert read_code(attacked.tools("./mine.py:greet")).computed == (("./mine.py",) if computed else ())
 
 
 def test_only_so_much_is_read_for_imports_by_computed_names_and_nothing_else_is_imported(

@@ -46,9 +46,11 @@ _PIECE = 1024**2
 _SUFFIXES = tuple(all_suffixes())
 
 _BY_NAME = {"import_module", "__import__"}
+_BUILT_IN = {"exec", "eval"}
 _COMPUTED = {
+    *_BUILT_IN,
     *("find_spec", "spec_from_file_location", "spec_from_loader", "exec_module", "load_module", "resolve_name"),
-    *("run_path", "run_module", "walk_packages", "iter_modules", "exec", "eval", "zipimporter", "locate"),
+    *("run_path", "run_module", "walk_packages", "iter_modules", "zipimporter", "locate"),
     *("pickle", "dill", "cloudpickle", "joblib", "shelve", "runpy", "pkgutil", "imp", "zipimport"),
 }
 """Names by which code imports modules that no statement names; what unpickles imports too."""
@@ -255,10 +257,11 @@ def _imports(source: bytes) -> _Imports:
             ):
                 names.add(name.partition(".")[0])
                 written_out.add(called)
-            case ast.Name() | ast.Attribute():
-                if node not in written_out:
-                    words.add(_word(node))
-            case ast.Constant(str(word)):
+            case ast.Name(word) if node not in written_out:
+                words.add(word)
+            case ast.Attribute(_, word) if node not in written_out and word not in _BUILT_IN:
+                words.add(word)
+            case ast.Constant("import_module" | "__import__" as word):
                 words.add(word)
     return _Imports(frozenset(names), bool(words & (_BY_NAME | _COMPUTED)))
 
