@@ -183,6 +183,7 @@ def test_what_is_installed_is_told_from_what_a_folder_holds(tmp_path: Path, monk
         made.mkdir()
     (folder / "tools.yaml").write_text("version: 1\ntools: []\n")
     (folder / "link").symlink_to(site)
+    (editable / "link").symlink_to(site)
     (site / "link").symlink_to(folder)
     monkeypatch.setattr(sys, "path", ["", *map(str, (site, folder, source, editable, inner)), *sys.path])
     virtual = folder / ".venv" / "site-packages"
@@ -194,6 +195,7 @@ def test_what_is_installed_is_told_from_what_a_folder_holds(tmp_path: Path, monk
         source / "mine.py": Whose.FOLDER,
         inner / "mine.py": Whose.FOLDER,
         editable / "mine.py": Whose.OTHER,
+        editable / "link" / "fancy.py": Whose.OTHER,
         tmp_path / "other.py": Whose.OTHER,
         site / "fancy.py": Whose.INSTALLED,
         site / "link" / "mine.py": Whose.INSTALLED,

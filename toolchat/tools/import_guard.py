@@ -86,13 +86,12 @@ class ImportGuard:
     def whose(self, path: str) -> Whose:
         """Whose code a file is."""
         path = absolute(path)
-        # A link in the folder is the folder's, wherever it leads, and a link in a place of installed modules is theirs.
-        for known in (path, os.path.realpath(path)):
-            if self._installed.has(known):
-                return Whose.INSTALLED
-            if below(known, self._folder):
-                return Whose.FOLDER
-        return Whose.OTHER
+        # A link in a place of installed modules is theirs. One that leads there is not: it may lead elsewhere by the
+        # time that the file is read.
+        if self._installed.has(path):
+            return Whose.INSTALLED
+        inside = below(path, self._folder) or below(os.path.realpath(path), self._folder)
+        return Whose.FOLDER if inside else Whose.OTHER
 
     def read(self, path: str, most: int) -> bytes:
         """The bytes of a local file, if they may run. Raises CodeRefused."""
