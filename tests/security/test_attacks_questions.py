@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from wcwidth import wcwidth
 
 from toolchat.cli.tools_file import choose_tools_file
+from toolchat.cli.trust_question import describe
 from toolchat.models.resolve import choose_model
-from toolchat.settings import resolve
+from toolchat.settings import resolve, state_folder
+from toolchat.tools.code import read_code
 from toolchat.tools.toolbox import Approval, Tool
+from toolchat.tools.trust import TrustStore
 from toolchat.ui.approval_text import call_rows
 from toolchat.wire.errors import UsageError
 
@@ -68,6 +71,38 @@ def test_on_a_terminal_it_takes_two_answers_to_have_calls_run_without_asking(att
         reply(child, "y")
         assert ended(child) == 0
     assert attacked.load().tools[0].options.approval is Approval.ALLOW
+
+
+def test_the_question_names_all_compiled_and_all_changed_files(attacked: Attacked) -> None:
+    package = attacked.folder / "pack"
+    package.mkdir()
+    for number in range(25):
+        (package / f"m{number:02}.py").touch()
+    (package / "z_last.so").write_bytes(b"\x7fELF")
+    attacked.write(mine=f"{GREET}import pack\n")
+    attacked.tools("./mine.py:greet")
+
+    def rows() -> str:
+        return "\n".join(describe(code := store.read(attacked.folder / "tools.yaml"), store.accepted(code)))
+
+    store = TrustStore(state_folder())
+    assert "and 6 more" in rows()
+    assert "Compiled code, which cannot be read: pack/z_last.so." in rows()
+    attacked.accept()
+    for number in range(25):
+        (package / f"m{number:02}.py").write_text("#")
+    (package / "zz.py").touch()
+    changed = rows().partition("Changed since you accepted it: ")[2]
+    assert changed.count("pack/m") == 25
+    assert "pack/zz.py" in changed
+
+
+def test_a_long_name_does_not_move_the_mark_of_another_tool_to_another_row(attacked: Attacked) -> None:
+    attacked.tools("./mine.py:greet", f"./{'d' * 1600}/m.py:greet", approval="allow")
+    rows = list(describe(read_code(attacked.folder / "tools.yaml")))
+    assert rows[0].split() == ["./mine.py:greet", "runs", "without", "asking"]
+    assert max(map(len, (rows[0], rows[2]))) < 80
+    assert rows[2].split() == ["The", "above", "runs", "without", "asking"]
 
 
 def test_what_was_typed_before_the_trust_question_does_not_answer_it(attacked: Attacked) -> None:
@@ -129,8 +164,8 @@ def test_the_name_of_a_callable_cannot_look_like_a_row_of_the_question(attacked:
         rows = child.before.splitlines()
         reply(child, "n")
         assert ended(child) == 2
-    # One row for what it is, one for each callable, and what goes on with one is marked.
-    assert len([row for row in rows if row and not row.startswith("  ┊ ")]) == 3, rows
+    # One row for what it is, one for each callable, one for a long one's mark, and what goes on with one is marked.
+    assert len([row for row in rows if row and not row.startswith("  ┊ ")]) == 4, rows
 
 
 def test_a_relative_path_in_a_variable_is_no_consent_in_every_folder(attacked: Attacked) -> None:

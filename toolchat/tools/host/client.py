@@ -9,9 +9,9 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class Loaded:
     """Bytes of memory that it takes after the imports."""
     confined: bool
     """Whether the kernel keeps its tools from other processes, or they are to keep their privileges."""
+    files: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What it has added to `ToolsCode.files`, where the person named the tools file."""
 
 
 class HostDied(ToolchatError):  # noqa: N818
@@ -105,11 +107,12 @@ class Host:
                                 others([Share.decode(share) for share in rest])
                         case {"op": "refused", "message": message, "files": files}:
                             raise NotAccepted(message, files) if files else UsageError(message)
-                        case {"op": "loaded", "toolbox": toolbox, "forks": forks, "size": size, "confined": confined}:
+                        case {"op": "loaded", "toolbox": toolbox, "files": files, **rest}:
                             known = self._code.approved(decode_toolbox(self._path, toolbox))
                             share = self._share or Share()
                             notices = (*known.notices, *self._unset(share.env))
-                            return Loaded(replace(known, notices=notices), share, forks, size, confined)
+                            tools = replace(known, notices=notices)
+                            return Loaded(tools, share, rest["forks"], rest["size"], rest["confined"], files)
         except TimeoutError:
             self.kill()
             await self.close()
