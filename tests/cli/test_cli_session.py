@@ -14,8 +14,8 @@ from image_files import image
 from inprocess_tools import InProcessRunner
 
 from toolchat.cli.exits import exit_code
-from toolchat.cli.session import Session
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
+from toolchat.session.session import Session
 from toolchat.settings import Settings
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.ui.plain import PlainRenderer

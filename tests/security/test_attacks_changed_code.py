@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attacked_folder import GREET, Attacked, chat, ended, reply, toolchat
 
-from toolchat.cli.plan import Plan, prepare
+from toolchat.session.startup import Plan, prepare
 from toolchat.wire.messages import ToolResult
 
 SAMPLE = "toolchat.samples.weather:get_current_weather"
@@ -32,7 +32,7 @@ def swapped_while_the_model_is_fetched(attacked: Attacked, monkeypatch: pytest.M
         return model
 
     model = attacked.model()
-    monkeypatch.setattr("toolchat.cli.plan.obtain_with_progress", obtain)
+    monkeypatch.setattr("toolchat.session.startup.obtain_with_progress", obtain)
     return prepare({"model": str(model)})
 
 

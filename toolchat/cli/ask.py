@@ -44,9 +44,9 @@ def ask(
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     from toolchat.cli.approval import ask_on_terminal, make_policy
     from toolchat.cli.exits import exit_code
-    from toolchat.cli.plan import prepare
-    from toolchat.cli.session import open_session
     from toolchat.cli.signals import Interrupts, run_async
+    from toolchat.session.session import open_session
+    from toolchat.session.startup import prepare
     from toolchat.settings import state_folder
     from toolchat.store.state import open_state
     from toolchat.ui.plain import PlainRenderer

@@ -53,8 +53,8 @@ def _row(model: LocalModel, default: bool) -> ModelRow:
 @app.command()
 def pull(name: Name) -> None:
     """Fetch a model, or build the demo model, so that it can be used offline."""
-    from toolchat.cli.plan import obtain_with_progress
     from toolchat.models.resolve import choose_model
+    from toolchat.session.startup import obtain_with_progress
     from toolchat.settings import cache_folder
 
     typer.echo(obtain_with_progress(choose_model(name, cache_folder()), _fits))
@@ -62,9 +62,9 @@ def pull(name: Name) -> None:
 
 def _fits(size: RemoteSize) -> str:
     """What is to be said of a model and this machine's GPU. It may be fetched for another machine all the same."""
-    from toolchat.cli.plan import gpu_memory
     from toolchat.engine.gpu_memory import MOST, check_weights, little_left
     from toolchat.models.hardware import installed_vllm
+    from toolchat.session.startup import gpu_memory
     from toolchat.wire.errors import EngineError
 
     total = gpu_memory(installed_vllm() or "cpu")

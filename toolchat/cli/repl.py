@@ -15,7 +15,7 @@ from toolchat.cli import options
 
 if TYPE_CHECKING:  # the prompt is not to wait for any of these
     from toolchat.chat.approval import Ask
-    from toolchat.cli.session import Session
+    from toolchat.session.session import Session
     from toolchat.tools.code import ToolsCode
     from toolchat.wire.events import Event
 
@@ -114,12 +114,12 @@ class _Opening:
 
     @contextlib.asynccontextmanager
     async def open(self, show: Callable[[Event], None], ask: Ask | None) -> AsyncIterator[Session]:
-        from toolchat.cli.background import in_background
+        from toolchat.session.background import in_background
 
         await in_background(lambda _: _import())
         from toolchat.cli.approval import make_policy
-        from toolchat.cli.plan import sketch
-        from toolchat.cli.session import open_session
+        from toolchat.session.session import open_session
+        from toolchat.session.startup import sketch
 
         plan = await in_background(lambda _: sketch(self._flags, self._tools, debug=self._debug))
         async with open_session(plan, show, make_policy(**self._approval), ask) as session:
@@ -128,7 +128,7 @@ class _Opening:
 
 def _import() -> None:
     import toolchat.cli.approval
-    import toolchat.cli.session
+    import toolchat.session.session
     import toolchat.ui.approval
     import toolchat.ui.commands
     import toolchat.ui.markdown  # noqa: F401

@@ -11,9 +11,9 @@ from inprocess_tools import InProcessRunner
 from session_bench import Bench, settled
 
 from toolchat.cli.approval import make_policy
-from toolchat.cli.session import Session
 from toolchat.engine.base import EngineInfo
 from toolchat.engine.scripted import Answer, call
+from toolchat.session.session import Session
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.tools.toolbox import Approval
 from toolchat.wire.errors import EngineError, UsageError

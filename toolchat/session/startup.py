@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.chat.images import read_images, refuse_unseen
-from toolchat.cli.background import in_background
-from toolchat.cli.late_engine import LateEngine
 from toolchat.cli.tools_file import choose_tools_file, note_refusal, refusals_noted
 from toolchat.engine import gpu
 from toolchat.engine.base import Engine
@@ -23,6 +21,8 @@ from toolchat.models.card import sampling
 from toolchat.models.hardware import engine_device
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
+from toolchat.session.background import in_background
+from toolchat.session.late_engine import LateEngine
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.logs import appendable
 from toolchat.tools.code import ToolsCode

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from session_bench import Bench
 
-from toolchat.cli.plan import Plan
-from toolchat.cli.session import Session
 from toolchat.engine.scripted import Answer, call
 from toolchat.models.resolve import ModelChoice
+from toolchat.session.session import Session
+from toolchat.session.startup import Plan
 from toolchat.settings import Settings, state_folder
 from toolchat.tools.trust import TrustStore
 from toolchat.wire.errors import UsageError

@@ -13,13 +13,13 @@ from toolchat.chat.calls import Decide, allow_all
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.images import refuse_unseen
 from toolchat.chat.loop import ChatLoop
-from toolchat.cli.engine_keeper import EngineKeeper
-from toolchat.cli.heard import Heard
-from toolchat.cli.plan import Plan
-from toolchat.cli.sources import Sources
-from toolchat.cli.stream import Stream
-from toolchat.cli.tool_choice import check_tool_choice
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
+from toolchat.session.keeper import EngineKeeper
+from toolchat.session.kept_answers import Heard
+from toolchat.session.sources import Sources
+from toolchat.session.startup import Plan
+from toolchat.session.stream import Stream
+from toolchat.session.tool_choice import check_tool_choice
 from toolchat.settings import Settings, state_folder
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import keep_image, keep_result

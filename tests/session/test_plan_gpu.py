@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from toolchat.cli import plan as plan_module
-from toolchat.cli.plan import Plan, prepare
 from toolchat.engine.gpu_memory import GIB
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice
+from toolchat.session.startup import Plan, prepare
 from toolchat.settings import Settings
 from toolchat.wire.errors import EngineError, UsageError
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolchat.cli.session import Session
-from toolchat.cli.sources import Sources
 from toolchat.engine.scripted import ScriptedEngine
+from toolchat.session.session import Session
+from toolchat.session.sources import Sources
 from toolchat.settings import Settings
 from toolchat.tools.run import ToolRunner
 from toolchat.wire import events

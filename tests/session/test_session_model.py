@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from session_bench import Bench, Model, settled
 
-from toolchat.cli.background import in_background
-from toolchat.cli.plan import Plan
-from toolchat.cli.session import Session
 from toolchat.engine.scripted import Answer
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice
+from toolchat.session.background import in_background
+from toolchat.session.session import Session
+from toolchat.session.startup import Plan
 from toolchat.settings import Settings
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import EngineState
@@ -233,7 +233,7 @@ def test_what_has_to_be_made_tells_its_stages(monkeypatch: pytest.MonkeyPatch, m
             progress(stage, fraction)
         return model_folder
 
-    monkeypatch.setattr("toolchat.cli.plan.obtain", obtain)
+    monkeypatch.setattr("toolchat.session.startup.obtain", obtain)
     stages: list[str] = []
     changed = asyncio.run(plan().with_model("demo", stages.append))
     assert stages == ["building", "building", "building (10 %)", "building (90 %)"]
@@ -253,7 +253,7 @@ def test_what_has_to_be_fetched_tells_its_size_and_how_far_it_is(
         progress("fetching 3.2 of 14.5 GB", 0.22)
         return model_folder
 
-    monkeypatch.setattr("toolchat.cli.plan.obtain", obtain)
+    monkeypatch.setattr("toolchat.session.startup.obtain", obtain)
     stages: list[str] = []
     asyncio.run(plan().with_model("mistralai/Tiny", stages.append))
     assert stages == [
