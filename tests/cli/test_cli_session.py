@@ -255,9 +255,9 @@ def test_a_crashed_engine_starts_again_and_the_conversation_is_intact(chat: Chat
         await session.ask("My name is Ada.")
         crashed = await session.ask("Tell me a story.")
         assert exit_code(crashed) == ExitCode.ENGINE
-        assert not session.alive
+        assert session.info is None
         await chat.started()
-        assert session.alive
+        assert session.info is not None
         await session.ask("What is my name?")
 
     run(play())

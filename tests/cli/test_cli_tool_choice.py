@@ -7,8 +7,7 @@ import pytest
 from inprocess_tools import InProcessRunner
 
 from toolchat.engine.scripted import ScriptedEngine
-from toolchat.session.session import Session
-from toolchat.session.tool_choice import check_tool_choice
+from toolchat.session.session import Session, check_tool_choice
 from toolchat.settings import Settings
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.tools.toolbox import Toolbox

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from attacked_folder import GREET, Attacked, chat, ended, reply, toolchat
 
+from toolchat.cli.tools_file import choose_tools_file
 from toolchat.session.startup import Plan, prepare
+from toolchat.settings import resolve
 from toolchat.wire.messages import ToolResult
 
 SAMPLE = "toolchat.samples.weather:get_current_weather"
@@ -32,8 +34,8 @@ def swapped_while_the_model_is_fetched(attacked: Attacked, monkeypatch: pytest.M
         return model
 
     model = attacked.model()
-    monkeypatch.setattr("toolchat.session.startup.obtain_with_progress", obtain)
-    return prepare({"model": str(model)})
+    flags = {"model": str(model)}
+    return prepare(flags, choose_tools_file(resolve(flags)), obtain)
 
 
 def test_a_file_of_samples_alone_that_is_swapped_while_the_model_comes_runs_no_code(

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.engine.scripted import ScriptedEngine
-from toolchat.session.session import Session
-from toolchat.session.sources import Sources
+from toolchat.session.session import Session, Sources
 from toolchat.settings import Settings
 from toolchat.tools.run import ToolRunner
 from toolchat.wire import events

@@ -27,40 +27,49 @@ async def frames(
     Raises InterruptedGeneration as soon as `interrupt` is set, without waiting for the stream; what had arrived by
     then is yielded first. The stream is closed in every case.
     """
-    queue: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
+    frame: list[Delta] = []
+    ends: list[BaseException | None] = []
+    """What the stream came to, None for its end; or the interrupt."""
+    woken = asyncio.Event()
 
-    async def pump() -> None:
+    async def gather() -> None:
+        end: Exception | None = None
         try:
             async for delta in stream:
-                queue.put_nowait(delta)
-            queue.put_nowait(None)
+                _join(frame, delta)
+                woken.set()
         except Exception as error:
-            queue.put_nowait(error)
+            end = error
+        ends.append(end)
+        woken.set()
 
     async def watch() -> None:
         await interrupt.wait()
-        queue.put_nowait(InterruptedGeneration())
+        ends.append(InterruptedGeneration())
+        woken.set()
 
     clock = asyncio.get_running_loop().time
-    tasks = [asyncio.create_task(pump()), asyncio.create_task(watch())]
+    tasks = [asyncio.create_task(gather()), asyncio.create_task(watch())]
     due = 0.0
     try:
         while True:
-            items = [await queue.get()]
-            if (wait := due - clock()) > 0 and isinstance(items[0], Text | Thinking):
+            await woken.wait()
+            if frame and isinstance(frame[0], Text | Thinking) and (wait := due - clock()) > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(interrupt.wait(), wait)
-            while not queue.empty():
-                items.append(queue.get_nowait())
-            deltas = _join([item for item in items if item is not None and not isinstance(item, BaseException)])
-            if deltas:
+            woken.clear()
+            # Nothing can come between these lines: what ended the stream came after all that is in the frame.
+            end = ends[0] if ends else None
+            ended = bool(ends)
+            if frame:
                 due = clock() + seconds
-                yield deltas
-            for item in items:
-                if isinstance(item, BaseException):
-                    raise item
-                if item is None:
-                    return
+                full = frame.copy()
+                frame.clear()
+                yield full
+            if end is not None:
+                raise end
+            if ended:
+                return
     finally:
         for task in tasks:
             task.cancel()
@@ -70,14 +79,12 @@ async def frames(
             await closer()
 
 
-def _join(deltas: list[Delta]) -> list[Delta]:
-    joined: list[Delta] = []
-    for delta in deltas:
-        match joined[-1:], delta:
-            case [Text(before)], Text(text):
-                joined[-1] = Text(before + text)
-            case [Thinking(before)], Thinking(text):
-                joined[-1] = Thinking(before + text)
-            case _:
-                joined.append(delta)
-    return joined
+def _join(frame: list[Delta], delta: Delta) -> None:
+    """Add a delta to a frame, to its last one where both are text of one kind."""
+    match frame[-1:], delta:
+        case [Text(before)], Text(text):
+            frame[-1] = Text(before + text)
+        case [Thinking(before)], Thinking(text):
+            frame[-1] = Thinking(before + text)
+        case _:
+            frame.append(delta)

@@ -7,13 +7,13 @@ a turn ends. What needs an answer from outside is a function it is given: `decid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from toolchat.chat.budget import left_for_results
-from toolchat.chat.calls import Decide, Outcome, TurnCalls, allow_all
+from toolchat.chat.calls import CallRunner, Decide, Outcome, TurnCalls, allow_all
 from toolchat.chat.choice import possible_choice
 from toolchat.chat.conversation import INTERRUPTED, Conversation
 from toolchat.chat.frames import InterruptedGeneration, frames
@@ -21,7 +21,6 @@ from toolchat.chat.guards import Limits
 from toolchat.chat.room import reserve, too_long, turn_too_long, turns_to_set_aside
 from toolchat.engine.base import ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
 from toolchat.mistral.ids import new_call_id
-from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Toolbox
 from toolchat.wire import deltas, events
 from toolchat.wire.errors import EngineError
@@ -72,7 +71,7 @@ class ChatLoop:
         *,
         engine: Engine,
         conversation: Conversation,
-        runner: ToolRunner,
+        runner: CallRunner,
         options: GenerateOptions,
         stamp: Stamper,
         decide: Decide = allow_all,
@@ -155,11 +154,15 @@ class ChatLoop:
             rounds += 1
             self._stamp.round = rounds
             this = _Round()
+            request_id = f"{self._stamp.session}-{self._stamp.turn}-{self._stamp.round}"
             try:
-                async with aclosing(self._generate(this, toolbox.specs, options)) as generation:
-                    async for body in generation:
-                        yield body
+                async with aclosing(self._frames(request_id, toolbox.specs, options)) as batches:
+                    async for batch in batches:
+                        for delta in batch:
+                            if (body := self._taken(delta, this)) is not None:
+                                yield body
             except InterruptedGeneration:
+                self._engine.abort(request_id)
                 self._conversation.close(this.text)
                 yield events.Interrupted()
                 status = TurnStatus.INTERRUPTED
@@ -282,44 +285,36 @@ class ChatLoop:
             reasoning_effort=options.reasoning_effort,
         )
 
-    async def _generate(
-        self, this: _Round, tools: Sequence[ToolSpec], options: GenerateOptions
-    ) -> AsyncGenerator[EventBody, None]:
-        """One generation; fills `this` as it goes, so that it holds what had come when an exception ends it."""
-        request_id = f"{self._stamp.session}-{self._stamp.turn}-{self._stamp.round}"
+    def _frames(
+        self, request_id: str, tools: Sequence[ToolSpec], options: GenerateOptions
+    ) -> AsyncGenerator[list[deltas.Delta], None]:
+        """The deltas of one generation, a list for each display frame."""
         if (info := self._engine.info) is not None:
             options = replace(options, reserve=self._needed(info.context, options))
         stream = self._engine.generate(request_id, self._conversation.messages, tools, options)
-        try:
-            async with aclosing(frames(stream, self._interrupt)) as batches:
-                async for delta in _each(batches):
-                    match delta:
-                        case deltas.Text(text):
-                            this.text += text
-                            yield events.TextDelta(text)
-                        case deltas.Thinking(text):
-                            this.thinking += text
-                            yield events.ThinkingDelta(text)
-                        case deltas.CallEnded(_, call):
-                            # Up to v11 models write ids, also ones that they read before: results are kept by them.
-                            if call.id in self._conversation.call_ids:
-                                call = replace(call, id=new_call_id())
-                            this.calls.append(call)
-                            yield events.CallProposed(call)
-                        case deltas.Note(text) if text not in self._noted:
-                            self._noted.add(text)
-                            yield events.Notice(text)
-                        case deltas.Finished():
-                            this.finished = delta
-        except InterruptedGeneration:
-            self._engine.abort(request_id)
-            raise
+        return frames(stream, self._interrupt)
 
-
-async def _each(batches: AsyncIterator[list[deltas.Delta]]) -> AsyncGenerator[deltas.Delta, None]:
-    async for batch in batches:
-        for delta in batch:
-            yield delta
+    def _taken(self, delta: deltas.Delta, this: _Round) -> EventBody | None:
+        """Add a delta to `this`, which so holds what had come when an exception ends the round; what is to be told."""
+        match delta:
+            case deltas.Text(text):
+                this.text += text
+                return events.TextDelta(text)
+            case deltas.Thinking(text):
+                this.thinking += text
+                return events.ThinkingDelta(text)
+            case deltas.CallEnded(_, call):
+                # Up to v11 models write ids, also ones that they read before: results are kept by them.
+                if call.id in self._conversation.call_ids:
+                    call = replace(call, id=new_call_id())
+                this.calls.append(call)
+                return events.CallProposed(call)
+            case deltas.Note(text) if text not in self._noted:
+                self._noted.add(text)
+                return events.Notice(text)
+            case deltas.Finished():
+                this.finished = delta
+        return None
 
 
 def _sum(total: deltas.Usage, usage: deltas.Usage) -> deltas.Usage:

@@ -1,23 +1,35 @@
-"""The one stream of a session's events: each is given its place, recorded, and then shown."""
+"""The stream of a session's events: each is placed, recorded, and then shown; and the answers kept from it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from toolchat.store.record import SessionRecord, new_session_id
+from toolchat.wire import events
 from toolchat.wire.events import Event, EventBody, Notice, Stamper
+from toolchat.wire.messages import ToolResult
+
+Show: TypeAlias = Callable[[Event], None]
+"""Consumes the events of a session."""
 
 
 class Stream:
-    """Every event is on disk before `show` is called with it."""
+    """Every event is on disk before `show` is called with it.
 
-    def __init__(self, records: Path, show: Callable[[Event], None]) -> None:
+    A `show` that raises is told of, recorded too, and replaced by `plain`, which is given the same event again; where
+    that raises too, or is None, nothing is shown any more. The turn goes on in either case: it is recorded, and its
+    tools have run. Only BrokenPipeError passes, since nobody reads any more.
+    """
+
+    def __init__(self, records: Path, show: Show, plain: Show | None = None) -> None:
         self.session = new_session_id()
         self.record = SessionRecord(records, self.session)
         self.stamp = Stamper(self.session, time.time)
-        self._show = show
+        self._show: Show | None = show
+        self._plain = plain
         self._told_unrecorded = False
 
     def emit(self, body: EventBody) -> None:
@@ -27,7 +39,78 @@ class Stream:
     def pass_on(self, event: Event) -> None:
         """The same, for an event that has its place."""
         self.record.append(event)
-        self._show(event)
+        self._shown(event)
         if self.record.failure is not None and not self._told_unrecorded:
             self._told_unrecorded = True
-            self._show(self.stamp(Notice(f"this session is not recorded: {self.record.failure}")))
+            self._shown(self.stamp(Notice(f"this session is not recorded: {self.record.failure}")))
+
+    def _shown(self, event: Event) -> None:
+        if self._show is None:
+            return
+        try:
+            self._show(event)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            self._show, self._plain = self._plain, None
+            kind, reason = type(error).__name__, " ".join(str(error).split())
+            what = f"{kind}: {reason}" if reason else kind
+            self.emit(Notice(f"the display failed and is plain from here on ({what}); please report it"))
+            self._shown(event)
+
+
+class KeptAnswers:
+    """Answer and results of every turn, for `/last` and `/copy`; collected from the events."""
+
+    def __init__(self) -> None:
+        self._turns: list[tuple[str, tuple[ToolResult, ...]]] = []
+        self._text = ""
+        self._round_ended = False
+        self._calls: list[str] = []
+        self._came: dict[str, ToolResult] = {}
+        self._whole: dict[str, ToolResult] = {}
+
+    @property
+    def answer(self) -> str:
+        """Of the last turn."""
+        return self._turns[-1][0] if self._turns else ""
+
+    @property
+    def results(self) -> tuple[ToolResult, ...]:
+        """Those of the turn under way, else of the last turn that had any; in call order."""
+        return self._ordered() or next((results for _, results in reversed(self._turns) if results), ())
+
+    def whole(self, result: ToolResult) -> None:
+        """Keep a result that the model will be shown a part of."""
+        self._whole[result.call_id] = result
+
+    def see(self, body: EventBody) -> None:
+        match body:
+            case events.TurnStarted():
+                self._text = ""
+                self._calls, self._came, self._whole = [], {}, {}
+            case events.TextDelta(text):
+                # What stood before calls was not the answer yet, but is better than none.
+                self._text = text if self._round_ended else self._text + text
+                self._round_ended = False
+            case events.CallProposed(call):
+                self._calls.append(call.id)
+            case events.CallFinished(result):
+                self._came[result.call_id] = self._whole.get(result.call_id, result)
+            case events.RoundFinished():
+                self._round_ended = True
+            case events.TurnFinished():
+                self._turns.append((self._text, self._ordered()))
+                self._came = {}
+
+    def _ordered(self) -> tuple[ToolResult, ...]:
+        return tuple(self._came[id_] for id_ in self._calls if id_ in self._came)
+
+    def forget_turn(self) -> None:
+        """The last turn was taken back."""
+        if self._turns:
+            self._turns.pop()
+
+    def forget(self) -> None:
+        """All turns were."""
+        self._turns = []

@@ -42,11 +42,11 @@ async def model(context: Context, argument: str) -> Outcome:
 async def system(context: Context, argument: str) -> Outcome:
     chat = context.chat
     if not argument:
-        if not chat.system:
+        if not chat.conversation.system:
             return told("There is no system prompt; /system TEXT sets one.", style=QUIET)
-        return Outcome((say(chat.system), say(f"/system {NONE} removes it.", QUIET)))
+        return Outcome((say(chat.conversation.system), say(f"/system {NONE} removes it.", QUIET)))
     if argument.lower() == NONE:
-        if not chat.system:
+        if not chat.conversation.system:
             return told("There is no system prompt.", style=QUIET)
         chat.set_system(None)
         return told("The system prompt is removed, from the next turn on.", style=QUIET)
@@ -65,7 +65,7 @@ def complete_model(context: Context, text: str) -> list[Completion]:
 
 
 def complete_system(context: Context, text: str) -> list[Completion]:
-    if context.chat.system and NONE.startswith(text.lower()):
+    if context.chat.conversation.system and NONE.startswith(text.lower()):
         return [Completion(NONE, "remove the system prompt", len(text))]
     return []
 
