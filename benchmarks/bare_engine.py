@@ -16,10 +16,10 @@ from typing import Any
 
 
 def main() -> None:
-    work = json.loads(Path(sys.argv[1]).read_text())
+    work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     report: dict[str, Any] = {"started": time.time(), "generations": []}
 
-    from toolchat.engine.worker_loading import hide_unloadable_modules, register_model
+    from toolchat.engine.worker.loading import hide_unloadable_modules, register_model
 
     hide_unloadable_modules()
     import vllm.v1.engine.llm_engine  # noqa: F401  # the better part of vLLM's imports
@@ -68,7 +68,7 @@ def main() -> None:
                 tokens += output.outputs[0].token_ids
                 first = first or time.time()
         report["generations"].append({"began": began, "first": first, "last": time.time(), "tokens": len(tokens)})
-    Path(sys.argv[2]).write_text(json.dumps(report))
+    Path(sys.argv[2]).write_text(json.dumps(report), encoding="utf-8")
     if work["hard_exit"]:
         os._exit(0)
 

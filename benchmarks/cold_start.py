@@ -126,9 +126,11 @@ def default_contender(model: Path, scratch: Path) -> Callable[[], Outcome]:
     tools = scratch / "tools.json"
     specs = load_tools(sample_tools_path()).toolbox.specs
     functions = [{"name": one.name, "description": one.description, "parameters": one.parameters} for one in specs]
-    tools.write_text(json.dumps([{"type": "function", "function": function} for function in functions]))
+    tools.write_text(
+        json.dumps([{"type": "function", "function": function} for function in functions]), encoding="utf-8"
+    )
     (scratch / "absent").mkdir()
-    (scratch / "absent" / "sitecustomize.py").write_text(ABSENT)
+    (scratch / "absent" / "sitecustomize.py").write_text(ABSENT, encoding="utf-8")
     environment = dict(os.environ) | {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(scratch / "absent"), os.environ.get("PYTHONPATH")])),
         "VLLM_CPU_KVCACHE_SPACE": KV_GIB,

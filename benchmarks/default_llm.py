@@ -18,7 +18,7 @@ from toolchat.samples.calculator import calculate
 
 def main() -> None:
     folder, question, tools_file = sys.argv[1:]
-    tools = json.loads(Path(tools_file).read_text())
+    tools = json.loads(Path(tools_file).read_text(encoding="utf-8"))
     llm = LLM(model=folder, tokenizer_mode="mistral", config_format="mistral", load_format="mistral")
     sampling = SamplingParams(max_tokens=512, temperature=0.0)
     messages: list[Any] = [{"role": "user", "content": question}]

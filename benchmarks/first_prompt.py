@@ -72,7 +72,9 @@ def environment(folder: Path, package: str) -> str:
         else:
             raise SystemExit(f"{package} could not be installed with any Python here; it may need a newer one")
     version = f"import importlib.metadata as m; print(m.version({package!r}))"
-    return subprocess.run([folder / "bin/python", "-c", version], capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [folder / "bin/python", "-c", version], capture_output=True, text=True, encoding="utf-8"
+    ).stdout.strip()
 
 
 def peer_variables(home: Path) -> dict[str, str]:

@@ -186,11 +186,11 @@ def write(folder: Path, modules: dict[str, str]) -> Path:
     folder.mkdir()
     rows = ["version: 1", "tools:"]
     for name, source in modules.items():
-        (folder / f"{name}.py").write_text(source)
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
         functions = [line[4:].partition("(")[0] for line in source.splitlines() if line.startswith("def ")]
         rows += [f"  - callable: {name}:{function}" for function in functions]
     path = folder / "tools.yaml"
-    path.write_text("\n".join(rows) + "\n")
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return path
 
 

@@ -24,7 +24,7 @@ import _common as common
 REPOSITORY = common.BENCHMARKS.parent
 sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "e2e")]
 
-from valid_calls import KV_CACHE, WIDTH, MeasuredEngine, Tally, tally, tiny_engine  # noqa: E402
+from valid_calls import KV_CACHE, WIDTH, Tally, tally, tiny_engine  # noqa: E402
 
 LABELS = ("v2-spm", "v3-spm", "v7-spm", "v3-tekken", "v7-tekken", "v11", "v13", "v15")
 FREE_TOKENS = 80
@@ -62,6 +62,7 @@ async def tiny(folder: Path, label: str, calls: int) -> tuple[Tally, Tally]:
 
 async def demo(folder: Path, calls: int) -> tuple[Tally, Tally]:
     from toolchat.engine.config import plan
+    from toolchat.engine.local import LocalEngine
     from toolchat.models.hardware import engine_device
     from toolchat.tools.load import load_tools, sample_tools_path
 
@@ -70,7 +71,7 @@ async def demo(folder: Path, calls: int) -> tuple[Tally, Tally]:
         max_num_seqs=WIDTH,
         kv_cache_bytes=16 * KV_CACHE,
     )
-    engine = MeasuredEngine(config, folder / "logs")
+    engine = LocalEngine(config, folder / "logs")
     tools = load_tools(sample_tools_path()).toolbox.specs
     asked = questions(calls)
     try:

@@ -46,7 +46,14 @@ def usable_venv(folder: Path) -> tuple[int, int] | None:
     """The Python version of a virtual environment whose pip works, else None."""
     probe = "import pip, sys; print(*sys.version_info[:2])"
     try:
-        done = subprocess.run([folder / "bin/python", "-c", probe], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [folder / "bin/python", "-c", probe],
+            capture_output=True,
+            text=True,
+            check=True,
+            encoding="utf-8",
+            errors="replace",
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     major, minor = done.stdout.split()
@@ -72,7 +79,7 @@ def make_venv(extra: str, recorded: str, python: str, exact: bool) -> None:
             venv.create(VENV, clear=True, symlinks=True, with_pip=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise MissingError(f"{sys.executable} could not make .venv: {error}") from error
-    CHOICE.write_text(f"{extra} {python}\n")
+    CHOICE.write_text(f"{extra} {python}\n", encoding="utf-8")
 
 
 def drop_half_installed(folder: Path) -> list[str]:
@@ -84,7 +91,7 @@ def drop_half_installed(folder: Path) -> list[str]:
     halves = []
     for info in folder.glob("lib/python3*/site-packages/*.dist-info"):
         record = info / "RECORD"
-        if not record.is_file() or "/INSTALLER," not in record.read_text(errors="replace"):
+        if not record.is_file() or "/INSTALLER," not in record.read_text(encoding="utf-8", errors="replace"):
             shutil.rmtree(info)
             halves.append(info.name)
     return halves
@@ -233,12 +240,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     os.chdir(Path(__file__).resolve().parent.parent)
 
-    with Path("pyproject.toml").open() as lock:
+    with Path("pyproject.toml").open(encoding="utf-8") as lock:
         try:
             # A second make in this folder waits for the first.
             with contextlib.suppress(OSError):  # some network disks know no locks
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            recorded = CHOICE.read_text().split(" ")[0] if CHOICE.is_file() else ""
+            recorded = CHOICE.read_text(encoding="utf-8").split(" ")[0] if CHOICE.is_file() else ""
             extra, why = choose_extra(options.extra, recorded, () if options.extra or recorded else gpus())
             if options.print_extra:
                 print(extra)

@@ -70,11 +70,13 @@ def resolve(extra: str, python: str) -> list[str]:
         raise PinsError("uv is missing, which resolves for other Pythons: .venv/bin/python -m pip install uv")
     with tempfile.TemporaryDirectory() as folder:
         hints = Path(folder) / "hints.txt"
-        hints.write_text("".join(f"{hint}\n" for hint in _HINTS))
+        hints.write_text("".join(f"{hint}\n" for hint in _HINTS), encoding="utf-8")
         command = [*uv, "pip", "compile", "pyproject.toml", "--extra", extra, "--extra", "dev", "--quiet"]
         command += ["--python-version", python, "--python-platform", _PLATFORM, "--constraint", str(hints)]
         command += ["--no-header", "--no-annotate", "--strip-extras"]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", errors="replace"
+        )
     if done.returncode:
         rows = [row.strip() for row in done.stderr.splitlines() if row.strip()]
         raise PinsError(f"uv found no versions for Python {python}: {' '.join(rows)[:500] or 'it said nothing'}")
@@ -84,7 +86,7 @@ def resolve(extra: str, python: str) -> list[str]:
 def write(extra: str, python: str, head: str, lines: list[str]) -> Path:
     file = Path(f"constraints/{extra}-{python}.txt")
     file.parent.mkdir(exist_ok=True)
-    file.write_text(head + "".join(f"{line}\n" for line in lines))
+    file.write_text(head + "".join(f"{line}\n" for line in lines), encoding="utf-8")
     return file
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import pexpect  # type: ignore[import-untyped]  # it has no stubs
+import pexpect
 import pyte
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console

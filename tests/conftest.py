@@ -1,13 +1,20 @@
-"""What every test gets: a home of its own, and the path to the program."""
+"""What every test gets: a home of its own; and the guard of `make test-quick`, whose tests start no process."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn"})
+"""Python's audit events of starting a process."""
+
+_pure_test = ""
+"""The test that is running and must not start a process; empty for none."""
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +39,27 @@ def model_folder(tmp_path: Path) -> Path:
     (folder / "consolidated.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (folder / "tekken.json").write_text("{}")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pure", action="store_true", help="fail a test that starts a process and is not marked so")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--pure"):
+        sys.addaudithook(_refuse_processes)
+
+
+def _refuse_processes(event: str, _: object) -> None:
+    if _pure_test and event in STARTS:
+        raise RuntimeError(f"{_pure_test} starts a process: mark it with pytest.mark.process or pytest.mark.terminal")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    global _pure_test
+    _pure_test = item.nodeid if not any(map(item.get_closest_marker, ("process", "terminal", "engine"))) else ""
+    try:
+        return (yield)
+    finally:
+        _pure_test = ""

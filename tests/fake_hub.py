@@ -209,11 +209,15 @@ def running() -> Iterator[FakeHub]:
     class Storage(Handler):
         where = "storage"
 
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), kind) for kind in (Handler, Storage)]
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """A cut connection is meant."""
+
+    servers = [Server(("127.0.0.1", 0), kind) for kind in (Handler, Storage)]
     threads = [threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True) for server in servers]
-    for server, thread in zip(servers, threads, strict=True):
-        server.daemon_threads = True
-        server.handle_error = lambda *_: None  # a cut connection is meant
+    for thread in threads:
         thread.start()
     hub.url, hub.storage_url = (f"http://127.0.0.1:{server.server_port}" for server in servers)
     try:

@@ -6,7 +6,7 @@ import io
 
 from PIL import Image as Pillow
 
-from toolchat.wire.images import image_from_bytes
+from toolchat.images.image import image_from_bytes
 from toolchat.wire.messages import Image
 
 ACCEPTED = ("PNG", "JPEG", "WEBP", "GIF")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from toolchat.images.image import image_from_bytes
+from toolchat.images.returned import without_pictures
 from toolchat.tools.check import Rejected, check_arguments
-from toolchat.tools.pictures import without_pictures
 from toolchat.tools.result import error_text, result_text
 from toolchat.tools.toolbox import LoadedToolbox, Tool
-from toolchat.wire.images import image_from_bytes
 from toolchat.wire.messages import CallOrigin, ResultStatus, ToolCall, ToolResult
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pexpect
 import pyte
+from at_the_terminal import end_program
 
 PATIENCE = float(os.environ.get("PATIENCE", "60"))
 """Seconds after which what is waited for is taken not to come."""
@@ -20,6 +21,8 @@ CTRL_C, CTRL_D, CTRL_J, CTRL_R, CTRL_Z = "\x03", "\x04", "\n", "\x12", "\x1a"
 ALT_ENTER = "\x1b\r"
 
 _BRACKETED_PASTE = 2004 << 5  # as pyte numbers private modes
+
+TRACEBACK = b"Traceback (most recent"
 
 SHELL = Path(__file__).with_name("terminal_shell.py")
 
@@ -135,6 +138,8 @@ class Terminal:
                 return
             self.raw += data
             self._stream.feed(data)
+            # Also where it was cut in two by the reading.
+            assert TRACEBACK not in self.raw[-len(data) - len(TRACEBACK) :], "\n".join(self.rows)
 
     def wait_for_text(self, text: str, since: str = "") -> None:
         self.wait_for(text, lambda: self.shows(text, since))
@@ -144,7 +149,10 @@ class Terminal:
 
     def wait_for_prompt(self) -> None:
         """An empty one, with nothing under way."""
-        self.wait_for("the prompt", lambda: self.typed == "" and self._at_prompt and " ready" in self.toolbar)
+        self.wait_for(
+            "the prompt",
+            lambda: self.typed == "" and self._at_prompt and " ready" in self.toolbar and "queued" not in self.toolbar,
+        )
 
     def wait_for_typed(self, text: str) -> None:
         self.wait_for(f"{text!r} at the prompt", lambda: self.typed == text)
@@ -186,6 +194,10 @@ class Terminal:
     def leave(self) -> None:
         self.wait_for_prompt()
         self.child.send(CTRL_D)
+
+    def close(self) -> None:
+        """End the program where the test is over; never fails."""
+        end_program(self.child)
 
     # How it ended.
 

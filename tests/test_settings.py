@@ -35,6 +35,23 @@ def test_flags_beat_variables_beat_the_file_beat_the_model(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "environment", "written", "system"),
+    [
+        ({}, {}, "", None),
+        ({}, {}, "system = 'none'", ""),
+        ({}, {"TOOLCHAT_SYSTEM": "None"}, "system = 'Be brief.'", ""),
+        ({"system": "none"}, {"TOOLCHAT_SYSTEM": "Be brief."}, "", ""),
+        ({"system": "Be kind."}, {"TOOLCHAT_SYSTEM": "none"}, "", "Be kind."),
+    ],
+)
+def test_no_system_prompt_at_all_is_told_from_none_given(
+    file: Path, flags: dict[str, str], environment: dict[str, str], written: str, system: str | None
+) -> None:
+    file.write_text(written)
+    assert resolve(flags, environment=environment, file=file).system == system
+
+
+@pytest.mark.parametrize(
     ("flags", "environment", "written", "message"),
     [
         ({"max_tokens": "many"}, {}, "", "--max-tokens: expected a whole number, at least 1, not 'many'"),

@@ -55,25 +55,14 @@ BOUNDED = (
 """Tools whose every argument is bounded, so that a call is sure to end."""
 
 
-class MeasuredEngine(LocalEngine):
-    """A local engine whose grammars can be switched off, to see what they are worth."""
-
-    constrained = True
-
-    def _ask(self, *arguments: Any, **more: Any) -> asyncio.Queue[Any]:
-        if "options" in more:
-            more["options"]["constrained"] = self.constrained
-        return super()._ask(*arguments, **more)
-
-
 @contextlib.asynccontextmanager
-async def tiny_engine(folder: Path, label: str) -> AsyncIterator[MeasuredEngine]:
+async def tiny_engine(folder: Path, label: str) -> AsyncIterator[LocalEngine]:
     """A running engine with a model of random numbers, whose tokenizer is `label`, made below `folder`."""
     model = tiny_models.build(folder / label, label)
     config = replace(
         plan(label, model, "cpu", context=tiny_models.CONTEXT), max_num_seqs=WIDTH, kv_cache_bytes=KV_CACHE
     )
-    engine = MeasuredEngine(config, folder / "logs")
+    engine = LocalEngine(config, folder / "logs")
     try:
         async for _ in engine.start():
             pass
@@ -126,7 +115,7 @@ def _flaw(call: ToolCall | FailedCall, tools: Sequence[ToolSpec]) -> str | None:
     """Why a call is invalid; None where it is valid, nothing where it was only cut off."""
     if isinstance(call, FailedCall):
         # From v11 on a name is judged when it is whole; what no tool's name begins with can become none.
-        name = call.raw.removeprefix("[TOOL_CALLS]").partition("[ARGS]")[0].strip()
+        name = call.raw.removeprefix("[TOOL_CALLS]").partition("[ARGS]")[0].partition("[CALL_ID]")[0].strip()
         hopeful = name.startswith(("[", "{")) or any(tool.name.startswith(name) for tool in tools)
         return "" if call.truncated and hopeful else f"{call.raw!r}: {call.reason}"
     schema = next((tool.parameters for tool in tools if tool.name == call.name), None)
@@ -140,7 +129,7 @@ def _flaw(call: ToolCall | FailedCall, tools: Sequence[ToolSpec]) -> str | None:
 
 
 async def tally(
-    engine: MeasuredEngine,
+    engine: LocalEngine,
     calls: int,
     *,
     tools: Sequence[ToolSpec] = BOUNDED,
@@ -150,11 +139,12 @@ async def tally(
 ) -> Tally:
     """Generate until at least so many calls are whole (or as many generations were made), and count them."""
     found = Tally()
-    engine.constrained = constrained
     began = time.monotonic()
 
     async def generate(number: int) -> list[Delta]:
-        asked = GenerateOptions(**{"max_tokens": 300, "temperature": 1.0, "seed": number, **options})
+        asked = GenerateOptions(
+            **{"max_tokens": 300, "temperature": 1.0, "seed": number, "constrained": constrained, **options}
+        )
         question = UserMessage(questions[number % len(questions)])
         return [delta async for delta in engine.generate(f"call-{number}", [question], tools, asked)]
 

@@ -89,7 +89,7 @@ def problems(conversation: dict[str, Any]) -> Iterator[str]:
 def file_problems(path: Path, expansions: int, rng: random.Random) -> Iterator[str]:
     """What is wrong in a file of scenarios, each expanded `expansions` times."""
     ids = set()
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -32,7 +32,7 @@ Sample = tuple[list[int], list[int]]
 
 def read_scenarios(name: str) -> list[dict[str, Any]]:
     """The scenarios of data/NAME.jsonl."""
-    with (DATA / f"{name}.jsonl").open() as lines:
+    with (DATA / f"{name}.jsonl").open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines if line.strip()]
 
 

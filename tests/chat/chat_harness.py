@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from inprocess_tools import InProcessRunner
 
@@ -13,6 +13,7 @@ from toolchat.chat.conversation import Conversation
 from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import GenerateOptions
 from toolchat.engine.scripted import ScriptedEngine
+from toolchat.tools.run import ToolRunner
 from toolchat.wire.events import Event, Stamper
 
 
@@ -27,7 +28,7 @@ class Harness:
         self.loop = ChatLoop(
             engine=self.engine,
             conversation=self.conversation,
-            runner=runner,
+            runner=cast(ToolRunner, runner),
             options=GenerateOptions(max_tokens=100, tool_choice=tool_choice),
             stamp=Stamper("s", time.time),
             **options,

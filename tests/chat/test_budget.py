@@ -28,6 +28,7 @@ async def by_bytes(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
+@pytest.mark.long
 @given(st.text(min_size=0, max_size=3000), st.integers(120, 1000))
 def test_never_over_budget_and_head_and_tail_stay(text: str, budget: int) -> None:
     kept = asyncio.run(cut_to_budget(text, budget, by_bytes, lambda: "/f"))

@@ -18,6 +18,7 @@ def result(item: ToolCall, content: str = "ok") -> ToolResult:
     return ToolResult(item.id, item.name, content, ResultStatus.OK)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", [3, 7, 11, 13])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())

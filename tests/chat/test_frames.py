@@ -6,7 +6,18 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from toolchat.chat.frames import InterruptedGeneration, frames
-from toolchat.wire.deltas import Delta, Finished, FinishReason, Text, Thinking, Usage
+from toolchat.wire.deltas import (
+    CallArguments,
+    CallBegun,
+    CallEnded,
+    Delta,
+    Finished,
+    FinishReason,
+    Text,
+    Thinking,
+    Usage,
+)
+from toolchat.wire.messages import ToolCall
 
 END = Finished(FinishReason.STOP, Usage())
 
@@ -51,6 +62,37 @@ def test_thinking_and_text_are_not_mixed() -> None:
             case Text(text):
                 texts += text
     assert (thoughts, texts) == ("ab", "cd")
+
+
+def test_the_pieces_of_a_call_are_few_frames() -> None:
+    call = ToolCall("abcdefghi", "f", {})
+
+    async def play() -> tuple[list[list[Delta]], float]:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        source = stream([CallBegun(0, "f"), *[CallArguments(0, "ab")] * 60, CallEnded(0, call), END], delay=0.002)
+        return [batch async for batch in frames(source, asyncio.Event(), seconds=0.02)], clock() - began
+
+    batches, took = asyncio.run(play())
+    assert len(batches) <= took / 0.02 + 3
+    # What came with the call's end is left out, all before it is there.
+    at = next(index for index, batch in enumerate(batches) if CallEnded(0, call) in batch)
+    assert all(len(batch) <= 2 for batch in batches[:at])
+    assert batches[0][0] == CallBegun(0, "f")
+    assert any(isinstance(delta, CallArguments) for batch in batches[:at] for delta in batch)
+
+
+def test_of_a_call_within_one_frame_there_is_its_end_alone() -> None:
+    ended = CallEnded(0, ToolCall("abcdefghi", "f", {}))
+
+    async def burst() -> AsyncIterator[Delta]:
+        for delta in (CallBegun(0, "f"), CallArguments(0, "{}"), ended, CallBegun(1, "g"), END):
+            yield delta
+
+    async def play() -> list[list[Delta]]:
+        return [batch async for batch in frames(burst(), asyncio.Event())]
+
+    assert asyncio.run(play()) == [[ended, CallBegun(1, "g"), END]]
 
 
 def test_interrupt_overtakes_a_stream_that_says_nothing_more() -> None:

@@ -18,6 +18,7 @@ TURNS = 200
 CONTEXT = 8192
 
 
+@pytest.mark.long
 def test_two_hundred_turns_never_exceed_the_context_and_nothing_is_lost(harness: Harness, tmp_path: Path) -> None:
     record = SessionRecord(tmp_path, "s")
 
@@ -54,9 +55,7 @@ def test_a_question_too_long_for_the_context_is_refused_and_forgotten(harness: H
         harness.chat("hi", "long" * 10_000)
     assert refused.value.exit_code == 5
     assert [message.content for message in harness.conversation.messages] == ["hi", "hello"]
-    assert [edit.what for edit in harness.bodies(events.HistoryEdited)] == [
-        "the question is taken back, which was refused"
-    ]
+    assert harness.bodies(events.HistoryEdited) == [events.HistoryEdited(events.TurnWithdrawn())]
 
 
 def test_a_turn_that_outgrows_the_context_sets_the_turns_before_it_aside_in_its_midst(harness: Harness) -> None:
@@ -64,7 +63,7 @@ def test_a_turn_that_outgrows_the_context_sets_the_turns_before_it_aside_in_its_
     harness.engine.enqueue("hello", *calls, "done")
     harness.chat("word " * 4000, "go")
     assert harness.bodies(events.TurnFinished)[-1].status is TurnStatus.ANSWERED
-    assert harness.bodies(events.HistoryEdited) == [events.HistoryEdited("the oldest turn is set aside")]
+    assert harness.bodies(events.HistoryEdited) == [events.HistoryEdited(events.TurnsSetAside((1,)))]
     assert harness.engine.requests[-1].messages[0].content == "go"
     assert harness.bodies(events.TurnFinished)[-1].rounds == 4
 

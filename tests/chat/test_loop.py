@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +10,20 @@ from typing import Any
 import pytest
 
 from toolchat.chat.calls import Decision, PendingCall
+from toolchat.chat.frames import FRAME_SECONDS
 from toolchat.chat.loop import LimitChoice, LimitMet
 from toolchat.engine.base import ContextOverflowError, EngineCrashedError
 from toolchat.engine.scripted import Answer, call
 from toolchat.store.results import keep_result
 from toolchat.wire import events
-from toolchat.wire.deltas import FinishReason
+from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, FinishReason, Text, Thinking
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import TurnStatus
 from toolchat.wire.messages import (
     AssistantMessage,
     CallOrigin,
     FailedCall,
+    Part,
     ResultStatus,
     ToolMessage,
     UserMessage,
@@ -46,6 +49,42 @@ def test_text_answer_ends_the_turn(harness: Any) -> None:
     assert "".join(body.text for body in harness.bodies(events.TextDelta)) == "Hello"
 
 
+def test_thinking_between_texts_keeps_its_place_in_the_history(harness: Any) -> None:
+    generated = (Thinking("hm"), Text("One. "), Text("Or two?"), Thinking("Two."), Thinking(" Yes."), Text("Two!"))
+    harness.engine.enqueue(Answer(deltas=generated))
+    asyncio.run(harness.ask("hi"))
+    parts = (Part("hm", True), Part("One. Or two?"), Part("Two. Yes.", True), Part("Two!"))
+    assert harness.conversation.messages[1] == AssistantMessage("One. Or two?\n\nTwo!", (), "hm\n\nTwo. Yes.", parts)
+    assert [type(event.body).__name__ for event in harness.events if hasattr(event.body, "text")][1:] == [
+        *("ThinkingDelta", "TextDelta", "ThinkingDelta", "TextDelta")
+    ]
+
+
+def test_a_long_call_is_told_of_while_it_is_written_and_once_a_frame(harness: Any) -> None:
+    made = call("add", a=2, b=3)
+    pieces = [CallArguments(0, "é" * 10)] * 40
+    harness.engine.enqueue(Answer(deltas=(CallBegun(0, "add"), *pieces, CallEnded(0, made)), delay=0.004), "It is 5.")
+    began = time.monotonic()
+    asyncio.run(harness.ask("2 + 3?"))
+    told = harness.bodies(events.CallWriting)
+    assert {body.name for body in told} == {"add"}
+    sizes = [body.size for body in told]
+    assert sizes == sorted(set(sizes))
+    assert 0 < sizes[-1] <= 800
+    assert len(told) <= (time.monotonic() - began) / FRAME_SECONDS + 1
+    kinds = harness.kinds()
+    assert kinds.index("CallWriting") < kinds.index("CallProposed")
+    assert "CallWriting" not in kinds[kinds.index("CallProposed") :]
+
+
+def test_text_behind_a_call_does_not_run_into_the_text_before_it(harness: Any) -> None:
+    made = call("add", a=2, b=3)
+    harness.engine.enqueue(Answer(deltas=(Text("I add."), CallEnded(0, made), Text("Done."))), "It is 5.")
+    asyncio.run(harness.ask("2 + 3?"))
+    assert harness.conversation.messages[1].content == "I add.\n\nDone."
+    assert harness.conversation.messages[1].parts == ()
+
+
 def test_call_runs_and_its_result_goes_into_the_next_round(harness: Any) -> None:
     harness.engine.enqueue(Answer(calls=[call("add", a=2, b=3)]), "It is 5.")
     asyncio.run(harness.ask("2 + 3?"))
@@ -58,7 +97,7 @@ def test_call_runs_and_its_result_goes_into_the_next_round(harness: Any) -> None
     ]
     assert harness.kinds() == [
         "TurnStarted",
-        "UserMessage",
+        "QuestionAsked",
         "CallProposed",
         "RoundFinished",
         "CallDecided",
@@ -225,6 +264,7 @@ def test_interrupt_keeps_the_partial_answer_and_the_chat(harness: Any) -> None:
     assert harness.conversation.messages[-1] == AssistantMessage("fine")
 
 
+@pytest.mark.long
 def test_interrupt_while_tools_run_gives_each_call_a_result(harness: Any) -> None:
     harness.engine.enqueue(Answer(calls=[call("slow", seconds=2), call("slow", seconds=2)]), "fine")
 
@@ -395,3 +435,98 @@ def test_a_long_result_is_cut_to_a_quarter_of_the_context_and_kept_whole(
     assert str(kept) in content
     assert kept.read_text().splitlines() == [f"line {number}" for number in range(9000)]
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_round_that_the_engine_failed_in_is_retried_with_the_results_that_are_there(harness: Any) -> None:
+    harness.engine.enqueue(
+        Answer(calls=[call("add", a=1, b=1)]), Answer("It", crash=True), Answer("It", crash=True), "It is 2."
+    )
+
+    async def play() -> None:
+        await harness.ask("1+1?")
+        for _ in range(2):
+            assert finished(harness).status is TurnStatus.ENGINE_FAILED
+            assert harness.conversation.can_retry_round
+            async for _ in harness.engine.start():
+                pass
+            harness.events += [event async for event in harness.loop.retry()]
+
+    asyncio.run(play())
+    assert finished(harness).status is TurnStatus.ANSWERED
+    assert len(harness.bodies(events.CallStarted)) == 1
+    assert [message.content for message in harness.conversation.messages] == ["1+1?", "", "2", "It is 2."]
+    assert {event.turn for event in harness.events} == {1}
+    assert [event.round for event in harness.events if isinstance(event.body, events.RoundFinished)] == [1, 2]
+    assert not harness.conversation.can_retry_round
+
+
+def test_a_retry_that_nobody_listens_to_leaves_the_turn_as_it_was(harness: Any) -> None:
+    harness.engine.enqueue(Answer(calls=[call("add", a=1, b=1)]), Answer("It", crash=True), "It is 2.")
+
+    async def play() -> None:
+        await harness.ask("1+1?")
+        before = harness.conversation.messages
+        async for _ in harness.engine.start():
+            pass
+        retry = harness.loop.retry()
+        await anext(retry)
+        assert harness.conversation.open
+        await retry.aclose()
+        assert harness.conversation.messages == before
+        assert harness.conversation.can_retry_round
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("last", [Answer("Half", crash=True), "An answer."])
+def test_a_turn_without_results_or_with_an_answer_has_no_round_to_retry(harness: Any, last: Answer | str) -> None:
+    harness.engine.enqueue(last)
+    harness.chat("hi")
+    assert not harness.conversation.can_retry_round
+    with pytest.raises(ValueError, match="no round"):
+        harness.conversation.reopen()
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled"])
+def test_calls_that_wait_already_end_where_checking_another_fails_or_is_cancelled(
+    harness: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    prepare = harness.runner.prepare
+    under_way, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def prepare_one(tool: Any, item: Any, cancel: Any = None) -> Any:
+        if item.arguments["a"] == 1:
+            return await prepare(tool, item, cancel)
+        if how == "fails":
+            raise OSError("no process")
+        under_way.set()
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    monkeypatch.setattr(harness.runner, "prepare", prepare_one)
+    first = call("add", a=1, b=1)
+    harness.engine.enqueue(Answer(calls=[first, call("add", a=2, b=2)]))
+
+    async def play() -> None:
+        asking = asyncio.create_task(harness.ask("go"))
+        if how == "is cancelled":
+            await under_way.wait()
+            asking.cancel()
+        with pytest.raises((OSError, asyncio.CancelledError)):
+            await asking
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+    assert harness.runner.discarded == [first.id]
+    assert cancelled.is_set() is (how == "is cancelled")
+
+
+def test_a_name_that_no_tool_can_have_is_unknown_and_the_tools_are_listed(harness: Any) -> None:
+    why = "'math.fact' cannot name a tool"
+    harness.engine.enqueue(
+        Answer(calls=[FailedCall("a" * 9, "invalid_tool_call", "x", why, illegal_name="math.fact")]), "done"
+    )
+    harness.chat("5!")
+    tools = ", ".join(harness.runner.toolbox.names)
+    assert results(harness) == [f'Error: there is no tool "math.fact"; the tools are {tools}']

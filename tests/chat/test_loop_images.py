@@ -8,9 +8,9 @@ from typing import Any
 from image_files import image
 
 from toolchat.engine.scripted import Answer, call
+from toolchat.images.image import image_bytes
 from toolchat.store.results import keep_image
 from toolchat.wire import events
-from toolchat.wire.images import image_bytes
 from toolchat.wire.messages import ToolMessage, UserMessage
 
 
@@ -32,7 +32,7 @@ def test_attached_images_reach_the_engine_and_the_record(make_harness: Callable[
     (asked,) = harness.engine.requests[0].messages
     assert isinstance(asked, UserMessage)
     assert [one.source for one in asked.images] == ["red.png", "blue.png"]
-    (said,) = (body for body in bodies if isinstance(body, events.UserMessage))
+    (said,) = (body for body in bodies if isinstance(body, events.QuestionAsked))
     assert said.images == asked.images
     for kept, given in zip(said.images, (image("red"), image("blue")), strict=True):
         assert Path(kept.file).read_bytes() == image_bytes(given)

@@ -20,5 +20,5 @@ def answer(item: Any) -> Answer:
 
 if __name__ == "__main__":
     engine = ScriptedEngine([answer(item) for item in json.loads(sys.argv[1])])
-    Plan.engine = lambda _: engine  # type: ignore[method-assign,assignment,return-value]
+    Plan.engine = lambda _: engine  # type: ignore[method-assign,assignment]
     main.run(sys.argv[2:])

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from typing import Any
 
 import pexpect
 import pytest
+from at_the_terminal import end_program, pause_to_read, reply
 from cli_program import Program, Ran
 
-from toolchat.ui.approval import ARMING_SECONDS
+pytestmark = pytest.mark.process
 
 SCRIPT = Path(__file__).with_name("scripted_program.py")
 CODE = '''
@@ -80,18 +80,12 @@ class Chat:
         try:
             yield child
         finally:
-            child.close(force=True)
+            end_program(child)
 
     @property
     def noted(self) -> str:
         file = self.program.folder / "noted"
         return file.read_text() if file.exists() else ""
-
-
-def reply(child: pexpect.spawn[str], line: str) -> None:
-    """Type a line as a person does who has read the question."""
-    time.sleep(ARMING_SECONDS + 0.1)
-    child.sendline(line)
 
 
 def end(child: pexpect.spawn[str]) -> int:
@@ -178,7 +172,7 @@ def test_what_was_typed_before_the_question_does_not_answer_it(chat: Chat) -> No
 def test_what_was_typed_while_it_was_stopped_does_not_answer_it(chat: Chat) -> None:
     with chat.terminal([NOTE, DONE]) as child:
         child.expect("Run note")
-        time.sleep(ARMING_SECONDS + 0.1)
+        pause_to_read()
         os.kill(child.pid, signal.SIGSTOP)
         child.sendline("y")
         os.kill(child.pid, signal.SIGCONT)
@@ -253,3 +247,12 @@ def test_nothing_granted_is_said_and_a_slip_in_revoke_is_told(toolchat: Program)
     assert toolchat("tools", "grants").out == "No calls are allowed for good.\n"
     assert toolchat("tools", "revoke").out == "0 grants revoked.\n"
     assert "toolchat tools grants" in toolchat("tools", "revoke", "note").refused(2)
+
+
+def test_reports_of_the_terminal_are_no_part_of_a_typed_answer(chat: Chat) -> None:
+    with chat.terminal([NOTE, DONE]) as child:
+        child.expect_exact("? explains] ")
+        reply(child, "\x1b[I\x1b[?62;1c\x1b]11;rgb:1e1e/1e1e/1e1e\x1b\\y\x1b[O")
+        child.expect_exact(DONE)
+        assert end(child) == 0
+    assert chat.noted == "a;"

@@ -14,6 +14,8 @@ from small_disk import UNSHARE, can_mount
 from toolchat.models.demo import pins
 from toolchat.models.hardware import installed_vllm
 
+pytestmark = pytest.mark.process
+
 on_a_cpu = pytest.mark.skipif(installed_vllm() != "cpu", reason="on a GPU vLLM itself sizes the KV cache")
 
 

@@ -18,6 +18,8 @@ from terminal_screen import CTRL_D, Terminal
 
 from toolchat.models.hardware import installed_vllm
 
+pytestmark = pytest.mark.process
+
 NAME = "mistralai/Magistral-Small-Tiny"
 PARAMS = b'{"dim": 8, "max_position_embeddings": 40960}'
 
@@ -73,7 +75,7 @@ def test_a_pull_that_is_stopped_ends_at_once_and_the_next_goes_on(toolchat: Prog
     def on_large() -> None:
         # Half of it comes; the rest waits.
         if hub.sent > whole // 2:
-            open_.wait(20)
+            open_.wait(60)
 
     hub.on_large = on_large
     process = toolchat.start("models", "pull", NAME, variables=variables(hub))
@@ -81,9 +83,8 @@ def test_a_pull_that_is_stopped_ends_at_once_and_the_next_goes_on(toolchat: Prog
     while noted(home) < 0.4 * whole and time.monotonic() < until:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    began = time.monotonic()
+    # The hub still holds the rest back: stopping does not wait for it.
     out, err = process.communicate(timeout=30)
-    assert time.monotonic() - began < 10
     assert (process.returncode, out) == (130, b"")
     assert b"Traceback" not in err
     open_.set()
@@ -160,7 +161,7 @@ def test_the_repl_says_how_far_a_download_is_and_leaving_keeps_what_is_there(
 
     def on_large() -> None:
         if hub.sent > whole // 2:
-            open_.wait(20)
+            open_.wait()
 
     hub.on_large = on_large
     notes = tmp_path / "notes"
@@ -174,13 +175,12 @@ def test_the_repl_says_how_far_a_download_is_and_leaving_keeps_what_is_there(
         chat.wait_for("how far it is", lambda: any(re.search(step, row) for row in chat.rows))
         # At the end of the program half a second of downloading may be lost.
         chat.wait_for("that it is noted", lambda: noted(home) > 0.4 * whole)
-        began = time.monotonic()
         chat.child.send(CTRL_D)
+        # The hub still holds the rest back: leaving does not wait for it.
         chat.wait_for("the shell", lambda: chat.shows("the shell again"))
-        assert time.monotonic() - began < 10
     finally:
         open_.set()
-        chat.child.close(force=True)
+        chat.close()
     hub.sent = 0
     assert toolchat("models", "pull", NAME, variables=variables(hub)).code == 0
     assert 0 < hub.sent < 0.75 * whole

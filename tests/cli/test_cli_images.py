@@ -7,6 +7,8 @@ import pytest
 from cli_program import Program
 from image_files import image_file
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def seeing_folder(model_folder: Path) -> Path:

@@ -32,6 +32,7 @@ def piped(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
         ("What is it?", b"a\n b\n", "What is it?\n\na\n b"),
         ("What is it?", b" \n", "What is it?"),
         ("", "größer\n".encode(), "größer"),
+        ("", "größer\n".encode("utf-8-sig"), "größer"),
     ],
 )
 def test_standard_input_is_added_to_the_question_or_is_it(

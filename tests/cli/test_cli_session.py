@@ -15,15 +15,16 @@ from inprocess_tools import InProcessRunner
 
 from toolchat.cli.exits import exit_code
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
+from toolchat.images.image import image_bytes
 from toolchat.session.session import Session
 from toolchat.settings import Settings
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.ui.plain import PlainRenderer
 from toolchat.wire import events
+from toolchat.wire.codec import type_name
 from toolchat.wire.deltas import FinishReason
 from toolchat.wire.errors import EngineError, ExitCode, UsageError
 from toolchat.wire.events import Event, TurnFinished
-from toolchat.wire.images import image_bytes
 from toolchat.wire.messages import AssistantMessage, FailedCall, SystemMessage, UserMessage
 
 WEATHER = call("get_current_weather", city="Dallas", state="TX", unit="fahrenheit")
@@ -53,7 +54,7 @@ class Chat:
         return [json.loads(row) for row in self.session.record.path.read_text().splitlines()]
 
     def kinds(self) -> list[str]:
-        return [events.type_name(event.body) for event in self.events]
+        return [type_name(type(event.body)) for event in self.events]
 
     async def started(self) -> Session:
         await self.session.launch()
@@ -98,7 +99,7 @@ def test_the_record_tells_the_whole_turn_and_is_private(chat: Chat) -> None:
     chat.ask("The weather in Dallas?")
     by_type = {row["type"]: row["data"] for row in chat.rows()}
     assert by_type["session_started"]["model"] == "scripted"
-    assert by_type["user_message"]["text"] == "The weather in Dallas?"
+    assert by_type["question_asked"]["text"] == "The weather in Dallas?"
     assert by_type["call_started"]["call"]["arguments"]["city"] == "Dallas"
     assert "85 degrees fahrenheit" in by_type["call_finished"]["result"]["content"]
     assert by_type["text_delta"]["text"] == ANSWER
@@ -168,15 +169,18 @@ def test_an_engine_that_cannot_be_loaded_is_recorded_as_failed(chat: Chat, monke
 
 
 def test_closing_while_the_engine_loads_ends_both(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    loading = asyncio.Event()
+
     async def start() -> Any:
         yield events.EngineState("starting")
+        loading.set()
         await asyncio.sleep(600)
 
     monkeypatch.setattr(chat.engine, "start", start)
 
     async def play() -> None:
         await chat.session.launch()
-        await asyncio.sleep(0.01)
+        await loading.wait()
         await chat.session.close()
 
     asyncio.run(asyncio.wait_for(play(), 30))
@@ -384,7 +388,7 @@ def test_two_sessions_at_once_have_their_own_records(records: Path) -> None:
     first.engine.enqueue("One.")
     first.ask("hello")
     assert first.session.record.path.parent == second.session.record.path.parent == records
-    assert [row["type"] for row in second.rows()] == ["session_started"]
+    assert not any(row["type"].startswith("turn_") for row in second.rows())
     assert len(first.rows()) == len(first.events) > 1
 
 
@@ -414,7 +418,7 @@ def test_an_attached_image_is_kept_beside_the_record(chat: Chat) -> None:
         await session.close()
 
     run(play())
-    (row,) = (row["data"]["images"][0] for row in chat.rows() if row["type"] == "user_message")
+    (row,) = (row["data"]["images"][0] for row in chat.rows() if row["type"] == "question_asked")
     assert Path(row["file"]).parent == chat.session.record.path.with_suffix("")
     assert Path(row["file"]).read_bytes() == image_bytes(image())
     assert image().data not in chat.session.record.path.read_text()

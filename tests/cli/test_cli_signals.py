@@ -16,6 +16,8 @@ from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import ExitCode
 from toolchat.wire.events import TurnFinished, TurnStatus
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def silent_index() -> Iterator[tuple[str, threading.Event]]:

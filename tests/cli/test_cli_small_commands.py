@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 
+pytestmark = pytest.mark.process
+
 HEAVY = {"torch", "vllm", "mistral_common", "numpy", "openai", "mcp"}
 
 MODULES_AT_EXIT = """

@@ -6,6 +6,8 @@ import subprocess
 import pytest
 from cli_program import PROGRAM, Program
 
+pytestmark = pytest.mark.process
+
 BROKEN_PIPE = 141
 
 

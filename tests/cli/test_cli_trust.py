@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pexpect
 import pytest
+from at_the_terminal import reply
 from cli_program import PROGRAM, Program
 
-from toolchat.ui.approval import ARMING_SECONDS
+pytestmark = pytest.mark.process
 
 MODULE = '''from pathlib import Path
 Path(__file__).with_name("imported").touch()
@@ -118,8 +118,7 @@ def test_on_a_terminal_a_person_is_shown_the_callables_and_asked(found: Program,
     child.expect_exact("mine:greet")
     child.expect(r"Accept it.*\[y/N\] ")
     assert not has_run(found)
-    time.sleep(ARMING_SECONDS + 0.1)
-    child.sendline(answer)
+    reply(child, answer)
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == code

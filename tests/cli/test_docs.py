@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 from cli_program import REPOSITORY, Program
 
-from toolchat.chat.download import MAX_REDIRECTS, SECONDS
 from toolchat.chat.guards import Limits
 from toolchat.engine.config import CPU_CONTEXT
-from toolchat.engine.gpu_memory import GIB
+from toolchat.engine.gpu import GIB
 from toolchat.engine.local import LOGS_KEPT
+from toolchat.images.download import MAX_REDIRECTS, SECONDS
+from toolchat.images.image import MAX_BYTES, MAX_IMAGES, MAX_PIXELS, description, size_text
+from toolchat.images.returned import PICTURE_BYTES
 from toolchat.models.resolve import BY_MEMORY, choose_model
 from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
-from toolchat.tools.pictures import PICTURE_BYTES
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import MIB, ToolOptions
 from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.wire.errors import ExitCode
-from toolchat.wire.images import MAX_BYTES, MAX_IMAGES, MAX_PIXELS, description, size_text
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
 DOCS = REPOSITORY / "docs"
@@ -58,6 +58,7 @@ def test_every_setting_is_documented_with_its_flag_and_variable() -> None:
     assert documented == {key: (setting.flag, f"TOOLCHAT_{key.upper()}") for key, setting in SETTINGS.items()}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", [(), ("ask",), ("repl",), ("tools", "list")])
 def test_every_flag_of_a_command_is_documented(toolchat: Program, command: tuple[str, ...]) -> None:
     declared = re.findall(r"^  (?:(-\w), )?(--[\w-]+)", toolchat(*command, "--help").out, re.MULTILINE)
@@ -71,9 +72,8 @@ def test_the_documented_defaults_are_the_programs(tmp_path: Path) -> None:
     built_in = Settings()
     demo = choose_model("demo", tmp_path).defaults
     assert defaults["max_tokens"] == f"{built_in.max_tokens}; demo: {demo['max_tokens']}"
-    assert defaults["temperature"] == defaults["top_p"] == "the model's own"
-    assert built_in.temperature is built_in.top_p is None
-    assert defaults["system"] == "none"
+    assert defaults["temperature"] == defaults["top_p"] == defaults["system"] == "the model's own"
+    assert built_in.temperature is built_in.top_p is built_in.system is None
     assert built_in.system is None
     assert f"CPU: {CPU_CONTEXT}," in defaults["context"]
     assert defaults["model"].endswith("else `demo`")
@@ -81,9 +81,9 @@ def test_the_documented_defaults_are_the_programs(tmp_path: Path) -> None:
 
 def test_the_documented_models_by_memory_are_the_programs() -> None:
     table = rows(section((DOCS / "engines.md").read_text(), "Which model fits which card"))
-    documented = [(int(row[0].split()[0]), row[1], quoted(row[3])) for row in table if "GiB" in row[0]]
+    documented = [(float(row[0].split()[0]), row[1], quoted(row[3])) for row in table if "GiB" in row[0]]
     names = [row[1].split(",")[0] for row in documented]
-    assert [(least * GIB, flags == ["--text-only"]) for least, _, flags in documented] == [
+    assert [(int(least * GIB), flags == ["--text-only"]) for least, _, flags in documented] == [
         (default.least, default.settings.get("text_only", False)) for default in BY_MEMORY
     ]
     assert [name if name != "the same" else names[at - 1] for at, name in enumerate(names)] == [
@@ -162,6 +162,7 @@ def written(toolchat: Program) -> Program:
     return toolchat
 
 
+@pytest.mark.process
 def test_the_commands_of_the_tools_page_say_what_it_shows(written: Program) -> None:
     blocks = re.findall(r"^```console\n\$ toolchat (.*?)\n(.*?)^```", TOOLS_PAGE, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
@@ -170,6 +171,7 @@ def test_the_commands_of_the_tools_page_say_what_it_shows(written: Program) -> N
         assert [line.rstrip() for line in (ran.out + ran.err).splitlines()] == shown.splitlines()
 
 
+@pytest.mark.process
 def test_the_tools_of_the_tools_page_load_and_answer_calls(written: Program) -> None:
     def answer(name: str, **arguments: object) -> tuple[ResultStatus, str]:
         async def play() -> ToolResult:
@@ -197,6 +199,7 @@ def test_the_tools_of_the_tools_page_load_and_answer_calls(written: Program) -> 
     )
 
 
+@pytest.mark.process
 def test_the_images_of_the_tools_page_come_back(written: Program) -> None:
     async def play(name: str) -> ToolResult:
         runner = await ToolRunner.start(written.folder / "badge.yaml")

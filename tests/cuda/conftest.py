@@ -103,4 +103,5 @@ def answers(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     )
     assert done.returncode == 0, done.stderr[-6000:]
     found = json.loads((folder / "answers.json").read_text())
-    return Answers(dict(zip(CASES, found["configurations"], strict=True)), found["memory"], found["workers"])
+    configurations = dict(zip(CASES, found["configurations"], strict=True))
+    return Answers(configurations, found["memory"], found["workers"], found["startup_plans"])

@@ -56,6 +56,8 @@ class Answers:
     """In the order of MEMORY."""
     workers: dict[str, str]
     """The class of the worker that vLLM takes by itself, and the one that toolchat's derives from."""
+    startup_plans: dict[str, int | None]
+    """The bytes that the plan of a first start gives to a second one, by what the first has found."""
 
 
 def pixtral() -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 
 from toolchat.engine.config import has_vision, plan, read_params
 from toolchat.engine.gpu_memory import budget
-from toolchat.engine.vllm_arguments import engine_arguments
-from toolchat.engine.worker_stages import BASES
+from toolchat.engine.worker.loading import BASES
+from toolchat.engine.worker.vllm_arguments import engine_arguments
 
 WORKER_BASE = BASES["cuda"]
 

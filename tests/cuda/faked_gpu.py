@@ -21,7 +21,7 @@ def fake_the_platform() -> Any:
     from vllm.platforms.cuda import CudaPlatformBase
     from vllm.platforms.interface import DeviceCapability
 
-    class FakedPlatform(CudaPlatformBase):
+    class FakedPlatform(CudaPlatformBase):  # type: ignore[misc]  # vLLM's types are not followed
         capability = (8, 9)
         total = 24 * GIB
 
@@ -32,7 +32,7 @@ def fake_the_platform() -> Any:
         @classmethod
         def has_device_capability(cls, capability: tuple[int, int] | int, device_id: int = 0) -> bool:
             asked = capability if isinstance(capability, int) else capability[0] * 10 + capability[1]
-            return cls.get_device_capability().to_int() >= asked
+            return bool(cls.get_device_capability().to_int() >= asked)
 
         @classmethod
         def get_device_name(cls, device_id: int = 0) -> str:
@@ -143,10 +143,51 @@ def workers(folder: Path) -> dict[str, str]:
     return {"vllm": found.parallel_config.worker_cls, "toolchat": WORKER_BASE}
 
 
+def startup_plans(folder: Path) -> dict[str, int | None]:
+    """The bytes that vLLM's startup plan gives to the second of two starts, by what the first has found; None: no plan.
+
+    vLLM looks the plan up before it fits the context to the memory, and writes it afterwards.
+    """
+    import os
+    from types import SimpleNamespace
+
+    from cuda_hookup import arguments_for
+    from vllm import EngineArgs
+    from vllm.v1.worker.startup_plan import maybe_apply_startup_plan, maybe_save_startup_plan
+
+    os.environ["VLLM_ENABLE_STARTUP_PLAN"] = "1"
+
+    def started(share: float = 0.92) -> Any:
+        configured = EngineArgs(**arguments_for(folder, {}, share)).create_engine_config()
+        return SimpleNamespace(
+            vllm_config=configured,
+            cache_config=configured.cache_config,
+            parallel_config=configured.parallel_config,
+            rank=0,
+            init_snapshot=SimpleNamespace(free_memory=23 * GIB),
+        )
+
+    def found(share: float = 0.92) -> int | None:
+        second = started(share)
+        maybe_apply_startup_plan(second)
+        bytes_: int | None = second.cache_config.kv_cache_memory_bytes
+        return bytes_
+
+    answers = {}
+    first = started()
+    first.vllm_config.model_config.max_model_len -= 16
+    maybe_save_startup_plan(first, 5 * GIB)
+    answers["the context was made shorter"] = found()
+    maybe_save_startup_plan(started(), 6 * GIB)
+    answers["the whole context fits"] = found()
+    answers["the whole context fits, and another share is given"] = found(0.5)
+    return answers
+
+
 def main() -> None:
     asked = json.load(sys.stdin)
     platform = fake_the_platform()
-    from toolchat.engine.worker_loading import hide_unloadable_modules, register_model
+    from toolchat.engine.worker.loading import hide_unloadable_modules, register_model
 
     hide_unloadable_modules()
     import vllm.v1.engine.llm_engine  # noqa: F401  # as the worker does
@@ -162,6 +203,7 @@ def main() -> None:
         "configurations": answers,
         "memory": [memory(*card) for card in asked["memory"]],
         "workers": workers(Path(asked["configurations"][0]["folder"])),
+        "startup_plans": startup_plans(Path(asked["configurations"][0]["folder"])),
     }
     Path(sys.argv[1]).write_text(json.dumps(found))
 

@@ -11,6 +11,7 @@ import pytest
 import tiny_models
 from cuda_cases import MEMORY, Answers, pixtral
 
+from toolchat.engine.gpu import GIB
 from toolchat.models.hardware import installed_vllm
 
 pytestmark = [
@@ -142,3 +143,13 @@ def test_vllm_starts_with_the_share_that_toolchat_reckons(
 def test_the_cards_that_drive_a_screen_are_refused_with_vllms_own_share(answers: Answers) -> None:
     refused = [card for card, answer in zip(MEMORY, answers.memory, strict=True) if answer["refused_by_default"]]
     assert refused == [(4, 0.7), (8, 0.9), (12, 1.2), (16, 1.4), (24, 2.0), (24, 12.0)]
+
+
+def test_vllms_startup_plan_is_found_again_only_where_the_whole_context_fits(answers: Answers) -> None:
+    assert answers.startup_plans["the context was made shorter"] is None
+    assert answers.startup_plans["the whole context fits"] == 6 * GIB
+
+
+def test_the_key_of_vllms_startup_plan_does_not_hold_the_share_of_the_card(answers: Answers) -> None:
+    # Why toolchat uses the plan with vLLM's own share only.
+    assert answers.startup_plans["the whole context fits, and another share is given"] == 6 * GIB

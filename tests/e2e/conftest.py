@@ -76,4 +76,4 @@ def terminal(cached_demo: Path, tmp_path: Path) -> Iterator[Callable[..., Termin
 
     yield open_
     for one in opened:
-        one.child.close(force=True)
+        one.close()

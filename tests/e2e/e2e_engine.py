@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchat.engine.local import LocalEngine
+from toolchat.wire.events import EngineState
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Running:
         """Start the engine; the states it went through."""
 
         async def states() -> list[str]:
-            return [state.state async for state in self.engine.start()]
+            return [state.state async for state in self.engine.start() if isinstance(state, EngineState)]
 
         return self.loop.run(states())
 

@@ -15,7 +15,7 @@ os.environ |= {"TRITON_INTERPRET": "1", "VLLM_USE_V2_MODEL_RUNNER": "1"}
 
 import triton.backends
 
-from toolchat.engine import worker
+from toolchat.engine.worker import server
 
 
 class NoDriver:
@@ -63,7 +63,7 @@ def schedule_asynchronously() -> None:
     platform.check_and_update_config = classmethod(decide_and_switch_on)
 
 
-class GpuRunnerWorker(worker.Worker):
+class GpuRunnerWorker(server.Worker):
     def __init__(self, *arguments: Any) -> None:
         import vllm.v1.worker.gpu.structured_outputs as structured
 
@@ -77,7 +77,6 @@ class GpuRunnerWorker(worker.Worker):
 
 
 triton.backends.backends["cpu"] = SimpleNamespace(driver=NoDriver, compiler=None)
-worker.Worker = GpuRunnerWorker  # type: ignore[misc]
 
 if __name__ == "__main__":
-    worker.main()
+    server.main(GpuRunnerWorker)

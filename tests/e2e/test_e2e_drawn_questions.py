@@ -95,6 +95,7 @@ def training() -> str:
     return "\n".join(text.replace("\n", " ") for row in rows for text in texts(json.loads(row)))
 
 
+@pytest.mark.long
 def test_no_city_of_the_lists_is_in_the_training_data(training: str) -> None:
     known = {city for city, _ in questions.CITIES if re.search(rf"\b{city}\b", training, re.IGNORECASE)}
     assert known == set()

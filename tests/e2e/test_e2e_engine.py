@@ -17,7 +17,7 @@ from toolchat.mistral.ids import is_legal_call_id
 from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.load import load_tools
 from toolchat.tools.toolbox import LoadedToolbox, Toolbox
-from toolchat.wire.deltas import CallEnded, CallStarted, Delta, Finished, FinishReason, Text, Usage
+from toolchat.wire.deltas import CallBegun, CallEnded, Delta, Finished, FinishReason, Text, Usage
 from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import AssistantMessage, CallOrigin, Message, ToolCall, UserMessage
 
@@ -287,4 +287,4 @@ def test_without_tools_nothing_is_called(running: Running) -> None:
     # The question with which it was seen to call what it had not been offered.
     deltas = running.loop.run(generated(running, "a", (UserMessage("Count from 1 to 300."),), max_tokens=64))
     assert text_of(deltas)
-    assert not any(isinstance(delta, CallStarted | CallEnded) for delta in deltas)
+    assert not any(isinstance(delta, CallBegun | CallEnded) for delta in deltas)

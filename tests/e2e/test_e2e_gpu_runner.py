@@ -57,16 +57,10 @@ def stopped(deltas: list[Delta]) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # an interpreted kernel takes a tenth of a second; 90 and 30 s were seen
 @pytest.mark.parametrize("label", ["v3-spm", "v13"])
-def test_the_gpu_runner_serves_calls_answers_aborts_and_two_at_once(
-    label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launcher = tmp_path / "python"
-    launcher.write_text(f'#!/bin/sh\nshift 3\nexec "{sys.executable}" -P "{WORKER}" "$@"\n')
-    launcher.chmod(0o755)
+def test_the_gpu_runner_serves_calls_answers_aborts_and_two_at_once(label: str, tmp_path: Path) -> None:
     model = tiny_models.build(tmp_path / label, label)
     config = replace(plan(label, model, "cpu", context=tiny_models.CONTEXT), kv_cache_bytes=KV_CACHE)
-    monkeypatch.setattr(sys, "executable", str(launcher))
-    engine = LocalEngine(config, tmp_path / "logs")
+    engine = LocalEngine(config, tmp_path / "logs", worker=(sys.executable, "-P", str(WORKER)))
 
     async def ask(name: str, abort_at: int | None = None, **options: Any) -> list[Delta]:
         asked = GenerateOptions(**{"max_tokens": 60, "temperature": 0.0, "seed": 1, **options})

@@ -18,6 +18,7 @@ from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import GenerateOptions
 from toolchat.engine.config import plan
 from toolchat.engine.local import LocalEngine
+from toolchat.images.image import image_bytes, image_from_bytes
 from toolchat.models.hardware import engine_device
 from toolchat.store.results import keep_image
 from toolchat.tools.run import ToolRunner
@@ -25,7 +26,6 @@ from toolchat.wire import events
 from toolchat.wire.deltas import Finished, Text, Usage
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Stamper
-from toolchat.wire.images import image_bytes, image_from_bytes
 from toolchat.wire.messages import AssistantMessage, Image, Message, ToolCall, ToolMessage, UserMessage
 
 pytestmark = pytest.mark.engine

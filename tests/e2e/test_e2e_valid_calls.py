@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from valid_calls import BOUNDED, MeasuredEngine, Tally, tally, tiny_engine
+from valid_calls import BOUNDED, Tally, tally, tiny_engine
 
 from toolchat.engine.base import GenerateOptions
-from toolchat.wire.deltas import CallEnded, CallStarted, Delta, Finished, FinishReason, Note, Text, Thinking
+from toolchat.engine.local import LocalEngine
+from toolchat.wire.deltas import CallBegun, CallEnded, Delta, Finished, FinishReason, Note, Text, Thinking
 from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import CallOrigin, ToolCall, ToolSpec, UserMessage
 
@@ -51,7 +52,7 @@ ANSWER = {
 @dataclass
 class Tiny:
     label: str
-    engine: MeasuredEngine
+    engine: LocalEngine
     loop: asyncio.Runner
 
     def tally(self, calls: int, **options: Any) -> Tally:
@@ -129,7 +130,7 @@ def test_one_call_where_several_are_not_wanted(tiny: Tiny) -> None:
 def test_no_call_where_none_is_wanted(tiny: Tiny) -> None:
     for seed in range(3):
         deltas = tiny.generate(tool_choice="none", seed=seed, max_tokens=60)
-        assert not any(isinstance(delta, CallStarted | CallEnded) for delta in deltas)
+        assert not any(isinstance(delta, CallBegun | CallEnded) for delta in deltas)
         assert text_of(deltas) or any(isinstance(delta, Thinking) for delta in deltas)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,3 +136,34 @@ def test_broken_params_are_named(folder: Path, text: str) -> None:
     (folder / "params.json").write_text(text)
     with pytest.raises(EngineError, match=r"params\.json: (cannot be read|expected)"):
         plan("m", folder, "cpu")
+
+
+VISION = PARAMS | {"vision_encoder": {"image_size": 64}}
+
+
+@pytest.mark.parametrize(
+    ("device", "params", "eager", "given", "notes"),
+    [
+        ("cpu", PARAMS, False, {"fast_start": True}, ["--fast-start has no effect: the engine runs on the CPU"]),
+        (
+            "cpu",
+            VISION,
+            False,
+            {"gpu_memory": 0.5, "fast_start": True, "text_only": True},
+            ["--gpu-memory and --fast-start have no effect: the engine runs on the CPU"],
+        ),
+        ("cpu", PARAMS, False, {"text_only": True}, ["--text-only has no effect: m has no image encoder"]),
+        ("cuda", PARAMS, False, {"text_only": True}, ["--text-only has no effect: m has no image encoder"]),
+        ("cuda", PARAMS, True, {"fast_start": True}, ["--fast-start has no effect: m is never compiled"]),
+        ("cuda", VISION, False, {"gpu_memory": 0.5, "fast_start": True, "text_only": True}, []),
+        ("cpu", PARAMS, False, {"fast_start": False, "text_only": False}, []),  # --no-fast-start
+    ],
+)
+def test_flags_without_effect_are_told_where_they_stand_on_the_command_line(
+    folder: Path, device: str, params: dict[str, object], eager: bool, given: dict[str, Any], notes: list[str]
+) -> None:
+    written = params | {"max_position_embeddings": 8192}
+    (folder / "params.json").write_text(json.dumps(written))
+    assert list(plan("m", folder, device, eager=eager, flags=given, **given).notes) == notes
+    # From config.toml or a variable: it may be meant for another model or machine.
+    assert plan("m", folder, device, eager=eager, **given).notes == ()

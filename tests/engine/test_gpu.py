@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from toolchat.engine import gpu
-from toolchat.engine.gpu import GIB, MIB, Gpu, Holder, held_by, missing_to_compile, parse_gpus, unfit, visible
+from toolchat.engine.gpu import (
+    GIB,
+    MIB,
+    Gpu,
+    Holder,
+    held_by,
+    missing_to_compile,
+    parse_gpus,
+    parse_slices,
+    unfit,
+    visible,
+)
 
 TWO = """\
 0, GPU-1111aaaa-0000, NVIDIA GeForce RTX 4090, 24564, 22100, 8.9, 580.65.06
@@ -62,11 +73,63 @@ def test_cuda_visible_devices_chooses_as_cuda_does(chosen: str | None, indices: 
     assert [one.index for one in visible(parse_gpus(TWO), chosen)] == indices
 
 
-def test_a_slice_of_a_gpu_is_one_of_unknown_memory() -> None:
-    (slice_,) = visible(parse_gpus(TWO), "MIG-5e-0")
-    assert (slice_.total, slice_.capability) == (None, (8, 9))
+SLICES = """\
+GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-1111aaaa-0000)
+GPU 1: NVIDIA GeForce GTX 1080 (UUID: GPU-2222bbbb-0000)
+  MIG 1g.5gb      Device  0: (UUID: MIG-5e-0)
+  MIG 1g.5gb      Device  1: (UUID: MIG-5e-1)
+"""
 
 
+@pytest.mark.parametrize("chosen", ["MIG-5e-1", "MIG-GPU-2222bbbb-0000/7/0"])
+def test_a_slice_of_a_gpu_has_the_properties_of_its_parent_and_unknown_memory(chosen: str) -> None:
+    (slice_,) = visible(parse_gpus(TWO), chosen, slices=parse_slices(SLICES))
+    assert (slice_.index, slice_.uuid, slice_.name) == (1, chosen, "NVIDIA GeForce GTX 1080 (MIG)")
+    assert (slice_.total, slice_.free, slice_.capability, slice_.driver) == (None, None, (6, 1), 580)
+
+
+def test_a_slice_of_unknown_parent_has_only_what_all_gpus_have_in_common() -> None:
+    (slice_,) = visible(parse_gpus(TWO), "MIG-77", slices=parse_slices(SLICES))
+    assert (slice_.index, slice_.capability, slice_.driver) == (None, None, 580)
+
+
+def test_the_parents_of_slices_are_asked_of_the_driver(nvidia_smi: Path) -> None:
+    program(nvidia_smi, f"if [ $1 = -L ]; then echo '{SLICES}'; else echo '{TWO}'; fi")
+    (slice_,) = gpu.gpus({"CUDA_VISIBLE_DEVICES": "MIG-5e-0"})
+    assert slice_.capability == (6, 1)
+
+
+def test_a_number_in_another_order_than_nvidia_smis_stands_for_what_all_gpus_have_in_common() -> None:
+    for chosen in (None, "0", "1"):
+        first = visible(parse_gpus(TWO), chosen, "FASTEST_FIRST")[0]
+        assert first == Gpu(None, "", "GPU", None, None, None, 580)
+    alike = parse_gpus(TWO.replace("GTX 1080, 8192, 8000, 6.1", "RTX 4090, 24564, 9000, 8.9"))
+    (first,) = visible(alike, "0", "FASTEST_FIRST")
+    assert first == Gpu(None, "", "NVIDIA GeForce RTX 4090", 24564 * MIB, 9000 * MIB, (8, 9), 580)
+
+
+def test_a_uuid_and_a_single_gpu_are_known_in_every_order() -> None:
+    both = parse_gpus(TWO)
+    assert visible(both, "GPU-2222", "FASTEST_FIRST") == (both[1],)
+    assert visible(both[:1], None, "FASTEST_FIRST") == both[:1]
+    assert [one.index for one in visible(both, "1,7", "FASTEST_FIRST")] == [None]
+
+
+def test_the_order_of_the_users_environment_counts(nvidia_smi: Path) -> None:
+    program(nvidia_smi, f"echo '{TWO}'")
+    assert gpu.gpus({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"})[0].total is None
+    assert gpu.gpus({"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})[0].total == gpu.gpus({})[0].total == 24564 * MIB
+
+
+def test_the_gpu_that_cuda_measured_is_found_by_its_uuid(nvidia_smi: Path) -> None:
+    program(nvidia_smi, f"echo '{TWO}'")
+    found = gpu.with_uuid("2222bbbb-0000")
+    assert found is not None
+    assert found.index == 1
+    assert gpu.with_uuid("3333") is None
+
+
+@pytest.mark.process
 def test_no_driver_and_a_driver_that_fails_are_no_gpu(nvidia_smi: Path) -> None:
     assert gpu.gpus() == ()
     gpu.all_gpus.cache_clear()
@@ -74,6 +137,7 @@ def test_no_driver_and_a_driver_that_fails_are_no_gpu(nvidia_smi: Path) -> None:
     assert gpu.gpus() == ()
 
 
+@pytest.mark.process
 def test_the_driver_is_asked_once(nvidia_smi: Path) -> None:
     program(nvidia_smi, f"echo x >> {nvidia_smi}.log", f"echo '{TWO}'")
     assert [one.index for one in gpu.gpus()] == [0, 1]
@@ -81,6 +145,7 @@ def test_the_driver_is_asked_once(nvidia_smi: Path) -> None:
     assert Path(f"{nvidia_smi}.log").read_text() == "x\n"
 
 
+@pytest.mark.process
 def test_who_holds_the_memory_is_told_by_size(nvidia_smi: Path) -> None:
     program(
         nvidia_smi, "echo '71, /usr/bin/python3, odd, 4096'", "echo '9, /opt/blender, 512'", "echo '5, Xorg, [N/A]'"
@@ -92,6 +157,7 @@ def test_who_holds_the_memory_is_told_by_size(nvidia_smi: Path) -> None:
     assert held_by([]) == ""
 
 
+@pytest.mark.process
 def test_who_asks_is_none_of_the_holders(nvidia_smi: Path) -> None:
     program(nvidia_smi, f"echo '{os.getpid()}, /usr/bin/python3, 400'", "echo '9, /opt/blender, 512'")
     assert [one.pid for one in gpu.holders(parse_gpus(TWO)[0])] == [9]
@@ -124,7 +190,7 @@ def test_a_compiler_and_python_headers_are_missed_by_name(tmp_path: Path, monkey
     include.mkdir()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "there is no C compiler" in (missing_to_compile({}, include) or "")
-    assert "CC=tcc is not to be found" in (missing_to_compile({"CC": "tcc -O1"}, include) or "")
+    assert "CC=tcc is not found" in (missing_to_compile({"CC": "tcc -O1"}, include) or "")
     program(tmp_path / "gcc", "exit 0")
     assert "apt install python3.11-dev" in (missing_to_compile({}, include) or "")
     (include / "Python.h").touch()

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from toolchat.engine.gpu_memory import GIB, MOST, budget, check_weights, little_left
+from toolchat.engine.gpu import GIB
+from toolchat.engine.gpu_memory import (
+    MOST,
+    OVERHEAD,
+    VISION_ENCODER,
+    budget,
+    check_weights,
+    left_for_context,
+    little_left,
+)
 from toolchat.wire.errors import EngineError
 
 BUSY = [(4, 3.3), (8, 7.1), (12, 10.8), (16, 14.6), (24, 22.0)]
@@ -41,6 +50,24 @@ def test_a_full_card_is_told_with_the_remedies() -> None:
         EngineError, match=r"only 0\.2 of the GPU's 8\.0 GiB are free.*CUDA_VISIBLE_DEVICES.*EXTRA=cpu install"
     ):
         budget(int(0.2 * GIB), 8 * GIB)
+
+
+def test_memory_that_no_listed_program_holds_is_perhaps_the_desktops() -> None:
+    with pytest.raises(EngineError, match=r"0\.2 of .* 8\.0 GiB are free \(held by no program .* the desktop\);"):
+        budget(int(0.2 * GIB), 8 * GIB)
+    with pytest.raises(EngineError, match=r"10\.0 of 24\.0 GiB are free \(held by no program .* the desktop\);"):
+        budget(10 * GIB, 24 * GIB, 0.9)
+    with pytest.raises(EngineError, match=r"12\.0 of 24\.0 GiB are free \(held by no program .* the desktop\),"):
+        check_weights("m", 14 * GIB, 0.48, 24 * GIB, 12 * GIB)
+
+
+@pytest.mark.parametrize(("total", "free"), [*BUSY, (24, 24), (12, 11.2), (5, 5)])
+def test_what_is_left_for_a_context_is_reckoned_by_the_engines_own_share(total: float, free: float) -> None:
+    bytes_free, bytes_total = int(free * GIB), int(total * GIB)
+    granted = budget(bytes_free, bytes_total) * bytes_total
+    left = left_for_context(3 * GIB, bytes_free, bytes_total)
+    assert left == pytest.approx(granted - 3 * GIB - OVERHEAD, abs=1e-4 * bytes_total)
+    assert left_for_context(3 * GIB, bytes_free, bytes_total, text_only=True) - left == VISION_ENCODER
 
 
 def test_weights_that_cannot_fit_are_refused_and_it_is_said_whether_a_free_card_would_do() -> None:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from toolchat.engine import number_format
-from toolchat.engine.number_format import MEASURED, by_flags, cpu_flags, settled
+from toolchat.engine.number_format import MEASURED, by_flags, cpu_flags, measure, settled
 
 
 @pytest.mark.parametrize(
@@ -38,8 +37,24 @@ def test_what_the_flags_do_not_tell_is_measured(monkeypatch: pytest.MonkeyPatch)
     assert settled("auto") == "auto"
 
 
-def test_a_measurement_chooses_one_of_the_two() -> None:
-    pytest.importorskip("torch")
-    code = "from toolchat.engine.number_format import measure; print(measure(0.1))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() in ("auto", "float32")
+@pytest.mark.parametrize(
+    ("bfloat16", "float32", "dtype"), [(0.004, 0.001, "float32"), (0.001, 0.004, "auto"), (0.001, 0.001, "auto")]
+)
+def test_a_measurement_takes_the_format_that_multiplies_in_less_time(
+    bfloat16: float, float32: float, dtype: str
+) -> None:
+    now = [0.0]
+    calls: list[str] = []
+
+    def multiplication(name: str) -> Callable[[], None]:
+        def multiply() -> None:
+            first, disturbed = name not in calls, len(calls) % 7 == 6
+            calls.append(name)
+            now[0] += (bfloat16 if name == "auto" else float32) + (1.0 if first else 0.03 if disturbed else 0.0)
+
+        return multiply
+
+    assert measure(multiplication, lambda: now[0], seconds=0.5) == dtype
+    assert min(calls.count("auto"), calls.count("float32")) > 10
+    # Half a second, two first calls, and the call that goes beyond each half.
+    assert now[0] <= 2 + 0.5 + 2 * 0.04

@@ -18,7 +18,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from toolchat.mistral.ids import new_call_id
 from toolchat.mistral.parse import StreamParser
 from toolchat.mistral.vocabulary import MistralVocabulary, Vocabulary
-from toolchat.wire.deltas import CallArguments, CallEnded, CallStarted, Delta, Text, Thinking
+from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, Delta, Text, Thinking
 from toolchat.wire.messages import FailedCall, ToolCall
 
 _FRAGMENTS = [
@@ -139,7 +139,7 @@ def read(deltas: Iterable[Delta], found: Read | None = None) -> Read:
             case Thinking(text):
                 assert text
                 found.thinking += text
-            case CallStarted(index, name):
+            case CallBegun(index, name):
                 assert index == len(found.ended)
                 assert index not in found.started
                 found.started[index] = name

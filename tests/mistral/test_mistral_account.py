@@ -68,6 +68,14 @@ def test_the_system_prompt_costs_what_leaving_it_out_saves(counted: Any, label: 
 
 
 @pytest.mark.parametrize("label", ALL)
+def test_thinking_in_the_system_prompt_is_counted_as_the_system_prompts(counted: Any, label: str) -> None:
+    system = SystemMessage("Think first. [THINK]Like so.[/THINK] Then answer.")
+    whole, without = counted(label, [system, *FIRST, *LAST], TOOLS), counted(label, [*FIRST, *LAST], TOOLS)
+    assert whole.total - without.total == whole.messages[0]
+    assert whole.messages[1:] == without.messages
+
+
+@pytest.mark.parametrize("label", ALL)
 def test_the_last_tools_cost_what_leaving_them_out_saves(counted: Any, label: str) -> None:
     whole, first, none = (counted(label, LAST, TOOLS[:number]) for number in (3, 1, 0))
     assert whole.total - first.total == sum(whole.tools[1:])

@@ -11,12 +11,11 @@ from image_files import image, image_file
 from mistral_tokenizers import ALL, PATCH, SEEING
 from PIL import Image as Pillow
 
+from toolchat.images.image import ImageError, image_from_bytes
+from toolchat.images.pixels import LARGEST_SIDE, decoded
 from toolchat.mistral.account import account
-from toolchat.mistral.pixels import LARGEST_SIDE, decoded
 from toolchat.mistral.render import Encoded, encode, render
 from toolchat.mistral.vocabulary import MistralVocabulary
-from toolchat.wire.image_header import ImageError
-from toolchat.wire.images import image_from_bytes
 from toolchat.wire.messages import (
     AssistantMessage,
     Image,

@@ -17,6 +17,7 @@ _json = st.recursive(
 _objects = st.dictionaries(_text, _json, max_size=4)
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None)
 @given(_objects, st.booleans(), st.integers(1, 9), st.text(max_size=5))
 def test_the_end_is_found_wherever_the_text_is_split(wanted, ascii_only, size, tail):

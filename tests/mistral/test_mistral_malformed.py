@@ -162,7 +162,7 @@ def test_text_after_a_list_of_calls_is_text(tokenizer_of, label):
     found = parse(tokenizer, [spell(tokenizer, CALLS, text, EOS)])
     assert [call.name for call in found.calls] == ["f"]
     assert found.text == "Here [TOOL_CALLS] it } is."
-    assert found.order == ["CallStarted", "CallArguments", "CallEnded", "Text"]
+    assert found.order == ["CallBegun", "CallArguments", "CallEnded", "Text"]
 
 
 @pytest.mark.parametrize("label", NAMED)
@@ -220,3 +220,13 @@ def test_malformed_before_the_cut_is_malformed_and_not_truncated(tokenizer_of):
     assert "cannot name a tool" in call.reason
     list_call = one(tokenizer_of("v13"), CALLS, "f", ARGS, "[1, 2", truncated=True)
     assert not list_call.truncated
+
+
+@pytest.mark.parametrize("label", LISTS + NAMED)
+def test_a_name_that_no_tool_can_have_is_kept_for_whoever_answers(tokenizer_of, label):
+    if label in NAMED:
+        call = one(tokenizer_of(label), CALLS, "math.fact", ARGS, "{}", EOS)
+    else:
+        call = listed(tokenizer_of(label), '[{"name": "math.fact", "arguments": {}}]')
+    assert isinstance(call, FailedCall)
+    assert (call.name, call.illegal_name) == ("invalid_tool_call", "math.fact")

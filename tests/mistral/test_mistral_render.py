@@ -1,16 +1,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from mistral_common.protocol.instruct.request import ModelSettings, ReasoningEffort
-from mistral_tokenizers import ALL
+from mistral_common.protocol.instruct.chunk import TextChunk, ThinkChunk
+from mistral_common.protocol.instruct.messages import SystemMessage as MistralSystemMessage
+from mistral_common.protocol.instruct.messages import UserMessage as MistralUserMessage
+from mistral_common.protocol.instruct.request import ChatCompletionRequest, ModelSettings, ReasoningEffort
+from mistral_tokenizers import ALL, ARGS, CALLS, END_THINK, EOS, THINK, spell
 
+from toolchat.chat.conversation import Spoken
 from toolchat.mistral import render
+from toolchat.mistral.parse import StreamParser
 from toolchat.mistral.render import reasoning_efforts, takes_schema, to_openai
 from toolchat.mistral.vocabulary import MistralVocabulary
-from toolchat.wire.messages import AssistantMessage, ToolCall, ToolMessage, ToolSpec, UserMessage
+from toolchat.wire.deltas import CallEnded, Text, Thinking
+from toolchat.wire.messages import (
+    AssistantMessage,
+    Part,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+    assistant_message,
+)
 
 
 def encode(*arguments: Any, **more: Any) -> list[int]:
@@ -45,6 +61,103 @@ def test_what_was_thought_and_said_reads_back_as_it_was_generated(tokenizer_of: 
     prompt = encode(tokenizer, 13, messages, (), thinks=True)
     begin = len(encode(tokenizer, 13, messages[:1], ()))
     assert prompt[begin : begin + len(generated)] == generated
+
+
+# As Magistral's SYSTEM_PROMPT.txt goes.
+MAGISTRAL = "First draft your thinking.\n\n[THINK]Your thoughts.\nOr a draft.[/THINK]Here, provide a response."
+
+
+def system_prompt(tokenizer: Any, content: Any) -> list[int]:
+    """What mistral_common makes of a system message with these chunks, and the question "a"."""
+    messages = [MistralSystemMessage(content=content), MistralUserMessage(content="a")]
+    return list(tokenizer.encode_chat_completion(ChatCompletionRequest(messages=messages)).tokens)
+
+
+def encoded_system(tokenizer: Any, content: str) -> list[int]:
+    vocabulary = MistralVocabulary(tokenizer)
+    messages = [SystemMessage(content), UserMessage("a")]
+    return encode(tokenizer, vocabulary.version, messages, (), thinks=vocabulary.special("[THINK]") is not None)
+
+
+PLACES = [
+    [THINK, "Let me see.\n", END_THINK, "It is 2. ", THINK, "Or 3?", END_THINK, "No: 2."],
+    ["It is 2.", THINK, "Or 3?", END_THINK, "\n", THINK, "No.", END_THINK, " Yes, 2."],
+    ["It is 2.", THINK, "Or 3?", END_THINK, "No: 2.", CALLS, "f", ARGS, '{"a": 1}'],
+    [THINK, "Hm.", END_THINK, "So: ", THINK, "ah", END_THINK, CALLS, "f", ARGS, "{}"],
+]
+
+
+@pytest.mark.parametrize("label", ["v13", "v15"])
+@pytest.mark.parametrize("generated", PLACES)
+def test_thinking_anywhere_is_sent_again_exactly_as_it_was_generated(
+    tokenizer_of: Any, label: str, generated: list[str]
+) -> None:
+    tokenizer = tokenizer_of(label)
+    vocabulary = MistralVocabulary(tokenizer)
+    ids = spell(tokenizer, *generated, EOS)
+    spoken, calls = Spoken(), []
+    for delta in StreamParser(vocabulary).feed(ids):
+        match delta:
+            case Text(text):
+                spoken.add(text)
+            case Thinking(text):
+                spoken.add(text, thinking=True)
+            case CallEnded(_, ToolCall() as call):
+                calls.append(call)
+    answer = replace(spoken.message(), calls=tuple(calls))
+    results = [ToolMessage(call.id, call.name, "1") for call in calls] or [UserMessage("b")]
+    prompt = encode(tokenizer, vocabulary.version, [UserMessage("a"), answer, *results], (), thinks=True)
+    begin = len(encode(tokenizer, vocabulary.version, [UserMessage("a")], ()))
+    assert prompt[begin : begin + len(ids)] == ids
+
+
+def test_where_there_is_no_place_for_thinking_the_texts_around_it_do_not_run_together(tokenizer_of: Any) -> None:
+    message = assistant_message([Part("One."), Part("hm", thinking=True), Part("Two.")])
+    assert to_openai(message, 11)["content"] == to_openai(message, 13)["content"] == "One.\n\nTwo."
+
+
+@pytest.mark.parametrize(
+    ("content", "chunks"),
+    [
+        (
+            MAGISTRAL,
+            [
+                TextChunk(text="First draft your thinking.\n\n"),
+                ThinkChunk(thinking="Your thoughts.\nOr a draft."),
+                TextChunk(text="Here, provide a response."),
+            ],
+        ),
+        ("[THINK]a[/THINK]", [ThinkChunk(thinking="a")]),
+        (
+            "[THINK]a[/THINK][THINK][/THINK] b",
+            [ThinkChunk(thinking="a"), ThinkChunk(thinking=""), TextChunk(text=" b")],
+        ),
+        ("[/THINK][THINK]a[/THINK]", [TextChunk(text="[/THINK]"), ThinkChunk(thinking="a")]),
+        (
+            "[THINK]a[THINK]b[/THINK]c[/THINK]",
+            [TextChunk(text="[THINK]a"), ThinkChunk(thinking="b"), TextChunk(text="c[/THINK]")],
+        ),
+    ],
+)
+def test_whole_spans_of_thinking_in_a_system_prompt_become_control_tokens(
+    tokenizer_of: Any, content: str, chunks: list[Any]
+) -> None:
+    tokenizer = tokenizer_of("v13")
+    assert encoded_system(tokenizer, content) == system_prompt(tokenizer, chunks)
+
+
+@pytest.mark.parametrize("content", ["[THINK]a", "a[/THINK]", "[/THINK]a[THINK]", "[THINK]", "[think]a[/think]", "a"])
+def test_a_stray_marker_in_a_system_prompt_stays_text(tokenizer_of: Any, content: str) -> None:
+    tokenizer = tokenizer_of("v13")
+    assert encoded_system(tokenizer, content) == system_prompt(tokenizer, content)
+
+
+@pytest.mark.parametrize("label", sorted(set(ALL) - {"v13"}))
+def test_thinking_in_a_system_prompt_stays_text_where_the_version_has_no_place_for_it(
+    tokenizer_of: Any, label: str
+) -> None:
+    tokenizer = tokenizer_of(label)
+    assert encoded_system(tokenizer, MAGISTRAL) == system_prompt(tokenizer, MAGISTRAL)
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from mistral_cases import Case, Read, canonical, case, chunked, encode, parse, parser_for, read
-from mistral_tokenizers import ALL, LISTS, NAMED
+from mistral_tokenizers import ALL, CALLS, EOS, LISTS, NAMED, spell
 
 from toolchat.mistral.ids import is_legal_call_id
 from toolchat.mistral.json_scan import ObjectScanner
@@ -42,6 +42,7 @@ def check(found, wanted: Case, label, version):
     assert list(found.streamed.values()) == [canonical(arguments) for _, arguments, _ in wanted.calls]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", ALL)
 def test_what_mistral_common_encodes_comes_back_under_every_split(tokenizer_of, label):
     check_round_trip(tokenizer_of(label), label, CASES, seed=label)
@@ -53,6 +54,7 @@ def test_ten_thousand_generations_come_back(tokenizer_of, label):
     check_round_trip(tokenizer_of(label), label, 10_000, seed=f"{label} slow")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", ALL)
 def test_cut_anywhere_only_whole_calls_come_back(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
@@ -143,7 +145,7 @@ def test_parts_of_a_call_arrive_as_soon_as_they_are_certain(tokenizer_of, label)
             at.setdefault((type(delta).__name__, delta.index), index)
     markers = [index for index, token in enumerate(ids) if token == vocabulary.special("[TOOL_CALLS]")]
     named = vocabulary.special("[CALL_ID]") if label == "v11" else vocabulary.special("[ARGS]")
-    assert at["CallStarted", 0] == ids.index(named)
+    assert at["CallBegun", 0] == ids.index(named)
     assert at["CallArguments", 0] == ids.index(vocabulary.special("[ARGS]")) + 1
     assert at["CallEnded", 0] == markers[1] - 1
     assert at["CallEnded", 1] == len(ids) - 2
@@ -154,10 +156,33 @@ def test_a_call_of_a_list_arrives_with_its_closing_brace(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
     ids = encode(tokenizer, Case((("f", {"a": 1}, "abcdefghi"), ("g", {"b": 2}, "bcdefghij"))))
     parser = parser_for(tokenizer)
-    first = next(index for index, token in enumerate(ids) if parser.feed([token]))
+    at: dict[str, int] = {}
+    for index, token in enumerate(ids):
+        for delta in parser.feed([token]):
+            at.setdefault(type(delta).__name__, index)
     inner = tokenizer.instruct_tokenizer.tokenizer
-    assert '"abcdefghi"}' in inner.decode(ids[: first + 1])
-    assert '"abcdefghi"}' not in inner.decode(ids[:first])
+    assert '"abcdefghi"}' in inner.decode(ids[: at["CallEnded"] + 1])
+    assert '"abcdefghi"}' not in inner.decode(ids[: at["CallEnded"]])
+    # Its name and the size of its arguments are told long before.
+    begun = inner.decode(ids[: at["CallBegun"] + 1]).removeprefix("[TOOL_CALLS]").strip()
+    assert '[{"name": "f", "arguments": {"a": 1'.startswith(begun)
+    assert at["CallArguments"] < at["CallEnded"]
+
+
+@pytest.mark.parametrize("label", LISTS)
+@pytest.mark.parametrize(
+    ("text", "streamed"),
+    [
+        ('[{"arguments": {"a": 1}, "name": "f"}]', '{"a": 1}'),
+        ('[{"name": "f", "arguments": "{\\"a\\": 1}"}]', '{"a": 1}'),
+        ('[{"name" :"f" ,"arguments":\n{"a":\t1}, "id": "abcdefghi"}]', '{"a":\t1}'),
+        ('[{"name": "f", "id": "abcdefghi", "arguments": {"a": 1}}]', '{"a": 1}'),
+    ],
+)
+def test_a_call_that_begins_otherwise_is_shown_when_it_is_whole(tokenizer_of, label, text, streamed):
+    found = parse(tokenizer_of(label), [[token] for token in spell(tokenizer_of(label), CALLS, text, EOS)])
+    assert (found.started, found.streamed) == ({0: "f"}, {0: streamed})
+    assert [(call.name, call.arguments) for call in found.calls] == [("f", {"a": 1})]
 
 
 def test_text_arrives_token_by_token(tokenizer_of):

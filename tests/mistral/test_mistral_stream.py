@@ -52,7 +52,34 @@ def test_thinking_may_stand_anywhere(tokenizer_of, label):
     assert found.thinking == "hm [/THINK]againover"
     assert found.text == "Text."
     assert [call.name for call in found.calls] == ["f"]
-    assert found.order[:4] == ["Thinking", "Text", "Thinking", "CallStarted"]
+    assert found.order[:4] == ["Thinking", "Text", "Thinking", "CallBegun"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "text", "thinking"),
+    [
+        (["One.", END_THINK, "Two."], "One.\n\nTwo.", ""),
+        (["One.\n", END_THINK, "Two."], "One.\nTwo.", ""),
+        (["One.", END_THINK, " Two."], "One. Two.", ""),
+        ([END_THINK, "Two."], "Two.", ""),
+        (["One.", END_THINK], "One.", ""),
+        (["One.", END_THINK, END_THINK, "Two."], "One.\n\nTwo.", ""),
+        (["One.", THINK, END_THINK, "Two."], "One.\n\nTwo.", ""),
+        (["One.", THINK, "hm", END_THINK, "Two."], "One.Two.", "hm"),  # apart by what came between
+        ([THINK, "hm", THINK, "ah", END_THINK, "Two."], "Two.", "hm\n\nah"),
+        ([THINK, "hm", END_THINK, THINK, "ah", END_THINK, "Two."], "Two.", "hm\n\nah"),
+        ([THINK, "hm", END_THINK, END_THINK, "Two."], "Two.", "hm"),
+        (["One", INST, "Two."], "One Two.", ""),
+        ([CALLS, "f", ARGS, "{}", "One.", END_THINK, "Two."], "One.\n\nTwo.", ""),
+        (["One.", CALLS, "f", ARGS, "{}", END_THINK, "Two."], "One.Two.", ""),
+    ],
+)
+def test_a_marker_that_stands_alone_does_not_fuse_the_words_around_it(tokenizer_of, parts, text, thinking):
+    tokenizer = tokenizer_of("v13")
+    ids = spell(tokenizer, *parts, EOS)
+    for chunks in ([ids], [[token] for token in ids]):
+        found = parse(tokenizer, chunks)
+        assert (found.text, found.thinking) == (text, thinking)
 
 
 def test_a_call_ends_thinking_that_was_left_open(tokenizer_of):
@@ -100,7 +127,7 @@ def test_never_half_a_character(tokenizer_of, label):
     ]
     assert parse(vocabulary, [[token] for token in ids]).text == "🦊é"
     assert parse(vocabulary, [ids[:-1]]).text == "🦊\ufffd"
-    assert parse(vocabulary, [[*ids[:2], *spell(tokenizer, INST), *ids]]).text == "\ufffd🦊é"
+    assert parse(vocabulary, [[*ids[:2], *spell(tokenizer, INST), *ids]]).text == "\ufffd 🦊é"
 
 
 @pytest.mark.parametrize("label", ALL)

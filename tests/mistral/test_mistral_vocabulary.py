@@ -47,6 +47,7 @@ def test_sentencepiece_drops_one_space_and_only_at_the_start(tokenizer_of):
     assert parse(tokenizer, [[*ids, *ids]]).text == "  two  spaces   two  spaces"
 
 
+@pytest.mark.long
 def test_the_full_vocabulary_costs_nothing_at_start():
     tokenizer = MistralTokenizer.from_file(str(DATA / "tekken_240911.json"))
     began = time.perf_counter()
@@ -55,11 +56,10 @@ def test_the_full_vocabulary_costs_nothing_at_start():
     assert time.perf_counter() - began < 0.05
 
 
+@pytest.mark.process
 def test_importing_the_room_imports_nothing_heavy():
-    modules = ", ".join(
-        f"toolchat.mistral.{name}" for name in ("ids", "vocabulary", "parse", "grammar", "closed_schema")
-    )
-    heavy = {"mistral_common", "numpy", "torch", "vllm", "llguidance", "jinja2"}
+    modules = ", ".join(f"toolchat.mistral.{name}" for name in ("ids", "vocabulary", "parse", "grammar.constraint"))
+    heavy = {"mistral_common", "numpy", "torch", "vllm", "llguidance", "xgrammar", "jinja2"}
     script = f"import sys, {modules}; print(*sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

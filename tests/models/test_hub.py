@@ -90,12 +90,11 @@ def test_an_interrupted_download_goes_on_where_it_stopped(hub: FakeHub) -> None:
     first = hub.sent
     assert 150_000 < first <= 200_000
     assert models.cached(NAME) is None
-    size = models.remote_size(NAME)
-    assert size is not None
-    assert size.missing == weights + 20_000 - first
 
     cut_after(hub, None)
-    folder = models.pull(NAME)
+    sizes: list[models.RemoteSize] = []
+    folder = models.pull(NAME, before=sizes.append)
+    assert [size.missing for size in sizes] == [weights + 20_000 - first]
     assert hub.sent == weights + 20_000 - first, "what was there is fetched again"
     assert (folder / "consolidated.safetensors").read_bytes() == single()["consolidated.safetensors"]
 
@@ -121,11 +120,10 @@ def test_a_download_that_its_progress_stops_goes_on_from_there(hub: FakeHub) -> 
     assert parts.bytes_there(file) > 50_000
 
     slow.set()
-    size = models.remote_size(NAME)
-    assert size is not None
-    hub.sent = 0
-    models.pull(NAME)
-    assert hub.sent == size.missing
+    missing = file.size - parts.bytes_there(file)
+    sizes: list[models.RemoteSize] = []
+    models.pull(NAME, before=sizes.append)
+    assert [size.missing for size in sizes] == [missing]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
@@ -162,12 +160,12 @@ def test_a_sharded_model_of_which_a_shard_is_missing_is_not_whole_and_is_repaire
     (folder / SHARDS[1]).unlink()
     blob.unlink()
     assert models.cached(NAME) is None
-    (entry,) = models.listing()
+    (entry,) = models.cached_models()
     assert (entry.name, entry.lacks) == (NAME, SHARDS[1])
     hub.sent = 0
     assert models.pull(NAME) == folder
     assert hub.sent == len(sharded()[SHARDS[1]])
-    (entry,) = models.listing()
+    (entry,) = models.cached_models()
     assert entry.lacks == ""
     assert entry.bytes >= sum(len(data) for name, data in sharded().items() if name in SHARDS)
 
@@ -178,7 +176,7 @@ def test_a_link_of_the_cache_that_leads_nowhere_is_a_missing_file(hub: FakeHub) 
     (folder / SHARDS[0]).resolve().unlink()
     assert (folder / SHARDS[0]).is_symlink()
     assert models.cached(NAME) is None
-    (entry,) = models.listing()
+    (entry,) = models.cached_models()
     assert entry.lacks == SHARDS[0]
     assert models.pull(NAME) == folder
     assert (folder / SHARDS[0]).read_bytes() == sharded()[SHARDS[0]]
@@ -190,7 +188,7 @@ def test_a_file_that_is_cut_off_is_fetched_again(hub: FakeHub) -> None:
     blob = (folder / "consolidated.safetensors").resolve()
     with blob.open("r+b") as file:
         file.truncate(100_000)
-    (entry,) = models.listing()
+    (entry,) = models.cached_models()
     assert entry.lacks.startswith("consolidated.safetensors is cut off: it has 100000 of ")
     assert models.cached(NAME) is None
     models.pull(NAME)
@@ -202,7 +200,7 @@ def test_a_tokenizer_that_is_cut_off_is_fetched_again_with_what_else_is_missing(
     folder = models.pull(NAME)
     with (folder / "tekken.json").resolve().open("r+b") as file:
         file.truncate(100)
-    hub_cache.discard(folder / SHARDS[0])
+    hub_cache.discard(folder / SHARDS[0], folder.parent.parent)
     models.pull(NAME)
     assert (folder / "tekken.json").read_bytes() == sharded()["tekken.json"]
 
@@ -345,7 +343,6 @@ def test_a_gated_model_says_where_its_terms_are_accepted_before_its_size_is_told
     hub.repositories[NAME] = Repository(single(), gated=True)
     with pytest.raises(EngineError, match=r"wants its terms accepted first, at https://huggingface\.co/mistralai/Tiny"):
         models.pull(NAME, before=lambda size: pytest.fail("told"))
-    assert models.remote_size(NAME) is None
 
 
 def test_a_model_that_there_is_not(hub: FakeHub) -> None:
@@ -392,6 +389,21 @@ def test_a_repository_without_config_is_asked_for_it_once(hub: FakeHub) -> None:
     shutil.rmtree(folder.parent.parent / ".no_exist")
     assert models.cached(NAME) is None
     assert models.pull(NAME) == folder
+    asked = len(hub.requests)
+    assert models.cached(NAME) == folder
+    assert len(hub.requests) == asked
+
+
+@pytest.mark.parametrize("name", ["SYSTEM_PROMPT.txt", "generation_config.json"])
+def test_a_small_file_that_another_program_did_not_fetch_is_fetched_once(hub: FakeHub, name: str) -> None:
+    hub.repositories[NAME] = Repository(single() | {name: b"{}"})
+    folder = models.pull(NAME)
+    (folder / name).unlink()
+    assert models.cached(NAME) is None
+    hub.sent = 0
+    assert models.pull(NAME) == folder
+    assert (folder / name).read_bytes() == b"{}"
+    assert hub.sent == 0
     asked = len(hub.requests)
     assert models.cached(NAME) == folder
     assert len(hub.requests) == asked

@@ -106,6 +106,7 @@ with ThreadPoolExecutor(8) as pool:
 """
 
 
+@pytest.mark.process
 def test_conversions_that_come_all_at_once_share_one_registry() -> None:
     done = subprocess.run([sys.executable, "-c", FIRST_CALLS], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("4.83 1\n", "")

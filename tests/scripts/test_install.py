@@ -221,6 +221,7 @@ def pip_that_prints(calls: list[tuple[str, ...]], *outputs: str):
     return pip_install
 
 
+@pytest.mark.process
 def test_torch_missing_from_the_index_is_taken_from_pytorchs_own(
     calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,6 +235,7 @@ def test_torch_missing_from_the_index_is_taken_from_pytorchs_own(
     assert install.CPU_INDEX in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_torch_missing_everywhere_ends_in_one_line(
     calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +245,7 @@ def test_torch_missing_everywhere_ends_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.process
 def test_old_pip_that_cannot_be_upgraded_is_made_do(
     calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +254,7 @@ def test_old_pip_that_cannot_be_upgraded_is_made_do(
     assert calls == [("--upgrade", "pip"), ("--editable", ".[cuda]")]
 
 
+@pytest.mark.process
 def test_other_failures_name_their_reason_and_the_log(
     calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +342,7 @@ def make(house: Path, *arguments: str, **environment: str) -> subprocess.Complet
     )
 
 
+@pytest.mark.process
 def test_unknown_extra_on_the_command_line_stops_make_and_leaves_no_stamp(house: Path) -> None:
     done = make(house, "demo", "EXTRA=tpu", f"PYTHON={sys.executable}")
     assert done.returncode == 2
@@ -345,6 +350,7 @@ def test_unknown_extra_on_the_command_line_stops_make_and_leaves_no_stamp(house:
     assert not list(house.glob(".venv/.installed*"))
 
 
+@pytest.mark.process
 def test_too_old_python_is_told_in_one_line(house: Path, tmp_path: Path) -> None:
     old = program(tmp_path / "oldpython", "exit 1")
     done = make(house, "test", f"PYTHON={old}")
@@ -353,6 +359,7 @@ def test_too_old_python_is_told_in_one_line(house: Path, tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.process
 def test_python_without_ensurepip_is_told_which_package_brings_it(house: Path, tmp_path: Path) -> None:
     blocker = tmp_path / "blocked/sitecustomize.py"
     blocker.parent.mkdir()
@@ -367,6 +374,7 @@ def test_python_without_ensurepip_is_told_which_package_brings_it(house: Path, t
     assert not list(house.glob(".venv/.installed*"))
 
 
+@pytest.mark.process
 def test_python_that_makes_environments_is_preferred(house: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -377,6 +385,7 @@ def test_python_that_makes_environments_is_preferred(house: Path, tmp_path: Path
     assert "bare scripts" not in done.stderr
 
 
+@pytest.mark.process
 def test_finished_installation_is_not_done_again_until_the_choice_changes(house: Path) -> None:
     (house / ".venv").mkdir()
     (house / ".venv/.choice").write_text("cpu python3.11\n")
@@ -388,11 +397,13 @@ def test_finished_installation_is_not_done_again_until_the_choice_changes(house:
     assert "install.py" in make(house, "-n", "test").stdout
 
 
+@pytest.mark.process
 def test_demo_asks_the_demo_model_by_name(house: Path) -> None:
     printed = make(house, "-n", "demo").stdout
     assert '.venv/bin/toolchat ask --model demo --tools tools.yaml "Can you tell me' in printed
 
 
+@pytest.mark.process
 def test_clean_removes_what_make_made_and_nothing_else(house: Path) -> None:
     for made in (".venv/bin/python", ".ruff_cache/x", "dist/x", "scripts/__pycache__/x.pyc"):
         (house / made).parent.mkdir(parents=True, exist_ok=True)

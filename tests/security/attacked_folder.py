@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -20,13 +19,13 @@ from typing import Any
 from unittest.mock import patch
 
 import pexpect
+from at_the_terminal import end_program
 
 from toolchat.cli.tools_file import choose_tools_file
 from toolchat.settings import resolve, state_folder
 from toolchat.tools.run import Prepared, ToolRunner, load_toolbox
 from toolchat.tools.toolbox import Toolbox
 from toolchat.tools.trust import TrustStore, refusals_noted
-from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.messages import ToolCall, ToolResult
 
@@ -119,7 +118,7 @@ class Attacked:
             "/usr/bin/env",  # pexpect looks itself whether a program may be run, and errs where a capability lets it
             list(command),
             cwd=str(cwd or self.folder),
-            env=self.environment(),  # type: ignore[arg-type]
+            env=self.environment(),
             encoding="utf-8",
             timeout=30,
             dimensions=(50, 200),
@@ -127,7 +126,7 @@ class Attacked:
         try:
             yield child
         finally:
-            child.close(force=True)
+            end_program(child)
 
     def _run(self, command: list[str], variables: Mapping[str, str] | None, cwd: Path | None) -> Ran:
         done = subprocess.run(
@@ -158,12 +157,6 @@ class Attacked:
 def toolchat(*arguments: str) -> tuple[str, ...]:
     """The command line for `Attacked.terminal`."""
     return (sys.executable, "-m", "toolchat", *arguments)
-
-
-def reply(child: pexpect.spawn[str], line: str) -> None:
-    """Type a line as a person does who has read the question."""
-    time.sleep(ARMING_SECONDS + 0.1)
-    child.sendline(line)
 
 
 def ended(child: pexpect.spawn[str]) -> int:

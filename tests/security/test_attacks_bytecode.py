@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from attacked_folder import GREET, Attacked, chat
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def attacked(tmp_path: Path) -> Attacked:

@@ -18,6 +18,8 @@ from toolchat.tools.run import load_toolbox
 from toolchat.tools.toolbox import Approval, Toolbox
 from toolchat.wire.messages import ToolCall
 
+pytestmark = pytest.mark.process
+
 CODE = '''"""Tools."""
 import base
 from helper import LIMIT, loud

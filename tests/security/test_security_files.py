@@ -24,7 +24,10 @@ from toolchat.models.demo import pins
 from toolchat.private_file import PrivateFile, distrusted, private_folder
 from toolchat.settings import resolve
 from toolchat.store.grants import GrantStore
+from toolchat.store.logs import appendable
+from toolchat.store.state import open_state
 from toolchat.tools.grant import Grant
+from toolchat.tools.load import load_tools
 from toolchat.tools.toolbox import Tool
 from toolchat.wire.errors import EngineError, ToolchatError, UsageError
 from toolchat.wire.messages import ToolCall
@@ -53,6 +56,7 @@ def places(folder: Path) -> dict[str, str]:
     return {variable: str(folder / name) for variable, name in names.items()}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "command",
     [
@@ -96,12 +100,14 @@ def planted(folder: Path) -> Path:
     return folder / "state" / "toolchat" / "trusted-tools.json"
 
 
+@pytest.mark.process
 def test_what_the_user_accepted_is_used(tmp_path: Path) -> None:
     planted(tmp_path)
     done = run("tools", "list", cwd=tmp_path, **places(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.process
 def test_a_list_of_accepted_files_that_others_may_write_lets_no_code_run(tmp_path: Path) -> None:
     planted(tmp_path).chmod(0o666)
     done = run("tools", "list", cwd=tmp_path, **places(tmp_path))
@@ -111,6 +117,7 @@ def test_a_list_of_accepted_files_that_others_may_write_lets_no_code_run(tmp_pat
     assert done.returncode == 2
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to give a file to another user")
 def test_a_list_of_accepted_files_by_another_user_lets_no_code_run(tmp_path: Path) -> None:
     os.chown(planted(tmp_path), NOBODY, -1)
@@ -169,6 +176,7 @@ def _socket(path: Path) -> None:
     os.chdir(here)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("file", "make"),
     [
@@ -194,6 +202,75 @@ def test_what_is_no_file_is_one_line_and_never_waited_for(
     assert done.returncode in (1, 2)
 
 
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _dangling(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def _regular(path: Path) -> None:
+    path.touch()
+
+
+INSTEAD = {
+    _pipe: "a pipe",
+    _socket: "a socket",
+    _device: "a device",
+    _dangling: "a link that leads nowhere",
+    _regular: "a file",
+    _folder: "a folder",
+}
+
+
+@pytest.mark.parametrize("place", ["state/toolchat", "state/toolchat/logs"])
+@pytest.mark.parametrize("make", [_pipe, _socket, _device, _dangling, _regular])
+def test_what_is_no_folder_in_place_of_one_for_state_is_one_line(
+    tmp_path: Path, place: str, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    make(path)
+    with pytest.raises(ToolchatError) as caught:
+        open_state(tmp_path / "state" / "toolchat")
+    assert str(caught.value) == f"{path}: is {INSTEAD[make]}; expected a folder; remove it, or move it away"
+    assert appendable(tmp_path / "state/toolchat/logs/tools.log").name == "tools.log"
+
+
+@pytest.mark.parametrize("command", [("ask", "--model", "demo", "question"), ("repl", "--plain", "--model", "demo")])
+def test_a_pipe_in_place_of_the_logs_is_one_line_of_the_command(tmp_path: Path, command: tuple[str, ...]) -> None:
+    path = tmp_path / "state/toolchat/logs"
+    path.parent.mkdir(parents=True)
+    _pipe(path)
+    done = run(*command, cwd=tmp_path, **places(tmp_path))
+    assert done.stderr == f"toolchat: {path}: is a pipe; expected a folder; remove it, or move it away\n"
+
+
+def test_a_list_of_accepted_files_that_is_a_link_to_a_device_is_said_to_be_no_file(tmp_path: Path) -> None:
+    planted(tmp_path).unlink()
+    _device(tmp_path / "state/toolchat/trusted-tools.json")
+    for command in ("trust", "list"):
+        done = run("tools", command, cwd=tmp_path, **places(tmp_path))
+        assert done.stderr.endswith("trusted-tools.json: is a device; expected a file; remove it, or move it away\n")
+        assert "chmod" not in done.stderr
+
+
+@pytest.mark.parametrize("make", [_pipe, _folder, _device, _dangling])
+@pytest.mark.parametrize("callable_", ["./own.py:f", "own:f", "./uses.py:f"])
+def test_what_is_no_file_in_place_of_a_module_is_said_to_be_that(
+    tmp_path: Path, make: Callable[[Path], None], callable_: str
+) -> None:
+    make(tmp_path / "own.py")
+    (tmp_path / "uses.py").write_text("import own\n")
+    (tmp_path / "tools.yaml").write_text(f"version: 1\ntools:\n- callable: {callable_}\n")
+    with pytest.raises(ToolchatError) as caught:
+        load_tools(tmp_path / "tools.yaml")
+    assert str(caught.value).endswith(f"is {INSTEAD[make]}; expected a file; remove it, or move it away")
+    assert "own.py" in str(caught.value)
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
 def test_what_is_no_file_in_place_of_a_tools_file_is_not_taken_for_none(
     tmp_path: Path, make: Callable[[Path], None]
@@ -205,6 +282,7 @@ def test_what_is_no_file_in_place_of_a_tools_file_is_not_taken_for_none(
     assert done.stdout == ""
 
 
+@pytest.mark.process
 def test_settings_that_are_a_link_to_a_device_are_said_to_be_no_file(tmp_path: Path) -> None:
     file = tmp_path / "config/toolchat/config.toml"
     file.parent.mkdir(parents=True)
@@ -235,6 +313,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.process
 def test_a_lock_that_somebody_holds_grants_for_the_session_with_a_notice(tmp_path: Path) -> None:
     store = GrantStore(tmp_path)
     store.add(GRANT)
@@ -302,6 +381,7 @@ def test_settings_of_sixty_gigabytes_are_one_line(tmp_path: Path) -> None:
     assert str(caught.value) == f"{file}: is larger than 1 MiB"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["own.py", "tools.yaml"])
 def test_code_of_sixty_gigabytes_is_one_line(tmp_path: Path, name: str) -> None:
     planted(tmp_path)
@@ -315,6 +395,7 @@ def test_code_of_sixty_gigabytes_is_one_line(tmp_path: Path, name: str) -> None:
         assert "MemoryError" not in done.stderr
 
 
+@pytest.mark.process
 def test_the_question_says_which_tools_keep_their_privileges(tmp_path: Path) -> None:
     planted(tmp_path)
     assert "keeps your privileges" not in run("tools", "trust", cwd=tmp_path, **places(tmp_path)).stdout
@@ -375,6 +456,7 @@ def test_a_pipe_in_place_of_the_weights_is_no_model(cache: Path) -> None:
     assert not demo.is_built(cache)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes two users")
 def test_a_user_without_rights_is_not_fooled_by_what_another_planted(tmp_path: Path) -> None:
     user = unprivileged()
@@ -382,9 +464,10 @@ def test_a_user_without_rights_is_not_fooled_by_what_another_planted(tmp_path: P
         pytest.skip("no other user can run this Python")
     with folder_of(user) as folder:
         # Planted by this user, root, whose files are believed; then by a third one.
+        os.chown(folder, 0, -1)
         planted(folder)
         for owner, code in ((user.uid, 0), (12345, 2)):
-            for path in (folder / "state", *folder.rglob("*")):
+            for path in (folder, *folder.rglob("*")):
                 os.chown(path, user.uid, -1)
             file = folder / "state" / "toolchat" / "trusted-tools.json"
             file.chmod(0o644)

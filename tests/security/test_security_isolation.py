@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from attack_bench import NOBODY, Answers, User, attack, environment, unprivileged
 
-from toolchat.tools.host.confine import FIRST_ABI, SIGNAL_SCOPE_ABI, landlock_abi
+from toolchat.tools.host.confine import FIRST_ABI, IOCTL_ABI, SIGNAL_SCOPE_ABI, landlock_abi
+
+pytestmark = pytest.mark.process
 
 SECRET = {"HF_TOKEN": "hunter2", "TOOLCHAT_API_KEY": "hunter2"}
 HERE = landlock_abi()
@@ -160,6 +162,86 @@ def test_the_terminal_of_the_user_cannot_be_opened() -> None:
         os.close(controller)
     assert answers.unharmed, answers.stderr
     assert answers.results[0].startswith("Error: PermissionError")
+
+
+@functools.cache
+def at_a_terminal(user: str, **options: str) -> dict[str, dict[str, str]]:
+    """What two tools got of a terminal that belongs to the user, as the chat's does."""
+    who = unprivileged() if user == "unprivileged" else ROOT
+    controller, terminal = pty.openpty()
+    try:
+        path = os.ttyname(terminal)
+        if os.geteuid() == 0:
+            os.chown(path, who.uid, -1)
+        answers = attack(
+            {"change_terminal": options, "reach_terminal": options},
+            ("change_terminal", {"path": path}),
+            ("reach_terminal", {"pid": "CHAT", "path": path}),
+            user=who,
+        )
+    finally:
+        os.close(terminal)
+        os.close(controller)
+    assert answers.unharmed, answers.stderr
+    change, reach = map(json.loads, answers.results)
+    return {"change": change, "reach": reach}
+
+
+@pytest.mark.skipif(os.uname().machine not in ("x86_64", "aarch64"), reason="the filter knows these two")
+@pytest.mark.parametrize("user", USERS)
+def test_a_terminal_can_be_changed_by_no_system_call_however_it_was_opened(user: str) -> None:
+    got = at_a_terminal(user)["change"]
+    opened = {name.split()[0] for name in got if not name.endswith(" open")}
+    through = {name: answer for name, answer in got_through(got).items() if not name.endswith(" open")}
+    assert through == {}
+    # Or something else than what is tested may have refused it.
+    if opened:
+        assert {got["3 TCXONC"], got["3 high_half"]} == {"refused: Operation not permitted"}
+        # Landlock's own: to such a terminal not even the requests that the filter lets pass.
+        by_landlock = user == "unprivileged" and HERE >= IOCTL_ABI and unprivileged().uid != 0
+        assert got["3 TCSETS"] == f"refused: {'Permission denied' if by_landlock else 'Operation not permitted'}"
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_tool_that_keeps_its_privileges_can_change_a_terminal(user: str) -> None:
+    got = got_through(at_a_terminal(user, privileges="keep")["change"])
+    assert {"3 TCXONC", "3 TCSETS", "3 TIOCSWINSZ", "3 high_half"} <= set(got)
+
+
+@needs_scopes
+def test_no_other_path_leads_to_the_chats_terminal() -> None:
+    assert got_through(at_a_terminal("unprivileged")["reach"]) == {}
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_what_does_not_change_a_terminal_goes_on_working_on_ones_own(user: str) -> None:
+    tools: dict[str, dict[str, Any]] = {"look_at_terminal": {}, "set_own_terminal": {}}
+    calls = (("look_at_terminal", {}), ("set_own_terminal", {}))
+    who = unprivileged() if user == "unprivileged" else ROOT
+    # On these kernels terminals of one's own can be opened, and only the filter is there.
+    answers = attack(tools, *calls, user=who, abi="0")
+    assert answers.unharmed, answers.stderr
+    assert answers.results[0] == "looked at 8 bytes"
+    assert answers.results[1].startswith("Error: error: (1, 'Operation not permitted')")
+    assert answers.results[1].endswith("a tool that sets a terminal needs privileges: keep in the tools file")
+    kept = {name: {"privileges": "keep"} for name in tools}
+    assert attack(kept, *calls, user=who).results == ["looked at 8 bytes", "set it"]
+
+
+@pytest.mark.skipif(unprivileged().uid != NOBODY, reason="root may write any of them")
+@pytest.mark.parametrize("abi", ["own", "0"])
+def test_the_kernel_takes_no_orders_about_the_chat_or_the_guardian_by_files_under_proc(abi: str) -> None:
+    answers = attack({"open_knobs": {}}, ("open_knobs", {"chat": "CHAT"}), abi=abi)
+    assert answers.unharmed, answers.stderr
+    through = got_through(json.loads(answers.results[0]))
+    # What docs/security.md does not promise, and what shows that the files could be opened at all.
+    assert "host oom_score_adj" in through
+    assert {name.split()[0] for name in through} == {"host"}
+
+
+def test_no_ring_can_be_made_that_holds_files_out_of_sight() -> None:
+    answers = attack({"use_io_uring": {}}, ("use_io_uring", {}))
+    assert answers.results == ["Error: PermissionError: [Errno 1] Operation not permitted"]
 
 
 def test_a_call_has_no_descriptor_of_the_hosts() -> None:

@@ -14,10 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from attack_bench import CHAT, attack, environment, folder_of, unprivileged, write
+from attack_bench import CHAT, User, attack, environment, folder_of, unprivileged, write
+
+pytestmark = pytest.mark.process
 
 MIB = 1024**2
 OVER = "Error: the tool went over its memory limit of 64 MiB"
+USERS = ["unprivileged", *(["root"] if os.geteuid() == 0 else [])]
 LIMITED = {"memory": "64MiB", "timeout": 30}
 
 
@@ -33,6 +36,42 @@ def test_memory_that_children_take_counts_for_the_call_that_started_them() -> No
 
 def test_memory_that_belongs_to_no_process_counts_for_the_call_that_holds_it() -> None:
     answers = attack({"take_by_memfd": LIMITED}, ("take_by_memfd", {"size": 200 * MIB}))
+    assert answers.unharmed, answers.stderr
+    assert answers.results == [OVER]
+
+
+HIDES = "Error: the tool was ended: a process of its hides its open files, so that its memory limit cannot be kept"
+
+
+def test_memory_cannot_be_hidden_by_making_a_process_undumpable() -> None:
+    answers = attack({"undumpable": LIMITED}, ("undumpable", {"size": 200 * MIB}))
+    assert answers.unharmed, answers.stderr
+    assert answers.results == ["Error: PermissionError: [Errno 1] Operation not permitted"]
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_call_whose_memory_a_program_hides_that_may_not_be_read_is_ended_with_clear_words(user: str) -> None:
+    answers = attack(
+        {"unreadable_program": LIMITED},
+        ("unreadable_program", {"folder": "FOLDER", "size": 200 * MIB}),
+        user=unprivileged() if user == "unprivileged" else User((), sys.executable, 0),
+    )
+    assert answers.unharmed, answers.stderr
+    (answer,) = answers.results
+    assert answer == OVER or answer.startswith(HIDES)
+    # To who may read all files, as root may, it hides nothing.
+    if user == "unprivileged" and os.geteuid() == 0 and unprivileged().uid != 0:
+        assert answer.startswith(HIDES)
+
+
+def test_memory_in_a_threads_own_table_of_open_files_counts() -> None:
+    answers = attack({"take_in_a_thread": LIMITED}, ("take_in_a_thread", {"size": 200 * MIB}))
+    assert answers.unharmed, answers.stderr
+    assert answers.results == [OVER]
+
+
+def test_memory_of_processes_whose_first_thread_has_ended_counts() -> None:
+    answers = attack({"take_without_a_leader": LIMITED}, ("take_without_a_leader", {"each": 24 * MIB, "processes": 5}))
     assert answers.unharmed, answers.stderr
     assert answers.results == [OVER]
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from toolchat.engine.scripted import ScriptedEngine
+from toolchat.models.card import OwnPrompt
 from toolchat.session.session import Session, Sources
 from toolchat.settings import Settings
+from toolchat.store.record import read_record
 from toolchat.tools.run import ToolRunner
 from toolchat.wire import events
 from toolchat.wire.errors import UsageError
-from toolchat.wire.events import Event
+from toolchat.wire.events import Edit, Event, EventBody
 
 
 @dataclass
@@ -28,6 +29,10 @@ class Model:
     fails: list[Exception] = field(default_factory=list)
     """What the next attempts to make an engine come to."""
     on_engine: Callable[[], None] = lambda: None
+    prompt: OwnPrompt = field(default_factory=OwnPrompt)
+
+    def own_prompt(self) -> OwnPrompt:
+        return self.prompt
 
     def engine(self) -> ScriptedEngine:
         self.on_engine()
@@ -46,6 +51,8 @@ class Bench:
         """Some text of an answer has come."""
         self.models: dict[str, Model] = {}
         self.stages: tuple[str, ...] = ()
+        self.fails_at: type[EventBody] | None = None
+        """The kind of event that it cannot be shown."""
         self.new_tools: Callable[[], Awaitable[ToolRunner]] = self._no_tools
         self.session = Session(
             Settings(**settings),
@@ -57,6 +64,8 @@ class Bench:
         )
 
     def _show(self, event: Event) -> None:
+        if self.fails_at is not None and isinstance(event.body, self.fails_at):
+            raise BrokenPipeError
         self.shown.append(event)
         if isinstance(event.body, events.TextDelta):
             self.begun.set()
@@ -86,10 +95,11 @@ class Bench:
 
         asyncio.run(asyncio.wait_for(run(), 60))
 
-    def edits(self) -> list[str]:
-        """What the record holds of edits."""
-        rows = [json.loads(row) for row in self.session.record.path.read_text().splitlines()]
-        return [row["data"]["what"] for row in rows if row["type"] == "history_edited"]
+    def edits(self) -> list[Edit]:
+        """What the record holds of edits since the engine was first started."""
+        bodies = [event.body for event in read_record(self.session.record.path)]
+        start = next(number for number, body in enumerate(bodies) if isinstance(body, events.EngineState))
+        return [body.edit for body in bodies[start:] if isinstance(body, events.HistoryEdited)]
 
     def notices(self) -> list[str]:
         return [event.body.text for event in self.shown if isinstance(event.body, events.Notice)]

@@ -18,16 +18,19 @@ from toolchat.session.stream import Stream
 from toolchat.settings import Settings
 from toolchat.tools.load import load_tools
 from toolchat.tools.run import ToolRunner
-from toolchat.tools.sample_file import sample_tools_path
+from toolchat.tools.spec import sample_tools_path
 from toolchat.wire import events
-from toolchat.wire.events import Event, type_name
+from toolchat.wire.events import Event
 
-KINDS = get_args(events.EventBody)
-IN_A_TURN = [
-    kind
-    for kind in KINDS
-    if kind not in (events.ToolOutput, events.HistoryEdited, events.Interrupted, events.EngineState)
-]
+ELSEWHERE = (
+    events.EngineState("crashed", "it died"),
+    events.CallWriting("get_current_weather", 3),
+    events.ToolOutput("abcdefghi", "at work"),
+    events.HistoryEdited(events.Cleared()),
+    events.Interrupted(),
+)
+"""Those that a turn without interrupts and failures does not hold."""
+IN_A_TURN = sorted({*get_args(events.EventBody)}.difference(map(type, ELSEWHERE)), key=lambda kind: kind.__name__)
 
 
 class Failing:
@@ -83,9 +86,24 @@ def test_a_renderer_that_raises_at_any_event_leaves_the_turn_and_is_replaced(kin
     assert sorted(shown) == list(range(len(rows)))
 
 
+@pytest.mark.parametrize("body", ELSEWHERE, ids=lambda body: type(body).__name__)
+def test_it_is_replaced_at_the_events_beside_an_answer_too(body: events.EventBody, tmp_path: Path) -> None:
+    failing = Failing(type(body))
+    stream = Stream(tmp_path, failing.show, failing.show_plain)
+    for each in (events.TurnStarted(), body, events.TextDelta("a")):
+        stream.emit(each)
+    stream.record.close()
+    assert [one.body for one in failing.rich] == [events.TurnStarted()]
+    notice, *shown = [one.body for one in failing.plain]
+    assert isinstance(notice, events.Notice)
+    assert "the display failed" in notice.text
+    assert shown == [body, events.TextDelta("a")]
+    assert len(stream.record.path.read_text().splitlines()) == 4
+
+
 def test_where_plain_output_fails_too_the_record_goes_on(tmp_path: Path) -> None:
     def fail(event: Event) -> None:
-        raise ValueError(type_name(event.body))
+        raise ValueError(type(event.body).__name__)
 
     stream = Stream(tmp_path, fail, fail)
     for _ in range(3):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.engine.gpu_memory import GIB
+from toolchat.engine.gpu import GIB, Gpu
+from toolchat.engine.gpu_memory import VISION_ENCODER
+from toolchat.models import hardware
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice
 from toolchat.session import engines, startup
@@ -18,6 +20,12 @@ from toolchat.wire.errors import EngineError, UsageError
 SEVEN = RemoteSize("mistralai/Mistral-7B-Instruct-v0.3", int(13.5 * GIB), 1000, 0, Path("/cache"), None)
 
 
+def hold(monkeypatch: pytest.MonkeyPatch, total: int | None, free: int | None = None) -> None:
+    """Have a GPU of `total` bytes be the engine's."""
+    card = Gpu(0, "GPU-1", "RTX", total, total if free is None else free, (8, 9), 580)
+    monkeypatch.setattr(hardware.gpu, "gpus", lambda: (card,))
+
+
 @pytest.fixture
 def planned() -> Plan:
     return Plan(Settings(), ModelChoice(SEVEN.name, "hub", None), None, LocalEngines("cuda"), None, False)
@@ -26,16 +34,16 @@ def planned() -> Plan:
 def test_a_model_that_the_card_cannot_hold_is_refused_before_it_is_fetched(
     planned: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "gpu_memory", lambda device: 8 * GIB if device == "cuda" else None)
+    hold(monkeypatch, 8 * GIB)
     with pytest.raises(EngineError, match=r"Mistral-7B-Instruct-v0\.3 does not fit this GPU: .* 13\.5 GiB"):
         planned.fits(SEVEN)
     assert replace(planned, engines=LocalEngines("cpu")).fits(SEVEN) == ""
-    monkeypatch.setattr(engines, "gpu_memory", lambda device: 16 * GIB)
+    hold(monkeypatch, 16 * GIB)
     assert "will hardly fit" in planned.fits(SEVEN)
     assert "will hardly fit" in replace(planned, settings=Settings(text_only=True)).fits(SEVEN)
-    monkeypatch.setattr(engines, "gpu_memory", lambda device: 24 * GIB)
+    hold(monkeypatch, 24 * GIB)
     assert planned.fits(SEVEN) == ""
-    monkeypatch.setattr(engines, "gpu_memory", lambda device: None)
+    hold(monkeypatch, None)
     assert planned.fits(SEVEN) == ""
 
 
@@ -58,9 +66,20 @@ def test_an_image_for_a_default_without_eyes_is_refused_with_flags_that_help(
         prepare({}, None, lambda *_: tmp_path, images=["red.png"])
 
 
-@pytest.mark.parametrize(("asked", "text_only"), [(None, True), (True, True), (False, False)])
-def test_a_chat_that_no_image_can_reach_is_text_only_unless_told_otherwise(
-    choose: Callable[..., None], tmp_path: Path, asked: bool | None, text_only: bool
+@pytest.mark.parametrize(
+    ("asked", "free", "text_only"),
+    [(None, 11, True), (None, 22, False), (True, 22, True), (False, 11, False)],
+)
+def test_a_chat_that_no_image_can_reach_is_text_only_where_memory_is_short_unless_told_otherwise(
+    choose: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: bool | None,
+    free: int,
+    text_only: bool,
 ) -> None:
     choose()
+    with (tmp_path / "consolidated.safetensors").open("wb") as weights:
+        weights.truncate(9 * GIB + VISION_ENCODER)
+    hold(monkeypatch, 24 * GIB, free * GIB)
     assert prepare({"text_only": asked}, None, lambda *_: tmp_path).settings.text_only is text_only

@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 from inprocess_tools import InProcessRunner
-from session_bench import Bench, settled
+from session_bench import Bench, Model, settled
 
+from toolchat.chat.fold import fold
 from toolchat.cli.approval import make_policy
 from toolchat.engine.base import EngineInfo
 from toolchat.engine.scripted import Answer, call
 from toolchat.session.session import Session
+from toolchat.store.record import read_record
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.tools.toolbox import Approval
+from toolchat.wire import events
 from toolchat.wire.errors import EngineError, UsageError
-from toolchat.wire.events import TurnStatus
+from toolchat.wire.events import Cleared, SystemChanged, ToolsChanged, TurnStatus, TurnUndone
 from toolchat.wire.messages import Image, UserMessage
 
 IMAGE = Image("image/png", "AAAA", 1, 1, "dot.png")
@@ -50,7 +53,7 @@ def test_undo_takes_the_last_turn_back_and_gives_its_question(bench: Bench) -> N
 
     bench.play(scene)
     assert bench.sent() == ["Be brief.", "first", "One.", "third"]
-    assert bench.edits() == ["the last turn is taken back"]
+    assert bench.edits() == [TurnUndone(2)]
 
 
 def test_undo_without_a_turn_is_nothing_and_leaves_no_trace(bench: Bench) -> None:
@@ -73,7 +76,7 @@ def test_clear_forgets_the_turns_and_keeps_the_system_prompt_and_the_record(benc
 
     bench.play(scene)
     assert bench.sent() == ["Be brief.", "second"]
-    assert bench.edits() == ["every turn is forgotten"]
+    assert bench.edits() == [Cleared()]
     assert '"first"' in bench.session.record.path.read_text()
 
 
@@ -91,7 +94,7 @@ def test_the_system_prompt_counts_from_the_next_turn_on(bench: Bench) -> None:
 
     bench.play(scene)
     assert bench.sent() == ["first", "One.", "second", "Two.", "third"]
-    assert bench.edits() == ["the system prompt is now: Be long.", "the system prompt is removed"]
+    assert bench.edits() == [SystemChanged("Be long."), SystemChanged(None)]
 
 
 def test_a_tool_that_is_off_is_not_offered_and_a_call_of_it_is_unknown(bench: Bench, samples: InProcessRunner) -> None:
@@ -110,7 +113,8 @@ def test_a_tool_that_is_off_is_not_offered_and_a_call_of_it_is_unknown(bench: Be
     bench.play(scene, samples)
     # In the file's order, so that the prompt is the one from before.
     assert [tool.name for tool in bench.engine.requests[-1].tools] == list(samples.toolbox.names)
-    assert bench.edits() == ["the tool calculate is switched off", "the tool calculate is switched on"]
+    without = tuple(spec for spec in samples.toolbox.specs if spec.name != "calculate")
+    assert bench.edits() == [ToolsChanged(without), ToolsChanged(samples.toolbox.specs)]
 
 
 @pytest.mark.parametrize("name", ["calculat", "nothing"])
@@ -376,3 +380,41 @@ def test_every_event_of_an_edit_is_on_disk_before_it_is_shown(bench: Bench) -> N
     bench.play(scene)
     rows = [json.loads(row) for row in bench.session.record.path.read_text().splitlines()]
     assert [row["seq"] for row in rows] == list(range(len(bench.shown)))
+
+
+def test_the_record_of_a_session_folds_into_its_conversation(bench: Bench, samples: InProcessRunner) -> None:
+    called = Answer(calls=[call("calculate", expression="6*7")])
+    bench.engine.enqueue("One.", "Two.", Answer(error=EngineError("no")), "Four.", called, Answer("It", crash=True))
+    bench.models["other"] = Model("other")
+    bench.models["other"].scripted.enqueue("It is 42.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("first")
+        session.set_system("Be kind.")
+        await session.ask("second")
+        session.undo()
+        with pytest.raises(EngineError):
+            await session.ask("third")
+        session.switch_tool("calculate", False)
+        bench.fails_at = events.TextDelta
+        with pytest.raises(BrokenPipeError):
+            await session.ask("fourth")
+        bench.fails_at = None
+        session.switch_tool("calculate", True)
+        await session.ask("6*7?")
+        await session.change_model("other")
+        await session.ready()
+        assert session.can_retry_round
+        assert (await session.retry_round()).status is TurnStatus.ANSWERED
+        assert (session.last_answer, [one.content for one in session.last_results]) == ("It is 42.", ["42"])
+
+    bench.play(scene, samples)
+    conversation = bench.session.conversation
+    assert [message.content for message in conversation.messages] == [
+        *("Be kind.", "first", "One.", "6*7?", "", "42", "It is 42.")
+    ]
+    recorded = list(read_record(bench.session.record.path))
+    assert fold(recorded) == conversation
+    assert [event.sequence for event in recorded] == list(range(len(recorded)))
+    (started,) = (event.body for event in recorded if isinstance(event.body, events.SessionStarted))
+    assert (started.system, started.settings["max_tokens"]) == ("Be brief.", 8192)

@@ -17,7 +17,7 @@ from toolchat.session.session import Session
 from toolchat.session.startup import Plan
 from toolchat.settings import Settings
 from toolchat.wire.errors import EngineError, UsageError
-from toolchat.wire.events import EngineState
+from toolchat.wire.events import EngineState, ModelChanged
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_another_model_goes_on_with_the_conversation_and_its_own_defaults(bench:
     assert [message.content for message in request.messages] == ["first", "One.", "second"]
     assert request.options.max_tokens == 77
     assert (other.starts, other.closed) == (1, True)
-    assert bench.edits() == ["the model is now other"]
+    assert [edit.model for edit in bench.edits() if isinstance(edit, ModelChanged)] == ["other"]
 
 
 def test_a_model_that_there_is_not_leaves_the_old_one_running(bench: Bench) -> None:
@@ -289,11 +289,15 @@ def test_work_that_nobody_waits_for_any_more_is_stopped_where_it_tells_how_far_i
 
 
 def test_work_in_the_background_does_not_keep_the_program_from_ending() -> None:
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
+
+    def work(_: object) -> None:
+        begun.set()
+        gate.wait(60)
 
     async def given_up() -> None:
-        task = asyncio.create_task(in_background(lambda _: gate.wait(60)))
-        await asyncio.sleep(0.05)
+        task = asyncio.create_task(in_background(work))
+        await asyncio.to_thread(begun.wait, 10)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

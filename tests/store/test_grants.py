@@ -98,6 +98,7 @@ def add_some(folder: Path, first: int) -> None:
         GrantStore(folder).add(Grant(f"d{number}", None, "t", "m:t"))
 
 
+@pytest.mark.long
 def test_programs_that_grant_at_once_lose_nothing(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     writers = [spawn.Process(target=add_some, args=(tmp_path, first)) for first in (0, 10, 20)]

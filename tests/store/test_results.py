@@ -6,11 +6,11 @@ from pathlib import Path
 
 from image_files import image
 
+from toolchat.images.image import image_bytes
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import keep_image
 from toolchat.wire import events
 from toolchat.wire.events import Stamper
-from toolchat.wire.images import image_bytes
 from toolchat.wire.messages import ToolResult
 
 

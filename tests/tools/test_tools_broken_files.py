@@ -281,6 +281,7 @@ def test_the_schema_is_one_and_the_samples_fit_it() -> None:
     jsonschema.Draft7Validator(schema).validate(plain(sample_tools_path().read_text()))
 
 
+@pytest.mark.process
 def test_the_command_prints_the_schema() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "toolchat", "tools", "schema"], capture_output=True, text=True, check=True

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from toolchat.tools.code import read_code
-from toolchat.tools.digest import source_digest
+from toolchat.tools.code import read_code, source_digest
 from toolchat.tools.load import sample_tools_path
 from toolchat.tools.run import load_toolbox
+
+pytestmark = pytest.mark.process
 
 CODE = '''
 from functools import wraps

@@ -144,6 +144,7 @@ def test_a_tool_carries_what_a_table_shows() -> None:
     assert toolbox.path == sample_tools_path()
 
 
+@pytest.mark.process
 def test_loading_the_samples_imports_nothing_heavy_and_leaves_the_path_alone() -> None:
     program = (
         "import sys, json, pkgutil, importlib, toolchat.tools\n"

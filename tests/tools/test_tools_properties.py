@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from mistral_tokenizers import load
 from pydantic import BaseModel, Field, create_model
 
-from toolchat.mistral.constraint import constraint
+from toolchat.mistral.grammar.constraint import constraint
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.tools.check import Checked, Rejected, check_arguments
 from toolchat.tools.schema import function_schema
@@ -206,6 +206,7 @@ QUICK = settings(
 )
 
 
+@pytest.mark.long
 @QUICK
 @given(signatures())
 def test_every_schema_is_taken_by_mistral_common_and_constrains_a_call(tokenizer: Any, drawn: Any) -> None:
@@ -245,13 +246,14 @@ def test_a_type_that_holds_itself_constrains_a_call_too(tokenizer: Any) -> None:
     spec = loaded_of(grow).tool.spec
     planned = constraint(MistralVocabulary(tokenizer), [spec], choice="required")
     assert planned.step.grammar is not None
-    assert "#/$defs/Tree" in planned.step.grammar.text
+    assert "#/$defs/d0" in planned.step.grammar.text
     assert (planned.held, planned.notes) == ({spec.name}, ())
     checked = check_arguments(loaded_of(grow), {"tree": {"value": 1, "children": [{"value": 2}]}})
     assert isinstance(checked, Checked)
     assert checked.values["tree"].children == [Tree(value=2)]
 
 
+@pytest.mark.long
 @QUICK
 @given(st.data(), signatures())
 def test_a_right_instance_is_taken_as_it_is_and_reaches_the_function_converted(data: Any, drawn: Any) -> None:
@@ -270,6 +272,7 @@ def test_a_right_instance_is_taken_as_it_is_and_reaches_the_function_converted(d
             assert received[name] is None
 
 
+@pytest.mark.long
 @QUICK
 @given(st.data(), signatures())
 def test_a_wrong_instance_is_refused_in_one_line_that_names_the_argument(data: Any, drawn: Any) -> None:

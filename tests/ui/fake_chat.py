@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,8 @@ class FakeChat:
     loading: bool = False
     last_answer: str = ""
     last_results: Sequence[ToolResult] = ()
+    can_retry_round: bool = False
+    retried_round: asyncio.Event = field(default_factory=asyncio.Event)
     approvals: dict[str, Approval] = field(default_factory=dict)
     """Where it is otherwise than the tools file says."""
     reloaded: Toolbox | None = None
@@ -66,6 +69,10 @@ class FakeChat:
 
     async def ask(self, text: str, images: Sequence[Image] = ()) -> TurnFinished:
         self.questions.append(UserMessage(text, tuple(images)))
+        return TurnFinished(TurnStatus.ANSWERED, 1, Usage())
+
+    async def retry_round(self) -> TurnFinished:
+        self.retried_round.set()
         return TurnFinished(TurnStatus.ANSWERED, 1, Usage())
 
     def interrupt(self) -> None:

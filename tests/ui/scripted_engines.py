@@ -9,9 +9,9 @@ from pathlib import Path
 
 from toolchat.engine.base import EngineCrashedError, GenerateOptions
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
-from toolchat.wire.deltas import Delta, Finished, FinishReason, Text, Thinking, Usage
+from toolchat.wire.deltas import CallEnded, Delta, Finished, FinishReason, Text, Thinking, Usage
 from toolchat.wire.errors import EngineError
-from toolchat.wire.events import EngineState
+from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import FailedCall, Message, ToolSpec
 from toolchat.wire.tokens import TokenCount
 
@@ -56,7 +56,7 @@ class GatedEngine(ScriptedEngine):
     failures: list[str] = field(default_factory=list)
     """Why the next starts fail."""
 
-    async def start(self) -> AsyncIterator[EngineState]:
+    async def start(self) -> AsyncIterator[EngineState | Notice]:
         yield EngineState("loading weights")
         if self.loads_late:
             await gate("load")
@@ -74,11 +74,15 @@ class GatedEngine(ScriptedEngine):
                 yield delta
             return
         self.answers.pop(0)
+        for delta in answer.deltas:
+            yield delta
         for piece in answer.text:
             if piece.startswith("@"):
                 await gate(piece[1:])
             else:
                 yield Text(piece)
+        for index, item in enumerate(answer.calls):
+            yield CallEnded(index, item)
         yield Finished(answer.reason, Usage(prompt_tokens=10, completion_tokens=5))
 
 
@@ -88,7 +92,7 @@ class HungEngine(ScriptedEngine):
 
     hung: bool = False
 
-    async def start(self) -> AsyncIterator[EngineState]:
+    async def start(self) -> AsyncIterator[EngineState | Notice]:
         self.hung = self.closed = False
         async for state in super().start():
             yield state

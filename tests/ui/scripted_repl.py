@@ -22,7 +22,7 @@ def play(script: Path, flags: list[str]) -> None:
     engine: Engine = names["engine"]
     fetch: Callable[[str | None], None] = names.get("fetch", lambda name: None)
 
-    def late(self: startup.Plan) -> Engine:
+    def late(self: startup.Plan, arrived: object = None) -> Engine:
         return engine
 
     def choose(name: str | None, cache: Path) -> ModelChoice:

@@ -292,3 +292,83 @@ def test_live_rows_fit_the_screen_and_take_at_most_a_third_of_it(width: int) -> 
         assert all(cell_len(row) <= width and "\n" not in row for _, row in rows)
         if width >= 40:
             assert len(rows) <= 24 // 3
+
+
+def paged(rows: int = 30) -> ApprovalDialog:
+    dialog = ApprovalDialog(pending(text="\n".join(f"row {number}" for number in range(rows))))
+    assert len(dialog.take_above(80, 10)) == 10
+    dialog.opened(0.0)
+    return dialog
+
+
+@pytest.mark.parametrize("key", "ysSaA")
+def test_a_call_that_does_not_fit_the_screen_is_not_allowed_before_its_end_was_seen(key: str) -> None:
+    dialog = paged()
+    pages = 1
+    while "more rows" in text(dialog.rows(80, LATER)):
+        dialog.key(key, LATER * pages)
+        assert dialog.result is None
+        dialog.key(" ", LATER * pages + 1)
+        assert dialog.take_above(80, 10)
+        dialog.opened(LATER * pages + 1)
+        pages += 1
+    assert pages > 3
+    assert dialog.take_above(80, 10) == []
+    dialog.key(key, LATER * pages)
+    assert dialog.result is not None
+    assert dialog.result.allowed
+
+
+@pytest.mark.parametrize("key", ["n", "escape", "c-d", "c-c"])
+def test_a_call_may_be_declined_without_having_been_read(key: str) -> None:
+    dialog = paged()
+    dialog.key(key, LATER)
+    assert dialog.result is not None
+    assert not dialog.result.allowed
+
+
+@pytest.mark.parametrize("key", [" ", "enter", "c-m", "pagedown", "down"])
+def test_the_next_page_is_printed_once(key: str) -> None:
+    dialog = paged()
+    before = text(dialog.rows(80, LATER))
+    dialog.key(key, LATER)
+    assert len(dialog.take_above(80, 10)) == 10
+    assert dialog.take_above(80, 10) == []
+    assert text(dialog.rows(80, LATER)) != before
+    assert dialog.result is None
+
+
+def test_a_key_that_is_held_does_not_page_on() -> None:
+    dialog = paged()
+    for beat in range(60):
+        dialog.key(" ", ARMING_SECONDS / 2 + beat / 30)
+    assert dialog.take_above(80, 10) == []
+
+
+def test_edited_arguments_are_shown_from_the_beginning() -> None:
+    dialog = paged()
+    dialog.key("e", LATER)
+    dialog.submit(json.dumps({"text": "short"}), LATER)
+    dialog.validated(None, LATER)
+    assert "short" in text(dialog.take_above(80, 10))
+    assert "more rows" not in text(dialog.rows(80, LATER))
+
+
+def test_a_narrower_screen_has_the_call_printed_again_and_no_key_counts_before() -> None:
+    dialog = opened(path="x" * 200)
+    dialog.resized(40)
+    dialog.key("y", LATER)
+    assert dialog.result is None
+    rows = dialog.take_above(40)
+    assert max(len(row) for _, row in rows) <= 40
+    dialog.opened(LATER)
+    dialog.key("y", LATER + ARMING_SECONDS)
+    assert dialog.result == Reply(True)
+
+
+def test_a_wider_screen_prints_nothing_again_but_disarms() -> None:
+    dialog = opened(path="x" * 200)
+    dialog.resized(120)
+    dialog.key("y", LATER)
+    assert dialog.result is None
+    assert dialog.take_above(120) == []

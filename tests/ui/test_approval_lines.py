@@ -113,3 +113,57 @@ def test_an_edit_is_checked_and_asked_about_again() -> None:
 
 def test_after_an_edit_no_is_still_no() -> None:
     assert answer('e {"path": "b"}', "n", path="a")[0] == Reply(False)
+
+
+def test_a_call_that_does_not_fit_the_screen_comes_in_pages_and_is_not_allowed_before_the_last() -> None:
+    lines = ["y", "A", "", "s", "", "", "y"]
+    said: list[str] = []
+    now = 0.0
+
+    async def prompt(text: str) -> str | None:
+        nonlocal now
+        said.append(text)
+        now += 1.0
+        return lines.pop(0)
+
+    content = "\n".join(f"row {number}" for number in range(30))
+    reply = asyncio.run(ask_by_lines(pending(only_strings, text=content), prompt, lambda: (80, 12), lambda: now))
+    assert (reply, lines) == (Reply(True), [])
+    assert [text.count("\n") for text in said] == [10, 0, 0, 10, 0, 10, 4]
+    assert sum("cannot be run" in text for text in said) == 3
+    assert "".join(said).count("│ row") == 30
+    assert said[-1].endswith("[y/s/a/e/n/r, ? explains] ")
+
+
+@pytest.mark.parametrize("line", ["n", "r no", None])
+def test_a_call_may_be_declined_on_its_first_page(line: str | None) -> None:
+    now = 0.0
+
+    async def prompt(text: str) -> str | None:
+        nonlocal now
+        now += 1.0
+        return line
+
+    reply = asyncio.run(ask_by_lines(pending(only_strings, text="\n" * 40), prompt, lambda: (80, 12), lambda: now))
+    assert not reply.allowed
+
+
+def test_a_screen_that_became_narrower_shows_the_call_again_and_the_answer_counts_only_then() -> None:
+    columns = [80]
+    said: list[str] = []
+    now = 0.0
+
+    async def prompt(text: str) -> str | None:
+        nonlocal now
+        said.append(text)
+        now += 1.0
+        columns[0] = 40
+        return "y"
+
+    reply = asyncio.run(
+        ask_by_lines(pending(only_strings, text="x" * 200), prompt, lambda: (columns[0], 24), lambda: now)
+    )
+    assert reply == Reply(True)
+    assert len(said) == 2
+    assert "narrower" in said[1]
+    assert max(map(len, said[1].split("\n")[1:-1])) <= 40

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from toolchat.tools.toolbox import Privileges
-from toolchat.ui.approval_text import KEEPS, PROMPT_STYLES, call_rows, editable, folded, parse_arguments
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.approval_text import KEEPS, call_rows, editable, parse_arguments
+from toolchat.ui.text.sanitize import sanitize
+from toolchat.ui.text.styles import ROLES
+from toolchat.ui.text.wrapping import hanging
 
 texts = st.text(st.characters(codec=None), max_size=60)
 values = st.recursive(
@@ -32,7 +34,7 @@ def shown(width: int = 80, **arguments: Any) -> list[str]:
 @given(arguments, st.integers(20, 200))
 def test_every_row_is_safe_and_fits(arguments: dict[str, Any], width: int) -> None:
     for style, row in call_rows(WRITE, arguments, width):
-        assert style in PROMPT_STYLES
+        assert style in ROLES
         assert cell_len(row) <= width
         assert sanitize(row) == row
         assert not {"\n", "\t", "\r"} & set(row)
@@ -173,7 +175,7 @@ def test_a_short_argument_is_not_counted() -> None:
 @pytest.mark.parametrize("width", [8, 12, 40, 80])
 def test_folded_text_breaks_between_words_and_leaves_no_character_out(width: int) -> None:
     text = "/srv/a folder/tools.yaml is a tools file; 界界界 " + "x" * 50
-    first, *rest = folded(text, width)
+    first, *rest = hanging(text, width)
     assert all(cell_len(row) <= width for row in (first, *rest))
     assert all(row.lstrip(" ").startswith("┊ ") for row in rest)
     whole = first + "".join(row.partition("┊ ")[2] for row in rest)
@@ -182,4 +184,57 @@ def test_folded_text_breaks_between_words_and_leaves_no_character_out(width: int
 
 def test_folded_words_stay_whole_where_they_fit() -> None:
     text = "the first words, and the second words"
-    assert folded(text, 20 + len("  ┊ ")) == ["the first words, and", "  ┊ the second words"]
+    assert hanging(text, 20 + len("  ┊ ")) == ["the first words, and", "  ┊ the second words"]
+
+
+@pytest.mark.parametrize(
+    ("word", "note"),
+    [
+        ("pаypal", "pаypal mixes Latin and Cyrillic: а is U+0430"),
+        ("аdmin", "аdmin mixes Cyrillic and Latin: а is U+0430"),
+        ("gооgle", "gооgle mixes Latin and Cyrillic: о is U+043E"),
+        ("αdmin", "αdmin mixes Greek and Latin: α is U+03B1"),
+        ("ѕсоре1x", "ѕсоре1x mixes Cyrillic and Latin: x is U+0078"),
+        ("admіn/usеr", "admіn mixes Latin and Cyrillic: і is U+0456"),
+        ("ａbc", "ａbc mixes Fullwidth and Latin: ａ is U+FF41"),
+        ("𝐚bc", "𝐚bc mixes Mathematical and Latin: 𝐚 is U+1D41A"),
+    ],
+)
+def test_a_word_of_several_scripts_is_marked(word: str, note: str) -> None:
+    assert f"Mind the letters: {note}." in whole({"text": f"go to {word} now"})
+    assert "Mind the letters" in whole({"text": [{word: 1}]})
+
+
+@pytest.mark.parametrize(
+    "text", ["Привет, world", "iPhoneは日本語OK", "naïve café", "5 µm", "снимок_a1", "한글abc", "x² + y"]
+)
+def test_words_as_people_write_them_are_not_marked(text: str) -> None:
+    assert "Mind" not in whole({"text": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (f"ls{' ' * 90}; rm -r x", "Mind the blanks: 90 in a row."),
+        (f"{' ' * 50}rm", "Mind the blanks: 50 in a row."),
+        ("a  \nb", "Mind the blanks: 2 in a row."),
+        (f"a{' ' * 8}b{' ' * 30}c", "Mind the blanks: runs of 8, 30."),
+        ("a" + "　" * 6 + "b", "Mind the blanks: 6 in a row."),
+    ],
+)
+def test_runs_of_blanks_are_counted(text: str, note: str) -> None:
+    assert note in whole({"text": text})
+
+
+@pytest.mark.parametrize("text", ["a b", "def f():\n        return 1", "a  b", "a\n\nb"])
+def test_blanks_as_people_write_them_are_not_counted(text: str) -> None:
+    assert "Mind" not in whole({"text": text})
+
+
+@pytest.mark.parametrize("blank", "\u00a0\u2003\u202f\u1680\u205f")
+def test_a_blank_that_is_another_one_is_visible(blank: str) -> None:
+    assert f"<U+{ord(blank):04X}>" in whole({"text": f"a{blank}b"})
+
+
+def whole(arguments: dict[str, Any]) -> str:
+    return "\n".join(row for _, row in call_rows(WRITE, arguments, 120))

@@ -18,6 +18,7 @@ class FakeStage:
     """A terminal whose frames are drawn as soon as the others have had their turn."""
 
     columns: int = 80
+    rows: int = 24
     waits: bool = False
     """Whether something was typed and not read yet."""
     dropped: int = 0

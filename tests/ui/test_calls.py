@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from image_files import image
 
+from toolchat.images.image import description
 from toolchat.ui.calls import call_line, image_line, result_lines
-from toolchat.wire.images import description
 from toolchat.wire.messages import CallOrigin, FailedCall, ResultStatus, ToolCall, ToolResult
 
 

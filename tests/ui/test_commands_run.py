@@ -272,6 +272,14 @@ def test_retry_asks_the_last_question_again_with_its_images(typed: Typed, chat: 
     assert chat.turns == 0
 
 
+def test_retry_goes_on_behind_the_results_that_are_there(typed: Typed, chat: FakeChat) -> None:
+    chat.questions = [UserMessage("Write to Ada.")]
+    chat.can_retry_round = True
+    outcome = typed("/retry")
+    assert (outcome.retry_round, outcome.ask, chat.turns) == (True, None, 1)
+    assert rows(outcome) == ["The calls of this turn are not made again."]
+
+
 @pytest.mark.parametrize("line", ["/undo", "/retry"])
 def test_nothing_to_take_back_is_said(typed: Typed, line: str) -> None:
     outcome = typed(line)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from toolchat.ui.cells import width_of as cells
 from toolchat.ui.markdown import MarkdownStream
+from toolchat.ui.text.cells import width_of as cells
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -256,6 +256,7 @@ def test_a_resize_is_for_the_rows_to_come() -> None:
     assert (before + after).count("word") == 60
 
 
+@pytest.mark.process
 def test_nothing_heavy_is_imported_before_there_is_text() -> None:
     code = (
         "import sys; from toolchat.ui.markdown import MarkdownStream; MarkdownStream(80).live(8);"

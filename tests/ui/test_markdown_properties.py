@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchat.ui.cells import width_of as cells
 from toolchat.ui.markdown import MarkdownStream
+from toolchat.ui.text.cells import width_of as cells
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 FRAGMENTS = ["# ", "## h", "\n", "\n\n", "- a", "1. x", "  ", "    ", "> ", "```", "```python\n", "~~~", "**", "*", "_"]
@@ -116,6 +117,7 @@ BLOCK = st.one_of(
 )
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(st.lists(BLOCK, min_size=1, max_size=6).map("\n\n".join), st.sampled_from([40, 80, 200]), st.booleans())
 def test_every_word_is_printed_once_and_in_order(source: str, width: int, color: bool) -> None:

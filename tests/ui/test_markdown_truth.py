@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from toolchat.ui.cells import cut, fitting, width_of
 from toolchat.ui.markdown import MarkdownStream
 from toolchat.ui.markdown.table import alignments
+from toolchat.ui.text.cells import cut, fitting, width_of
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -5,10 +5,10 @@ import io
 import pytest
 from image_files import image
 
+from toolchat.images.image import description
 from toolchat.ui.plain import PlainRenderer
 from toolchat.wire import events
 from toolchat.wire.events import Stamper
-from toolchat.wire.images import description
 from toolchat.wire.messages import ToolResult
 
 
@@ -16,7 +16,7 @@ def test_attached_and_returned_images_are_told_of_beside_the_answer(capsys: pyte
     out = io.StringIO()
     stamp = Stamper("s", lambda: 0.0)
     with PlainRenderer(out) as renderer:
-        renderer.show(stamp(events.UserMessage("What is it?", (image(), image("blue")))))
+        renderer.show(stamp(events.QuestionAsked("What is it?", (image(), image("blue")))))
         renderer.show(stamp(events.CallFinished(ToolResult("abcdefghi", "draw", "[image 1]", images=(image(),)))))
         renderer.show(stamp(events.TextDelta("Red.")))
     assert out.getvalue() == "Red.\n"

@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from at_the_terminal import pause_to_read
 from scripted_terminal import BEGINNING, LAUNCHER, REPOSITORY, OpenRepl
 from terminal_screen import CTRL_C, CTRL_D, CTRL_Z, ENTER, Terminal
 
-from toolchat.ui.approval import ARMING_SECONDS
+pytestmark = pytest.mark.terminal
 
 WEATHER = 'call("get_current_weather", city="Dallas", state="TX", unit="fahrenheit")'
 TOOLS = "version: 1\ntools:\n  - callable: toolchat.samples.calculator:calculate\n    approval: ask\n"
@@ -76,6 +76,17 @@ def test_commands_work_and_quit_leaves(folder: Path) -> None:
     assert "Again." in done.stdout
     assert "There is no command /nonsense" in done.stdout
     assert "never" not in done.stdout
+
+
+def test_after_an_engine_that_died_behind_a_result_retry_does_not_run_the_tool_again(folder: Path) -> None:
+    engine = """engine = answering(
+        Answer(calls=[call("calculate", expression="6*7")]), Answer("So", crash=True), "It is 42."
+    )"""
+    done = piped(folder, engine, "6*7?\n/retry\n/quit\n")
+    assert done.returncode == 0
+    assert done.stdout.count("→ calculate") == 1
+    assert "The calls of this turn are not made again." in done.stdout
+    assert "It is 42." in done.stdout
 
 
 def test_a_model_that_does_not_load_is_one_line_and_code_3_where_nobody_is_there(folder: Path) -> None:
@@ -162,7 +173,7 @@ def test_ctrl_c_stops_a_change_of_the_model(repl: OpenRepl, folder: Path) -> Non
 def test_a_call_is_asked_about_by_lines(repl: OpenRepl, folder: Path) -> None:
     chat = asked_by_lines(repl, folder)
     # What comes sooner is taken for something that was on its way before the question.
-    time.sleep(ARMING_SECONDS + 0.1)
+    pause_to_read()
     chat.press("y", ENTER)
     chat.wait_for_row("Two.")
     assert any(row.startswith('✓ calculate(expression="1+1")') for row in chat.rows)
@@ -203,14 +214,14 @@ def test_after_a_stop_the_prompt_is_there_again(repl: OpenRepl) -> None:
 
 def test_what_is_typed_blindly_after_a_stop_answers_no_question(repl: OpenRepl, folder: Path) -> None:
     chat = asked_by_lines(repl, folder)
-    time.sleep(ARMING_SECONDS + 0.1)
+    pause_to_read()
     chat.press(CTRL_Z)
     chat.wait_for_text("the shell meanwhile")
     # In one burst: what the shell reads, and what is there when the chat goes on.
     chat.press(f"{ENTER}y{ENTER}")
     chat.wait_for_text("That came too soon")
     assert not chat.shows("Two.")
-    time.sleep(ARMING_SECONDS + 0.1)
+    pause_to_read()
     chat.press("y", ENTER)
     chat.wait_for_row("Two.")
 

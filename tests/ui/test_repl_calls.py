@@ -12,6 +12,8 @@ from terminal_screen import CTRL_C, ENTER, ESCAPE, Terminal
 from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.ui.asking import STOPPED_SECONDS
 
+pytestmark = pytest.mark.terminal
+
 TOOLS = """version: 1
 tools:
   - callable: ./mine.py:add
@@ -163,6 +165,20 @@ def test_switching_a_tool_off_leaves_the_calls_that_run_as_they_are(with_tools: 
     chat.wait_for_row("It came.")
     assert any(row.startswith('✓ wait(file="gate")') for row in chat.rows), chat.rows
     assert not any(row.startswith("■") for row in chat.rows)
+
+
+def test_a_call_is_named_while_the_model_still_writes_it(with_tools: OpenRepl, folder: Path) -> None:
+    chat = with_tools(
+        "from toolchat.wire.deltas import CallArguments, CallBegun\n"
+        'engine = GatedEngine()\nbegun = (CallBegun(0, "long"), CallArguments(0, "x" * 12_345))\n'
+        'engine.enqueue(Answer(deltas=begun, text=["@written"], calls=[call("long")]), "Done.")'
+    )
+    chat.type("go")
+    chat.wait_for_row("→ long(… 12 kB so far)")
+    (folder / "written").touch()
+    chat.wait_for_row("Done.")
+    assert not chat.shows("so far")
+    assert any(row.startswith("✓ long()") for row in chat.rows)
 
 
 def test_y_runs_the_call(with_tools: OpenRepl) -> None:

@@ -8,6 +8,8 @@ import pytest
 from scripted_terminal import OpenRepl
 from terminal_screen import ALT_ENTER, CTRL_C, CTRL_D, CTRL_J, CTRL_R, ENTER, ESCAPE, TAB, Terminal
 
+pytestmark = pytest.mark.terminal
+
 ONE = 'engine = answering("One.", "Two.", "Three.", "Four.")'
 ECHO = """
 class Echo(ScriptedEngine):

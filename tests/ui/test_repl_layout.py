@@ -8,6 +8,8 @@ from prompt_toolkit.utils import get_cwidth
 from scripted_terminal import OpenRepl
 from terminal_screen import ENTER, squeeze
 
+pytestmark = pytest.mark.terminal
+
 WORDS = " ".join(f"word{number}" for number in range(120))
 MARKDOWN = (
     "# Title\\n\\n- one\\n- two\\n\\n| a | b |\\n|---|---|\\n| 1 | 日本 |\\n\\n"

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
+from at_the_terminal import pause_to_read
 from scripted_terminal import OpenRepl
 from terminal_screen import CTRL_D, CTRL_Z, ENTER, Terminal
 
-from toolchat.ui.approval import ARMING_SECONDS
+pytestmark = pytest.mark.terminal
 
 IDLE = 'Path("pid").write_text(str(os.getpid()))\nengine = answering("One.")'
 STREAMS = (
@@ -134,7 +134,7 @@ def test_a_tools_file_that_was_found_is_asked_about_before_the_prompt(repl: Open
     chat = repl(IDLE)
     for question in ("Accept it, until it or its modules change? [y/N]", "May they?"):
         chat.wait_for_text(question)
-        time.sleep(ARMING_SECONDS + 0.1)  # as a person does who reads it
+        pause_to_read()
         chat.press("y", ENTER)
     chat.wait_for("the prompt", lambda: "1 tool" in chat.toolbar)
     chat.type("hello")

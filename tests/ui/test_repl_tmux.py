@@ -15,7 +15,7 @@ from terminal_screen import PATIENCE
 
 from toolchat.ui.approval import ARMING_SECONDS
 
-pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+pytestmark = [pytest.mark.terminal, pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")]
 
 TOOLS = """version: 1
 tools:
@@ -146,7 +146,7 @@ def test_many_resizes_during_an_answer_lose_no_line_and_leave_none_twice(open_wi
     window.wait_for(lambda rows: any(row.startswith("L001") for row in rows))
     for number in range(40):
         window("resize-window", "-t", "t", "-x", str((200, 40, 80)[number % 3]), "-y", "24")
-        time.sleep(0.1)
+        time.sleep(0.1)  # as fast as a person drags the edge of a window
     (folder / "end").touch()
     rows = window.wait_for(lambda rows: "ends." in rows and "ready" in rows[-1])
     lines = [row[:4] for row in rows if row.startswith("L")]

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from scripted_terminal import OpenRepl
 from terminal_screen import CTRL_C, CTRL_D, ENTER
+
+pytestmark = pytest.mark.terminal
 
 FOREVER = 'engine = GatedEngine()\nengine.enqueue(Answer(text=["Once upon a time. ", "@forever"]), "The end.")'
 

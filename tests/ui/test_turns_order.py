@@ -8,7 +8,7 @@ import pytest
 from fake_chat import FakeChat
 
 from toolchat.ui.commands import Commands, Outcome
-from toolchat.ui.turns import Turns
+from toolchat.ui.turns import Sent, Turns
 
 
 class Front:
@@ -73,3 +73,26 @@ def test_questions_go_back_to_the_input_and_commands_are_named(front: Front) -> 
     assert front.put == ["first question", "second"]
     assert front.said == ["not run: /undo"]
     assert turns.waiting == []
+
+
+def test_a_round_to_retry_is_retried_and_asks_nothing(front: Front) -> None:
+    chat = FakeChat(can_retry_round=True)
+
+    async def play() -> None:
+        turns = Turns(front, time.monotonic)
+        serving = asyncio.create_task(turns.serve(chat, Commands(chat, width=lambda: 80)))
+        await asyncio.sleep(0)
+        turns.send("/retry")
+        await chat.retried_round.wait()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+    assert chat.questions == []
+
+
+def test_a_round_to_retry_that_has_to_wait_goes_back_to_the_input_as_the_command(front: Front) -> None:
+    turns = waiting_turns(front)
+    turns.waiting = [Sent("/retry", asks=True, retries_round=True)]
+    turns.take_back()
+    assert front.put == ["/retry"]

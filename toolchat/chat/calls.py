@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from toolchat.chat.budget import cut_to_budget, result_budget
+from toolchat.chat.conversation import INTERRUPTED_CALL, history_call
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
 from toolchat.engine.base import Engine
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
@@ -158,10 +159,10 @@ class TurnCalls:
         is not known.
         """
         self._left, self._asked = left, len(asked)
-        calls = [_as_call(call) for call in asked]
+        calls = [history_call(call) for call in asked]
         done: dict[int, ToolResult] = {}
         ready: dict[int, PreparedCall] = {}
-        prepared = await asyncio.gather(*(self._prepare(index, call) for index, call in enumerate(asked)))
+        prepared = await self._prepare_all(asked)
         try:
             for index, item in enumerate(prepared):
                 if isinstance(item, ToolResult):
@@ -172,22 +173,22 @@ class TurnCalls:
                 decision = await self._decided(item)
                 if decision.notice:
                     yield events.Notice(decision.notice)
-                yield events.CallDecided(item.call.id, decision.allowed, decision.reason)
                 final: PreparedCall | ToolResult = item
                 if not decision.allowed:
                     final = _declined(item.call, decision)
                 elif decision.arguments is not None:
                     final = prepared[index] = await self._edited(item, decision.arguments)
+                if not isinstance(final, ToolResult):
+                    calls[index] = final.call
+                    ready[index] = final
+                yield events.CallDecided(calls[index], decision.allowed, decision.reason)
                 if isinstance(final, ToolResult):
                     done[index] = final
                     yield events.CallFinished(final)
-                else:
-                    calls[index] = final.call
-                    ready[index] = final
             if self._interrupt.is_set():
                 # The turn was ended over a later call of the round: what had been allowed is not begun.
                 for index, item in ready.items():
-                    done[index] = _failed(item.call, "Error: interrupted by the user", ResultStatus.INTERRUPTED)
+                    done[index] = _failed(item.call, INTERRUPTED_CALL, ResultStatus.INTERRUPTED)
                     yield events.CallFinished(done[index])
                 ready.clear()
             for item in ready.values():
@@ -275,9 +276,24 @@ class TurnCalls:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _prepare_all(self, asked: Sequence[ToolCall | FailedCall]) -> list[PreparedCall | ToolResult]:
+        """Each call as `_prepare` leaves it. Where one fails, or this is cancelled, those that wait already end."""
+        tasks = [asyncio.ensure_future(self._prepare(index, call)) for index, call in enumerate(asked)]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            for item in await asyncio.gather(*tasks, return_exceptions=True):
+                if not isinstance(item, ToolResult | BaseException):
+                    await item.discard()
+            raise
+
     async def _prepare(self, index: int, call: ToolCall | FailedCall) -> PreparedCall | ToolResult:
         """The call ready to run, with converted arguments, or the error that the model is answered with."""
         if isinstance(call, FailedCall):
+            if call.illegal_name:
+                return _failed(call, unknown_tool_message(call.illegal_name, self._toolbox))
             raw = call.raw if len(call.raw) <= 200 else f"{call.raw[:200]}…"
             return _failed(call, f"Error: this tool call could not be read: {call.reason}. It was: {raw}")
         if index >= (most := self._limits.calls_per_round):
@@ -322,11 +338,6 @@ class TurnCalls:
                 # An engine that died meanwhile must not take the result with it; no text has more tokens than this.
                 return len(json.dumps(text))
         return sizes[0] - sizes[1]
-
-
-def _as_call(call: ToolCall | FailedCall) -> ToolCall:
-    """How a call stands in history: one that could not be read, with empty arguments."""
-    return call if isinstance(call, ToolCall) else ToolCall(call.id, call.name, {})
 
 
 def _declined(call: ToolCall, decision: Decision) -> ToolResult:

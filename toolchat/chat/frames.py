@@ -10,9 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from toolchat.wire.deltas import Delta, Text, Thinking
+from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, Delta, Text, Thinking
 
 FRAME_SECONDS = 1 / 30
+
+_GROWING = (Text, Thinking, CallBegun, CallArguments)
+"""What is shown as it grows; whatever else comes is passed on at once."""
 
 
 class InterruptedGeneration(Exception):  # noqa: N818  # not an error
@@ -23,6 +26,8 @@ async def frames(
     stream: AsyncIterator[Delta], interrupt: asyncio.Event, seconds: float = FRAME_SECONDS
 ) -> AsyncGenerator[list[Delta], None]:
     """Yield lists of deltas, adjacent texts joined, no two lists less than `seconds` apart.
+
+    Of a call that ends in a list, the list holds only its end: there is no time to see it written.
 
     Raises InterruptedGeneration as soon as `interrupt` is set, without waiting for the stream; what had arrived by
     then is yielded first. The stream is closed in every case.
@@ -54,7 +59,7 @@ async def frames(
     try:
         while True:
             await woken.wait()
-            if frame and isinstance(frame[0], Text | Thinking) and (wait := due - clock()) > 0:
+            if frame and isinstance(frame[0], _GROWING) and (wait := due - clock()) > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(interrupt.wait(), wait)
             woken.clear()
@@ -80,11 +85,16 @@ async def frames(
 
 
 def _join(frame: list[Delta], delta: Delta) -> None:
-    """Add a delta to a frame, to its last one where both are text of one kind."""
+    """Add a delta to a frame, to the last text where it goes on. A call that has ended replaces its parts."""
     match frame[-1:], delta:
         case [Text(before)], Text(text):
             frame[-1] = Text(before + text)
         case [Thinking(before)], Thinking(text):
             frame[-1] = Thinking(before + text)
+        case [CallArguments(index, before)], CallArguments(same, text) if index == same:
+            frame[-1] = CallArguments(index, before + text)
+        case _, CallEnded(index):
+            frame[:] = [one for one in frame if not (isinstance(one, CallBegun | CallArguments) and one.index == index)]
+            frame.append(delta)
         case _:
             frame.append(delta)

@@ -7,7 +7,7 @@ a turn ends. What needs an answer from outside is a function it is given: `decid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -15,7 +15,7 @@ from enum import StrEnum
 from toolchat.chat.budget import left_for_results
 from toolchat.chat.calls import CallRunner, Decide, Outcome, TurnCalls, allow_all
 from toolchat.chat.choice import possible_choice
-from toolchat.chat.conversation import INTERRUPTED, Conversation
+from toolchat.chat.conversation import INTERRUPTED, Conversation, Spoken
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
 from toolchat.chat.room import reserve, too_long, turn_too_long, turns_to_set_aside
@@ -24,7 +24,7 @@ from toolchat.mistral.ids import new_call_id
 from toolchat.tools.toolbox import Toolbox
 from toolchat.wire import deltas, events
 from toolchat.wire.errors import EngineError
-from toolchat.wire.events import Event, EventBody, Stamper, TurnStatus
+from toolchat.wire.events import Event, EventBody, Stamper, TurnFinished, TurnStatus
 from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult, ToolSpec
 
 
@@ -47,9 +47,10 @@ async def stop_at_limit(_: LimitMet) -> LimitChoice:
 class _Round:
     """What one generation came to."""
 
-    text: str = ""
-    thinking: str = ""
+    spoken: Spoken = field(default_factory=Spoken)
     calls: list[ToolCall | FailedCall] = field(default_factory=list)
+    writing: events.CallWriting | None = None
+    """The call that is being written."""
     finished: deltas.Finished | None = None
 
 
@@ -80,8 +81,12 @@ class ChatLoop:
         keep: Callable[[ToolResult], str | None] = lambda _: None,
         keep_image: Callable[[Image], Image] = lambda image: image,
         offered: Callable[[], Sequence[ToolSpec]] | None = None,
+        new_id: Callable[[], str] = new_call_id,
     ) -> None:
-        """`offered` says which of the runner's tools the model may call in this turn; None for all of them."""
+        """`offered` says which of the runner's tools the model may call in this turn; None for all of them.
+
+        `new_id` makes an id for a call whose own has been taken.
+        """
         self._engine = engine
         self._conversation = conversation
         self._runner = runner
@@ -93,6 +98,7 @@ class ChatLoop:
         self._keep = keep
         self._keep_image = keep_image
         self._offered = offered
+        self._new_id = new_id
         self._noted: set[str] = set()
         self._interrupt = asyncio.Event()
 
@@ -100,45 +106,68 @@ class ChatLoop:
         """Stop the turn under way: the answer, or the tools that are running. The turn ends by itself, soon."""
         self._interrupt.set()
 
-    async def turn(self, text: str, images: Sequence[Image] = ()) -> AsyncGenerator[Event, None]:
+    def turn(self, text: str, images: Sequence[Image] = ()) -> AsyncGenerator[Event, None]:
         """Answer `text`. The last event is `TurnFinished`, whatever happens; the conversation is closed by then.
 
         Where the context is full, the oldest turns are set aside, whole, and the events say so. Raises EngineError
         where the engine refuses the request, and ContextOverflowError where the question alone is too long for the
-        context; it is then forgotten again, and the conversation is as it was.
+        context; it is then forgotten again, and the conversation is as it was. So it is where the consumer breaks off
+        before the last event; whoever records the events then adds `TurnWithdrawn`.
         """
+
+        def begin() -> tuple[int, EventBody]:
+            kept = tuple(map(self._keep_image, images))
+            return self._conversation.add_user(text, kept), events.QuestionAsked(text, kept)
+
+        return self._play(begin)
+
+    def retry(self) -> AsyncGenerator[Event, None]:
+        """Go on with a turn that the engine's failure ended behind the results of calls: they are not made again.
+
+        The events are those of `turn`, with `RoundRetried` in place of the question. Raises ValueError where
+        `Conversation.can_retry_round` is false.
+        """
+
+        def begin() -> tuple[int, EventBody]:
+            number = self._conversation.reopen()
+            return number, events.HistoryEdited(events.RoundRetried(number))
+
+        return self._play(begin)
+
+    async def _play(self, begin: Callable[[], tuple[int, EventBody]]) -> AsyncGenerator[Event, None]:
+        """A turn that `begin` opens in the conversation, to its end."""
         self._interrupt.clear()
         before = self._conversation.mark()
-        self._stamp.turn += 1
-        self._stamp.round = 0
-        images = tuple(map(self._keep_image, images))
-        self._conversation.add_user(text, images)
+        number, opening = begin()
+        ended = False
+        place = self._conversation.rounds
         try:
-            yield self._stamp(events.TurnStarted())
-            yield self._stamp(events.UserMessage(text, images))
+            yield self._stamp(events.TurnStarted(), number, place)
+            yield self._stamp(opening, number, place)
             # Closed here and now where the consumer breaks off, and not at some later collection.
-            async with aclosing(self._rounds()) as rounds:
-                async for body in rounds:
-                    yield self._stamp(body)
+            async with aclosing(self._rounds(number)) as rounds:
+                async for place, body in rounds:
+                    ended = isinstance(body, TurnFinished)
+                    yield self._stamp(body, number, place)
         except EngineError:
-            self._conversation.rewind(before)
-            yield self._stamp(events.HistoryEdited("the question is taken back, which was refused", ends_turn=True))
+            yield self._stamp(events.HistoryEdited(events.TurnWithdrawn()), number, place)
             raise
         finally:
             # A consumer that stops listening (a closed pipe, say) must not leave half a turn.
-            if self._conversation.open:
+            if not ended:
                 self._conversation.rewind(before)
 
-    async def _rounds(self) -> AsyncGenerator[EventBody, None]:
+    async def _rounds(self, number: int) -> AsyncGenerator[tuple[int, EventBody], None]:
+        """The events of a turn up to `TurnFinished`, each with the round that it belongs to."""
         total = deltas.Usage()
         declined = False
-        rounds = 0
-        allowed = self._limits.rounds
+        rounds = self._conversation.rounds
+        allowed = rounds + self._limits.rounds
         toolbox = self._toolbox()
-        options, notice = possible_choice(self._options, toolbox)
+        options, notice = possible_choice(_after_calls(self._options) if rounds else self._options, toolbox)
         if notice and notice not in self._noted:
             self._noted.add(notice)
-            yield events.Notice(notice)
+            yield rounds, events.Notice(notice)
         calls = TurnCalls(
             engine=self._engine,
             runner=self._runner,
@@ -149,76 +178,79 @@ class ChatLoop:
             keep_image=self._keep_image,
             interrupt=self._interrupt,
         )
-        status = TurnStatus.ANSWERED
+        status, closing = TurnStatus.ANSWERED, ""
         while True:
             rounds += 1
-            self._stamp.round = rounds
             this = _Round()
-            request_id = f"{self._stamp.session}-{self._stamp.turn}-{self._stamp.round}"
+            request_id = f"{self._stamp.session}-{number}-{rounds}"
             try:
                 async with aclosing(self._frames(request_id, toolbox.specs, options)) as batches:
                     async for batch in batches:
-                        for delta in batch:
-                            if (body := self._taken(delta, this)) is not None:
-                                yield body
+                        for body in self._take(this, batch):
+                            yield rounds, body
             except InterruptedGeneration:
                 self._engine.abort(request_id)
-                self._conversation.close(this.text)
-                yield events.Interrupted()
-                status = TurnStatus.INTERRUPTED
+                self._conversation.close(this.spoken.message().content)
+                yield rounds, events.Interrupted()
+                status, closing = TurnStatus.INTERRUPTED, INTERRUPTED
                 break
             except ContextOverflowError as error:
                 if (count := self._to_set_aside(error, options)) > 0:
                     rounds -= 1
-                    self._conversation.set_aside(count)
+                    turns = self._conversation.set_aside(count)
                     what = "the oldest turn is" if count == 1 else f"the {count} oldest turns are"
-                    yield events.HistoryEdited(f"{what} set aside")
-                    yield events.Notice(f"the context is full: {what} not sent to the model any more")
+                    yield rounds, events.HistoryEdited(events.TurnsSetAside(turns))
+                    yield rounds, events.Notice(f"the context is full: {what} not sent to the model any more")
                     continue
                 if rounds == 1:
                     why = too_long(error, self._conversation.messages, self._needed(error.context, options))
                     raise ContextOverflowError(why, error.count, error.context) from None
-                self._conversation.close("", "[stopped: the context is full]")
-                yield events.Notice(f"the turn ends here: {turn_too_long(error)}")
-                status = TurnStatus.LIMIT
+                status, closing = TurnStatus.LIMIT, "[stopped: the context is full]"
+                self._conversation.close("", closing)
+                yield rounds, events.Notice(f"the turn ends here: {turn_too_long(error)}")
                 break
             except EngineCrashedError as error:
-                self._conversation.close(this.text)
-                yield events.EngineState("crashed", str(error))
-                status = TurnStatus.ENGINE_FAILED
+                status, closing = TurnStatus.ENGINE_FAILED, INTERRUPTED
+                self._conversation.close(this.spoken.message().content, failed=True)
+                yield rounds, events.EngineState("crashed", str(error))
                 break
             except EngineError as error:
                 if rounds == 1:
                     raise
                 # Taken back, what the tools have done would be forgotten, and done again.
-                self._conversation.close(this.text)
-                yield events.Notice(f"the turn ends here: the engine refused to go on: {error}")
-                status = TurnStatus.ENGINE_FAILED
+                status, closing = TurnStatus.ENGINE_FAILED, INTERRUPTED
+                self._conversation.close(this.spoken.message().content, failed=True)
+                yield rounds, events.Notice(f"the turn ends here: the engine refused to go on: {error}")
                 break
             assert this.finished is not None
             total = _sum(total, this.finished.usage)
             truncated = this.finished.reason is deltas.FinishReason.LENGTH
-            yield events.RoundFinished(this.finished.reason, this.finished.usage)
+            yield rounds, events.RoundFinished(this.finished.reason, this.finished.usage)
+            said = this.spoken.message()
             if not this.calls:
                 if truncated:
                     status = TurnStatus.TRUNCATED
-                    yield events.Notice(
-                        f"the answer was cut off after {this.finished.usage.completion_tokens} tokens; "
-                        "--max-tokens allows more, up to what the context leaves"
+                    yield (
+                        rounds,
+                        events.Notice(
+                            f"the answer was cut off after {this.finished.usage.completion_tokens} tokens; "
+                            "--max-tokens allows more, up to what the context leaves"
+                        ),
                     )
-                if this.text.strip():
-                    self._conversation.add_answer(this.text, this.thinking)
+                if said.content.strip():
+                    self._conversation.add_answer(said.content, said.thinking, said.parts)
                 else:
-                    self._conversation.close("", "[no answer]")
-                    yield events.Notice("the model gave an empty answer")
+                    closing = "[no answer]"
+                    self._conversation.close("", closing)
+                    yield rounds, events.Notice("the model gave an empty answer")
                 break
             outcome = Outcome()
             left = await self._left(this.finished.usage, len(this.calls), toolbox.specs, options)
             async with aclosing(calls.run(this.calls, outcome, left)) as running:
                 async for body in running:
                     declined = declined or (isinstance(body, events.CallDecided) and not body.allowed)
-                    yield body
-            self._conversation.add_calls(this.text, outcome.calls, this.thinking)
+                    yield rounds, body
+            self._conversation.add_calls(said.content, outcome.calls, said.thinking, said.parts)
             self._conversation.add_results(outcome.results)
             # A call that was whole when the limit came has been run: the model is to see its result.
             ending = self._ending(calls, cut_off=truncated and isinstance(this.calls[-1], FailedCall))
@@ -233,13 +265,11 @@ class ChatLoop:
                     )
             if ending is not None:
                 self._conversation.close("", ending.why)
-                yield ending.event
-                status = ending.status
+                yield rounds, ending.event
+                status, closing = ending.status, ending.why
                 break
-            if options.tool_choice != "none":
-                # A call that was required has been made; required again, the turn would never end.
-                options = replace(options, tool_choice="auto")
-        yield events.TurnFinished(status, rounds, total, declined)
+            options = _after_calls(options)
+        yield rounds, events.TurnFinished(status, rounds, total, declined, closing)
 
     def _ending(self, calls: TurnCalls, *, cut_off: bool) -> _Ending | None:
         """Why the turn is not to go on after a round of calls, if so."""
@@ -294,27 +324,46 @@ class ChatLoop:
         stream = self._engine.generate(request_id, self._conversation.messages, tools, options)
         return frames(stream, self._interrupt)
 
-    def _taken(self, delta: deltas.Delta, this: _Round) -> EventBody | None:
-        """Add a delta to `this`, which so holds what had come when an exception ends the round; what is to be told."""
+    def _take(self, this: _Round, frame: Sequence[deltas.Delta]) -> Iterator[EventBody]:
+        """Add a frame to `this`, which so holds what had come when an exception ends the round; what is to be told."""
+        before = this.writing
+        for delta in frame:
+            yield from self._take_one(this, delta)
+        if this.writing is not None and this.writing != before:
+            yield this.writing
+
+    def _take_one(self, this: _Round, delta: deltas.Delta) -> Iterator[EventBody]:
         match delta:
             case deltas.Text(text):
-                this.text += text
-                return events.TextDelta(text)
+                this.spoken.add(text)
+                yield events.TextDelta(text)
             case deltas.Thinking(text):
-                this.thinking += text
-                return events.ThinkingDelta(text)
+                this.spoken.add(text, thinking=True)
+                yield events.ThinkingDelta(text)
+            case deltas.CallBegun(_, name):
+                this.writing = events.CallWriting(name, 0)
+            case deltas.CallArguments(_, text) if this.writing is not None:
+                size = this.writing.size + len(text.encode(errors="surrogatepass"))
+                this.writing = replace(this.writing, size=size)
             case deltas.CallEnded(_, call):
+                this.writing = None
                 # Up to v11 models write ids, also ones that they read before: results are kept by them.
-                if call.id in self._conversation.call_ids:
-                    call = replace(call, id=new_call_id())
+                taken = self._conversation.call_ids.union(one.id for one in this.calls)
+                while call.id in taken:
+                    call = replace(call, id=self._new_id())
                 this.calls.append(call)
-                return events.CallProposed(call)
+                this.spoken.call()
+                yield events.CallProposed(call)
             case deltas.Note(text) if text not in self._noted:
                 self._noted.add(text)
-                return events.Notice(text)
+                yield events.Notice(text)
             case deltas.Finished():
                 this.finished = delta
-        return None
+
+
+def _after_calls(options: GenerateOptions) -> GenerateOptions:
+    """The options of the rounds after one with calls: required again, calls would never end."""
+    return options if options.tool_choice == "none" else replace(options, tool_choice="auto")
 
 
 def _sum(total: deltas.Usage, usage: deltas.Usage) -> deltas.Usage:

@@ -56,8 +56,8 @@ def too_long(error: ContextOverflowError, messages: Sequence[Message], needed: i
         beside += [f"{needed:,} are kept for the answer"]
         left = error.context - needed - (count.total - own)
         return (
-            f"this message takes {own:,} tokens, and the context of {error.context:,} has room for {max(0, left):,} "
-            f"({', '.join(beside)}); shorten it"
+            f"this message takes {own:,} tokens, and the context of {error.context:,} has room for "
+            f"{max(0, left):,} ({', '.join(beside)}); shorten it"
         )
     return str(error)
 

@@ -27,6 +27,7 @@ def ask(
     allow: options.Allow = None,
     deny: options.Deny = None,
     system: options.System = None,
+    no_system: options.NoSystem = False,
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
@@ -58,7 +59,7 @@ def ask(
     flags = {
         "model": model,
         "tools": tools,
-        "system": system,
+        "system": options.system_flag(system, no_system),
         "max_tokens": max_tokens,
         "temperature": temperature,
         "top_p": top_p,
@@ -103,7 +104,7 @@ def _question(given: str | None) -> str:
         if not ready:
             print("toolchat: reading standard input to its end; </dev/null leaves it out", file=sys.stderr)
         try:
-            piped = sys.stdin.buffer.read().decode()
+            piped = sys.stdin.buffer.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise UsageError(f"standard input is not text in UTF-8 (byte {error.start}); pipe text") from None
     parts = [part.strip() for part in (given or "", piped)]

@@ -112,7 +112,7 @@ def _say(error: Exception, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    from toolchat.ui.sanitize import sanitize
+    from toolchat.ui.text.sanitize import sanitize
 
     # File names, and what servers answer, are others' text.
     if isinstance(error, ToolchatError):

@@ -37,10 +37,10 @@ def list_() -> None:
 
 def _row(model: LocalModel, default: bool) -> ModelRow:
     from toolchat.engine.config import context_window
+    from toolchat.images.image import size_text
     from toolchat.models.card import sampling
     from toolchat.ui.tables import ModelRow
     from toolchat.wire.errors import EngineError
-    from toolchat.wire.images import size_text
 
     size = size_text(model.bytes) if model.bytes else ""
     if model.folder is None or model.lacks:
@@ -65,19 +65,13 @@ def pull(name: Name) -> None:
 
 def _fits(size: RemoteSize) -> str:
     """What is to be said of a model and this machine's GPU. It may be fetched for another machine all the same."""
-    from toolchat.engine.gpu_memory import MOST, check_weights, little_left
-    from toolchat.models.hardware import installed_vllm
-    from toolchat.session.engines import gpu_memory
+    from toolchat.models.hardware import fit_warning, installed_vllm
     from toolchat.wire.errors import EngineError
 
-    total = gpu_memory(installed_vllm() or "cpu")
-    if total is None:
-        return ""
     try:
-        check_weights(size.name, size.weights, MOST, total, total)
+        return fit_warning(size.name, size.weights, installed_vllm() or "cpu")
     except EngineError as error:
         return str(error)
-    return little_left(size.name, size.weights, total)
 
 
 @app.command()

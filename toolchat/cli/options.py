@@ -24,7 +24,10 @@ Deny = Annotated[
     typer.Option("--deny", help="Never run this tool, whatever else allows it; repeatable.", metavar="NAME"),
 ]
 NoTools = Annotated[bool, typer.Option("--no-tools", help="Offer the model no tools.")]
-System = Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.", metavar="TEXT")]
+System = Annotated[
+    str | None, typer.Option("--system", "-s", help="The system prompt [default: the model's own].", metavar="TEXT")
+]
+NoSystem = Annotated[bool, typer.Option("--no-system", help="No system prompt, not even the model's own.")]
 MaxTokens = Annotated[
     str | None,
     typer.Option("--max-tokens", help="At most so many tokens an answer [default: 8192; demo: 512].", metavar="N"),
@@ -105,3 +108,13 @@ ParallelCalls = Annotated[
         show_default=False,
     ),
 ]
+
+
+def system_flag(system: str | None, no_system: bool) -> str | None:
+    """The setting that --system and --no-system come to. Raises UsageError where both are given."""
+    from toolchat.settings import NO_SYSTEM
+    from toolchat.wire.errors import UsageError
+
+    if no_system and system is not None:
+        raise UsageError("--system and --no-system contradict each other; leave one of them out")
+    return NO_SYSTEM if no_system else system

@@ -33,6 +33,7 @@ def repl(
     allow: options.Allow = None,
     deny: options.Deny = None,
     system: options.System = None,
+    no_system: options.NoSystem = False,
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
@@ -57,7 +58,7 @@ def repl(
     flags = {
         "model": model,
         "tools": tools,
-        "system": system,
+        "system": options.system_flag(system, no_system),
         "max_tokens": max_tokens,
         "temperature": temperature,
         "top_p": top_p,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,19 +51,19 @@ def trust(
 
     from toolchat.cli.approval import terminal_width
     from toolchat.cli.trust_question import allowed, ask_to_allow, describe
-    from toolchat.settings import state_folder
+    from toolchat.settings import state_folder, user_path
     from toolchat.tools.trust import TrustStore
-    from toolchat.ui.approval_text import folded
-    from toolchat.ui.sanitize import sanitize_line
+    from toolchat.ui.text.sanitize import sanitize_line
+    from toolchat.ui.text.wrapping import hanging
     from toolchat.wire.errors import UsageError
 
-    path = Path(file).expanduser()
+    path = user_path(file)
     if not path.is_file():
         raise UsageError(f"{file}: no such file")
     store = TrustStore(state_folder())
     code = store.read(path)
     for row in describe(code, store.accepted(code)):
-        typer.echo("\n".join(folded(row, terminal_width())) if sys.stdout.isatty() else row)
+        typer.echo("\n".join(hanging(row, terminal_width())) if sys.stdout.isatty() else row)
     if allow is None:
         allow = sys.stdin.isatty() and sys.stderr.isatty() and ask_to_allow(code)
     store.trust(code, allows=allow)
@@ -107,11 +106,11 @@ def revoke(
 def _named(tool: str, tools: str | None, store: GrantStore) -> list[str]:
     """The granted callables that are called `tool` now in the tools file that applies. Nothing of it runs."""
     from toolchat.cli.tools_file import FOUND
-    from toolchat.settings import resolve
+    from toolchat.settings import resolve, user_path
     from toolchat.tools.spec import read_tools_file
     from toolchat.wire.errors import UsageError
 
-    path = Path(resolve({"tools": tools}).tools or FOUND).expanduser()
+    path = user_path(resolve({"tools": tools}).tools or str(FOUND))
     try:
         entries = read_tools_file(path).entries
     except UsageError:

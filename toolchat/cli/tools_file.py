@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchat.tools.sample_file import sample_tools_path
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.tools.spec import sample_tools_path
+from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
     """
     path = FOUND
     if settings.tools is not None:
-        path = Path(settings.tools).expanduser()
+        from toolchat.settings import user_path
+
+        path = user_path(settings.tools)
         if not path.is_file():
             where = "--tools" if settings.tools_named else "TOOLCHAT_TOOLS"
             raise UsageError(f"{where} {settings.tools}: {'not a file' if path.exists() else 'no such file'}")

@@ -51,6 +51,9 @@ class GenerateOptions:
     """One of `EngineInfo.reasoning_efforts`; None for the model's own default."""
     reserve: int = 1
     """A prompt that leaves fewer tokens than this for the answer is refused: ContextOverflowError."""
+    constrained: bool = True
+    """Whether tool calls and schemas are enforced by a grammar. False leaves the model free, to measure the difference;
+    `response_schema` then only enters the prompt, and calls are parsed as they come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from toolchat.engine.gpu import GIB
 from toolchat.engine.gpu_memory import MOST, check_weights
 from toolchat.engine.number_format import MEASURED, by_flags, cpu_flags
 from toolchat.private_file import read_file
@@ -16,7 +17,6 @@ from toolchat.wire.errors import EngineError, UsageError
 
 MAX_PARAMS = 16 * 1024**2
 """Bytes of params.json, which has a few hundred."""
-GIB = 1024**3
 CPU_CONTEXT = 8192
 """Tokens of context on a CPU where none is asked for: a longer one costs memory and minutes of prefill."""
 CPU_HEADROOM = 1.5 * GIB
@@ -102,13 +102,15 @@ def plan(
     text_only: bool = False,
     sampling: Sampling | None = None,
     gpu_total: int | None = None,
+    flags: Collection[str] = (),
     debug: bool = False,
 ) -> EngineConfig:
     """Decide how `folder` is loaded on `device`.
 
     `context` is in tokens, `kv_cache_gib` in GiB, `gpu_memory` as in `EngineConfig`; None means the default. `eager`
     is for a model that is loaded sooner than compiled. `gpu_total` is the GPU's memory in
-    bytes, where it is known. Raises UsageError where the context asked for is longer than
+    bytes, where it is known. `flags` are the parameters that were given on the command line: a note says which of them
+    have no effect. Raises UsageError where the context asked for is longer than
     the model's, EngineError where the memory of the machine, or of its GPU, cannot hold the model.
     """
     params = read_params(folder)
@@ -118,7 +120,14 @@ def plan(
             f"--context {context}: the model {model} knows at most {longest} tokens; ask for {longest} or fewer"
         )
     kv_bytes = int(kv_cache_gib * GIB) if kv_cache_gib is not None else None
-    notes: list[str] = []
+    notes = _without_effect(
+        {"gpu_memory": gpu_memory, "fast_start": fast_start, "text_only": text_only},
+        flags,
+        model,
+        device,
+        eager=eager,
+        sees=has_vision(params),
+    )
     window = None
     if device == "cpu":
         context = context or min(longest or CPU_CONTEXT, CPU_CONTEXT)
@@ -212,12 +221,12 @@ def kv_bytes_per_token(params: dict[str, Any], width: int = 2) -> int:
 def available_memory() -> int:
     """Bytes that a new process may use now, by the kernel's own estimate and this process's cgroup."""
     available = 0
-    for row in Path("/proc/meminfo").read_text().splitlines():
+    for row in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
         if row.startswith("MemAvailable:"):
             available = int(row.split()[1]) * 1024
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return available
     return available if limit == "max" else min(available, int(limit) - used)
@@ -235,6 +244,26 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     if not isinstance(written, dict):
         raise EngineError(f"{path}: expected a JSON object")
     return written
+
+
+def _without_effect(
+    values: Mapping[str, Any], flags: Collection[str], model: str, device: str, *, eager: bool, sees: bool
+) -> list[str]:
+    """A line for each reason why flags on the command line have no effect on this model and device."""
+    given = {name: f"--{name.replace('_', '-')}" for name, value in values.items() if value and name in flags}
+    reasons: dict[str, list[str]] = {}
+    for name, flag in given.items():
+        if name == "text_only":
+            if not sees:
+                reasons.setdefault(f"{model} has no image encoder", []).append(flag)
+        elif device == "cpu":
+            reasons.setdefault("the engine runs on the CPU", []).append(flag)
+        elif name == "fast_start" and eager:
+            reasons.setdefault(f"{model} is never compiled", []).append(flag)
+    return [
+        f"{' and '.join(ignored)} {'has' if len(ignored) == 1 else 'have'} no effect: {reason}"
+        for reason, ignored in reasons.items()
+    ]
 
 
 def _count(value: Any) -> int | None:

@@ -1,52 +1,61 @@
-"""The NVIDIA GPUs of this machine as the driver's `nvidia-smi` reports them, and what vLLM's CUDA build needs of them.
+"""Reads the NVIDIA GPUs from the driver's `nvidia-smi`, and checks them against the requirements of vLLM's CUDA build.
 
-Standard library alone, and never any CUDA: `scripts/install.py` uses it before anything is installed.
+Imports the standard library only and never initialises CUDA: `scripts/install.py` uses it before anything is installed.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 MIB = 1024**2
 GIB = 1024**3
 
 MIN_CAPABILITY = (7, 5)
-"""Turing. CUDA 13 dropped older GPUs, and vLLM's wheels hold no code for them."""
+"""Turing. CUDA 13 does not support older GPUs, and vLLM's wheels contain no code for them."""
 
 MIN_DRIVERS = {12: 525, 13: 580}
-"""The least driver version for each major version of CUDA (NVIDIA's CUDA compatibility document, table 1)."""
+"""Minimum driver version by major version of CUDA (NVIDIA's CUDA compatibility document, table 1)."""
 
 CUDA_MAJOR = 13
-"""Of the wheels that `vllm>=0.32` stands on, where none is installed yet to be asked."""
+"""CUDA version of the wheels that `vllm>=0.32` depends on; used while no CUDA runtime is installed."""
 
 _FIELDS = ("index", "uuid", "name", "memory.total", "memory.free", "compute_cap", "driver_version")
 _WSL = "/usr/lib/wsl/lib"
-"""Where WSL2 keeps nvidia-smi, which is not always on its PATH."""
+"""Folder of nvidia-smi in WSL2, which is not always on PATH."""
+_MIG = re.compile(r"GPU \d+: .*\(UUID: (?P<gpu>GPU-[^)]+)\)|\s+MIG .*\(UUID: (?P<slice>MIG-[^)]+)\)")
+"""The two kinds of lines of `nvidia-smi -L`."""
+
+PCI_ORDER = "PCI_BUS_ID"
+"""The value of CUDA_DEVICE_ORDER with which CUDA numbers GPUs as nvidia-smi does; toolchat's default for the engine."""
+
+_Value = TypeVar("_Value")
 
 COMPILERS = ("cc", "gcc", "clang")
-"""What Triton looks for where the variable CC names none."""
+"""Compilers that Triton looks for if the variable CC is not set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU; None for what the driver does not tell."""
+    """One GPU; a field is None if the driver does not report it."""
 
-    index: int
-    """By PCI bus, which is also how the engine counts (CUDA_DEVICE_ORDER)."""
+    index: int | None
+    """nvidia-smi's number, by PCI bus; None if it is not known which GPU it is."""
     uuid: str
     name: str
     total: int | None
     """Bytes of memory."""
     free: int | None
-    """Bytes that no program held when it was asked."""
+    """Bytes that were free at the time of the query."""
     capability: tuple[int, int] | None
     driver: int | None
     """The driver's major version."""
@@ -54,7 +63,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A program that holds memory of a GPU. Graphics programs are not always listed by the driver."""
+    """A program that holds memory of a GPU. The driver lists programs that compute, and not those that only draw."""
 
     pid: int
     name: str
@@ -62,7 +71,7 @@ class Holder:
 
 
 def parse_gpus(listing: str) -> tuple[Gpu, ...]:
-    """The GPUs in what `nvidia-smi --query-gpu=… --format=csv,noheader,nounits` prints; other lines are skipped."""
+    """Parse the output of `nvidia-smi --query-gpu=… --format=csv,noheader,nounits`; other lines are skipped."""
     gpus = []
     for row in listing.splitlines():
         fields = [field.strip() for field in row.split(",")]
@@ -84,58 +93,112 @@ def parse_gpus(listing: str) -> tuple[Gpu, ...]:
     return tuple(gpus)
 
 
-def visible(gpus: Sequence[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
-    """Those of `gpus` that CUDA shows where CUDA_VISIBLE_DEVICES is `chosen` (None: not set), in its order.
+def parse_slices(listing: str) -> dict[str, str]:
+    """The UUID of the GPU that each MIG slice is a part of, by the slice's UUID, from the output of `nvidia-smi -L`."""
+    parents = {}
+    parent = ""
+    for line in listing.splitlines():
+        if (match := _MIG.match(line)) is None:
+            continue
+        if match["gpu"]:
+            parent = match["gpu"]
+        else:
+            parents[match["slice"]] = parent
+    return parents
 
-    As in CUDA, an entry is a number or the beginning of a UUID, and the first one that names no GPU ends the list.
-    A slice of a GPU (MIG) counts as a GPU of unknown memory.
+
+def visible(
+    gpus: Sequence[Gpu], chosen: str | None, order: str = PCI_ORDER, slices: Mapping[str, str] | None = None
+) -> tuple[Gpu, ...]:
+    """The GPUs that CUDA shows if CUDA_VISIBLE_DEVICES is `chosen` (None: not set), in CUDA's order.
+
+    As in CUDA, an entry is a number or the beginning of a UUID, and the first entry that names no GPU ends the list.
+    `order` is CUDA_DEVICE_ORDER: with another value than `PCI_ORDER`, CUDA numbers the GPUs by a speed that nvidia-smi
+    does not report, so a number stands for a GPU with the properties that all have in common. `slices` is the result of
+    `parse_slices`; the memory of a slice (MIG) is not known.
     """
+    numbered = list(gpus) if order == PCI_ORDER or len(gpus) < 2 else [_common(gpus)] * len(gpus)
     if chosen is None:
-        return tuple(gpus)
+        return tuple(numbered)
     shown: list[Gpu] = []
     for entry in (part.strip() for part in chosen.split(",")):
         if entry.isdecimal():
-            found = [gpu for gpu in gpus if gpu.index == int(entry)]
+            named = [one for one, gpu in zip(numbered, gpus, strict=True) if gpu.index == int(entry)]
         elif entry.startswith("MIG-") and gpus:
-            whole = gpus[0]
-            found = [Gpu(whole.index, entry, f"{whole.name} (MIG)", None, None, whole.capability, whole.driver)]
+            named = [_slice(gpus, entry, slices or {})]
         else:
-            found = [gpu for gpu in gpus if entry and gpu.uuid.startswith(entry)]
-        if len(found) != 1:
+            named = [gpu for gpu in gpus if entry and gpu.uuid.startswith(entry)]
+        if len(named) != 1:
             break
-        shown += found
+        shown += named
     return tuple(shown)
+
+
+def _common(gpus: Sequence[Gpu]) -> Gpu:
+    """A stand-in for any one of `gpus`: what they have in common, the least free memory, None for what differs."""
+
+    def shared(values: set[_Value]) -> _Value | None:
+        return next(iter(values)) if len(values) == 1 else None
+
+    total = shared({gpu.total for gpu in gpus})
+    free = [gpu.free for gpu in gpus if gpu.free is not None]
+    return Gpu(
+        None,
+        "",
+        shared({gpu.name for gpu in gpus}) or "GPU",
+        total,
+        min(free) if free and total is not None else None,
+        shared({gpu.capability for gpu in gpus}),
+        shared({gpu.driver for gpu in gpus}),
+    )
+
+
+def _slice(gpus: Sequence[Gpu], uuid: str, parents: Mapping[str, str]) -> Gpu:
+    """The MIG slice of that UUID, or of one that begins so. Older drivers write the parent's UUID into the slice's."""
+    parent = {found for slice_, found in parents.items() if slice_.startswith(uuid)}
+    whole = next((gpu for gpu in gpus if parent == {gpu.uuid} or gpu.uuid in uuid), None) or _common(gpus)
+    return replace(whole, uuid=uuid, name=f"{whole.name} (MIG)", total=None, free=None)
 
 
 @cache
 def all_gpus() -> tuple[Gpu, ...]:
-    """The GPUs that the driver answers for; none where there is no driver, or it does not answer in time."""
+    """The GPUs that the driver reports, queried once; empty without a driver, or if it does not answer in time."""
     return parse_gpus(_nvidia_smi(f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits"))
 
 
 def gpus(environment: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]:
-    """The GPUs that an engine started now would see; it takes the first."""
-    return visible(all_gpus(), environment.get("CUDA_VISIBLE_DEVICES"))
+    """The GPUs that an engine started now would see; it uses the first."""
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    slices = parse_slices(_nvidia_smi("-L")) if "MIG-" in (chosen or "") else {}
+    return visible(all_gpus(), chosen, environment.get("CUDA_DEVICE_ORDER") or PCI_ORDER, slices)
+
+
+def with_uuid(uuid: str) -> Gpu | None:
+    """The GPU that CUDA reports under `uuid`, which it writes without nvidia-smi's "GPU-"; None if there is none."""
+    return next((gpu for gpu in all_gpus() if gpu.uuid.removeprefix("GPU-") == uuid.removeprefix("GPU-")), None)
 
 
 def holders(gpu: Gpu) -> tuple[Holder, ...]:
     """The other programs that hold memory of `gpu`, the largest first, as far as the driver lists them."""
+    if gpu.index is None:
+        return ()
+    # By number, which is also right for a MIG slice: that of the GPU it is a part of.
     listing = _nvidia_smi(
-        f"--id={gpu.uuid}", "--query-compute-apps=pid,process_name,used_memory", "--format=csv,noheader,nounits"
+        f"--id={gpu.index}", "--query-compute-apps=pid,process_name,used_memory", "--format=csv,noheader,nounits"
     )
-    found = []
+    programs = []
     for row in listing.splitlines():
         # A program's name may hold commas.
         pid, _, rest = row.partition(",")
         name, _, used = rest.rpartition(",")
-        # An engine's own CUDA context is listed too, and closing that helps nobody.
+        # The driver also lists the calling engine's own CUDA context.
         if pid.strip().isdecimal() and int(pid) != os.getpid() and name.strip():
-            found.append(Holder(int(pid), Path(name.strip()).name, _mib(used.strip())))
-    return tuple(sorted(found, key=lambda holder: -(holder.bytes or 0)))
+            programs.append(Holder(int(pid), Path(name.strip()).name, _mib(used.strip())))
+    return tuple(sorted(programs, key=lambda holder: -(holder.bytes or 0)))
 
 
 def held_by(programs: Sequence[Holder]) -> str:
-    """Who holds the memory, for a sentence: "python (pid 71, 4.0 GiB)"; empty where the driver lists nobody."""
+    """`programs` as a part of a sentence: "python (pid 71, 4.0 GiB)"; empty if there are none."""
     shown = [
         f"{one.name} (pid {one.pid}{f', {one.bytes / GIB:.1f} GiB' if one.bytes is not None else ''})"
         for one in programs[:3]
@@ -145,7 +208,7 @@ def held_by(programs: Sequence[Holder]) -> str:
 
 
 def unfit(gpu: Gpu, cuda: int = CUDA_MAJOR) -> str | None:
-    """Why vLLM's CUDA build cannot run on `gpu`, and what to do; None where nothing speaks against it."""
+    """Why vLLM's CUDA build cannot run on `gpu`, and what to do; None if no reason is known."""
     if gpu.capability is not None and gpu.capability < MIN_CAPABILITY:
         return (
             f"{gpu.name} has compute capability {_dotted(gpu.capability)}, and vLLM's CUDA build needs "
@@ -161,7 +224,7 @@ def unfit(gpu: Gpu, cuda: int = CUDA_MAJOR) -> str | None:
 
 
 def cuda_major() -> int:
-    """The major version of CUDA that the installed torch is built for, by the runtime that came with it."""
+    """The major version of CUDA that the installed torch is built for, taken from its CUDA runtime's package."""
     for distribution, major in (("nvidia-cuda-runtime", None), ("nvidia-cuda-runtime-cu12", 12)):
         try:
             version = importlib.metadata.version(distribution)
@@ -172,14 +235,15 @@ def cuda_major() -> int:
 
 
 def missing_to_compile(environment: Mapping[str, str] = os.environ, include: Path | None = None) -> str | None:
-    """What Triton lacks to compile its driver, which it does at its first use, and what to do; None where it has all.
+    """What is missing for Triton to compile its driver, and what to do; None if nothing is missing.
 
-    Without this look its failure shows as a bare CalledProcessError after the weights are loaded.
+    Triton compiles it at its first use. Without this check, what is missing shows as a bare CalledProcessError, after
+    the weights are loaded.
     """
     include = include or Path(sysconfig.get_path("include"))
     named = environment.get("CC", "").split()
     if not any(shutil.which(program) for program in (named[:1] or COMPILERS)):
-        lacking = f"CC={named[0]} is not to be found" if named else "there is no C compiler (cc, gcc or clang)"
+        lacking = f"CC={named[0]} is not found" if named else "there is no C compiler (cc, gcc or clang)"
         return f"{lacking}, which a GPU engine needs to start; Debian, Ubuntu: apt install gcc"
     if not (include / "Python.h").is_file():
         version = include.name if include.name.startswith("python") else "python3"
@@ -203,8 +267,8 @@ def _nvidia_smi(*arguments: str) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def _mib(written: str) -> int | None:
-    return int(written) * MIB if written.isdecimal() else None
+def _mib(text: str) -> int | None:
+    return int(text) * MIB if text.isdecimal() else None
 
 
 def _dotted(capability: tuple[int, int]) -> str:

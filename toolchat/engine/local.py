@@ -16,10 +16,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from toolchat.engine.base import (
     ContextOverflowError,
@@ -27,9 +28,10 @@ from toolchat.engine.base import (
     EngineInfo,
     GenerateOptions,
 )
-from toolchat.engine.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.engine.config import EngineConfig
-from toolchat.private_file import open_file, private_folder
+from toolchat.engine.gpu import PCI_ORDER
+from toolchat.private_file import DistrustedError, open_private, private_folder
+from toolchat.wire.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
@@ -37,47 +39,56 @@ from toolchat.wire.messages import Message, ToolSpec
 from toolchat.wire.tokens import TokenCount
 
 LOGS_KEPT = 10
+WORKER = (sys.executable, "-P", "-m", "toolchat.engine.worker")
+"""The command that starts a worker. `-P`: the folder the user is in must not shadow any module."""
+
+_END_SECONDS = 1.0
+"""A worker that closed its socket has this long to end by itself, and so to show how."""
+_LOOK_SECONDS = 0.01
+
+_Answer: TypeAlias = list[Delta] | TokenCount | EngineError
+"""What a request is told: a part of its stream, its count, or why there is neither."""
+
+_log_numbers = itertools.count()
 
 
 class LocalEngine:
     """vLLM in a process of our own; see `Engine` for the protocol."""
 
-    def __init__(self, config: EngineConfig, log_folder: Path) -> None:
+    def __init__(self, config: EngineConfig, log_folder: Path, *, worker: Sequence[str] = WORKER) -> None:
+        """`worker` is the command of its process, which gets `--fd=NUMBER --parent=PID` too."""
         self._config = config
         self._log_folder = log_folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._states: asyncio.Queue[EngineState | EngineError] = asyncio.Queue()
-        self._requests: dict[str, asyncio.Queue[Any]] = {}
+        self._command = worker
+        self._worker: _Worker | None = None
         self._numbers = itertools.count()
-        self._failure = ""
-        self._ended: asyncio.Future[str] | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self.info: EngineInfo | None = None
         self.log: Path | None = None
+        """Of the last start."""
+
+    @property
+    def info(self) -> EngineInfo | None:
+        return self._worker.info if self._worker is not None else None
 
     @property
     def pid(self) -> int | None:
         """Of the worker, while there is one."""
-        return self._process.pid if self._process else None
+        return self._worker.pid if self._worker is not None else None
 
     async def start(self) -> AsyncIterator[EngineState | Notice]:
         await self.close()
-        self._states = asyncio.Queue()
-        self._failure = ""
-        self._ended = asyncio.get_running_loop().create_future()
         yield EngineState("starting", self._config.model)
         for note in self._config.notes:
             yield Notice(note)
-        await self._spawn()
+        self.log = _new_log(self._log_folder)
+        worker = self._worker = _Worker(self._config, self._command, self.log)
+        await worker.connect()
         while True:
-            state = await self._states.get()
+            state = await worker.states.get()
             if isinstance(state, EngineError):
                 await self.close()
                 raise state
-            if state.state == "ready" and self._config.debug and self.info is not None:
-                yield Notice("; ".join(f"{name}: {value}" for name, value in self.info.details.items()))
+            if state.state == "ready" and self._config.debug and worker.info is not None:
+                yield Notice("; ".join(f"{name}: {value}" for name, value in worker.info.details.items()))
             yield state
             if state.state == "ready":
                 return
@@ -89,183 +100,119 @@ class LocalEngine:
         tools: Sequence[ToolSpec],
         options: GenerateOptions,
     ) -> AsyncIterator[Delta]:
-        queue = self._ask(request_id, "generate", messages, tools, options=asdict(options))
+        worker = self._running()
+        answers = worker.ask(request_id, "generate", messages, tools, options=asdict(options))
+        over = False
         try:
-            while True:
-                item = await queue.get()
-                if isinstance(item, EngineError):
-                    raise item
-                for data in item["deltas"]:
-                    delta = decode_delta(data)
+            while not over:
+                deltas = await answers.get()
+                if isinstance(deltas, EngineError):
+                    over = True
+                    raise deltas
+                assert isinstance(deltas, list)
+                for delta in deltas:
+                    over = isinstance(delta, Finished)
                     yield delta
-                    if isinstance(delta, Finished):
-                        return
         finally:
-            if self._requests.pop(request_id, None) is not None:
-                self.abort(request_id)
+            worker.forget(request_id)
+            if not over:
+                worker.send({"op": "abort", "id": request_id})
 
     def abort(self, request_id: str) -> None:
-        self._send({"op": "abort", "id": request_id})
+        if self._worker is not None:
+            self._worker.send({"op": "abort", "id": request_id})
 
     async def count(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
     ) -> TokenCount:
+        worker = self._running()
         request_id = f"count-{next(self._numbers)}"
-        queue = self._ask(request_id, "count", messages, tools, reasoning_effort=reasoning_effort)
+        answers = worker.ask(request_id, "count", messages, tools, reasoning_effort=reasoning_effort)
         try:
-            item = await queue.get()
+            count = await answers.get()
         finally:
-            self._requests.pop(request_id, None)
-        if isinstance(item, EngineError):
-            raise item
-        return decode_count(item["count"])
+            worker.forget(request_id)
+        if isinstance(count, EngineError):
+            raise count
+        assert isinstance(count, TokenCount)
+        return count
 
     async def ended(self) -> str:
-        assert self._ended is not None
-        return await asyncio.shield(self._ended)
+        if self._worker is None:
+            raise EngineCrashedError("the engine is not running")
+        return await asyncio.shield(self._worker.crashed)
 
     async def close(self) -> None:
-        self.info = None
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
-            self._reading = None
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        if self._process is not None:
-            self._kill()
-            await asyncio.to_thread(self._process.wait)
-            self._process = None
-        if self._scratch is not None:
-            self._scratch.cleanup()
-            self._scratch = None
-        self._fail_requests(EngineCrashedError("the engine was closed"))
+        if (worker := self._worker) is None:
+            return
+        await worker.close()
+        if self._worker is worker:
+            self._worker = None
 
-    def _kill(self) -> None:
-        assert self._process is not None
-        # The worker leads its own process group; nothing in it holds state that a clean exit would save, and
-        # vLLM's clean exit takes seconds.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+    def _running(self) -> _Worker:
+        if self._worker is None or self._worker.info is None:
+            raise EngineCrashedError("the engine is not running")
+        return self._worker
 
-    async def _spawn(self) -> None:
-        ours, theirs = socket.socketpair()
-        self.log = self._new_log()
-        if self._config.device == "cpu":
-            self._scratch = tempfile.TemporaryDirectory(prefix="toolchat-engine-", ignore_cleanup_errors=True)
-        # Popen, not asyncio's subprocess, and here, in the main thread: the kernel ends the worker when the
-        # thread that started it ends.
-        log_file = open_file(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        with os.fdopen(log_file, "wb") as log, theirs:
-            self._process = subprocess.Popen(  # noqa: ASYNC220
-                [
-                    sys.executable,
-                    "-P",  # the folder the user is in must not shadow any module
-                    "-m",
-                    "toolchat.engine.worker",
-                    f"--fd={theirs.fileno()}",
-                    f"--parent={os.getpid()}",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                env=self._environment(),
-            )
-        reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
-        self._writer.write(line(asdict(self._config)))
+
+class _Worker:
+    """One worker process, from its start to its end, and the requests that it serves.
+
+    Whatever goes wrong in reading from it ends it and fails its requests: none of them waits for ever.
+    """
+
+    def __init__(self, config: EngineConfig, command: Sequence[str], log: Path) -> None:
+        """Start it. Call in the main thread: the kernel ends the worker when the thread that started it ends."""
+        self._config = config
+        self._log = log
+        self.info: EngineInfo | None = None
+        """None until it is ready, and again when it has ended."""
+        self.states: asyncio.Queue[EngineState | EngineError] = asyncio.Queue()
+        """Of loading, up to "ready"; an error where it ended before."""
+        self.crashed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """How it ended, where it was ready and nobody asked it to end."""
+        self._answers: dict[str, asyncio.Queue[_Answer]] = {}
+        self._failure = ""
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[int] | None = None
+        # vLLM and torch leave sockets and files in the temporary folder behind. Not on a GPU: there it is where
+        # compiled kernels are kept for the next start.
+        self._scratch = (
+            tempfile.TemporaryDirectory(prefix="toolchat-engine-", ignore_cleanup_errors=True)
+            if config.device == "cpu"
+            else None
+        )
+        self._socket, theirs = socket.socketpair()
+        try:
+            with theirs, os.fdopen(open_private(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as output:
+                self._process = subprocess.Popen(
+                    [*command, f"--fd={theirs.fileno()}", f"--parent={os.getpid()}"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                    env=worker_environment(config, self._scratch.name if self._scratch is not None else None),
+                )
+        except BaseException:
+            self._release()
+            raise
+        self.pid = self._process.pid
+
+    async def connect(self) -> None:
+        """Tell it what to load, and begin to hear it."""
+        reader, self._writer = await asyncio.open_connection(sock=self._socket, limit=LINE_LIMIT)
+        self.send(asdict(self._config))
         self._reading = asyncio.create_task(self._read(reader), name="engine-reader")
 
-    def _environment(self) -> dict[str, str]:
-        environment = dict(os.environ)
-        environment.setdefault("OMP_NUM_THREADS", str(self._config.threads))
-        environment.setdefault("VLLM_LOGGING_LEVEL", "INFO" if self._config.debug else "WARNING")
-        environment |= {
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-            # The model is a folder by now: nothing is left to ask a hub for.
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONUNBUFFERED": "1",
-            # -P does not reach the interpreters that vLLM, Triton and Inductor start from it.
-            "PYTHONSAFEPATH": "1",
-        }
-        if self._config.device == "cuda":
-            # As nvidia-smi counts; CUDA's own order puts the fastest first.
-            environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-        if self._scratch is not None:
-            # vLLM and torch leave sockets and files in the temporary folder behind. Not on a GPU: there it is where
-            # compiled kernels are kept for the next start.
-            environment["TMPDIR"] = self._scratch.name
-        return environment
-
-    def _new_log(self) -> Path:
-        private_folder(self._log_folder)
-        logs = sorted(self._log_folder.glob("engine-*.log"), key=lambda file: file.stat().st_mtime)
-        for old in logs[: -LOGS_KEPT + 1]:
-            old.unlink(missing_ok=True)
-        return self._log_folder / f"engine-{os.getpid()}-{next(self._numbers)}.log"
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(ConnectionError):
-            while row := await reader.readline():
-                self._dispatch(json.loads(row))
-        await self._died()
-
-    def _dispatch(self, message: dict[str, Any]) -> None:
-        match message:
-            case {"op": "deltas" | "count", "id": request_id}:
-                if (queue := self._requests.get(request_id)) is not None:
-                    queue.put_nowait(message)
-            case {"op": "error", "id": request_id, "message": text}:
-                if (queue := self._requests.get(request_id)) is not None:
-                    queue.put_nowait(EngineError(text))
-            case {"op": "overflow", "id": request_id, "message": text, "count": count, "context": context}:
-                if (queue := self._requests.get(request_id)) is not None:
-                    queue.put_nowait(ContextOverflowError(text, decode_count(count), context))
-            case {"op": "state", "state": state}:
-                self._states.put_nowait(EngineState(state, self._config.model))
-            case {"op": "failed", "message": text}:
-                self._failure = text
-            case {"op": "ready", **info}:
-                self.info = EngineInfo(
-                    model=self._config.model, **info | {"reasoning_efforts": tuple(info["reasoning_efforts"])}
-                )
-                self._states.put_nowait(EngineState("ready", self._config.model))
-
-    async def _died(self) -> None:
-        assert self._process is not None
-        code = await asyncio.to_thread(self._process.wait)
-        ready, self.info = self.info is not None, None
-        how = self._failure or (
-            f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with {code}"
-        )
-        if ready:
-            crash = f"the engine crashed ({how}); its log is {self.log}"
-            self._fail_requests(EngineCrashedError(crash))
-            if self._ended is not None and not self._ended.done():
-                self._ended.set_result(crash)
-        else:
-            hint = " (out of memory?)" if code == -signal.SIGKILL and not self._failure else ""
-            failure = EngineError(f"{self._config.model} could not be loaded: {how}{hint}; its log is {self.log}")
-            self._states.put_nowait(failure)
-            self._fail_requests(failure)
-
-    def _fail_requests(self, error: EngineError) -> None:
-        for queue in self._requests.values():
-            queue.put_nowait(error)
-
-    def _ask(
+    def ask(
         self, request_id: str, op: str, messages: Sequence[Message], tools: Sequence[ToolSpec], **more: Any
-    ) -> asyncio.Queue[Any]:
-        if self.info is None:
-            raise EngineCrashedError("the engine is not running")
-        queue: asyncio.Queue[Any] = asyncio.Queue()
-        self._requests[request_id] = queue
-        self._send(
+    ) -> asyncio.Queue[_Answer]:
+        """Begin a request; what it is told, until it is forgotten."""
+        answers: asyncio.Queue[_Answer] = asyncio.Queue()
+        self._answers[request_id] = answers
+        self.send(
             {
                 "op": op,
                 "id": request_id,
@@ -274,9 +221,177 @@ class LocalEngine:
                 **more,
             }
         )
-        return queue
+        return answers
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def forget(self, request_id: str) -> None:
+        self._answers.pop(request_id, None)
+
+    def send(self, message: dict[str, Any]) -> None:
         # A worker that died meanwhile is noticed by the reader, which fails the requests.
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(line(message))
+
+    async def close(self) -> None:
+        """End it, however far it is. May be called again, and by several at once."""
+        self.info = None
+        self._kill()
+        if self._reading is not None:
+            self._reading.cancel()
+        closed = EngineCrashedError("the engine was closed")
+        self._fail_requests(closed)
+        self.states.put_nowait(closed)
+        await self._end(0)
+        self._release()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            # The last line of a worker that is killed may be half of one.
+            while (row := await reader.readline()).endswith(b"\n"):
+                self._hear(json.loads(row))
+        except ConnectionError:
+            pass
+        except Exception as error:
+            text = " ".join(str(error).split())[:200]
+            self._failure = f"its process sent what cannot be understood: {type(error).__name__}: {text}"
+            self._kill()
+        was_ready, self.info = self.info is not None, None
+        code = await self._end(_END_SECONDS)
+        how = self._failure or _how_it_ended(code)
+        if was_ready:
+            crash = f"the engine crashed ({how}); its log is {self._log}"
+            self._fail_requests(EngineCrashedError(crash))
+            self.crashed.set_result(crash)
+        else:
+            hint = " (out of memory?)" if code == -signal.SIGKILL and not self._failure else ""
+            self.states.put_nowait(
+                EngineError(f"{self._config.model} could not be loaded: {how}{hint}; its log is {self._log}")
+            )
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"op": "deltas", "id": request_id, "deltas": deltas}:
+                self._answer(request_id, [decode_delta(delta) for delta in deltas])
+            case {"op": "count", "id": request_id, "count": count}:
+                self._answer(request_id, decode_count(count))
+            case {"op": "error", "id": request_id, "message": text}:
+                self._answer(request_id, EngineError(text))
+            case {"op": "overflow", "id": request_id, "message": text, "count": count, "context": context}:
+                self._answer(request_id, ContextOverflowError(text, decode_count(count), context))
+            case {"op": "state", "state": state}:
+                self.states.put_nowait(EngineState(state, self._config.model))
+            case {"op": "failed", "message": text}:
+                self._failure = text
+            case {"op": "ready", **info}:
+                self.info = EngineInfo(
+                    model=self._config.model, **info | {"reasoning_efforts": tuple(info["reasoning_efforts"])}
+                )
+                self.states.put_nowait(EngineState("ready", self._config.model))
+            case _:
+                raise ValueError(f"no message of a worker: {message!r}")
+
+    def _answer(self, request_id: str, answer: _Answer) -> None:
+        # An aborted request is forgotten before its last deltas come.
+        if (answers := self._answers.get(request_id)) is not None:
+            answers.put_nowait(answer)
+
+    def _fail_requests(self, error: EngineError) -> None:
+        for answers in self._answers.values():
+            answers.put_nowait(error)
+
+    async def _end(self, seconds: float) -> int:
+        """Wait for its end, which is forced after `seconds`; its exit code, negative for a signal."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._reap(seconds), name="engine-end")
+        # Not awaited itself: whoever stops waiting must not leave the process behind.
+        return await asyncio.shield(self._ending)
+
+    async def _reap(self, seconds: float) -> int:
+        until = time.monotonic() + seconds
+        forced = False
+        try:
+            while not self._exited():
+                if time.monotonic() >= until:
+                    self._kill()
+                    forced = True
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            # What it started and left in its group. Its number is its own until it is waited for: `_kill` must come
+            # before, and never after.
+            self._kill()
+        code = self._process.wait()
+        # One that was dying already ends as it would have, however long the GPU's driver takes to let go of it.
+        if forced and code == -signal.SIGKILL:
+            self._failure = self._failure or "its process closed its socket and did not end"
+        return code
+
+    def _exited(self) -> bool:
+        """Whether it has ended; its number stays its own."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _kill(self) -> None:
+        """Kill it and all of its group, unless its number may be another's by now.
+
+        Nothing in the group holds state that a clean exit would save, and vLLM's clean exit takes seconds.
+        """
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _release(self) -> None:
+        """Close the socket and delete the temporary folder."""
+        if self._writer is not None:
+            self._writer.close()
+        else:
+            self._socket.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+
+def worker_environment(config: EngineConfig, temporary: str | None = None) -> dict[str, str]:
+    """The environment of a worker; `temporary` is a folder for what it leaves behind."""
+    environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", str(config.threads))
+    environment.setdefault("VLLM_LOGGING_LEVEL", "INFO" if config.debug else "WARNING")
+    environment |= {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        # The model is a folder by now: nothing is left to ask a hub for.
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        # -P does not reach the interpreters that vLLM, Triton and Inductor start from it.
+        "PYTHONSAFEPATH": "1",
+    }
+    if config.device == "cuda":
+        # As nvidia-smi counts; CUDA's own order puts the fastest first.
+        environment["CUDA_DEVICE_ORDER"] = environment.get("CUDA_DEVICE_ORDER") or PCI_ORDER
+    if temporary is not None:
+        environment["TMPDIR"] = temporary
+    return environment
+
+
+def _new_log(folder: Path) -> Path:
+    """A name for a log in `folder`, where the oldest are deleted. Another toolchat may be doing the same."""
+    name = f"engine-{os.getpid()}-{next(_log_numbers)}.log"
+    try:
+        private_folder(folder)
+    except DistrustedError:
+        # Others could have it written into any file. Without a log, nobody could tell why a model does not load.
+        return Path(tempfile.mkdtemp(prefix="toolchat-log-"), name)
+    logs: list[tuple[float, Path]] = []
+    for file in folder.glob("engine-*.log"):
+        with contextlib.suppress(OSError):
+            logs.append((file.stat().st_mtime, file))
+    for _, old in sorted(logs)[: -LOGS_KEPT + 1]:
+        with contextlib.suppress(OSError):
+            old.unlink()
+    return folder / name
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"its process ended with {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"  # a real-time signal has no name

@@ -11,8 +11,8 @@ from toolchat.engine.base import ContextOverflowError, EngineCrashedError, Engin
 from toolchat.mistral.ids import new_call_id
 from toolchat.wire.deltas import (
     CallArguments,
+    CallBegun,
     CallEnded,
-    CallStarted,
     Delta,
     Finished,
     FinishReason,
@@ -35,7 +35,9 @@ class Answer:
     thinking: str = ""
     reason: FinishReason = FinishReason.STOP
     delay: float = 0.0
-    """Seconds before each piece of text."""
+    """Seconds before each piece of text, and each of `deltas`."""
+    deltas: Sequence[Delta] = ()
+    """Streamed before all this, as they are."""
     notes: Sequence[str] = ()
     crash: bool = False
     """The engine dies after the text, before the calls."""
@@ -101,6 +103,9 @@ class ScriptedEngine:
             raise answer.error
         for note in answer.notes:
             yield Note(note)
+        for delta in answer.deltas:
+            await asyncio.sleep(answer.delay)
+            yield delta
         if answer.thinking:
             yield Thinking(answer.thinking)
         for piece in [answer.text] if isinstance(answer.text, str) else answer.text:
@@ -116,7 +121,7 @@ class ScriptedEngine:
             self.info = None
             raise EngineCrashedError("the engine's process ended unexpectedly")
         for index, item in enumerate(answer.calls):
-            yield CallStarted(index, item.name)
+            yield CallBegun(index, item.name)
             if isinstance(item, ToolCall):
                 yield CallArguments(index, json.dumps(item.arguments))
             yield CallEnded(index, item)

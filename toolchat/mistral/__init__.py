@@ -1,1 +1,1 @@
-"""The wire formats of Mistral's models: parsing token ids, grammars, ids. Pure; nothing here imports vLLM."""
+"""The wire formats of Mistral's models: rendering, parsing, grammars, token counts. Pure; imports no vLLM."""

@@ -1,7 +1,7 @@
-"""Which part of a prompt takes how many of its tokens: each message, each tool, and what is left.
+"""Counts the tokens of a prompt by part: each message, each tool, and the format around them.
 
-Read off the encoded prompt itself: control tokens say where a message begins and ends, and no text can imitate
-them. Source of the layout: mistral_common's tokens/tokenizers/instruct.py, all versions.
+Reads the encoded prompt itself: control tokens mark where a message begins and ends, and no text can imitate them.
+Source of the layout: mistral_common's tokens/tokenizers/instruct.py, all versions.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def account(
     *,
     sees: bool = False,
 ) -> TokenCount:
-    """The parts of `prompt`, which is what `encode` made of `messages` and `tools` for a model that `sees` or not.
+    """Count the parts of `prompt`, which `encode` made of `messages` and `tools`.
 
-    What was added after a message counts as the message's: images that a round of tools returned, as its last
-    result's.
+    `sees` is that of `render.encode`.
 
-    Encodes again what cannot be read off: the tools one by one, and a system prompt that stands within a message.
+    Images that a round of tools returned count as its last result's. Encodes again what the prompt does not tell: the
+    tools one by one, and a system prompt that stands within a user message.
     """
     whole_tools, sizes = _read(vocabulary, prompt)
     counts = [0] * len(messages)
@@ -67,10 +67,10 @@ def measured(
     *,
     sees: bool = False,
 ) -> TokenCount:
-    """The parts of the prompt of `messages` and `tools`, also between turns.
+    """Count the parts of the prompt of `messages` and `tools`, also between turns.
 
-    There mistral_common encodes nothing (a request ends with a question or a result, and holds one): a question is put
-    behind, and left out of the count.
+    mistral_common encodes only requests that end with a question or a result. Between turns a question is added, and
+    left out of the count.
     """
     is_open = bool(messages) and isinstance(messages[-1], UserMessage | ToolMessage)
     asked = messages if is_open else [*messages, UserMessage("x")]

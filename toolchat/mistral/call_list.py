@@ -1,6 +1,7 @@
-"""Calls before v11: `[TOOL_CALLS]`, a JSON list of `{"name", "arguments", "id"}`, and what text follows it.
+"""Parses the calls of versions before 11: `[TOOL_CALLS]` and a JSON list of `{"name", "arguments", "id"}`.
 
-Each object is handed over as soon as its closing brace is there; the list around it is walked, never loaded.
+Each object is handed over as soon as its closing brace is there; the list around it is walked, never loaded. What
+follows the list is passed on as text.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from toolchat.mistral.json_scan import WHITESPACE, BadJsonError, ObjectScanner, 
 from toolchat.mistral.segments import CUT_OFF, NAME_RULE, CallSink, Prose
 from toolchat.wire.deltas import Text
 
+_LEAD = re.compile(r'\{\s*"name"\s*:\s*"([a-zA-Z0-9_-]{1,64})"\s*,\s*"arguments"\s*:\s*(?=\{)')
+"""What a call begins with, as models write it, up to its arguments."""
+_LONGEST_LEAD = 400
+"""Characters after which a call is taken to begin otherwise: its arguments are then shown when it is whole."""
 _LEADING_NAME = re.compile(r'\{\s*"name"\s*:\s*"([a-zA-Z0-9_-]{1,64})"')
 
 
@@ -41,6 +46,7 @@ class CallList:
         self._raw = ["[TOOL_CALLS]"]
         self._part: list[str] = []
         self._scanner = ObjectScanner()
+        self._shown = _Shown(sink)
         self._reason = ""
         self._any = False
         self._after: Prose | None = None
@@ -65,6 +71,7 @@ class CallList:
                 return rest
             case (_Stage.CALL, "{"):
                 self._stage, self._scanner = _Stage.WITHIN, ObjectScanner()
+                self._shown = _Shown(self._sink)
                 return bare
             case (_Stage.SEPARATOR, ","):
                 self._fail_pending()
@@ -86,6 +93,7 @@ class CallList:
         end = self._scanner.feed(text)
         self._raw.append(text[:end])
         self._part.append(text[:end])
+        self._shown.feed(text[:end])
         if self._scanner.broken:
             self._break(f"the call is {flaw(''.join(self._part))}")
         if end is None:
@@ -112,10 +120,12 @@ class CallList:
         except BadJsonError as error:
             # It cannot be run, but where it ends is certain, so its neighbours in the list can.
             known = name if isinstance(name, str) else ""
-            self._sink.failed(known, "".join(self._raw), str(error), wanted_id=wanted_id)
+            illegal = "" if is_legal_name(known) else known
+            self._sink.failed(known, "".join(self._raw), str(error), wanted_id=wanted_id, illegal_name=illegal)
             return
-        self._sink.started(name)
-        self._sink.arguments(json.dumps(arguments, ensure_ascii=False))
+        if not self._shown.started:
+            self._sink.started(name)
+            self._sink.arguments(json.dumps(arguments, ensure_ascii=False))
         self._sink.whole(name, arguments, wanted_id)
 
     def marker(self, name: str) -> None:
@@ -146,6 +156,34 @@ class CallList:
         elif unfinished and not self._reason:
             self._reason = f"the call is {flaw(''.join(self._part))}" if self._part else _Stage.LIST.value
         self._fail_pending(truncated=cut)
+
+
+class _Shown:
+    """Shows one call while it is written: its name and the text of its arguments, as soon as they are certain."""
+
+    def __init__(self, sink: CallSink) -> None:
+        self._sink = sink
+        self._lead: str | None = ""
+        """The call's text up to its arguments; None once those have begun, or begin otherwise."""
+        self._arguments: ObjectScanner | None = None
+        self.started = False
+
+    def feed(self, text: str) -> None:
+        """More of the call's text, from its opening brace on."""
+        if self._lead is not None:
+            self._lead += text
+            match = _LEAD.match(self._lead)
+            if match is None:
+                self._lead = self._lead if len(self._lead) <= _LONGEST_LEAD else None
+                return
+            text, self._lead = self._lead[match.end() :], None
+            self._arguments, self.started = ObjectScanner(), True
+            self._sink.started(match[1])
+        if self._arguments is not None and text:
+            end = self._arguments.feed(text)
+            self._sink.arguments(text[:end])
+            if end is not None or self._arguments.broken:
+                self._arguments = None
 
 
 def _name_flaw(name: object) -> str:

@@ -1,4 +1,4 @@
-"""The rules of call ids and tool names that every Mistral validator agrees on, and how to make legal ones.
+"""Rules for call ids and tool names that every Mistral validator accepts, and new legal ids.
 
 Source: mistral_common's protocol/instruct/validator.py. Its patterns end in `$`, which lets a trailing
 newline through; these do not.

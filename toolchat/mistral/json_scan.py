@@ -1,6 +1,6 @@
-"""JSON as calls carry it: where an object ends, found as the text arrives, and a loader without surprises.
+"""Scans and loads the JSON of tool calls: finds the end of an object as its text arrives, and loads it strictly.
 
-A text is scanned once, piece by piece, and loaded once; nothing is parsed again as it grows.
+A text is scanned once, piece by piece, and loaded once; nothing is parsed again as the text grows.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class BadJsonError(ValueError):
 
 
 class ObjectScanner:
-    """Follows one JSON object, whose text must begin with its opening brace, to its closing brace."""
+    """Finds the closing brace of one JSON object, whose text must begin with its opening brace."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
         self._in_string = False
         self._escaped = False
         self.broken = False
-        """True once the brackets contradict each other or nest too deep: the end will never be known."""
+        """True once brackets do not match or nest too deep: the end can no longer be found."""
         self.too_deep = False
 
     def feed(self, text: str) -> int | None:
@@ -72,11 +72,10 @@ class ObjectScanner:
 
 
 def load_object(text: str) -> dict[str, Any]:
-    """The object that `text` holds.
+    """Load the JSON object in `text`.
 
-    Stricter than json.loads: NaN, infinities (also by overflow), a key given twice (which of the two was
-    meant is not for us to guess), half a surrogate pair (it could never be encoded again) and nesting deeper
-    than MAX_DEPTH are refused.
+    Stricter than json.loads. Refused are NaN and infinities (also by overflow), duplicate keys (it is unknown which one
+    was meant), half a surrogate pair (it cannot be encoded again) and nesting deeper than MAX_DEPTH.
 
     Raises:
         BadJsonError: naming what is wrong, and the position of a syntax error in `text`.
@@ -116,7 +115,7 @@ def flaw(text: str) -> str:
 
 
 def kind(value: object) -> str:
-    """What a loaded JSON value is, in words: "a list"."""
+    """The type of a loaded JSON value, in words: "a list"."""
     return _NAMES[type(value)]
 
 

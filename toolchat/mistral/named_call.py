@@ -1,4 +1,4 @@
-"""A call from v11 on: `[TOOL_CALLS]name[CALL_ID]id[ARGS]{…}`, the id optional, and what text follows it."""
+"""Parses one call from v11 on: `[TOOL_CALLS]name[CALL_ID]id[ARGS]{…}`, the id optional, and the text behind it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class NamedCall:
         self._raw = ["[TOOL_CALLS]"]
         self._part: list[str] = []
         self._name = ""
+        self._illegal_name = ""
         self._id = ""
         self._scanner = ObjectScanner()
         self._reason = ""
@@ -88,6 +89,7 @@ class NamedCall:
             self._name = name
             self._sink.started(name)
         else:
+            self._illegal_name = name
             self._break(f"{name[:80]!r} {NAME_RULE}" if name else "the name is missing")
 
     def _break(self, reason: str) -> None:
@@ -100,7 +102,14 @@ class NamedCall:
         # What was malformed before the cut stays malformed: a longer answer would not have mended it.
         cut = truncated and self._stage is not _Stage.BROKEN
         reason = CUT_OFF if cut else self._reason or self._why()
-        self._sink.failed(self._name, "".join(self._raw), reason, wanted_id=self._id, truncated=cut)
+        self._sink.failed(
+            self._name,
+            "".join(self._raw),
+            reason,
+            wanted_id=self._id,
+            truncated=cut,
+            illegal_name=self._illegal_name,
+        )
 
     def _why(self) -> str:
         if self._stage in (_Stage.NAME, _Stage.ID):

@@ -1,7 +1,7 @@
-"""From the token ids of a generation to typed deltas, as they arrive. Never raises, whatever the tokens are.
+"""Parses the token ids of a generation into typed deltas, as they arrive. Never raises, whatever the tokens are.
 
-Control tokens are told by their ids, so a literal "[TOOL_CALLS]" in a text or an argument is only text. Each
-token is looked at once; what a token costs does not grow with what came before it.
+Control tokens are recognised by id, so a literal "[TOOL_CALLS]" in a text or an argument is text. Each token is read
+once, in time that does not depend on what came before it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from toolchat.wire.deltas import Delta, Text, Thinking
 from toolchat.wire.messages import CallOrigin
 
 _TAGGED = 11
-"""The version of which a model thinks without tokens for it."""
+"""The version with a model that writes thinking without tokens for it."""
+_MARKER_GAP = "\n\n"
+_OTHER_GAP = " "
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
@@ -29,14 +31,16 @@ class StreamParser:
       half a character (bytes that are not UTF-8 become U+FFFD; so do those left over where a segment ends).
     - Every `[TOOL_CALLS]` comes to at least one CallEnded. It holds a ToolCall only where the arguments were
       complete, valid JSON (load_object says what else it refuses) and an object; else a FailedCall with the
-      text as it was generated and the reason. CallStarted comes before it only where the name was certain and
+      text as it was generated and the reason. CallBegun comes before it only where the name was certain and
       legal.
-    - The arguments' text streams as CallArguments from v11 on; before that a whole call arrives at once.
+    - The arguments' text streams as CallArguments; before v11 where the call begins with its name and then has its
+      arguments, else it comes when the call is whole.
     - At the very beginning of a generation of v11, thinking may stand between the tags that TaggedProse knows.
     - Text after a call is Text, without the whitespace between the two. Text after malformed arguments is
       part of the FailedCall, because where they were meant to end is not known.
     - A control token within a call, other than its own markers, makes it malformed: left out, it could join
-      what stood apart. Elsewhere control tokens are dropped.
+      what stood apart. Elsewhere control tokens are left out, and what stood apart stays apart: by a blank line where
+      it was a marker of thinking without its other half, by a space at others, unless there is whitespace.
     - Ids the model gave are kept where legal and not yet used in this generation; other calls get `new_id()`.
     - A ToolCall's origin is what `origin` says of the tool's name.
     - The end-of-sequence token ends it: what follows is ignored.
@@ -66,7 +70,7 @@ class StreamParser:
         self._eos = vocabulary.special("</s>")
 
     def feed(self, token_ids: Sequence[int]) -> list[Delta]:
-        """What these tokens, following those fed before, make certain."""
+        """The deltas that are certain after these tokens, which follow those fed before."""
         for token_id in token_ids:
             if self._ended:
                 break
@@ -77,9 +81,9 @@ class StreamParser:
         return self._sink.take()
 
     def finish(self, truncated: bool) -> list[Delta]:
-        """Closes what is open; `truncated` where a limit ended the generation and not the model.
+        """The deltas of what was still open; `truncated` if a limit ended the generation and not the model.
 
-        Never yields Finished: the engine does, with the usage. A second call yields nothing.
+        Never returns Finished: the engine does, with the usage. A second call returns nothing.
         """
         if not self._ended:
             self._close(truncated=truncated)
@@ -99,10 +103,12 @@ class StreamParser:
             self._ended = True
         elif opener := self._openers.get(token_id):
             self._close(truncated=False)
+            self._sink.separate(_MARKER_GAP)
             self._segment = opener()
             self._begins = True
         else:
             self._flush()
+            self._sink.separate(_OTHER_GAP)
             self._segment.marker(self._vocabulary.piece(token_id).decode(errors="replace"))
 
     def _close(self, *, truncated: bool) -> None:

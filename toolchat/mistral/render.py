@@ -1,4 +1,4 @@
-"""From our messages to the prompt's token ids, through mistral_common's own validator and encoder.
+"""Renders messages and tools as the prompt's token ids, through mistral_common's own validator and encoder.
 
 mistral_common is imported inside functions: it costs half a second, and only the engine's worker needs it.
 """
@@ -6,13 +6,13 @@ mistral_common is imported inside functions: it costs half a second, and only th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from toolchat.mistral.pixels import decoded
-from toolchat.wire.image_header import ImageError
-from toolchat.wire.images import description
+from toolchat.images.image import ImageError, description
+from toolchat.images.pixels import decoded
 from toolchat.wire.messages import (
     AssistantMessage,
     Image,
@@ -34,11 +34,16 @@ _FIRST_BOTH = 7
 """From this version on text may stand beside calls."""
 _FIRST_THINKING = 13
 """From this version on an assistant message may hold what the model thought, where the tokenizer has the tokens."""
+_THINKING_SYSTEM = 13
+"""The one version whose system prompt may hold thinking, too: mistral_common refuses it for v15."""
 _FIRST_PICTURED = 15
 """From this version on a tool's result may hold images."""
 
+_THOUGHT = re.compile(r"\[THINK\]((?:(?!\[/?THINK\]).)*)\[/THINK\]", re.DOTALL)
+"""A whole span of thinking, written out, with no marker within."""
+
 Show = Callable[[Image], dict[str, Any]]
-"""Makes the chunk of a message's content that is an image. May raise ImageError."""
+"""Returns the content chunk of an image. May raise ImageError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,12 @@ class Encoded:
 def render(
     messages: Sequence[Message], version: int, *, thinks: bool = False, show: Show | None = None
 ) -> list[list[dict[str, Any]]]:
-    """What each of our messages becomes in OpenAI's form: one message, and sometimes one more after it.
+    """Convert each message to OpenAI's form: a list of one message, or of two.
 
-    The second is a user's, after the last result of a round: versions before 15 have no place for images in results.
-    Before version 3 it is the next call of the round, after the result of the call before: calls that were made at
-    once are told as one after the other. See `to_openai` for the rest. Raises ImageError where `show` does so for a
-    user's image.
+    The second is a user message with the images that tools returned, after the last result of a round: before version
+    15 results hold no images. Before version 3 the second is an assistant message with the next call of the round:
+    there an assistant message holds one call, so parallel calls are sent one after the other. See `to_openai` for the
+    rest. Raises ImageError if `show` does for a user's image.
     """
     groups: list[list[dict[str, Any]]] = []
     returned: list[dict[str, Any]] = []
@@ -83,22 +88,26 @@ def render(
 
 
 def parts(messages: Sequence[Message], version: int, *, sees: bool) -> list[list[str]]:
-    """The roles of what `render` makes of each message, without making it."""
+    """The roles of the messages that `render` returns for each message; decodes no image."""
     groups = render(messages, version, show=(lambda _: {}) if sees else None)
     return [[str(one["role"]) for one in group] for group in groups]
 
 
 def to_openai(message: Message, version: int, *, thinks: bool = False, show: Show | None = None) -> dict[str, Any]:
-    """One message in OpenAI's form, legal for a tokenizer of `version`.
+    """Convert one message to OpenAI's form, legal for a tokenizer of `version`.
 
-    `show` is None for a model that does not see: it is told in text what there was to be seen.
+    `show` is None for a model that does not see: images are then described in text.
 
     Versions before 7 have no place for text beside tool calls, those before 13 (and tokenizers that do not think)
-    none for thinking: there it is left out. Halves of surrogate pairs, which no tokenizer can encode, become U+FFFD.
+    none for thinking: there it is left out. Whole spans `[THINK]…[/THINK]` of a system prompt become thinking where
+    the version allows it (Magistral's own prompt shows the model in this way how to think); else they stay text.
+    Halves of surrogate pairs, which no tokenizer can encode, become U+FFFD.
     """
     match message:
         case SystemMessage(content):
-            return {"role": "system", "content": _encodable(content)}
+            text = _encodable(content)
+            chunks = _system_chunks(text) if thinks and version == _THINKING_SYSTEM else []
+            return {"role": "system", "content": chunks or text}
         case UserMessage(content, images):
             if images and show is not None:
                 return {"role": "user", "content": [*map(show, images), _text(content)]}
@@ -108,9 +117,13 @@ def to_openai(message: Message, version: int, *, thinks: bool = False, show: Sho
             if images and show is not None and version >= _FIRST_PICTURED:
                 answer = [_text(content), *_shown(images, show)]
             return {"role": "tool", "tool_call_id": call_id, "name": name, "content": answer}
-        case AssistantMessage(content, calls, thinking):
-            kept = thinking if thinks and version >= _FIRST_THINKING else ""
-            said = _said(_encodable(content), _encodable(kept))
+        case AssistantMessage(content, calls, thinking, parts):
+            keeps = thinks and version >= _FIRST_THINKING
+            said: str | list[dict[str, Any]]
+            if keeps and parts:
+                said = [_thinking(part.text) if part.thinking else _text(part.text) for part in parts]
+            else:
+                said = _said(_encodable(content), thinking if keeps else "")
             if not calls:
                 return {"role": "assistant", "content": said}
             return {
@@ -130,11 +143,24 @@ def to_openai(message: Message, version: int, *, thinks: bool = False, show: Sho
             }
 
 
+def _system_chunks(text: str) -> list[dict[str, Any]]:
+    """A system prompt in chunks of text and of thinking; empty where it holds no whole span of thinking."""
+    # Around and within each span: text, thought, text, thought, …, text.
+    pieces = _THOUGHT.split(text)
+    if len(pieces) == 1:
+        return []
+    chunks = (_thinking(piece) if index % 2 else _text(piece) for index, piece in enumerate(pieces))
+    return [chunk for chunk in chunks if chunk != _text("")]
+
+
 def _said(text: str, thinking: str) -> str | list[dict[str, Any]]:
     if not thinking.strip():
         return text
-    chunks: list[dict[str, Any]] = [{"type": "thinking", "thinking": thinking, "closed": True}]
-    return [*chunks, {"type": "text", "text": text}] if text else chunks
+    return [_thinking(thinking), _text(text)] if text else [_thinking(thinking)]
+
+
+def _thinking(text: str) -> dict[str, Any]:
+    return {"type": "thinking", "thinking": _encodable(text), "closed": True}
 
 
 def _encodable(text: str) -> str:
@@ -155,10 +181,11 @@ def _all_encodable(value: Any) -> Any:
 
 
 def _result(text: str) -> str:
-    """A tool's result that mistral_common can encode.
+    """Return a tool's result in a form that mistral_common can encode.
 
-    It loads what looks like JSON and writes it anew; where that raises (a number of thousands of digits, nesting
-    beyond Python's recursion, half a surrogate pair behind an escape), the whole text goes in as one JSON string.
+    mistral_common loads a result that looks like JSON and dumps it again. Where that raises (a number of thousands of
+    digits, nesting beyond Python's recursion limit, half a surrogate pair in an escape), the result is sent as one JSON
+    string.
     """
     text = _encodable(text)
     try:
@@ -200,13 +227,14 @@ def encode(
     reasoning_effort: str | None = None,
     response_schema: dict[str, Any] | None = None,
 ) -> Encoded:
-    """The prompt's token ids, and the images among them.
+    """Encode a prompt: its token ids, and the images among them.
 
-    Tools too are told with U+FFFD in the place of half a surrogate pair: it stops SentencePiece, and every request.
-    `thinks` says whether the tokenizer has the tokens for thinking, `sees` whether it and the model know images;
+    In tools, too, half a surrogate pair becomes U+FFFD: SentencePiece raises for it, at every request.
+    `thinks` says whether the tokenizer has tokens for thinking,
+    `sees` whether both it and the model support images;
     `reasoning_effort` is for v15 and later. The model is told of `response_schema`, which the answer will be held to,
-    where its settings have a place for it. Raises mistral_common's exceptions where the history is not legal,
-    ImageError where a user's image cannot be decoded.
+    if its settings can hold it. Raises mistral_common's exceptions if the history is not legal, ImageError if a user's
+    image cannot be decoded.
     """
     from mistral_common.protocol.instruct.request import ChatCompletionRequest
 
@@ -246,13 +274,13 @@ def encode(
 
 
 def takes_schema(tokenizer: MistralTokenizer) -> bool:
-    """Whether the model's settings have a place for the answer's schema: some of v15, from mistral_common 1.13 on."""
+    """Whether the model's settings can hold the answer's schema: in some v15 files, from mistral_common 1.13 on."""
     builder = tokenizer.instruct_tokenizer.tokenizer.model_settings_builder
     return builder is not None and dict(builder).get("json_schema") is not None
 
 
 def reasoning_efforts(tokenizer: MistralTokenizer) -> list[str]:
-    """What `reasoning_effort` may be with this tokenizer, by its own file; empty before v15."""
+    """The values of `reasoning_effort` that the tokenizer's own file allows; none before v15."""
     builder = tokenizer.instruct_tokenizer.tokenizer.model_settings_builder
     effort = builder.reasoning_effort if builder is not None else None
     return [str(value) for value in effort.values] if effort is not None else []

@@ -1,16 +1,17 @@
-"""The parts a generation falls into, and where they put what they find out.
+"""Parts of the stream parser: segments of text and thinking, and the sink that collects all deltas.
 
-A segment is fed the text between two control tokens and knows nothing of token ids. The CallSink numbers the
-calls and sees to it that each has a legal id of its own.
+A segment gets the text between two control tokens and knows nothing of token ids. The sink numbers the calls and gives
+each a legal id that no other call has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from toolchat.mistral.ids import INVALID_NAME, is_legal_call_id, is_legal_name, new_call_id
-from toolchat.wire.deltas import CallArguments, CallEnded, CallStarted, Delta, Text, Thinking
+from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, Delta, Text, Thinking
 from toolchat.wire.messages import CallOrigin, FailedCall, ToolCall
 
 CUT_OFF = "the call was cut off before it was complete"
@@ -18,16 +19,16 @@ NAME_RULE = "cannot name a tool: 1 to 64 of a-z, A-Z, 0-9, _ and - can"
 
 
 class Segment(Protocol):
-    """What stands between two control tokens that matter."""
+    """Parses what stands between two control tokens that change the state of the parser."""
 
     def text(self, text: str) -> None:
         """More text; never empty, never part of a character."""
 
     def marker(self, name: str) -> None:
-        """A control token that opens no segment of its own stands here."""
+        """A control token that opens no new segment stands here."""
 
     def end(self, *, truncated: bool) -> None:
-        """Nothing more comes; `truncated` where that is not the model's doing. Called once."""
+        """Nothing more comes; `truncated` if a limit ended it and not the model. Called once."""
 
 
 class CallSink:
@@ -39,17 +40,33 @@ class CallSink:
         self._ids: set[str] = set()
         self._index = 0
         self._deltas: list[Delta] = []
+        self._gap = ""
+        """What is to stand between the text before a control token and the text after it."""
+        self._last: type[Delta] | None = None
+        self._spaced = False
+        """Whether the last text ended with whitespace."""
 
     def take(self) -> list[Delta]:
-        """The deltas since the last take."""
+        """Return the deltas since the last call of this, and forget them."""
         deltas, self._deltas = self._deltas, []
         return deltas
 
+    def separate(self, gap: str) -> None:
+        """A control token stands here: if text goes on behind it as text, or thinking as thinking, put `gap` there.
+
+        Not where there is whitespace anyway, and not where something else came between.
+        """
+        self._gap = gap
+
     def emit(self, delta: Text | Thinking) -> None:
+        text = delta.text
+        if self._gap and self._last is type(delta) and not self._spaced and not text[0].isspace():
+            delta = replace(delta, text=self._gap + text)
+        self._gap, self._last, self._spaced = "", type(delta), text[-1].isspace()
         self._deltas.append(delta)
 
     def started(self, name: str) -> None:
-        self._deltas.append(CallStarted(self._index, name))
+        self._deltas.append(CallBegun(self._index, name))
 
     def arguments(self, text: str) -> None:
         self._deltas.append(CallArguments(self._index, text))
@@ -57,12 +74,22 @@ class CallSink:
     def whole(self, name: str, arguments: dict[str, Any], wanted_id: str = "") -> None:
         self._end(ToolCall(self._pick_id(wanted_id), name, arguments, self._origin(name)))
 
-    def failed(self, name: str, raw: str, reason: str, *, wanted_id: str = "", truncated: bool = False) -> None:
+    def failed(
+        self,
+        name: str,
+        raw: str,
+        reason: str,
+        *,
+        wanted_id: str = "",
+        truncated: bool = False,
+        illegal_name: str = "",
+    ) -> None:
         shown = name if is_legal_name(name) else INVALID_NAME
-        self._end(FailedCall(self._pick_id(wanted_id), shown, raw, reason, truncated))
+        self._end(FailedCall(self._pick_id(wanted_id), shown, raw, reason, truncated, illegal_name[:80]))
 
     def _end(self, call: ToolCall | FailedCall) -> None:
         self._deltas.append(CallEnded(self._index, call))
+        self._last = None
         self._index += 1
 
     def _pick_id(self, wanted: str) -> str:
@@ -74,7 +101,7 @@ class CallSink:
 
 
 class Prose:
-    """Text for the reader, or thinking. After a call, or thinking, its leading whitespace is the format's: dropped."""
+    """Text for the reader, or thinking. Whitespace at its beginning belongs to the format after a call: left out."""
 
     def __init__(self, sink: CallSink, delta: type[Text] | type[Thinking], *, after_call: bool = False) -> None:
         self._sink = sink
@@ -89,17 +116,17 @@ class Prose:
             self._sink.emit(self._delta(text))
 
     def marker(self, name: str) -> None:
-        """Dropped: a control token is never text."""
+        """Left out: a control token is never text."""
 
     def end(self, *, truncated: bool) -> None:
         """Prose may end anywhere."""
 
 
 class TaggedProse:
-    """Text that may begin with thinking between `<think>` and `</think>`, written out.
+    """Text that may begin with thinking between the written tags `<think>` and `</think>`.
 
-    So the first Magistral thinks (2506, v11, whose tokenizer has no tokens for it). Only at the very beginning: later
-    on the tags are text like any other.
+    Magistral Small 2506 generates it (v11, whose tokenizer has no tokens for thinking). Only at the very beginning:
+    later the tags are ordinary text.
     """
 
     _OPEN, _CLOSE = "<think>", "</think>"
@@ -144,7 +171,7 @@ class TaggedProse:
         self._prose.text(text)
 
     def marker(self, name: str) -> None:
-        """Dropped: a control token is never text."""
+        """Left out: a control token is never text."""
 
     def end(self, *, truncated: bool) -> None:
         if self._prose is None and self._held:

@@ -1,13 +1,17 @@
-"""What parser and grammars need to know of a tokenizer: its version, its control tokens, each token's bytes.
+"""Reads a tokenizer for parser and grammars: its version, its control tokens, the bytes of each token.
 
-It never decodes a whole text, and nothing here but `specials` costs time in proportion to the vocabulary: a token is
-looked up when it is first seen, and remembered.
+Never decodes a whole text. Only `specials` takes time in proportion to the vocabulary: a token is read when it is first
+asked for, and kept. Also says why the installed mistral_common refuses a tokenizer's file.
 """
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from toolchat.private_file import read_file
 
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
@@ -16,6 +20,8 @@ FIRST_NAMED = 11
 """From this version on a call is a name and arguments between control tokens; before it, a JSON list."""
 _SPACE = "▁"
 """How SentencePiece writes a space within a piece (U+2581)."""
+_MOST = 256 * 1024**2
+"""Bytes of a tokenizer's file."""
 
 
 @runtime_checkable
@@ -100,3 +106,36 @@ class MistralVocabulary:
         if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
             return False, bytes([int(piece[3:5], 16)])
         return False, piece.replace(_SPACE, " ").encode()
+
+
+def refusal(folder: Path) -> str | None:
+    """Why the installed mistral_common refuses the model settings in tekken.json of `folder`; None if it accepts them.
+
+    mistral_common 1.12 knows only the reasoning efforts none and high, and no schema; 1.13 refuses an effort without a
+    default. Call it only after a model failed to load: it reads the whole file, some 15 MB.
+    """
+    path = folder / "tekken.json"
+    try:
+        written = json.loads(read_file(path, _MOST))
+        builder = written.get("model_settings_builder")
+    except (OSError, ValueError, AttributeError):
+        return None  # no file of tekken's, or one that is broken in another way
+    if builder is None:
+        return None
+
+    import mistral_common
+    from mistral_common.tokens.tokenizers.model_settings_builder import ModelSettingsBuilder
+    from pydantic import ValidationError
+
+    try:
+        ModelSettingsBuilder.model_validate(builder)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in ("model_settings_builder", *problem["loc"]))
+        version = mistral_common.__version__
+        other = ">=1.13" if tuple(int(part) for part in version.split(".")[:2]) < (1, 13) else "<1.13"
+        return (
+            f"{path}: mistral_common {version} refuses its {place}: {problem['msg']}; "
+            f"take another version: pip install 'mistral_common{other}'"
+        )
+    return None

@@ -1,34 +1,40 @@
-"""How a model wants to be sampled, by its own files or its card."""
+"""What a model's publisher recommends, by the model's files or its card: sampling parameters and system prompt."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from toolchat.engine.config import Sampling
-from toolchat.models.files import GENERATION_CONFIG
+from toolchat.engine.config import MAX_PARAMS, Sampling
+from toolchat.models.files import GENERATION_CONFIG, SYSTEM_PROMPT
+from toolchat.private_file import UnfitFileError, read_file
 
 BY_FILE = f"its {GENERATION_CONFIG}"
 BY_CARD = "its model card"
+
+MAX_SYSTEM_PROMPT = 64 * 1024
+"""Bytes of SYSTEM_PROMPT.txt; Mistral's have up to some 6,000, and all of it is read again with every new chat."""
+_PLACEHOLDER = re.compile(r"\{(name|today|yesterday)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Card:
     name: str
-    """A pattern that the model's name, in small letters, begins with."""
+    """A pattern for the beginning of the model's name in lower case."""
     usual: Sampling
     reasoning: Sampling | None = None
-    """What takes its place where the model is told to think; None for a model that knows no efforts."""
+    """Used instead with a reasoning effort other than none; None for a model without reasoning efforts."""
 
 
 def _card(name: str, temperature: float, top_p: float = 1.0, reasoning: Sampling | None = None) -> _Card:
     return _Card(name, Sampling(temperature, top_p, BY_CARD), reasoning)
 
 
-# By the cards at https://huggingface.co/mistralai/NAME. A model that is not here has none that could be found.
+# From the cards at https://huggingface.co/mistralai/NAME; other models' cards recommend nothing.
 _CARDS = (
     # "Please make sure to use: top_p: 0.95, temperature: 0.7" (2506, 2507, 2509)
     _card(r"magistral-(small|medium)", 0.7, 0.95),
@@ -50,18 +56,65 @@ _CARDS = (
 
 
 def sampling(folder: Path, name: str, effort: str | None = None) -> Sampling:
-    """How a model wants to be sampled, and who says so.
+    """The model's default sampling parameters, with their source.
 
-    By its generation_config.json where that says something, else by its card, which is known by the end of `name`, a
-    hub's id or a folder's path; else the likeliest tokens. `effort` is the reasoning effort that is asked for.
+    They come from generation_config.json if it has any, else from the model's card, else they are toolchat's (greedy).
+    The card is looked up by the last part of `name`, a hub's id or a folder's path. `effort` is the reasoning effort
+    that was asked for.
     """
-    if (found := _from_file(folder)) is not None:
-        return found
+    if (from_file := _from_file(folder)) is not None:
+        return from_file
     base = name.rstrip("/").rpartition("/")[2].lower()
     for card in _CARDS:
         if re.match(card.name, base):
             return card.reasoning if card.reasoning is not None and effort not in (None, "none") else card.usual
     return Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPrompt:
+    """The system prompt that comes with a model."""
+
+    text: str | None = None
+    """None where there is none, or none that can be used."""
+    notice: str = ""
+    """What the user is to be told of it, in one line."""
+
+
+def own_prompt(folder: Path, model: str, today: date) -> OwnPrompt:
+    """What SYSTEM_PROMPT.txt in a model's folder says, with its placeholders filled.
+
+    As in the code of Mistral's model cards: `{name}` is the last part of the model's name, `{today}` and `{yesterday}`
+    are dates as 2025-07-22. Other braces are text.
+    """
+    path = folder / SYSTEM_PROMPT
+    try:
+        written = read_file(path, MAX_SYSTEM_PROMPT).decode("utf-8-sig").replace("\r\n", "\n")
+    except FileNotFoundError:
+        return OwnPrompt()
+    except UnicodeDecodeError as error:
+        return _unusable(path, f"is not text in UTF-8 (byte {error.start})")
+    except UnfitFileError as error:
+        return _unusable(path, str(error))
+    except OSError as error:
+        return _unusable(path, f"cannot be read: {error.strerror or error}")
+    if not written.strip():
+        return OwnPrompt()
+    name = model.rstrip("/").rpartition("/")[2]
+    values = {
+        "name": folder.resolve().name if name in ("", ".", "..") else name,
+        "today": today.isoformat(),
+        "yesterday": (today - timedelta(days=1)).isoformat(),
+    }
+    text = _PLACEHOLDER.sub(lambda match: values[match[1]], written)
+    return OwnPrompt(
+        text,
+        f"{model} comes with a system prompt ({len(text):,} characters), which is used; --no-system leaves it out",
+    )
+
+
+def _unusable(path: Path, why: str) -> OwnPrompt:
+    return OwnPrompt(notice=f"{path} {why}: the model's own system prompt is left out; --system gives another")
 
 
 def _from_file(folder: Path) -> Sampling | None:
@@ -82,9 +135,9 @@ def _number(value: Any, least: float, most: float) -> float | None:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    """An optional file's JSON object; empty where there is none, or nothing of use: vLLM goes on without it, too."""
+    """The JSON object in an optional file; empty if it is missing or holds something else, which vLLM ignores, too."""
     try:
-        found = json.loads(path.read_bytes())
+        value = json.loads(read_file(path, MAX_PARAMS))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from toolchat.private_file import open_file, read_file
 from toolchat.wire.errors import EngineError
 
 PARAMS = "params.json"
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
+SYSTEM_PROMPT = "SYSTEM_PROMPT.txt"
 INDEX = "consolidated.safetensors.index.json"
 WEIGHTS = "consolidated*.safetensors"
 TOKENIZERS = ("tekken.json", "tokenizer.model*")
-OPTIONAL = (CONFIG, GENERATION_CONFIG, "SYSTEM_PROMPT.txt")
+OPTIONAL = (CONFIG, GENERATION_CONFIG, SYSTEM_PROMPT)
 """Small, and not in every repository. vLLM takes the context from config.json where params.json does not say it, and
 otherwise assumes 128,000 tokens."""
 NEEDED = (PARAMS, WEIGHTS, INDEX, *TOKENIZERS, *OPTIONAL)
@@ -107,8 +110,7 @@ def _shards(folder: Path, names: Collection[str]) -> set[str]:
 
 def _indexed(path: Path) -> set[str]:
     try:
-        with path.open("rb") as file:
-            index = json.loads(file.read(_MAX_INDEX))
+        index = json.loads(read_file(path, _MAX_INDEX))
         return {str(name) for name in index["weight_map"].values()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise EngineError(f"{path}: not an index of weights: {error}; fetch that file again") from None
@@ -116,8 +118,8 @@ def _indexed(path: Path) -> set[str]:
 
 def _damage(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or (length <= _MAX_HEADER and size < 8 + length):
                 return f"{path.name} is cut off after {size} bytes"
@@ -135,4 +137,5 @@ def _damage(path: Path) -> str:
 
 def _listed(names: list[str]) -> str:
     more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    # What an index names may hold newlines.
+    return ", ".join(names[:_SHOWN]).replace("\n", "⏎") + (f" and {more} more" if more > 0 else "")

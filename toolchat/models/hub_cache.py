@@ -8,17 +8,22 @@ https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchat.models.files import CONFIG, PARAMS, damaged, damaged_weights, lacking
+from toolchat.models.files import OPTIONAL, PARAMS, damaged, damaged_weights, lacking
+from toolchat.private_file import read_file
 from toolchat.wire.errors import EngineError
 
 _ASKED = ".toolchat-asked"
 """Touched in a repository's folder when its small files were asked for in vain."""
+_MAX_REF = 4096
+_BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""The name of a blob: the SHA-1 or SHA-256 of what it holds."""
 _ASK_AGAIN = 24 * 3600.0
 """Seconds until a repository is asked again: without a network each start would wait for that."""
 
@@ -71,22 +76,28 @@ def whole(name: str) -> Path | None:
 def discard_damaged(folder: Path) -> None:
     """Delete what is damaged of a snapshot's weights, so that it is fetched again. Raises OSError."""
     for path in damaged_weights(folder):
-        discard(path)
+        discard(path, folder.parent.parent)
 
 
-def discard(path: Path) -> None:
-    """Delete a file of a snapshot, the blob that it links to included. Raises OSError."""
-    blob = path.parent / path.readlink() if path.is_symlink() else None
+def discard(path: Path, repository: Path) -> None:
+    """Delete a file in the folder of a repository, and the blob that it links to. Raises OSError.
+
+    Links may lead anywhere: nothing is deleted in folders outside, and of what a link leads to only a blob.
+    """
+    if not path.parent.resolve().is_relative_to(repository.resolve()):
+        return
+    blob = (path.parent / path.readlink()) if path.is_symlink() else None
     path.unlink(missing_ok=True)
-    if blob is not None:
+    if blob is not None and _BLOB.fullmatch(blob.name) and blob.parent.resolve() == (repository / "blobs").resolve():
         blob.unlink(missing_ok=True)
 
 
 def wants_small_files(folder: Path) -> bool:
-    """Whether a snapshot has no config.json and its repository has not been asked for it (versions of toolchat before
-    fetched none), nor lately in vain."""
+    """Whether a snapshot lacks a file that a model can do without, and its repository has not been asked for it, nor
+    lately in vain. Other programs, and versions of toolchat before, fetched fewer of them."""
     repository = folder.parent.parent
-    if (folder / CONFIG).is_file() or (repository / ".no_exist" / folder.name / CONFIG).is_file():
+    absent = repository / ".no_exist" / folder.name
+    if all((folder / name).is_file() or (absent / name).is_file() for name in OPTIONAL):
         return False
     try:
         return time.time() - (repository / _ASKED).stat().st_mtime > _ASK_AGAIN
@@ -95,12 +106,17 @@ def wants_small_files(folder: Path) -> bool:
 
 
 def note_asked(folder: Path, *, answered: bool) -> None:
-    """Remember that the repository of a snapshot was asked for config.json: whether it has none, or did not answer."""
+    """Remember that a snapshot's repository was asked for the files that a model can do without.
+
+    `answered`: it has none of those that are not here; else it did not say.
+    """
     repository = folder.parent.parent
-    note = repository / ".no_exist" / folder.name / CONFIG if answered else repository / _ASKED
+    absent = repository / ".no_exist" / folder.name
+    missing = [absent / name for name in OPTIONAL if not (folder / name).is_file()]
     with suppress(OSError):
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
+        for note in missing if answered else [repository / _ASKED]:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
 
 
 def models() -> Iterator[CachedModel]:
@@ -120,7 +136,7 @@ def models() -> Iterator[CachedModel]:
 def _snapshot(repository: Path) -> Path | None:
     folders = repository / "snapshots"
     with suppress(OSError, UnicodeDecodeError):
-        commit = (repository / "refs" / "main").read_text().strip()
+        commit = read_file(repository / "refs" / "main", _MAX_REF).decode().strip()
         if commit and "/" not in commit and (folders / commit).is_dir():
             return folders / commit
     with suppress(OSError):

@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from toolchat.images.image import size_text
 from toolchat.models import hub_cache
 from toolchat.models.parts import TransientError
 from toolchat.wire.errors import EngineError
-from toolchat.wire.images import size_text
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)

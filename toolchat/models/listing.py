@@ -28,5 +28,8 @@ def local_models(cache: Path) -> list[LocalModel]:
     size = sum(file.stat().st_size for file in built.iterdir()) if built is not None else 0
     return [
         LocalModel(DEMO, built, "built in", size),
-        *(LocalModel(model.name, model.folder, "Hugging Face", model.bytes, model.lacks) for model in hub.listing()),
+        *(
+            LocalModel(model.name, model.folder, "Hugging Face", model.bytes, model.lacks)
+            for model in hub.cached_models()
+        ),
     ]

@@ -1,7 +1,7 @@
-"""Fetches one large file in parts, several at a time, so that an interrupted download goes on where it stopped.
+"""Downloads one large file in parts, several at a time, so that an interrupted download can resume.
 
-The hub's library deletes a file that it has not finished; the default model is one file of 14.5 GB. A file is put in
-its place only when its SHA-256 is right.
+The hub's library deletes an unfinished file; the default model is one file of 14.5 GB. A file is moved to its
+destination only after its SHA-256 was checked.
 """
 
 from __future__ import annotations
@@ -17,39 +17,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolchat.private_file import read_file
+
 PART = 16 * 1024 * 1024
-"""Bytes of one request. The hub allows 3,000 requests in five minutes without a login: 160 MB a second."""
+"""Bytes of one request. The hub allows 3,000 requests in five minutes without a login, so 160 MB a second."""
 CONNECTIONS = 4
 ATTEMPTS = 5
-"""In a row that bring nothing, for one part, until the download is given up."""
+"""Consecutive attempts for one part that receive nothing, after which the download fails."""
 WAIT = 1.0
-"""Seconds before the second attempt; doubled for each that follows."""
+"""Seconds before the second attempt; doubled for each further one."""
 _READ = 1024 * 1024
+_MAX_JOURNAL = 64 * 1024 * 1024
 _RECORD = 0.5
-"""Seconds of downloading that a process which is killed may lose."""
+"""Seconds between two writes of the journal: the downloading that is lost if the process is killed."""
 _LEAVE = 0.5
-"""Seconds that a thread is waited for, after it was told to stop."""
+"""Seconds to wait for a thread to stop."""
 _TICK = 0.2
 """Seconds between two reports of progress: how soon a caller's exception stops the download."""
 
 Report = Callable[[str, int], None]
-"""Called in the caller's thread with what is being done, "fetching", "checking" or "waiting for another download", and
-how many bytes of the file are there. What it raises stops the download."""
+"""Called in the caller's thread with the stage, "fetching", "checking" or "waiting for another download", and the
+number of bytes of the file that are on the disk. An exception that it raises stops the download."""
 
 Open = Callable[[int, int], AbstractContextManager[Iterator[bytes]]]
-"""Opens the bytes of the file from the first number up to, and without, the second."""
+"""Opens a range of the file's bytes: from the first number, inclusive, to the second, exclusive."""
 
 
 class NoRangesError(Exception):
-    """The server sends whole files only."""
+    """The server does not support ranges."""
 
 
 class TransientError(Exception):
-    """The connection failed in a way that another attempt may mend."""
+    """The connection failed, and another attempt may succeed."""
 
 
 class DamagedError(Exception):
-    """What was fetched is not what was promised. It is deleted."""
+    """The SHA-256 of the downloaded file is wrong. The file was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +68,21 @@ class LargeFile:
 
     @property
     def journal(self) -> Path:
-        """Which parts are there: a line with the file's and the parts' sizes, then one for each part that grew."""
+        """The progress by part: a line with the sizes of file and parts, then a line for each part that grew."""
         return self.destination.with_name(f"{self.destination.name}.toolchat.parts")
 
 
 def bytes_there(file: LargeFile) -> int:
-    """How much of a file has been fetched, in this run or an earlier one."""
+    """The number of bytes of a file that were downloaded, in this run or an earlier one."""
     if file.destination.exists():
         return file.size
     return sum(_read_journal(file).values())
 
 
 def fetch(file: LargeFile, open_range: Open, report: Report) -> None:
-    """Have `file` in its place, from where an earlier download stopped.
+    """Download `file` to its destination, resuming an earlier download.
 
-    Raises what `open_range` does, but TransientError only after several attempts; OSError of the disk; DamagedError.
+    Raises the errors of `open_range`, TransientError only after several attempts; OSError of the disk; DamagedError.
     """
     with _locked(file.lock, lambda: report("waiting for another download", bytes_there(file))):
         if file.destination.exists():
@@ -95,7 +98,7 @@ def fetch(file: LargeFile, open_range: Open, report: Report) -> None:
 
 
 class _Download:
-    """The parts of a file that are missing, fetched by threads; the journal says how far each has come."""
+    """Downloads the missing parts of a file in threads, and records each part's progress in the journal."""
 
     def __init__(self, file: LargeFile, open_range: Open, done: dict[int, int]) -> None:
         self._file = file
@@ -111,12 +114,12 @@ class _Download:
                 self._parts.put(part)
 
     def run(self, report: Report) -> None:
-        handle = os.open(self._file.unfinished, os.O_WRONLY | os.O_CREAT, 0o666)
+        handle = os.open(self._file.unfinished, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         threads = [
             threading.Thread(target=self._work, args=(handle,), name=f"fetch-{number}", daemon=True)
             for number in range(min(CONNECTIONS, self._parts.qsize()))
         ]
-        journal = os.open(self._file.journal, os.O_WRONLY | os.O_APPEND)
+        journal = os.open(self._file.journal, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             for thread in threads:
                 thread.start()
@@ -130,12 +133,12 @@ class _Download:
                         recorded = time.monotonic()
         finally:
             self._stop.set()
-            with suppress(OSError):  # a full disk: then less is known to be there than there is
+            with suppress(OSError):  # a full disk: then some bytes are downloaded again the next time
                 self._record(journal)
             for thread in threads:
                 if thread.ident is not None:
                     thread.join(_LEAVE)
-            # One that still waits for the network ends with its time-out. It keeps the file that it writes to.
+            # A thread that still waits for the network ends at its time-out; until then its file stays open.
             if not any(thread.is_alive() for thread in threads):
                 os.close(handle)
             with suppress(OSError):
@@ -162,7 +165,7 @@ class _Download:
                     self._stop.set()
 
     def _fetch_part(self, part: int, handle: int) -> None:
-        in_vain = 0
+        failures = 0
         while not self._stop.is_set() and (there := self._done.get(part, 0)) < self._length(part):
             try:
                 with self._open_range(part * PART + there, part * PART + self._length(part)) as pieces:
@@ -173,10 +176,10 @@ class _Download:
                 if self._done.get(part, 0) == there:
                     raise TransientError("the connection ended without an answer")
             except TransientError:
-                in_vain = 0 if self._done.get(part, 0) > there else in_vain + 1
-                if in_vain >= ATTEMPTS:
+                failures = 0 if self._done.get(part, 0) > there else failures + 1
+                if failures >= ATTEMPTS:
                     raise
-                self._stop.wait(WAIT * 2 ** max(0, in_vain - 1))
+                self._stop.wait(WAIT * 2 ** max(0, failures - 1))
 
     def _write(self, handle: int, part: int, piece: bytes) -> None:
         there = self._done.get(part, 0)
@@ -196,15 +199,21 @@ class _Download:
 
 
 def _begin(file: LargeFile) -> None:
-    with file.unfinished.open("wb") as made:
+    # Made anew: a link in their place would have some other file emptied.
+    file.unfinished.unlink(missing_ok=True)
+    with file.unfinished.open("xb") as made:
         made.truncate(file.size)
-    file.journal.write_text(f"{file.size} {PART}\n")
+    file.journal.unlink(missing_ok=True)
+    with file.journal.open("x", encoding="utf-8") as journal:
+        journal.write(f"{file.size} {PART}\n")
 
 
 def _read_journal(file: LargeFile) -> dict[int, int]:
-    """How many bytes of each part there are; nothing where the file was begun in another way, or not at all."""
+    """The downloaded bytes of each part; empty if there is no journal for a file and parts of these sizes."""
     try:
-        head, *lines = file.journal.read_text().splitlines()
+        if file.journal.is_symlink() or file.unfinished.is_symlink():
+            return {}
+        head, *lines = read_file(file.journal, _MAX_JOURNAL).decode().splitlines()
         if head != f"{file.size} {PART}" or file.unfinished.stat().st_size != file.size:
             return {}
         done: dict[int, int] = {}
@@ -233,7 +242,7 @@ def _check(file: LargeFile, report: Report) -> None:
 
 @contextmanager
 def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock that the hub's library takes for the same file."""
+    """Hold the lock that the hub's library uses for the same file; call `waiting` while another process holds it."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)

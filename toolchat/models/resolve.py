@@ -1,4 +1,4 @@
-"""From what the user calls a model to a folder with its files, and the defaults that go with it."""
+"""Resolves the name of a model to a folder with its files, and chooses the default model and its settings."""
 
 from __future__ import annotations
 
@@ -8,40 +8,50 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.engine import gpu
-from toolchat.engine.gpu_memory import GIB
+from toolchat.engine.gpu import GIB
+from toolchat.engine.gpu_memory import USEFUL, left_for_context
 from toolchat.models import demo, hub
 from toolchat.models.files import check_folder
 from toolchat.models.hardware import installed_vllm
 from toolchat.models.hub import RemoteSize
+from toolchat.settings import user_path
 from toolchat.wire.errors import UsageError
 
 DEMO = "demo"
 GPU_DEFAULT = "mistralai/Mistral-7B-Instruct-v0.3"
-"""Of vLLM's own example of tool calling; its weights take 14.5 GB."""
+"""The model of vLLM's example of tool calling."""
 
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """The model where none is named, from so many bytes of GPU memory on."""
+    """A model for GPUs of at least `least` bytes, used if none is named."""
 
     least: int
     name: str
+    weights: int = 0
+    """Bytes, by the hub's listing."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def fits(self, free: int, total: int) -> bool:
+        """Whether it leaves a useful context on a GPU of `total` bytes of which `free` are free."""
+        text_only = bool(self.settings.get("text_only"))
+        return total >= self.least and left_for_context(self.weights, free, total, text_only=text_only) >= USEFUL
 
 
 _8B = "mistralai/Ministral-3-8B-Instruct-2512"
+_8B_WEIGHTS = 10_400_000_000
 BY_MEMORY = (
-    Default(22 * GIB, GPU_DEFAULT),
-    Default(15 * GIB, _8B),
-    # Beside its encoder for images, 0.8 GB, hardly any context would be left.
-    Default(11 * GIB, _8B, {"text_only": True}),
-    Default(7 * GIB, "mistralai/Ministral-3-3B-Instruct-2512"),
+    Default(22 * GIB, GPU_DEFAULT, 14_500_000_000),
+    Default(15 * GIB, _8B, _8B_WEIGHTS),
+    # Without its image encoder, which would leave hardly any memory for a context. A card sold as 12 GB has 11.99 GiB.
+    Default(int(11.9 * GIB), _8B, _8B_WEIGHTS, {"text_only": True}),
+    Default(7 * GIB, "mistralai/Ministral-3-3B-Instruct-2512", 4_700_000_000),
 )
-"""The largest first. A card sold as 24 GB has 22.5 to 24 GiB. The smaller models have weights of 8 bits, "capable of
-fitting in 12GB" and "in 8GB of VRAM" by their model cards; docs/engines.md has the reckoning."""
+"""The largest first. A card sold as 24 GB has 22.5 to 24 GiB. The smaller models have weights of 8 bits.
+docs/engines.md estimates the context that each leaves."""
 
 Progress = Callable[[str, float], None]
-"""Called with a stage, such as "fetching 3.2 of 14.5 GB", and the fraction of the whole that is done, 0 to 1."""
+"""Called with a stage, such as "fetching 3.2 of 14.5 GB", and the fraction that is done, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +70,68 @@ class ModelChoice:
 
 
 def default_model() -> str:
-    """The model where none is named: with a GPU the largest of `BY_MEMORY` that it holds, else the demo model."""
-    return _default().name
+    """The model used if none is named: with a GPU the largest of `BY_MEMORY` that it holds, else the demo model."""
+    return _default()[0].name
 
 
-def _default() -> Default:
-    visible = gpu.gpus() if installed_vllm() == "cuda" else ()
-    if not visible:
-        return Default(0, DEMO)
-    total = visible[0].total
-    if total is None:  # a slice of a GPU, of which the driver does not tell
-        return BY_MEMORY[-1]
-    return next((default for default in BY_MEMORY if total >= default.least), Default(0, DEMO))
+def _default() -> tuple[Default, str]:
+    """The default model, and a notice if free memory, rather than the size of the card, has decided it ("" if not)."""
+    first = _engine_gpu()
+    if first is None:
+        return Default(0, DEMO), ""
+    if first.total is None:  # a MIG slice, or a GPU whose driver does not report it
+        return BY_MEMORY[-1], ""
+    free = first.total if first.free is None else first.free
+    usual = next((row for row in BY_MEMORY if row.fits(first.total, first.total)), Default(0, DEMO))
+    # If none fits the free memory, the engine refuses the usual one and says what holds the memory. The demo model
+    # does not take its place.
+    chosen = next((row for row in BY_MEMORY if row.fits(free, first.total)), usual)
+    if chosen == usual:
+        return usual, ""
+    difference = "without images" if chosen.name == usual.name else f"and not {usual.name}"
+    return chosen, (
+        f"{free / GIB:.1f} of the GPU's {first.total / GIB:.1f} GiB are free: {chosen.name} is used, {difference}; "
+        "close what holds the memory, or name a model with --model"
+    )
+
+
+def _engine_gpu() -> gpu.Gpu | None:
+    return next(iter(gpu.gpus()), None) if installed_vllm() == "cuda" else None
+
+
+def _settings_of(name: str) -> Mapping[str, Any]:
+    """The settings of `BY_MEMORY` for a model that is named: those of its first row that fits, else of its last."""
+    first = _engine_gpu()
+    if first is None or first.total is None:
+        return {}
+    free = first.total if first.free is None else first.free
+    rows = [row for row in BY_MEMORY if row.name == name]
+    row = next((row for row in rows if row.fits(free, first.total)), rows[-1] if rows else None)
+    return row.settings if row is not None else {}
 
 
 def choose_model(name: str | None, cache: Path) -> ModelChoice:
-    """Find out what `name` means. A folder is written as a path, with "./", "/" or "~"; "owner/name" is the hub's.
+    """Resolve `name`; None is the default model. A folder begins with "./", "/" or "~"; "owner/name" is on the hub.
 
-    Raises UsageError for what is neither, EngineError for a folder without a whole model in it.
+    Raises UsageError for any other name, EngineError for a folder without a whole model.
     """
-    # Named, as `/model` does on the way back to it, the default model needs the same settings.
-    default = _default()
-    if name is not None and name != default.name:
-        default = Default(0, name)
-    name = default.name
+    notice = ""
+    if name is None:
+        default, notice = _default()
+        name = default.name
     if name == DEMO:
         # A greedy small model can repeat itself for ever; 512 tokens are a long answer of it.
         folder = demo.demo_folder(cache) if demo.is_built(cache) else None
-        return ModelChoice(DEMO, "demo", folder, {"max_tokens": 512})
-    path = Path(name).expanduser()
+        return ModelChoice(DEMO, "demo", folder, {"max_tokens": 512}, notice)
+    path = user_path(name)
     if name.startswith((".", "/", "~")):
         check_folder(path)
         return ModelChoice(name, "folder", path.resolve())
     if hub.looks_like_repository(name):
-        # Whatever folder has this name where the user happens to be, it is not what the hub has under it.
-        here = f"{name} is the Hugging Face hub's; the folder of that name here is ./{name}" if path.is_dir() else ""
-        return ModelChoice(name, "hub", hub.cached(name), default.settings, notice=here)
+        if path.is_dir():
+            notice = f"{name} is the Hugging Face hub's; the folder of that name here is ./{name}"
+        # The default model gets the same settings if it is named, as by `/model` on the way back to it.
+        return ModelChoice(name, "hub", hub.cached(name), _settings_of(name), notice)
     fix = f"; for the folder write ./{name}" if path.is_dir() else ""
     what = f"expected demo, a Hugging Face id such as {GPU_DEFAULT}, or a model's folder"
     raise UsageError(f"--model {name}: {what}{fix}")

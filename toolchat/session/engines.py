@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from toolchat.engine import gpu
 from toolchat.engine.base import Engine, EngineCrashedError, EngineInfo, GenerateOptions
-from toolchat.engine.config import plan
-from toolchat.engine.gpu_memory import MOST, check_weights, little_left
+from toolchat.engine.config import plan, weight_bytes
 from toolchat.engine.local import LocalEngine
 from toolchat.models.card import sampling
-from toolchat.models.hardware import engine_device
+from toolchat.models.hardware import engine_device, fit_warning, gpu_total, leaves_out_vision
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice
 from toolchat.settings import Settings, state_folder
@@ -28,10 +26,10 @@ from toolchat.wire.tokens import TokenCount
 class EngineFactory(Protocol):
     """Where the engine of a session comes from."""
 
-    def make(self, settings: Settings, choice: ModelChoice, folder: Path) -> Engine:
+    def make(self, settings: Settings, choice: ModelChoice, folder: Path, flags: Mapping[str, Any]) -> Engine:
         """A new engine for a model whose files are in `folder`. Raises EngineError or UsageError where it cannot work.
 
-        It is not started.
+        It is not started. `flags` are those that the settings were resolved from.
         """
 
     def fits(self, size: RemoteSize, *, text_only: bool) -> str:
@@ -39,6 +37,9 @@ class EngineFactory(Protocol):
 
         Raises EngineError where no engine of this factory could hold it.
         """
+
+    def leaves_out_vision(self, folder: Path) -> bool:
+        """Whether a chat that cannot get images has the model in `folder` loaded without its vision encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class LocalEngines:
         """Raises EngineError where no vLLM is installed that can run here."""
         return cls(engine_device(), debug)
 
-    def make(self, settings: Settings, choice: ModelChoice, folder: Path) -> Engine:
+    def make(self, settings: Settings, choice: ModelChoice, folder: Path, flags: Mapping[str, Any]) -> Engine:
         config = plan(
             choice.name,
             folder,
@@ -68,22 +69,17 @@ class LocalEngines:
             fast_start=settings.fast_start,
             text_only=settings.text_only,
             sampling=sampling(folder, choice.name, settings.reasoning_effort),
-            gpu_total=gpu_memory(self.device),
+            gpu_total=gpu_total(self.device),
+            flags={name for name, value in flags.items() if value is not None},
             debug=self.debug,
         )
         return LocalEngine(config, state_folder() / "logs")
 
     def fits(self, size: RemoteSize, *, text_only: bool) -> str:
-        total = gpu_memory(self.device)
-        if total is None:
-            return ""
-        check_weights(size.name, size.weights, MOST, total, total)
-        return little_left(size.name, size.weights, total, text_only=text_only)
+        return fit_warning(size.name, size.weights, self.device, text_only=text_only)
 
-
-def gpu_memory(device: str) -> int | None:
-    """Bytes of the GPU that the engine would take; None on a CPU, and where the driver does not tell."""
-    return next((one.total for one in gpu.gpus()), None) if device == "cuda" else None
+    def leaves_out_vision(self, folder: Path) -> bool:
+        return leaves_out_vision(weight_bytes(folder), self.device)
 
 
 Make = Callable[[Callable[[str], None]], Awaitable[Engine]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +13,10 @@ import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
 from toolchat.chat.calls import CallRunner, Decide, allow_all
 from toolchat.chat.conversation import Conversation
-from toolchat.chat.images import refuse_unseen
 from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
+from toolchat.images.attached import refuse_unseen
+from toolchat.models.card import OwnPrompt
 from toolchat.session.keeper import EngineKeeper
 from toolchat.session.startup import Plan
 from toolchat.session.stream import KeptAnswers, Show, Stream
@@ -27,12 +28,20 @@ from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import (
+    Cleared,
+    Edit,
     EngineState,
+    Event,
     HistoryEdited,
+    ModelChanged,
     Notice,
     RoundFinished,
     SessionStarted,
+    SystemChanged,
+    ToolsChanged,
     TurnFinished,
+    TurnUndone,
+    TurnWithdrawn,
 )
 from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
@@ -45,6 +54,7 @@ class NewModel(Protocol):
     @property
     def settings(self) -> Settings: ...
     def engine(self) -> Engine: ...
+    def own_prompt(self) -> OwnPrompt: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,9 @@ class Session:
         `plain` is called in place of `show` once that has failed, see `Stream`.
         """
         self.model = model
-        self.conversation = Conversation(settings.system)
+        self.conversation = Conversation(settings.system or None)
+        self._system_chosen = settings.system is not None
+        """Whether the user has said which system prompt there is to be, or that there is to be none."""
         self.switched_off: frozenset[str] = frozenset()
         self.used_tokens = 0
         self._stream = Stream(records, show, plain)
@@ -82,13 +94,15 @@ class Session:
         self._sources = sources
         self._kept = KeptAnswers()
         self._crash_told = False
+        self._noted: set[str] = set()
         self._loop: ChatLoop | None = None
         self._runner: CallRunner = ToolRunner.none()
         self._policy: ApprovalPolicy | None = None
         self._decide: Decide = allow_all
         self._counting: asyncio.Task[None] | None = None
         self._results = records / self._stream.session
-        self._stream.emit(SessionStarted(model, f"toolchat {toolchat.__version__}"))
+        program = f"toolchat {toolchat.__version__}"
+        self._stream.emit(SessionStarted(model, program, settings.system, asdict(self._options)))
 
     def equip(self, runner: CallRunner, policy: ApprovalPolicy | None = None, ask: Ask | None = None) -> None:
         """Say which tools there are, and who decides on calls; before the first turn. They end with the session.
@@ -102,6 +116,8 @@ class Session:
         if policy is not None:
             policy.check(runner.toolbox)
         check_tool_choice(self._options.tool_choice, runner.toolbox)
+        if runner.toolbox.tools:
+            self._edited(ToolsChanged(tuple(self._offered())))
 
     def notify(self, text: str) -> None:
         """Tell the user something that is no part of the conversation."""
@@ -154,19 +170,40 @@ class Session:
         assert self._loop is not None
         if images and self.info is not None and not self.info.sees:
             raise refuse_unseen(self.model)
+        return await self._play(self._loop.turn(text, images))
+
+    @property
+    def can_retry_round(self) -> bool:
+        return self.conversation.can_retry_round
+
+    async def retry_round(self) -> TurnFinished:
+        """Go on with the last turn, which the engine's failure ended, behind the results that are there."""
+        assert self._loop is not None
+        return await self._play(self._loop.retry())
+
+    async def _play(self, events: AsyncGenerator[Event, None]) -> TurnFinished:
         finished: TurnFinished | None = None
-        # aclosing: where `show` raises (a closed pipe), the turn ends here and now and not at some later collection.
-        async with contextlib.aclosing(self._loop.turn(text, images)) as turn:
-            async for event in turn:
-                self._kept.see(event.body)
-                match event.body:
-                    case EngineState("crashed"):
-                        self._crash_told = True
-                    case RoundFinished(_, usage):
-                        self.used_tokens = usage.prompt_tokens + usage.completion_tokens
-                    case TurnFinished() as ended:
-                        finished = ended
-                self._stream.pass_on(event)
+        try:
+            # aclosing: where `show` raises (a closed pipe), the turn ends here and now and not at some later
+            # collection.
+            async with contextlib.aclosing(events) as turn:
+                async for event in turn:
+                    self._kept.see(event.body)
+                    match event.body:
+                        case EngineState("crashed"):
+                            self._crash_told = True
+                        case RoundFinished(_, usage):
+                            self.used_tokens = usage.prompt_tokens + usage.completion_tokens
+                        case TurnFinished() as ended:
+                            finished = ended
+                    self._stream.pass_on(event)
+        except EngineError:
+            raise
+        except BaseException:
+            if finished is None:
+                # The loop took the turn back, and cannot say so to whoever has stopped listening.
+                self._stream.only_record(HistoryEdited(TurnWithdrawn()))
+            raise
         assert finished is not None
         self._count()
         return finished
@@ -188,10 +225,11 @@ class Session:
 
     def undo(self) -> UserMessage | None:
         """Take the last turn back; its question, or None where there is no turn."""
+        numbers = self.conversation.numbers
         question = self.conversation.undo()
         if question is not None:
             self._kept.forget_turn()
-            self._edited("the last turn is taken back")
+            self._edited(TurnUndone(numbers[-1]))
         return question
 
     def clear(self) -> None:
@@ -200,12 +238,27 @@ class Session:
         self.conversation.clear()
         self._kept.forget()
         if turns:
-            self._edited("every turn is forgotten")
+            self._edited(Cleared())
 
     def set_system(self, text: str | None) -> None:
-        """From the next turn on."""
+        """From the next turn on, also with another model."""
+        self._system_chosen = True
+        if text != self.conversation.system:
+            self._put_system(text)
+
+    def use_own_prompt(self, prompt: OwnPrompt) -> None:
+        """Have the system prompt that comes with the model, unless the user has chosen one, or none."""
+        if self._system_chosen:
+            return
+        if prompt.text != self.conversation.system:
+            self._put_system(prompt.text)
+        if prompt.notice and prompt.notice not in self._noted:
+            self._noted.add(prompt.notice)
+            self.notify(prompt.notice)
+
+    def _put_system(self, text: str | None) -> None:
         self.conversation.set_system(text)
-        self._edited(f"the system prompt is now: {text}" if text else "the system prompt is removed")
+        self._edited(SystemChanged(text))
 
     def switch_tool(self, name: str, on: bool) -> None:
         """Offer a tool to the model from the next turn on, or not. Raises UsageError for a name that there is not."""
@@ -215,7 +268,7 @@ class Session:
             raise UsageError(f"there is no tool {name}; {hint}")
         if on is (name in self.switched_off):
             self.switched_off ^= {name}
-            self._edited(f"the tool {name} is switched {'on' if on else 'off'}")
+            self._edited(ToolsChanged(tuple(self._offered())))
 
     async def reload_tools(self) -> None:
         """Read the tools file and the functions' code again. Raises UsageError; the tools are then as they were."""
@@ -223,7 +276,7 @@ class Session:
         self.switched_off &= set(new.toolbox.names)
         self._use(new)
         try:
-            self._edited(f"the tools are read again: {', '.join(new.toolbox.names)}")
+            self._edited(ToolsChanged(tuple(self._offered())))
         finally:
             await old.close()
 
@@ -248,7 +301,8 @@ class Session:
             raise
         self.model, self._options = found.model, _options(found.settings)
         self._renew_loop()
-        self._edited(f"the model is now {self.model}")
+        self._edited(ModelChanged(self.model, asdict(self._options)))
+        self.use_own_prompt(found.own_prompt())
         await self.launch()
 
     async def close(self) -> None:
@@ -299,8 +353,8 @@ class Session:
         self._kept.whole(result)
         return keep_result(self._results, result)
 
-    def _edited(self, what: str) -> None:
-        self._stream.emit(HistoryEdited(what))
+    def _edited(self, edit: Edit) -> None:
+        self._stream.emit(HistoryEdited(edit))
         self._count()
 
     def _count(self) -> None:
@@ -356,8 +410,11 @@ async def open_session(
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
     sources = Sources(plan.start_tools_again, plan.with_model)
-    session = Session(plan.settings, plan.model, plan.late_engine(), state_folder() / "sessions", show, sources, plain)
+    engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
+    session = Session(plan.settings, plan.model, engine, state_folder() / "sessions", show, sources, plain)
     try:
+        if plan.folder is not None:
+            session.use_own_prompt(plan.own_prompt())
         if plan.choice.notice:
             session.notify(plan.choice.notice)
         await session.launch()

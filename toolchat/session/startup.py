@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from toolchat.chat.images import read_images, refuse_unseen
 from toolchat.engine.base import Engine
+from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.abilities import reasoning_efforts, sees
+from toolchat.models.card import OwnPrompt, own_prompt
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.session.background import in_background
@@ -56,12 +58,18 @@ class Plan:
     def engine(self) -> Engine:
         """A new engine of this plan, whose files are here. Raises EngineError or UsageError where it cannot work."""
         assert self.folder is not None
-        return self.engines.make(self.settings, self.choice, self.folder)
+        return self.engines.make(self.settings, self.choice, self.folder, self.flags)
 
-    def late_engine(self) -> Engine:
+    def own_prompt(self, today: date | None = None) -> OwnPrompt:
+        """The system prompt that comes with the model, whose files are here; `today` is by the clock unless given."""
+        assert self.folder is not None
+        return own_prompt(self.folder, self.model, today or date.today())
+
+    def late_engine(self, arrived: Callable[[Plan], None] = lambda _: None) -> Engine:
         """A new engine that, when it is started, has the model's files built or fetched first where need be.
 
-        Raises UsageError as `engine` does; why else it cannot work is told when it is started.
+        `arrived` is called with the plan that has them, once they are here, before the engine starts. Raises UsageError
+        as `engine` does; why else it cannot work is told when it is started.
         """
         if self.folder is not None:
             with suppress(EngineError):
@@ -70,7 +78,10 @@ class Plan:
         async def make(report: Callable[[str], None]) -> Engine:
             folder = await self._obtained(report)
             check_reasoning_effort(self.settings.reasoning_effort, self.model, folder)
-            return replace(self, folder=folder).engine()
+            plan = replace(self, folder=folder)
+            engine = plan.engine()
+            arrived(plan)
+            return engine
 
         return LateEngine(self.model, make)
 
@@ -128,10 +139,10 @@ def prepare(
     if images and found.settings.text_only:
         raise UsageError(_without_eyes(found))
     pictures = read_images(images)
-    if not images and tools is None:
-        # Nothing can bring an image into this chat. Who says --no-text-only is believed.
-        found = replace(found, settings=resolve(flags, model_defaults={**found.choice.defaults, "text_only": True}))
     folder = obtain(found.choice, found.fits)
+    if not images and tools is None and found.engines.leaves_out_vision(folder):
+        # This chat cannot get any image. --no-text-only overrides.
+        found = replace(found, settings=resolve(flags, model_defaults={**found.choice.defaults, "text_only": True}))
     if images:
         check_sight(replace(found.choice, folder=folder))
     check_reasoning_effort(found.settings.reasoning_effort, found.model, folder)

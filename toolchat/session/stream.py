@@ -10,7 +10,7 @@ from typing import TypeAlias
 from toolchat.store.record import SessionRecord, new_session_id
 from toolchat.wire import events
 from toolchat.wire.events import Event, EventBody, Notice, Stamper
-from toolchat.wire.messages import ToolResult
+from toolchat.wire.messages import ToolResult, joined
 
 Show: TypeAlias = Callable[[Event], None]
 """Consumes the events of a session."""
@@ -35,6 +35,10 @@ class Stream:
     def emit(self, body: EventBody) -> None:
         """Something happened, between turns or beside one."""
         self.pass_on(self.stamp(body))
+
+    def only_record(self, body: EventBody) -> None:
+        """Something happened that nobody is there to be shown."""
+        self.record.append(self.stamp(body))
 
     def pass_on(self, event: Event) -> None:
         """The same, for an event that has its place."""
@@ -66,6 +70,8 @@ class KeptAnswers:
         self._turns: list[tuple[str, tuple[ToolResult, ...]]] = []
         self._text = ""
         self._round_ended = False
+        self._apart = False
+        """Whether something came behind the text that is no text: words must not run together."""
         self._calls: list[str] = []
         self._came: dict[str, ToolResult] = {}
         self._whole: dict[str, ToolResult] = {}
@@ -91,14 +97,25 @@ class KeptAnswers:
                 self._calls, self._came, self._whole = [], {}, {}
             case events.TextDelta(text):
                 # What stood before calls was not the answer yet, but is better than none.
-                self._text = text if self._round_ended else self._text + text
-                self._round_ended = False
+                if self._round_ended:
+                    self._text = text
+                else:
+                    self._text = joined(self._text, text) if self._apart else self._text + text
+                self._round_ended = self._apart = False
+            case events.ThinkingDelta():
+                self._apart = True
             case events.CallProposed(call):
                 self._calls.append(call.id)
+                self._apart = True
             case events.CallFinished(result):
                 self._came[result.call_id] = self._whole.get(result.call_id, result)
             case events.RoundFinished():
                 self._round_ended = True
+            case events.HistoryEdited(events.RoundRetried()) if self._turns:
+                # The turn goes on: what its calls came to stays.
+                _, results = self._turns.pop()
+                self._calls = [result.call_id for result in results]
+                self._came = {result.call_id: result for result in results}
             case events.TurnFinished():
                 self._turns.append((self._text, self._ordered()))
                 self._came = {}

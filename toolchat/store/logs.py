@@ -12,9 +12,9 @@ LARGEST = 4_000_000
 
 
 def appendable(path: Path) -> Path:
-    """`path`, in a private folder that exists, ready to be appended to."""
-    private_folder(path.parent)
-    with suppress(OSError):
+    """`path`, in a private folder where there can be one, ready to be appended to."""
+    with suppress(OSError):  # without a log a chat goes on
+        private_folder(path.parent)
         if path.stat().st_size > LARGEST:
             path.replace(path.with_suffix(".log.1"))
     return path

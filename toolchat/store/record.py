@@ -1,14 +1,19 @@
-"""The record of a session: every event as a line of JSON, on disk before it is shown."""
+"""The record of a session: every event as a line of JSON, on disk before it is shown, and read back from there."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from toolchat.private_file import private_folder
-from toolchat.wire.events import Event, to_json
+from toolchat.images.image import MAX_BYTES
+from toolchat.private_file import open_file, private_folder, read_file
+from toolchat.wire.codec import CodecError, event_line, read_event
+from toolchat.wire.events import Event
 
 
 def new_session_id() -> str:
@@ -37,8 +42,7 @@ class SessionRecord:
         """Write one event. Sets `failure`, once, where that cannot be done."""
         if self.failure is not None:
             return
-        # A lone surrogate becomes JSON's own escape of it, so that the file stays UTF-8.
-        line = to_json(event).encode("utf-8", "backslashreplace") + b"\n"
+        line = event_line(event)
         try:
             while line:
                 line = line[os.write(self._file, line) :]
@@ -49,3 +53,35 @@ class SessionRecord:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def read_record(path: Path) -> Iterator[Event]:
+    """The events of a record, in order, with the images that are kept in files beside it.
+
+    A last line that was not written whole (a full disk, a loss of power) is left out. Raises CodecError, which names
+    the file and the line, for one that cannot be read.
+    """
+    try:
+        with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
+            for number, row in enumerate(file, 1):
+                if not row.endswith(b"\n"):
+                    return
+                try:
+                    event = read_event(row, _load_image)
+                except CodecError as error:
+                    raise CodecError(f"{path}, line {number}: {error}") from None
+                yield event
+    except OSError as error:
+        raise CodecError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _load_image(name: str, sha256: str) -> str:
+    """The bytes of an image's file in base64, if they are those of which `sha256` is the digest."""
+    try:
+        content = read_file(Path(name), MAX_BYTES)
+    except (OSError, ValueError) as error:  # a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CodecError(f"the image {name} cannot be read: {reason}") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CodecError(f"the image {name} is not the one that was sent: its SHA-256 differs")
+    return base64.b64encode(content).decode()

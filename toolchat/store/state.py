@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from toolchat.private_file import NotAFileError, distrusted, ignore, open_file, private_folder
+from toolchat.private_file import (
+    DistrustedError,
+    NotAFileError,
+    distrusted,
+    ignore,
+    no_folder,
+    open_file,
+    private_folder,
+)
 from toolchat.store import grants
 from toolchat.wire.errors import ToolchatError
 
@@ -20,11 +27,19 @@ def open_state(folder: Path) -> Path:
     """`folder`, which exists from now on where it can be made. What is wrong with its files is told now, once.
 
     Raises:
-        ToolchatError: something else than a file stands where one is kept.
+        ToolchatError: something else than a file stands where one is kept, or than a folder.
     """
+    for place in (folder, folder / TOOLS_LOG.parent):
+        if (problem := no_folder(place)) is not None:
+            raise ToolchatError(f"{place}: {problem}")
     # A state folder that cannot be had costs what would be kept there, and nothing else.
-    with suppress(OSError):
+    try:
         private_folder(folder)
+    except DistrustedError as error:
+        ignore(folder, str(error))
+        return folder
+    except OSError:
+        pass
     for name in (HISTORY, *_BELIEVED, TOOLS_LOG):
         path = folder / name
         try:

@@ -1,4 +1,4 @@
-"""How a tools file names a callable: by module or by file. Text only; nothing is looked up."""
+"""Parses how a tools file names a callable: by module or by file. Text only; nothing is looked up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A class named in a tools file: it is made once, and its public methods are the tools."""
+"""Loads a class named in a tools file: it is made once, and its public methods are the tools."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from toolchat.tools.hints import HintError, resolved_hints
-from toolchat.tools.problems import Place, did_you_mean
-from toolchat.tools.reasons import reason
+from toolchat.tools.problems import Place, did_you_mean, reason
 from toolchat.tools.spec import ToolEntry
 
 Problem = tuple[Place, str]

@@ -1,4 +1,4 @@
-"""What a tools file says of a parameter, set against what its type says: merged where they agree, refused where not.
+"""Merges what a tools file says of a parameter with what its type says; refuses what contradicts.
 
 The merged keywords are both told to the model and enforced on its arguments.
 """

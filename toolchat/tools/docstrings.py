@@ -1,4 +1,4 @@
-"""What a function's docstring says of it and of its parameters, in the styles of Google, NumPy and Sphinx."""
+"""Reads the descriptions of a function and its parameters from its docstring: Google, NumPy or Sphinx style."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of a tools file, for editors. Made from what the reader itself goes by, so that they agree."""
+"""Makes the JSON Schema of a tools file, for editors, from what the reader itself uses, so that they agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user allows beforehand: calls of a tool as its code is now, all or those with exactly these arguments."""
+"""A grant: calls of a tool, as its code is now, that the user has allowed beforehand; all, or exact arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The types of a function's parameters, in the form that pydantic can take. Nothing here calls the function."""
+"""Resolves the types of a function's parameters into the form that pydantic takes. Nothing here calls the function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Importing the functions that a tools file names. Importing runs their code: who calls this has consent.
+"""Imports the functions that a tools file names. Importing runs their code: the caller has consent.
 
 Whatever that code does, the caller gets a function or a one-line reason, never a traceback.
 """
@@ -20,9 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from toolchat.private_file import no_file
 from toolchat.tools.import_guard import without_the_folder
-from toolchat.tools.problems import did_you_mean
-from toolchat.tools.reasons import reason, with_article
+from toolchat.tools.problems import did_you_mean, reason, with_article
 from toolchat.tools.spec import ToolEntry
 
 
@@ -100,6 +100,8 @@ def _module(entry: ToolEntry, folder: Path) -> ModuleType:
 
 
 def _file_module(entry: ToolEntry, path: Path, folder: Path) -> ModuleType:
+    if (problem := no_file(path)) is not None:
+        raise ModuleError(f'file "{entry.target.where}" {problem}')
     if not path.is_file():
         others = [f"./{other.relative_to(folder)}" for other in sorted(path.parent.glob("*.py"))]
         fix = did_you_mean(entry.target.where, others, "correct the path")
@@ -128,6 +130,8 @@ def _failed(entry: ToolEntry, error: BaseException, folder: Path) -> str:
     kind = "module" if entry.target.file is None else "file"
     what = f'{kind} "{entry.target.where}" cannot be imported: {reason(error, folder)}'
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        if (problem := _in_the_way(error.name, folder)) is not None:
+            return f"{what}; {problem}"
         return f'{what}; expected it to be installed; install "{error.name}"'
     return f"{what}; expected it to import quietly; correct it there"
 
@@ -135,11 +139,20 @@ def _failed(entry: ToolEntry, error: BaseException, folder: Path) -> str:
 def _no_module(entry: ToolEntry, folder: Path) -> str:
     if entry.from_samples:
         return f'there is no module "{entry.target.where}" among the samples; expected one of them; see tools.yaml'
+    if (problem := _in_the_way(entry.target.where, folder)) is not None:
+        return f'there is no module "{entry.target.where}": {problem}'
     stems = [path.stem for path in sorted(folder.glob("*.py"))]
     fix = did_you_mean(entry.target.where, stems, "correct the name")
     top = entry.target.where.partition(".")[0]
     expected = f"expected {top}.py beside the tools file or an installed module"
     return f'there is no module "{entry.target.where}"; {expected}; {fix}'
+
+
+def _in_the_way(module: str, folder: Path) -> str | None:
+    """What stands beside the tools file in place of a module's source, and what to do; None if nothing does."""
+    source = folder.joinpath(*module.split(".")).with_suffix(".py")
+    problem = no_file(source)
+    return f"{source.relative_to(folder)} {problem}" if problem is not None else None
 
 
 def _check_not_shadowed(top: str, entry: ToolEntry, folder: Path) -> None:

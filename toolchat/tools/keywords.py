@@ -1,4 +1,4 @@
-"""What a tools file says of single parameters, checked as text: constraints and descriptions, before any signature."""
+"""Checks the keywords of single parameters in a tools file, as text: constraints and descriptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from toolchat.tools.options import OptionError, read_json, read_text
 from toolchat.tools.problems import Place, Problems, did_you_mean
-from toolchat.tools.yaml_value import FLOAT, INTEGER, shown
+from toolchat.tools.yaml_file import FLOAT, INTEGER, shown
 
 _NUMBER: dict[str, Any] = {"type": "number"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}

@@ -15,7 +15,7 @@ import yaml
 
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.toolbox import MIB, Approval, Privileges
-from toolchat.tools.yaml_value import BOOLEAN, INTEGER, STRING, NotJsonError, json_value, shown
+from toolchat.tools.yaml_file import BOOLEAN, INTEGER, STRING, NotJsonError, json_value, shown
 
 OWN_PREFIX = "TOOLCHAT_"
 """Environment variables that no tool is given: toolchat's own, secrets among them."""

@@ -1,4 +1,4 @@
-"""What a function returned or raised, as the text that the model is shown: always valid UTF-8, and of bounded size."""
+"""Turns what a function returned or raised into the text for the model: valid UTF-8, of bounded size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tools file says, checked as text: it must never import what the file names.
+"""Reads what a tools file says, as text: it must never import what the file names.
 
 Every problem is found in one pass and reported at its line and column.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,13 @@ from toolchat.tools.keywords import ParameterEntry, read_parameters
 from toolchat.tools.options import OPTION_NAMES, OPTIONS, OptionError, read_json, read_text
 from toolchat.tools.problems import Place, Problems, did_you_mean
 from toolchat.tools.toolbox import ToolOptions
-from toolchat.tools.yaml_file import compose, duplicate_keys
-from toolchat.tools.yaml_value import INTEGER, shown
+from toolchat.tools.yaml_file import INTEGER, compose, duplicate_keys, shown
+
+
+def sample_tools_path() -> Path:
+    """The tools file that is shipped with toolchat."""
+    return Path(str(files("toolchat.samples") / "tools.yaml"))
+
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """The names that Mistral's validators accept."""

@@ -73,7 +73,7 @@ class Tool:
     group: str | None = None
     """Stateful tools of one group share one process: those of one class, or of one module."""
     source_digest: str = ""
-    """Another one once the function's code, its place or its schema has changed, see `toolchat.tools.digest`. Empty
+    """Another one once the function's code, its place or its schema has changed, see `toolchat.tools.code`. Empty
     where that is not known: then no call can be allowed beforehand."""
 
     @property

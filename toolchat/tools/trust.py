@@ -1,4 +1,4 @@
-"""Which tools files that were merely found a person has accepted: a tools file is code (DESIGN.md, 11).
+"""Decides which found tools files a person has accepted: a tools file is code (docs/security.md).
 
 Everything here is decided from the text of files; nothing is imported and nobody is asked.
 """

@@ -13,8 +13,9 @@ from typing import Any
 from toolchat.chat.approval import Reply, Scope
 from toolchat.chat.calls import PendingCall
 from toolchat.tools.grant import canonical
-from toolchat.ui.approval_text import Row, call_rows, editable, fold, parse_arguments, prose
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.approval_text import Row, call_rows, editable, parse_arguments, prose
+from toolchat.ui.text.sanitize import sanitize_line
+from toolchat.ui.text.wrapping import folded
 
 ARMING_SECONDS = 0.4
 """After so long without a key, what is typed is meant for the dialog: who goes on typing leaves less between two keys
@@ -29,6 +30,11 @@ _ANSWERS = {
     **dict.fromkeys(("n", "c-m", "c-j", "enter", "escape", "c-d"), Reply(False)),
 }
 _KEYS = ("y once", "s this session", "a always", "e edit", "n no", "r no, and why")
+_ALLOWING = frozenset("ysSaA")
+_ONWARD = frozenset((" ", "c-m", "c-j", "enter", "pagedown", "down"))
+_UNSEEN_KEYS = ("Space: more of it", "n no", "r no, and why")
+LEAST_PAGE = 4
+"""Rows of a call that are shown at once, however low the screen is."""
 _TOO_SOON = "What was typed came too soon to be an answer: wait a moment and press again."
 _FURTHER = "S, A: only with these arguments. Enter, Esc: no. Ctrl-C: no, and end the turn."
 
@@ -66,24 +72,53 @@ class ApprovalDialog:
         self._pending = pending
         self._arguments = pending.call.arguments
         self._printed = False
+        self._due = False
+        self._width = 0
+        self._unseen: list[Row] = []
+        """Rows of the call that are not printed yet: no key can allow it before."""
         self._problem = ""
         self._quiet_since: float | None = None
         self._too_soon = False
 
-    def take_above(self, width: int) -> list[Row]:
-        """What is to be printed above the live rows now, once: the call, or the call as edited. Empty if not new."""
-        if self._printed:
+    def take_above(self, width: int, height: int | None = None) -> list[Row]:
+        """What is to be printed above the live rows now, once: the call, or the call as edited. Empty if not new.
+
+        A call of more than `height` rows comes in pages; the user asks for the next one.
+        """
+        if self.state is not State.QUESTION:
             return []
-        self._printed = True
-        return call_rows(self._pending.tool, self._arguments, width, edited=self._edited)
+        if not self._printed:
+            self._printed = self._due = True
+            self._width = width
+            self._unseen = call_rows(self._pending.tool, self._arguments, width, edited=self._edited)
+        if not self._due:
+            return []
+        self._due = False
+        size = len(self._unseen) if height is None else max(height, LEAST_PAGE)
+        page, self._unseen = self._unseen[:size], self._unseen[size:]
+        return page
+
+    def resized(self, width: int) -> None:
+        """The screen has `width` columns now. What is printed may have been wrapped anew, so that no mark begins a row:
+        on a narrower screen the call is printed again, and no key counts until it is `opened`.
+        """
+        self.covered()
+        if width < self._width:
+            self._printed = False
 
     def rows(self, width: int, now: float) -> list[Row]:
         """The live rows, each at most `width` columns."""
         name = sanitize_line(self._pending.tool.name)
         match self.state:
             case State.QUESTION:
+                if self._unseen:
+                    left = (
+                        f"{len(self._unseen):,} more rows of this call of {name}. What you have not seen cannot be run."
+                    )
+                    below = prose("text", _TOO_SOON, width) if self._too_soon else []
+                    return [*prose("title", left, width), *self._key_rows(_UNSEEN_KEYS, width, now), *below]
                 changed = ", with your arguments" if self._edited else ""
-                keys = [("key" if self.armed(now) else "dim", row) for row in _joined(_KEYS, width)]
+                keys = self._key_rows(_KEYS, width, now)
                 below = prose("dim", _FURTHER, width)
                 if self._too_soon:
                     # In as many rows: nothing moves under the eyes of who reads.
@@ -135,7 +170,10 @@ class ApprovalDialog:
         elif self.state is State.QUESTION:
             counts = self.armed(now)
             self._too_soon = not counts
-            if counts and (name in _ANSWERS or name in ("e", "r")):
+            if counts and self._unseen and name in _ONWARD:
+                self._due = True
+                self._quiet_since = now
+            elif counts and (name in _ANSWERS or name in ("e", "r")) and not (self._unseen and name in _ALLOWING):
                 self._answer(name)
             elif self._quiet_since is not None:
                 # Also where it was armed: who types what is no answer is typing to something else.
@@ -177,6 +215,9 @@ class ApprovalDialog:
         # Not by ==, which takes 1 and true for the same.
         return canonical(self._arguments) != canonical(self._pending.call.arguments)
 
+    def _key_rows(self, keys: tuple[str, ...], width: int, now: float) -> list[Row]:
+        return [("key" if self.armed(now) else "dim", row) for row in _joined(keys, width)]
+
     def _answer(self, key: str) -> None:
         match key:
             case "e":
@@ -205,4 +246,4 @@ def _joined(parts: tuple[str, ...], width: int) -> list[str]:
             rows[-1] += f" · {part}"
         else:
             rows.append(part)
-    return [row for long in rows for row in fold(long, width)]
+    return [row for long in rows for row in folded(long, width)]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TextIO
 
 from toolchat.chat.approval import Reply, Scope
 from toolchat.chat.calls import PendingCall
 from toolchat.tools.grant import canonical
-from toolchat.ui.approval import ARMING_SECONDS
+from toolchat.ui.approval import ARMING_SECONDS, LEAST_PAGE
 from toolchat.ui.approval_text import call_rows, editable, parse_arguments
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.text.sanitize import sanitize_line
 
 HELP = """\
   y  once               s  this session     a  always
@@ -22,7 +23,11 @@ HELP = """\
   e JSON  with other arguments
 """
 PROMPT = "[y/s/a/e/n/r, ? explains] "
+MORE = "[{:,} more rows: Enter shows them, n is no] "
 TOO_SOON = f"That came too soon to be an answer. {PROMPT}"
+
+
+_COLUMNS = 80
 
 
 class Choice(StrEnum):
@@ -79,36 +84,70 @@ def parse(line: str) -> Typed | None:
     return Typed(choice, text.strip())
 
 
-def question(pending: PendingCall, arguments: Mapping[str, Any], width: int) -> str:
-    """The call in full with these arguments, and the question below it; ends without a newline."""
+def screen_size(stream: TextIO) -> tuple[int, int]:
+    """Columns and rows of the terminal that `stream` is; 80 and 24 where it does not tell."""
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        columns, rows = 0, 0
+    return columns or _COLUMNS, rows or 24
+
+
+def _pages(pending: PendingCall, arguments: Mapping[str, Any], size: tuple[int, int] | None) -> list[str]:
+    """The call in full with these arguments, in pages that fit a screen of `size` columns and rows, each with a prompt.
+
+    The last one asks whether it is to be run.
+    """
+    columns, rows_of_screen = size or (_COLUMNS, 0)
     edited = canonical(arguments) != canonical(pending.call.arguments)
-    rows = call_rows(pending.tool, arguments, width, edited=edited)
-    return "".join(f"{row}\n" for _, row in rows) + f"Run {sanitize_line(pending.tool.name)}? {PROMPT}"
+    rows = [row for _, row in call_rows(pending.tool, arguments, columns, edited=edited)]
+    most = max(rows_of_screen - 2, LEAST_PAGE) if rows_of_screen else len(rows)
+    pages = [rows[at : at + most] for at in range(0, len(rows), most)]
+    left = len(rows)
+    texts = []
+    for page in pages:
+        left -= len(page)
+        asks = f"Run {sanitize_line(pending.tool.name)}? {PROMPT}" if page is pages[-1] else MORE.format(left)
+        texts.append("".join(f"{row}\n" for row in page) + asks)
+    return texts
 
 
 async def ask_by_lines(
     pending: PendingCall,
     prompt: Callable[[str], Awaitable[str | None]],
-    width: int = 80,
+    screen: Callable[[], tuple[int, int]] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Reply:
     """Ask until a line is understood.
 
     `prompt` throws away what was typed before, writes the text as it is, and returns the line that is typed then, or
     None at the end of input, which declines. A line that comes within `ARMING_SECONDS` was on its way before the
-    question could be read, and is no answer.
+    question could be read, and is no answer. `screen` tells its columns and rows: a call that does not fit
+    comes in pages, and is not allowed before the last one. What was printed is printed again where the screen has
+    become narrower meanwhile: it was wrapped anew, and rows that go on with another one have lost their marks.
     """
     arguments = pending.call.arguments
-    text = question(pending, arguments, width)
+    size = screen() if screen else None
+    text, *unseen = _pages(pending, arguments, size)
     while True:
         shown = clock()
         line = await prompt(text)
         if line is None:
             return Reply(False)
         if clock() - shown < ARMING_SECONDS:
-            text = TOO_SOON
+            text = TOO_SOON if not unseen else f"That came too soon. {_more(unseen)}"
+            continue
+        if screen and size and screen()[0] < size[0] and line.strip().lower() not in ("n", "no"):
+            size = screen()
+            text, *unseen = _pages(pending, arguments, size)
+            text = f"The screen has become narrower; this is the call again.\n{text}"
+            continue
+        if unseen and not line.strip():
+            text, *unseen = unseen
             continue
         match parse(line):
+            case Typed(choice) if unseen and choice in _GRANTS:
+                text = f"What you have not seen cannot be run. {_more(unseen)}"
             case None:
                 text = f"Not understood, and nothing is run yet. {PROMPT}"
             case Typed(Choice.HELP):
@@ -128,8 +167,12 @@ async def ask_by_lines(
                     text = f"{sanitize_line(problem)}\n{PROMPT}"
                 else:
                     arguments = edited
-                    text = question(pending, arguments, width)
+                    text, *unseen = _pages(pending, arguments, size)
             case Typed(choice):
                 reply = _GRANTS[choice]
                 changed = canonical(arguments) != canonical(pending.call.arguments)
                 return Reply(True, reply.scope, reply.exact, arguments=arguments if changed else None)
+
+
+def _more(unseen: list[str]) -> str:
+    return MORE.format(sum(page.count("\n") for page in unseen))

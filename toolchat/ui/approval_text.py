@@ -8,15 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Never
 
-from rich.cells import cell_len, chop_cells
-
 from toolchat.tools.toolbox import Privileges, Tool
-from toolchat.ui.sanitize import look_alikes, sanitize, sanitize_line
+from toolchat.ui.text.sanitize import look_alikes, mixed_scripts, sanitize, sanitize_line
+from toolchat.ui.text.wrapping import folded, hanging, wrapped
 
 Row = tuple[str, str]
-"""A style, one of `PROMPT_STYLES`, and a line of text that is safe to show."""
-
-PROMPT_STYLES = {"title": "bold", "text": "", "dim": "ansibrightblack", "key": "ansicyan", "error": "ansired"}
+"""One of `styles.ROLES`, and a line of text that is safe to show."""
 
 KEEPS = "It keeps your privileges: it may run sudo, end your other programs, and write to your terminals."
 
@@ -25,6 +22,14 @@ SHORT = 60
 
 LONG = 10
 """Rows of an argument; of a longer one it is said how many it has."""
+
+MOST_NOTES = 5
+"""Notes of one kind on one argument; of more it is said how many there are."""
+
+# A few between words align columns, and indentation is seen; a text with several lines has no mark at their ends.
+_BLANKS = re.compile(r"(?<=[^ \u3000\n])[ \u3000]{4,}|(?<![^\n])[ \u3000]{40,}|[ \u3000]+(?=\n)")
+# Blanks that are not the usual one, which look like it.
+_OTHER_BLANKS = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
 
 _NARROWEST = 16
 """Columns that are left for text however deep it is nested."""
@@ -49,11 +54,12 @@ def call_rows(tool: Tool, arguments: Mapping[str, Any], width: int, *, edited: b
             # Who sees only the end of it knows by this how far up it begins, and that what stands there is all of it.
             rows += prose("dim", f"The next argument has {len(argument)} rows:", width)
         rows += [("text", row) for row in argument]
+        rows += [row for note in _notes(value) for row in prose("note", note, width)]
     if not arguments:
         rows.append(("dim", "  (no arguments)"))
-    rows += [("dim", row) for row in folded(f"It is {sanitize_line(tool.callable_ref)}.", width)]
+    rows += [("dim", row) for row in hanging(f"It is {sanitize_line(tool.callable_ref)}.", width)]
     for mark in look_alikes(tool.callable_ref):
-        rows += prose("text", f"Mind its name: {mark}.", width)
+        rows += prose("note", f"Mind its name: {mark}.", width)
     if tool.options.privileges is Privileges.KEEP:
         rows += prose("error", KEEPS, width)
     return rows
@@ -82,39 +88,35 @@ def parse_arguments(text: str) -> dict[str, Any]:
     return value
 
 
-def fold(text: str, width: int) -> list[str]:
-    """`text` in rows of at most `width` columns, every character kept: where spaces stand may matter."""
-    # A wide character takes two columns; chop_cells gives an empty row where it does not fit.
-    return [row for row in chop_cells(text, max(width, 2)) if row] or [""]
-
-
-def folded(text: str, width: int) -> list[str]:
-    """`text` in rows of at most `width` columns, broken between words where it has any.
-
-    Only a blank at a break is left out. Rows after the first are marked, lest they look like rows of toolchat's own.
-    """
-    mark = "  ┊ " if width - len("  ┊ ") >= _NARROWEST else "┊ "
-    room = width - len(mark)
-    rows = [""]
-    for word in re.split(r"(?<= )(?=[^ ])", text):  # each with the blanks behind it
-        if rows[-1].strip() and cell_len((rows[-1] + word).rstrip(" ")) > room:
-            rows.append("")
-        row = rows[-1] + word
-        if row.endswith(" ") and cell_len(row) == room + 1:
-            row = row[:-1]  # the end of the row stands for it
-        rows[-1:] = fold(row, room) if cell_len(row) > room else [row]
-    return [f"{mark}{row}" if number else row for number, row in enumerate(rows)]
-
-
 def prose(style: str, text: str, width: int) -> list[Row]:
     """Words of toolchat's own in rows of at most `width` columns, broken between words."""
-    rows = [""]
-    for word in text.split(" "):
-        if rows[-1] and cell_len(rows[-1]) + 1 + cell_len(word) <= width:
-            rows[-1] += f" {word}"
-        else:
-            rows += fold(word, width)
-    return [(style, row) for row in rows if row]
+    return [(style, row) for row in wrapped(text, width) if row]
+
+
+def _notes(value: Any) -> Iterator[str]:
+    """What one overlooks in an argument: words of several scripts, and blanks that move text away or end a line."""
+    texts = list(_texts(value))
+    scripts = list(dict.fromkeys(mark for text in texts for mark in mixed_scripts(text)))
+    yield from (f"Mind the letters: {mark}." for mark in scripts[:MOST_NOTES])
+    if len(scripts) > MOST_NOTES:
+        yield f"Mind the letters of {len(scripts) - MOST_NOTES} more words."
+    blanks = [len(match[0]) for text in texts for match in _BLANKS.finditer(text)]
+    if blanks:
+        runs = ", ".join(map(str, blanks[:MOST_NOTES])) + (", …" if len(blanks) > MOST_NOTES else "")
+        yield f"Mind the blanks: {runs} in a row." if len(blanks) == 1 else f"Mind the blanks: runs of {runs}."
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for name, inner in value.items():
+                yield name
+                yield from _texts(inner)
+        case list():
+            for inner in value:
+                yield from _texts(inner)
 
 
 def _wrapped(line: _Line, width: int) -> Iterator[str]:
@@ -122,7 +124,7 @@ def _wrapped(line: _Line, width: int) -> Iterator[str]:
     if width - len(rest) < _NARROWEST:
         # Nested deeper than the screen is wide: the mark of the line stays, its indentation goes.
         first, rest = first.lstrip(), rest.lstrip()
-    for number, row in enumerate(fold(line.text, width - max(len(first), len(rest)))):
+    for number, row in enumerate(folded(line.text, width - max(len(first), len(rest)))):
         yield f"{rest if number else first}{row}"
 
 
@@ -173,7 +175,7 @@ def _json(value: Any) -> str:
 
 def _visible(line: str) -> str:
     # A tab is a control character too: it could push text off the screen.
-    return sanitize(line).replace("\t", "␉")
+    return _OTHER_BLANKS.sub(lambda match: f"<U+{ord(match[0]):04X}>", sanitize(line).replace("\t", "␉"))
 
 
 def _escape(character: str) -> str:

@@ -17,8 +17,8 @@ from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl
 from prompt_toolkit.layout.dimension import Dimension
 from prompt_toolkit.layout.processors import TabsProcessor
 
-from toolchat.ui.ansi import paint
-from toolchat.ui.input import Visible
+from toolchat.ui.input import LongLine, Visible
+from toolchat.ui.text.styles import ROLES, paint, prompt_style
 
 if TYPE_CHECKING:  # what the dialog needs takes a while to import, and the prompt is not to wait for it
     from toolchat.chat.approval import Reply
@@ -26,14 +26,12 @@ if TYPE_CHECKING:  # what the dialog needs takes a while to import, and the prom
     from toolchat.ui.approval import ApprovalDialog
     from toolchat.ui.approval_text import Row
 
-_PAINTS = {"title": "bold", "text": "", "dim": "dim", "key": "cyan", "error": "red"}
-
 BEAT_SECONDS = 0.1
 STOPPED_SECONDS = 0.5
 """So long after the last beat, this process was stopped, or was so slow that keys may have been typed blindly."""
 
 _EDITED = ("edit", "reason")
-_NAMED = ("enter", "escape", "up", "down", "left", "right", "tab", "backspace", Keys.BracketedPaste)
+_NAMED = ("enter", "escape", "up", "down", "left", "right", "tab", "backspace", "pagedown", Keys.BracketedPaste)
 
 
 class Stage(Protocol):
@@ -41,6 +39,8 @@ class Stage(Protocol):
 
     @property
     def columns(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
     def print(self, ansi: str) -> None: ...
     def redraw(self) -> None: ...
     async def drawn(self) -> None: ...
@@ -70,7 +70,7 @@ class DialogHost:
         self._editor = Window(
             BufferControl(
                 self._buffer,
-                input_processors=[TabsProcessor(tabstop=4, char1=" ", char2=" "), Visible()],
+                input_processors=[LongLine(), TabsProcessor(tabstop=4, char1=" ", char2=" "), Visible()],
                 key_bindings=self._editor_keys(),
             ),
             height=lambda: Dimension(min=1, max=most_rows()),
@@ -125,6 +125,13 @@ class DialogHost:
             self._dialog.covered()
             self._opening = asyncio.create_task(self._open(self._dialog), name="dialog-open")
 
+    def resized(self) -> None:
+        """The terminal has another size."""
+        if self._dialog is not None and self._stage is not None:
+            self._dialog.resized(self._stage.columns)
+            self._follow()
+            self.uncovered()
+
     async def _open(self, dialog: ApprovalDialog) -> None:
         """Have keys count from now on: what was typed until now was typed without having seen the question."""
         assert self._stage is not None
@@ -154,12 +161,10 @@ class DialogHost:
         if self._dialog is None or self._stage is None:
             return []
         rows = self._dialog.rows(self._stage.columns, self._clock())
-        from toolchat.ui.approval_text import PROMPT_STYLES
-
         text: StyleAndTextTuples = []
         for index, (style, row) in enumerate(rows):
             text += [("", "\n")] if index else []
-            text.append((PROMPT_STYLES[style], row))
+            text.append((prompt_style(ROLES[style]), row))
         return text
 
     def _key(self, name: str) -> None:
@@ -175,8 +180,13 @@ class DialogHost:
         dialog, stage = self._dialog, self._stage
         if dialog is None or stage is None:
             return
-        if above := dialog.take_above(stage.columns):
+        # The page, the dialog's own rows and the toolbar are on the screen together.
+        room = stage.rows - len(dialog.rows(stage.columns, self._clock())) - 2
+        if above := dialog.take_above(stage.columns, room):
             stage.print("\n".join(self._paint(row) for row in above))
+            if dialog.arms_at is not None:
+                # A further page: no key counts until it is on the screen.
+                self.uncovered()
         match dialog.state:
             case "done":
                 if self._done is not None and not self._done.done() and dialog.result is not None:
@@ -214,7 +224,7 @@ class DialogHost:
 
     def _paint(self, row: Row) -> str:
         style, text = row
-        return paint(text, _PAINTS[style], color=self._color)
+        return paint(text, ROLES[style], color=self._color)
 
     def _question_keys(self) -> KeyBindings:
         keys = KeyBindings()

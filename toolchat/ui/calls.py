@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from toolchat.ui.sanitize import sanitize, sanitize_line
-from toolchat.wire.images import description
+from toolchat.images.image import description, size_text
+from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.wire.messages import CallOrigin, FailedCall, Image, ResultStatus, ToolCall, ToolResult
 
 RESULT_LINES = 6
@@ -31,6 +31,11 @@ def call_text(call: ToolCall | FailedCall) -> str:
         return sanitize_line(f"{call.name}(…) could not be read: {call.reason}")
     arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())
     return sanitize_line(f"{call.name}({arguments})")
+
+
+def writing_text(name: str, size: int) -> str:
+    """A call that the model is writing, of which so many bytes of arguments have come."""
+    return sanitize_line(f"{name}(… {size_text(size)} so far)" if size else f"{name}(…")
 
 
 def call_line(call: ToolCall | FailedCall) -> str:

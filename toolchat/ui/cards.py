@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from toolchat.ui.ansi import paint
 from toolchat.ui.calls import call_text
-from toolchat.ui.cells import cut, width_of, wrapped
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.text.cells import cut, width_of
+from toolchat.ui.text.sanitize import sanitize
+from toolchat.ui.text.styles import paint
+from toolchat.ui.text.wrapping import wrapped
 from toolchat.wire.messages import FailedCall, ResultStatus, ToolCall, ToolResult
 
 RESULT_LINES = 5

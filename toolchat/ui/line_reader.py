@@ -69,6 +69,10 @@ class LineReader:
             self._ended = not data
             self._rest += self._decoder.decode(data, final=self._ended)
         line, newline, self._rest = self._rest.partition("\n")
-        # Ctrl-D ends what is being asked, and not the terminal.
-        self._ended = self._ended and not os.isatty(self._fd)
+        if os.isatty(self._fd):
+            # Ctrl-D ends what is being asked, and not the terminal.
+            self._ended = False
+            from toolchat.ui.keys import typed  # prompt-toolkit takes a while to import
+
+            line = typed(line)
         return line if line or newline else None

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Self, TextIO
 from rich.status import Status
 from rich.text import Text
 
-from toolchat.ui.calls import call_line, image_line, output_lines, result_lines
-from toolchat.ui.sanitize import sanitize, sanitize_line
+from toolchat.ui.calls import call_line, image_line, output_lines, result_lines, writing_text
 from toolchat.ui.tables import console
+from toolchat.ui.text.sanitize import StreamSanitizer, sanitize, sanitize_line
 from toolchat.wire import events
 from toolchat.wire.events import Event
 from toolchat.wire.messages import FailedCall
@@ -33,6 +33,7 @@ class PlainRenderer:
         self._to_terminal = out.isatty()
         self._err = console(stderr=True)
         self._status: Status | None = None
+        self._safe = StreamSanitizer()
         self._midline = False
         self._said = False
         self._plain: PlainLines | None = None
@@ -56,14 +57,23 @@ class PlainRenderer:
                     self._note(f"toolchat: {detail}", "red")
             case events.EngineState(state, detail):
                 self._wait(f"{sanitize_line(detail)}: {state}" if detail else state)
-            case events.UserMessage(_, images):
+            case events.QuestionAsked(_, images):
                 for image in images:
                     self._note(image_line(image, image.source), "dim")
             case events.TextDelta(text):
                 self._wait(None)
                 self._write(text)
+            case events.ThinkingDelta():
+                # It is not shown, but the words before and after it must not run together.
+                self._end_line()
             case events.CallProposed(FailedCall() as call):
                 self._note(f"→ {call_line(call)}", "yellow")
+            case events.CallWriting(name, size):
+                self._end_line()
+                self._wait(f"calling {writing_text(name, size)}")
+            case events.CallProposed():
+                self._wait(None)
+                self._end_line()
             case events.CallStarted(call):
                 self._note(f"→ {call_line(call)}", "cyan")
                 self._wait(f"{call.name} is running")
@@ -102,13 +112,18 @@ class PlainRenderer:
         self._end_line()
 
     def _write(self, text: str) -> None:
-        text = sanitize(text) if self._to_terminal else text.encode("utf-8", "replace").decode()
+        self._write_safe(self._safe.feed(text) if self._to_terminal else text.encode("utf-8", "replace").decode())
+
+    def _write_safe(self, text: str) -> None:
+        if not text:
+            return
         self._out.write(text)
         self._out.flush()
         self._said = True
         self._midline = not text.endswith("\n")
 
     def _end_line(self) -> None:
+        self._write_safe(self._safe.finish())
         if self._midline:
             self._out.write("\n")
             self._out.flush()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from toolchat.ui.calls import call_text, output_lines
+from toolchat.ui.calls import call_text, output_lines, writing_text
 from toolchat.ui.cards import Card
 from toolchat.ui.progress import milestone
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.text.sanitize import sanitize
 from toolchat.wire import events
 from toolchat.wire.events import Event
 
 UNWRAPPED = 100_000
 """Columns: the terminal breaks rows itself, and a screen reader needs none broken."""
+
+LONG_CALL = 1000
+"""Bytes of arguments from which a call is told of while it is written: some ten seconds on a CPU."""
 
 _PERCENT = re.compile(r" \((\d+) %\)$")
 
@@ -38,6 +41,8 @@ class PlainLines:
         self._text = ""
         self._thinking = False
         self._reached = ("", 0)
+        self._tell_size = LONG_CALL
+        """Bytes of a call's arguments from which it is told of next."""
         self.state = ""
         """The engine's, as it was last told."""
 
@@ -50,8 +55,12 @@ class PlainLines:
                 self._stream(text, thinking=False)
             case events.ThinkingDelta(text):
                 self._stream(text, thinking=True)
+            case events.CallWriting(name, size):
+                self.end_text()
+                self._writes(name, size)
             case events.CallProposed(call):
                 self.end_text()
+                self._tell_size = LONG_CALL
                 self._cards[call.id] = Card(call)
             case events.CallStarted(call):
                 self._cards.setdefault(call.id, Card(call)).start(call, self._clock())
@@ -75,6 +84,7 @@ class PlainLines:
         """Say what is left of a turn, however it ended."""
         self.end_text()
         self._cards.clear()
+        self._tell_size = LONG_CALL
 
     def _engine(self, state: str, detail: str) -> None:
         # "fetching 3.2 of 14.5 GB (22 %)" is told once in each tenth.
@@ -95,14 +105,20 @@ class PlainLines:
         if thinking != self._thinking:
             self.end_text()
             self._thinking = thinking
-        *whole, self._text = (self._text + sanitize(text)).split("\n")
+        *whole, self._text = (self._text + text).replace("\r\n", "\n").split("\n")
         for line in whole:
-            self._say(line, thinking=thinking)
+            self._say(sanitize(line), thinking=thinking)
 
     def end_text(self) -> None:
         if self._text:
             text, self._text = self._text, ""
-            self._say(text, thinking=self._thinking)
+            self._say(sanitize(text), thinking=self._thinking)
+
+    def _writes(self, name: str, size: int) -> None:
+        """Tell of a call that takes long to write: each time it has grown to twice what was told."""
+        if self._to_person and size >= self._tell_size:
+            self._tell_size = 2 * size
+            self._line(f"→ {writing_text(name, size)}")
 
     def _say(self, line: str, *, thinking: bool) -> None:
         if thinking:

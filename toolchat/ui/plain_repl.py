@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import TextIO
 
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
 from toolchat.session.session import Session
-from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines
+from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
 from toolchat.ui.commands import Commands, Outcome, is_command, question
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.plain_lines import PlainLines
 from toolchat.ui.repl import LEAVE_SECONDS, OpenChat, Taking
-from toolchat.ui.sanitize import sanitize
 from toolchat.ui.stops import Stops
+from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import KILL_AFTER
 from toolchat.wire.errors import ExitCode, ToolchatError
-from toolchat.wire.events import TurnStatus
+from toolchat.wire.events import TurnFinished, TurnStatus
 
 PROMPT = "> "
 
@@ -84,9 +85,11 @@ class PlainRepl:
                     if outcome.quit:
                         break
                     if outcome.ask is not None:
-                        await self._turn(chat, outcome.ask)
+                        await self._turn(chat, partial(chat.ask, outcome.ask))
+                    elif outcome.retry_round:
+                        await self._turn(chat, chat.retry_round)
                 else:
-                    await self._turn(chat, question(line))
+                    await self._turn(chat, partial(chat.ask, question(line)))
             # A person has seen it; a script is told.
             return ExitCode.DECLINED if self._declined and not self._to_person else ExitCode.OK
 
@@ -114,7 +117,7 @@ class PlainRepl:
             running.cancel()
             self._waiting = None
 
-    async def _turn(self, chat: Session, text: str) -> None:
+    async def _turn(self, chat: Session, begin: Callable[[], Awaitable[TurnFinished]]) -> None:
         try:
             if chat.info is None:
                 # Where nobody is there to mend it, a load that failed is not tried again.
@@ -127,7 +130,7 @@ class PlainRepl:
                     return
                 self._waiting.result()
             self._in_turn = True
-            finished = await chat.ask(text)
+            finished = await begin()
             self._declined = self._declined or finished.declined
             if finished.status is TurnStatus.INTERRUPTED:
                 await chat.settled()
@@ -160,7 +163,7 @@ class PlainRepl:
                     return line
                 text = TOO_SOON
 
-        return await ask_by_lines(pending, prompt)
+        return await ask_by_lines(pending, prompt, lambda: screen_size(self._out))
 
     def _interrupt(self) -> None:
         now = self._clock()

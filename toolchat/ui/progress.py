@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from toolchat.ui.sanitize import sanitize_line
 from toolchat.ui.tables import console
+from toolchat.ui.text.sanitize import sanitize_line
 
 _NUMBERS = re.compile(r"[\s,]*\d.*")
 

@@ -19,12 +19,12 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bin
 from prompt_toolkit.layout import ConditionalContainer, HSplit, Window
 from prompt_toolkit.layout.controls import FormattedTextControl
 
-from toolchat.ui.ansi import paint, rendered
 from toolchat.ui.asking import DialogHost
-from toolchat.ui.cells import cut
 from toolchat.ui.input import InputLine
-from toolchat.ui.sanitize import sanitize, sanitize_line
 from toolchat.ui.terminal import Terminal
+from toolchat.ui.text.cells import cut
+from toolchat.ui.text.sanitize import sanitize, sanitize_line
+from toolchat.ui.text.styles import paint, rendered
 from toolchat.ui.toolbar import Status, toolbar
 from toolchat.ui.transcript import Transcript
 from toolchat.ui.turns import Turns
@@ -247,6 +247,7 @@ class Repl:
     def _resized(self) -> None:
         if self._plain is None:
             self._transcript.resize(self._terminal.columns)
+        self._dialog.resized()
 
     def _say_below(self, hint: str) -> None:
         """Show a hint in the toolbar for a moment."""

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from toolchat.tools.grant import Grant
 from toolchat.tools.toolbox import Toolbox
-from toolchat.ui.sanitize import look_alikes, sanitize, sanitize_line
+from toolchat.ui.text.sanitize import look_alikes, sanitize, sanitize_line
 
 PIPE_WIDTH = 200
 """Columns where there is no terminal to ask: wide enough that a grep finds whole lines."""

@@ -32,8 +32,8 @@ from prompt_toolkit.layout.screen import Screen
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
-from toolchat.ui.frame import BEGIN_FRAME, END_FRAME, FrameApplication, FrameOutput
-from toolchat.ui.reflow import became_narrower, reflows, rows_more
+from toolchat.ui.frame import BEGIN_FRAME, END_FRAME, FrameApplication, FrameOutput, became_narrower, reflows, rows_more
+from toolchat.ui.keys import KeyParser
 
 FRAME_SECONDS = 1 / 30
 SETTLE_SECONDS = 0.3
@@ -101,6 +101,8 @@ class Terminal:
         region = Window(FormattedTextControl(lambda: self._rows), dont_extend_height=True, wrap_lines=False)
         self._root = HSplit([ConditionalContainer(region, Condition(lambda: bool(self._rows))), *bottom])
         self.input: Input = create_input()
+        if isinstance(self.input, Vt100Input):
+            self.input.vt100_parser = KeyParser(self.input.vt100_parser.feed_key_callback)
         self.app = FrameApplication(
             Layout(self._root, focused_element=focused),
             key_bindings=bindings,
@@ -126,6 +128,10 @@ class Terminal:
     @property
     def columns(self) -> int:
         return self.size.columns
+
+    @property
+    def rows(self) -> int:
+        return self.size.rows
 
     async def run(self, *, first_drawn: Callable[[], None], ending: Callable[[], None]) -> int:
         """Hold the terminal until `leave`; returns the code given there. The terminal is restored in any case.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toolchat.ui.cells import cut, width_of
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.text.cells import cut, width_of
+from toolchat.ui.text.sanitize import sanitize_line
 
 SEPARATOR = " · "
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from toolchat.ui.ansi import paint
-from toolchat.ui.calls import call_text
+from toolchat.ui.calls import call_text, writing_text
 from toolchat.ui.cards import Card
-from toolchat.ui.cells import cut, wrapped
-from toolchat.ui.lines import LineStream, TextStream
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.text.cells import cut
+from toolchat.ui.text.lines import LineStream, TextStream
+from toolchat.ui.text.sanitize import sanitize
+from toolchat.ui.text.styles import paint
+from toolchat.ui.text.wrapping import wrapped
 from toolchat.ui.toolbar import Speed
 from toolchat.wire import events
 from toolchat.wire.deltas import Usage
@@ -52,6 +53,8 @@ class Transcript:
         self._thinking = False
         self._last = ""
         self._cards: dict[str, Card] = {}
+        self._writing = ""
+        """The call that the model is writing, for its live row."""
         self._rounds: list[Usage] = []
         self.speed: Speed | None = None
 
@@ -62,14 +65,18 @@ class Transcript:
 
     def show(self, event: Event) -> None:
         match event.body:
-            case events.UserMessage(text):
+            case events.QuestionAsked(text):
                 self.question(text)
             case events.TextDelta(text):
                 self._feed(text, thinking=False)
             case events.ThinkingDelta(text):
                 self._feed(text, thinking=True)
+            case events.CallWriting(name, size):
+                self.end_text()
+                self._writing = writing_text(name, size)
             case events.CallProposed(call):
                 self.end_text()
+                self._writing = ""
                 self._cards[call.id] = Card(call)
             case events.CallStarted(call):
                 self._cards.setdefault(call.id, Card(call)).start(call, self._clock())
@@ -90,7 +97,7 @@ class Transcript:
                 self.end_text()
                 self._drop_cards()
                 self._print(paint("■ interrupted", "yellow", color=self._color))
-            case events.HistoryEdited(ends_turn=True):
+            case events.HistoryEdited(events.TurnWithdrawn()):
                 self.end_text()
                 self._drop_cards()
             case events.TurnFinished():
@@ -134,7 +141,8 @@ class Transcript:
             self._stream.resize(width)
 
     def live(self, width: int, rows: int, *, waiting: bool = True) -> list[str]:
-        """At most `rows` rows: the end of what streams, or a card for each call, the running ones first.
+        """At most `rows` rows: the end of what streams, or a card for each call, the running ones first, and the call
+        that the model is writing.
 
         `waiting` says whether calls that do not run yet are among them.
         """
@@ -146,6 +154,8 @@ class Transcript:
             key=lambda card: card.started is None,
         )
         each = [card.live(width, now, color=self._color) for card in cards]
+        if self._writing:
+            each.append([paint(cut(f"→ {self._writing}", width - 1), "dim", color=self._color)])
         if sum(map(len, each)) > rows:
             each = [card[:1] for card in each]
         if len(each) > rows:
@@ -179,6 +189,7 @@ class Transcript:
         for card in self._cards.values():
             self._print(paint(f"■ {call_text(card.call)}", "yellow", color=self._color))
         self._cards.clear()
+        self._writing = ""
 
 
 def _speed(rounds: list[Usage]) -> Speed:

@@ -28,6 +28,8 @@ class Sent:
     images: tuple[Image, ...] = ()
     asks: bool = False
     """True where it is a question as it stands, whatever it looks like."""
+    retries_round: bool = False
+    """True where it is no question, but goes on with the last turn."""
 
     @property
     def is_command(self) -> bool:
@@ -46,7 +48,7 @@ class Sent:
         """The line that, entered, would ask or do the same."""
         from toolchat.ui.commands import as_line
 
-        return as_line(self.line) if self.asks else self.line
+        return as_line(self.line) if self.asks and not self.retries_round else self.line
 
 
 class Front(Protocol):
@@ -188,7 +190,7 @@ class Turns:
         self._front.changed()
         interrupted = False
         try:
-            finished = await chat.ask(sent.question, sent.images)
+            finished = await (chat.retry_round() if sent.retries_round else chat.ask(sent.question, sent.images))
             interrupted = finished.status is TurnStatus.INTERRUPTED
             if interrupted:
                 await chat.settled()
@@ -217,6 +219,8 @@ class Turns:
         self._front.apply(outcome)
         if outcome.ask is not None:
             self.waiting.insert(0, Sent(outcome.ask, outcome.images, asks=True))
+        elif outcome.retry_round:
+            self.waiting.insert(0, Sent("/retry", asks=True, retries_round=True))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

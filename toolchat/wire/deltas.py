@@ -46,8 +46,8 @@ class Thinking:
 
 
 @dataclass(frozen=True, slots=True)
-class CallStarted:
-    """A call has begun; its name is certain. `index` counts the calls of this generation from 0."""
+class CallBegun:
+    """The model has begun to write a call; its name is certain. `index` counts the calls of this generation from 0."""
 
     index: int
     name: str
@@ -82,4 +82,4 @@ class Finished:
     usage: Usage
 
 
-Delta = Text | Thinking | CallStarted | CallArguments | CallEnded | Note | Finished
+Delta = Text | Thinking | CallBegun | CallArguments | CallEnded | Note | Finished

@@ -1,24 +1,18 @@
 """What happens in a session, as a stream of small facts that the loop yields, and renderers and the record consume.
 
-An `Event` is a body and the stamp that places it. Events are frozen, versioned and JSON-serialisable: what
-`to_json` returns is what a record holds, one line an event.
+An `Event` is a body and the stamp that places it. Events are frozen, and the codec writes and reads them
+(`toolchat.wire.codec`). They hold all that the conversation holds: `toolchat.chat.fold` makes it of them.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from toolchat.wire import images
 from toolchat.wire.deltas import FinishReason, Usage
-from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult
-
-VERSION = 1
-"""Of the JSON form; raised when a consumer of an older one could misread it."""
+from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult, ToolSpec
 
 
 class TurnStatus(StrEnum):
@@ -38,6 +32,12 @@ class SessionStarted:
     model: str
     program: str
     """Name and version of the program that wrote the record."""
+    system: str | None = None
+    """The system prompt."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """How the model is asked to generate: the options of its requests, by name."""
+    tools: tuple[ToolSpec, ...] = ()
+    """What the model is told of its tools, where they are known by then; else `ToolsChanged` follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,9 @@ class EngineState:
 
 
 @dataclass(frozen=True, slots=True)
-class UserMessage:
+class QuestionAsked:
+    """The user's message, which begins the turn in the history."""
+
     text: str
     images: tuple[Image, ...] = ()
 
@@ -72,6 +74,16 @@ class ThinkingDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class CallWriting:
+    """The model is writing a call; one of these in a display frame at most, and none of a call that one frame holds."""
+
+    name: str
+    """The tool's."""
+    size: int
+    """Bytes of the JSON of its arguments that have come so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallProposed:
     """The model asked for this call, or began one that cannot be run."""
 
@@ -80,14 +92,15 @@ class CallProposed:
 
 @dataclass(frozen=True, slots=True)
 class CallDecided:
-    call_id: str
+    call: ToolCall
+    """As it stands in the history from now on: with arguments as they were converted, or as the user edited them."""
     allowed: bool
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """The call runs now, with these arguments (after conversion, where that was needed)."""
+    """The call runs now, as it was decided on."""
 
     call: ToolCall
 
@@ -112,12 +125,83 @@ class RoundFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryEdited:
-    """The history was changed otherwise than by adding to its end."""
+class TurnWithdrawn:
+    """The turn under way is taken back as if it had never begun, and what was set aside for it; it has no other end."""
 
-    what: str
-    ends_turn: bool = False
-    """True where it was the turn under way that was refused: it has no end of its own."""
+
+@dataclass(frozen=True, slots=True)
+class TurnUndone:
+    """The user took back the last turn."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRetried:
+    """The last turn, which the engine's failure ended, is open again behind the results of its last calls."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnsSetAside:
+    """The model is not sent these turns any more; they are kept."""
+
+    turns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnsSummarised:
+    """One new turn, whose answer is `text`, stands for these."""
+
+    turns: tuple[int, ...]
+    text: str
+    turn: int
+    """The new one's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """Every turn is forgotten; the system prompt stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemChanged:
+    system: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChanged:
+    model: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    """As those of `SessionStarted`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsChanged:
+    """From now on the model is offered these tools, and no others."""
+
+    tools: tuple[ToolSpec, ...]
+
+
+Edit = (
+    TurnWithdrawn
+    | TurnUndone
+    | RoundRetried
+    | TurnsSetAside
+    | TurnsSummarised
+    | Cleared
+    | SystemChanged
+    | ModelChanged
+    | ToolsChanged
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEdited:
+    """What the model is sent was changed otherwise than by adding to the end of the history."""
+
+    edit: Edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +224,18 @@ class TurnFinished:
     """Summed over the rounds; `ttft` is the first round's."""
     declined: bool = False
     """True where a call of this turn was not allowed to run."""
+    closing: str = ""
+    """What closes the turn in the history behind the text of its last round, where that is not the model's answer."""
 
 
 EventBody = (
     SessionStarted
     | EngineState
-    | UserMessage
+    | QuestionAsked
     | TurnStarted
     | TextDelta
     | ThinkingDelta
+    | CallWriting
     | CallProposed
     | CallDecided
     | CallStarted
@@ -164,65 +251,34 @@ EventBody = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A body and its place: which session, turn (from 1; 0 before the first) and round, and when."""
+    """A body and its place."""
 
     session: str
     turn: int
+    """The turn's number, from 1; 0 for what happens between turns, or beside one."""
     round: int
+    """Generations of the turn so far, this one included; 0 before the first."""
     sequence: int
     """Counts the events of the session from 0, without a gap."""
     time: float
-    """Seconds since the epoch."""
+    """Seconds since the epoch, to the millisecond."""
     body: EventBody
 
 
 class Stamper:
-    """Gives events their place in one session. The clock and the session's id are injected."""
+    """Gives the events of one session their numbers and times. The clock and the session's id are injected."""
 
     def __init__(self, session: str, clock: Callable[[], float]) -> None:
         self.session = session
-        self.turn = 0
-        self.round = 0
         self._clock = clock
         self._sequence = 0
 
-    def __call__(self, body: EventBody) -> Event:
-        event = Event(self.session, self.turn, self.round, self._sequence, self._clock(), body)
+    def __call__(self, body: EventBody, turn: int = 0, round: int = 0) -> Event:
+        """The event of `body` in that turn and round; without them, one between turns."""
+        event = Event(self.session, turn, round, self._sequence, _milliseconds(self._clock()), body)
         self._sequence += 1
         return event
 
 
-_WORD = re.compile(r"(?<!^)(?=[A-Z])")
-
-
-def type_name(body: EventBody) -> str:
-    """The name of an event's kind in JSON: "text_delta" for `TextDelta`."""
-    return _WORD.sub("_", type(body).__name__).lower()
-
-
-def to_json(event: Event) -> str:
-    """One line of JSON (no newline): the stamp, the `type` and the body's own fields under `data`.
-
-    An image that a file keeps is named there, and not written once more.
-    """
-    record: dict[str, Any] = {
-        "v": VERSION,
-        "session": event.session,
-        "turn": event.turn,
-        "round": event.round,
-        "seq": event.sequence,
-        "time": round(event.time, 3),
-        "type": type_name(event.body),
-        "data": _fields(event.body),
-    }
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-
-
-def _fields(body: EventBody) -> dict[str, Any]:
-    match body:
-        case UserMessage(text, pictures):
-            return {"text": text, "images": [images.record(image) for image in pictures]}
-        case CallFinished(result):
-            pictures = result.images
-            return {"result": asdict(replace(result, images=())) | {"images": [images.record(one) for one in pictures]}}
-    return asdict(body)
+def _milliseconds(seconds: float) -> float:
+    return round(seconds, 3)

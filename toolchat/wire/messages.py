@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 from typing import Any
 
 
@@ -44,6 +46,8 @@ class FailedCall:
     """What is wrong with it, for the model and the user."""
     truncated: bool = False
     """True where the text merely ended too soon (`finish_reason="length"`)."""
+    illegal_name: str = ""
+    """The name that was called, at most 80 characters of it, where that is what is wrong: no tool can have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,14 @@ class UserMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of what the model generated beside calls: text for the reader, or thinking."""
+
+    text: str
+    thinking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AssistantMessage:
     """Text, calls, or both; never neither. A FailedCall stands in history as a call with empty arguments."""
 
@@ -105,6 +117,11 @@ class AssistantMessage:
     calls: tuple[ToolCall, ...] = ()
     thinking: str = ""
     """What came before both; sent again only where the tokenizer's version has a place for it."""
+    parts: tuple[Part, ...] = ()
+    """Text and thinking in their order, where some thinking came after text; else empty.
+
+    `content` and `thinking` then hold each kind by itself.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +132,26 @@ class ToolMessage:
     name: str
     content: str
     images: tuple[Image, ...] = ()
+
+
+def assistant_message(parts: Iterable[Part], calls: tuple[ToolCall, ...] = ()) -> AssistantMessage:
+    """The message that consists of these parts, in their order, and then the calls."""
+    merged: list[Part] = []
+    for part in parts:
+        if merged and merged[-1].thinking == part.thinking:
+            merged[-1] = Part(joined(merged[-1].text, part.text), part.thinking)
+        elif part.text:
+            merged.append(part)
+    content = reduce(joined, (part.text for part in merged if not part.thinking), "")
+    thinking = reduce(joined, (part.text for part in merged if part.thinking), "")
+    interleaved = any(part.thinking for part in merged[1:])
+    return AssistantMessage(content, calls, thinking, tuple(merged) if interleaved else ())
+
+
+def joined(before: str, after: str) -> str:
+    """Two texts that something else stood between: with a blank line where their words would run together."""
+    apart = not before or not after or before[-1].isspace() or after[0].isspace()
+    return before + after if apart else f"{before}\n\n{after}"
 
 
 Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage

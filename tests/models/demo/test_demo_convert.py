@@ -68,18 +68,21 @@ def tekken(built: Path) -> Any:
     return Tekkenizer.from_file(built / pins.TOKENIZER)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("text", "ids"), KNOWN_IDS)
 def test_text_becomes_the_ids_the_model_was_trained_on(tekken: Any, text: str, ids: list[int]) -> None:
     assert tekken.encode(text, bos=False, eos=False) == ids
     assert tekken.decode(ids) == text
 
 
+@pytest.mark.process
 def test_special_tokens_are_where_version_13_has_them(tekken: Any) -> None:
     assert {name: tekken.get_special_token(name) for name in SPECIAL_IDS} == SPECIAL_IDS
     assert tekken.version.value == "v13"
     assert tekken.n_words == 49_204
 
 
+@pytest.mark.process
 def test_a_chat_with_tools_is_rendered_in_the_protocol_of_version_13(built: Path) -> None:
     from mistral_common.protocol.instruct.request import ChatCompletionRequest
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
@@ -93,6 +96,7 @@ def test_a_chat_with_tools_is_rendered_in_the_protocol_of_version_13(built: Path
     assert [token for token in tokens if token < tokenizer.N_SPECIAL] == [1, 5, 6, 3, 4]
 
 
+@pytest.mark.process
 def test_params_state_the_shape_that_the_tensors_have(built: Path) -> None:
     params = json.loads((built / pins.PARAMS).read_text())
     with (built / pins.WEIGHTS).open("rb") as file:
@@ -103,6 +107,7 @@ def test_params_state_the_shape_that_the_tensors_have(built: Path) -> None:
     assert len(header) == params["n_layers"] * 9 + 2
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", [pins.TOKENIZER, pins.PARAMS, pins.WEIGHTS])
 def test_every_file_is_the_pinned_one(built: Path, name: str) -> None:
     with (built / name).open("rb") as file:

@@ -12,6 +12,8 @@ import pytest
 from toolchat.models.demo import pins, wheel
 from toolchat.wire.errors import EngineError
 
+pytestmark = pytest.mark.process
+
 REPOSITORY = Path(wheel.__file__).parents[3]
 
 

@@ -313,5 +313,6 @@ def crash_counter() -> int:
 
 def hang_counter() -> int:
     """Hang in the process that lives on."""
+    print("hanging", flush=True)
     time.sleep(60)
     return 0

@@ -12,6 +12,8 @@ from host_bench import Bench, write_tools
 from toolchat.tools.run import ToolRunner
 from toolchat.wire.messages import CallOrigin, ResultStatus, ToolCall, ToolResult
 
+pytestmark = pytest.mark.process
+
 
 def test_arguments_that_had_to_be_converted_mark_the_call_as_repaired(bench: Bench) -> None:
     outcome = bench.call("good", a="40", b=2)

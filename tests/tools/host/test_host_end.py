@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from host_bench import Bench, eventually, exists, runs, unique, write_tools
 
+pytestmark = pytest.mark.process
+
 LEAVES = '''
 import os, subprocess, time
 

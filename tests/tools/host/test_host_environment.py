@@ -12,6 +12,8 @@ from toolchat.tools.host.environment import basic_environment, named_environment
 from toolchat.tools.run import ToolRunner
 from toolchat.wire.errors import UsageError
 
+pytestmark = pytest.mark.process
+
 SHOW = '''
 import os
 

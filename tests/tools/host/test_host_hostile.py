@@ -9,6 +9,8 @@ from host_bench import LIMIT, Bench, eventually, exists, runs, unique
 
 from toolchat.wire.messages import ResultStatus, ToolCall
 
+pytestmark = pytest.mark.process
+
 LOST = "Error: the tool ended unexpectedly (it closed the connection that its result goes through)"
 
 

@@ -11,12 +11,13 @@ from host_bench import Bench, write_tools
 from image_files import image_file
 from PIL import Image as Pillow
 
+from toolchat.images.image import MAX_IMAGES, image_bytes
+from toolchat.images.returned import PICTURE_BYTES, received
 from toolchat.tools.host.channel import MAX_MESSAGE, Assembler, packets
-from toolchat.tools.host.images import received
-from toolchat.tools.pictures import PICTURE_BYTES
 from toolchat.tools.result import MAX_RESULT
-from toolchat.wire.images import MAX_IMAGES, image_bytes
 from toolchat.wire.messages import ResultStatus
+
+pytestmark = pytest.mark.process
 
 SOURCE = """
 from PIL import Image

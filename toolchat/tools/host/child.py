@@ -70,7 +70,7 @@ def enter(setup: Setup, parent: int, ruleset: int | None, channel: int, output: 
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     with suppress(OSError):
         # Where memory runs out, the kernel is to end the tool rather than the model.
-        Path("/proc/self/oom_score_adj").write_text("500")
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="utf-8")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limit_open_files()
     enter_call(ruleset)

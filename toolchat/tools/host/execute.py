@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import sys
 import traceback
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from toolchat.tools.pictures import without_pictures
+from toolchat.images.returned import without_pictures
 from toolchat.tools.result import bounded, error_text, result_text
 
 _MAX_TRACEBACK = 32 * 1024
@@ -58,7 +59,7 @@ class Executor:
             if out_of_memory:
                 # Frees what the frames hold, for there may be no memory left to say anything in.
                 error.with_traceback(None)
-            return Outcome(error_text(error), False, _traceback(error), out_of_memory)
+            return Outcome(_error_text(error), False, _traceback(error), out_of_memory)
 
     def _value(self, returned: Any) -> Any:
         if inspect.isgenerator(returned):
@@ -99,6 +100,15 @@ class Executor:
 
 async def _awaited(value: Any) -> Any:
     return await value
+
+
+def _error_text(error: BaseException) -> str:
+    """As `error_text`; where a terminal could not be set, the reason is that no tool may, see `confine`."""
+    text = error_text(error)
+    termios = sys.modules.get("termios")
+    if termios is not None and isinstance(error, termios.error) and errno.EPERM in error.args:
+        return f"{text}; a tool that sets a terminal needs privileges: keep in the tools file"
+    return text
 
 
 def _flush() -> None:

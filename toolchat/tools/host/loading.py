@@ -19,10 +19,10 @@ from typing import Never
 from toolchat.tools import import_guard
 from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host.channel import Channel, ChannelClosed
-from toolchat.tools.host.codec import encode_toolbox
 from toolchat.tools.host.confine import Fence
 from toolchat.tools.host.processes import threads, uses_gpu
 from toolchat.tools.host.share import Share, shares
+from toolchat.tools.host.toolbox_json import encode_toolbox
 from toolchat.tools.host.usage import own_size
 from toolchat.tools.load import load_tools
 from toolchat.tools.result import error_text
@@ -61,7 +61,9 @@ def load(control: Channel, code: ToolsCode, share: Share | None, fence: Fence) -
         what = f"{path}: {reason}; each call therefore starts Python anew and imports the tools again, which is slower"
         toolbox = replace(toolbox, notices=(*toolbox.notices, what))
     told = encode_toolbox(toolbox)
-    control.send({"op": "loaded", "toolbox": told, "forks": reason is None, "size": own_size(), "confined": confined})
+    files = {} if code.closed or code.loaded else guard.code.files
+    known = {"toolbox": told, "forks": reason is None, "size": own_size(), "confined": confined, "files": files}
+    control.send({"op": "loaded", **known})
     return share, loaded
 
 

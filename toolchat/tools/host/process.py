@@ -26,6 +26,8 @@ class Cause(StrEnum):
     ENDED = "ended"
     MEMORY = "memory"
     """It was ended for taking too much, with what it had started."""
+    HIDDEN = "hidden"
+    """It was ended because what it takes could not be counted."""
     CLOSED = "closed"
     """It goes on, but closed the channel, so that no answer can come."""
     TIMEOUT = "timeout"

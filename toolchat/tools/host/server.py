@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
-from typing import Any, Never
+from typing import Any, Literal, Never
 
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.host import child
@@ -45,8 +45,10 @@ class _Running:
     """The chat's."""
     memory: int | None
     """Bytes that it and all that it started may take together; None for no limit."""
-    over: bool = False
-    """Whether it was killed for taking more."""
+    hides: bool = False
+    """Whether, at the last look, a process of its hid its open files, so that its memory could not be counted."""
+    killed_for: Literal["", "memory", "hidden"] = ""
+    """Why this process killed it, if it did: for taking more, or for hiding what it takes."""
 
 
 @dataclass(slots=True)
@@ -169,11 +171,18 @@ class Host:
             return
         seen: list[int] = []
         for pid, running in self._running.items():
-            if running.memory is None or running.over:
+            if running.memory is None or running.killed_for:
                 continue
-            seen.append(taken := tree_memory(pid, running.memory))
-            if taken > running.memory:
-                running.over = True
+            taken = tree_memory(pid, running.memory)
+            # What keeps its privileges may run setuid programs, which are hidden from their user.
+            hides = taken.hidden and not self._share.keeps_privileges
+            seen += [taken.size, int(hides and not running.hides)]
+            if taken.size > running.memory:
+                running.killed_for = "memory"
+            elif hides and running.hides:  # not at once: `sudo`, which says at once that it cannot work, does no harm
+                running.killed_for = "hidden"
+            running.hides = hides
+            if running.killed_for:
                 kill_tree(pid)
         self._end_strays()
         looks = self._looks
@@ -216,7 +225,7 @@ class Host:
             if (process := self._started.pop(pid, None)) is not None:
                 process.returncode = code
             if (running := self._running.pop(pid, None)) is not None:
-                ended.append({"op": "exited", "number": running.number, "code": code, "over_memory": running.over})
+                ended.append({"op": "exited", "number": running.number, "code": code, "killed_for": running.killed_for})
         self._end_strays()
         for message in ended:
             self._control.send(message)

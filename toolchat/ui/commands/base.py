@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.text.sanitize import sanitize
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Outcome:
     """To print, one after the other; safe for a terminal. They may be longer than it is wide."""
     ask: str | None = None
     """A question to ask at once."""
+    retry_round: bool = False
+    """Whether to go on at once with the turn that the engine's failure ended."""
     put: str | None = None
     """What the input line is to hold, for the user to go on with."""
     images: tuple[Image, ...] = ()

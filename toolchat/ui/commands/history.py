@@ -8,7 +8,7 @@ from toolchat.ui.calls import MARKS
 from toolchat.ui.commands.base import FAILURE, QUIET, Context, Outcome, say, told
 from toolchat.ui.commands.clipboard import OSC52_BYTES, copied, copyable
 from toolchat.ui.commands.line import as_line
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.messages import ResultStatus, ToolResult
 
 NOTHING = "There is no turn to take back."
@@ -23,6 +23,9 @@ async def undo(context: Context, _: str) -> Outcome:
 
 
 async def retry(context: Context, _: str) -> Outcome:
+    if context.chat.can_retry_round:
+        # From the beginning, what the tools have done would be done again.
+        return Outcome((say("The calls of this turn are not made again.", QUIET),), retry_round=True)
     taken = context.chat.undo()
     if taken is None:
         return told(NOTHING, style=QUIET)

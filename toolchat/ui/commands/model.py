@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from toolchat.settings import user_path
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,9 +47,11 @@ async def system(context: Context, argument: str) -> Outcome:
             return told("There is no system prompt; /system TEXT sets one.", style=QUIET)
         return Outcome((say(chat.conversation.system), say(f"/system {NONE} removes it.", QUIET)))
     if argument.lower() == NONE:
-        if not chat.conversation.system:
-            return told("There is no system prompt.", style=QUIET)
+        was = chat.conversation.system
+        # Also where there is none yet: the next model's own is not wanted, either.
         chat.set_system(None)
+        if not was:
+            return told("There is no system prompt.", style=QUIET)
         return told("The system prompt is removed, from the next turn on.", style=QUIET)
     chat.set_system(argument)
     return told("The system prompt is set, from the next turn on.", style=QUIET)
@@ -74,7 +77,7 @@ def _rows(context: Context, models: Sequence[LocalModel]) -> Iterator[Text]:
     current = context.chat.model
     rows = [(item.name, _state(item)) for item in models]
     if current not in {name for name, _ in rows}:
-        rows.append((current, "a folder" if Path(current).expanduser().is_dir() else ""))
+        rows.append((current, "a folder" if user_path(current).is_dir() else ""))
     for name, source in rows:
         mark = "● " if name == current else "  "
         yield Text.assemble((mark, "bold"), (sanitize_line(name), "bold"), (f"  {source}".rstrip(), QUIET))

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
-from toolchat.ui.sanitize import sanitize_line
+from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
 
 DESCRIBED_FROM = 60

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from toolchat.ui.markdown.leaves import Code, Fence, Leaf, Paragraph
 from toolchat.ui.markdown.page import Container, Item, Page, Quote
-from toolchat.ui.markdown.rows import BOLD, DIM, ITALIC, UNDERLINE, fold, join_styles
 from toolchat.ui.markdown.table import Table, alignments, split_row
+from toolchat.ui.text.styles import join_styles
+from toolchat.ui.text.wrapping import fold
 
 _DEEPEST = 10
 """Quotes and list items within each other; further markers are text."""
@@ -26,7 +27,7 @@ _UNDERLINE = re.compile(r"=+ *")
 _MARKER = re.compile(r"([-+*]|(\d{1,9})[.)])( +|$)")
 _TASK = re.compile(r"\[([ xX])\] (?=\S)")
 
-_HEADINGS = (join_styles(BOLD, UNDERLINE), BOLD, join_styles(BOLD, ITALIC))
+_HEADINGS = (join_styles("bold", "underline"), "bold", join_styles("bold", "italic"))
 _BULLETS = "•◦▪"
 
 _L = TypeVar("_L", bound=Leaf)
@@ -208,7 +209,7 @@ class Blocks:
         elif whole and _RULE.fullmatch(body):
             self._close_leaf()
             rule = "─" * min(self.page.room, _RULE_CELLS) if self.page.drawn else body.rstrip()
-            self.page.put(fold([(rule, DIM)], self.page.room))
+            self.page.put(fold([(rule, "dim")], self.page.room))
         elif heading := _HEADING.fullmatch(body):
             self._heading(heading[1], heading[2] or "", whole)
         elif whole and (fence := _FENCE.fullmatch(body)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from toolchat.ui.markdown.rows import DIM, Row
+from toolchat.ui.text.wrapping import Row
 
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
@@ -16,29 +16,28 @@ _LONGEST = 1000
 _DEEPEST = 50
 """States that a lexer may be within; a lexer that goes deeper has lost its way."""
 
-# Of the 16 colours of a terminal, those that can be read on light and on dark grounds.
 _STYLES = {
-    "Comment": DIM,
-    "Comment.Preproc": "35",
-    "Keyword": "35",
-    "Keyword.Constant": "36",
-    "Keyword.Type": "36",
-    "Operator.Word": "35",
-    "Name.Builtin": "36",
-    "Name.Class": "1",
-    "Name.Decorator": "35",
-    "Name.Exception": "36",
-    "Name.Function": "1",
-    "Name.Tag": "35",
-    "Name.Attribute": "36",
-    "Literal.String": "32",
-    "Literal.String.Doc": "32",
-    "Literal.Number": "36",
-    "Generic.Deleted": "31",
-    "Generic.Inserted": "32",
-    "Generic.Heading": "1",
-    "Generic.Subheading": "1",
-    "Generic.Prompt": DIM,
+    "Comment": "dim",
+    "Comment.Preproc": "magenta",
+    "Keyword": "magenta",
+    "Keyword.Constant": "cyan",
+    "Keyword.Type": "cyan",
+    "Operator.Word": "magenta",
+    "Name.Builtin": "cyan",
+    "Name.Class": "bold",
+    "Name.Decorator": "magenta",
+    "Name.Exception": "cyan",
+    "Name.Function": "bold",
+    "Name.Tag": "magenta",
+    "Name.Attribute": "cyan",
+    "Literal.String": "green",
+    "Literal.String.Doc": "green",
+    "Literal.Number": "cyan",
+    "Generic.Deleted": "red",
+    "Generic.Inserted": "green",
+    "Generic.Heading": "bold",
+    "Generic.Subheading": "bold",
+    "Generic.Prompt": "dim",
     "Generic.Output": "",
 }
 
@@ -67,7 +66,7 @@ class Highlighter:
             end = text.find("*/")
             self._comment = end < 0
             begin = len(text) if end < 0 else end + 2
-            spans.append((text[:begin], DIM))
+            spans.append((text[:begin], "dim"))
         if begin < len(text) or not text:
             spans += self._lexed(text[begin:])
         return [span for span in spans if span[0]]
@@ -91,7 +90,7 @@ class Highlighter:
                 self._stack = before
                 head = self._lexed(text[:at]) if at else []
                 self._comment = True
-                return [*head, (text[at:], DIM)]
+                return [*head, (text[at:], "dim")]
             spans.append((part.rstrip("\n"), _style(kind)))
             at += len(part)
         return spans

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from toolchat.ui.markdown.marks import flanks, hide
-from toolchat.ui.markdown.rows import WIDE, break_before
+from toolchat.ui.text.wrapping import WIDE, break_before
 
 _MARKER = re.compile(r"\\[\s\S]?|`+|\*+|_+|~~|\[|\]")
 _TARGET = re.compile(r"\((?:[^()\n]|\([^()\n]*\))*\)")

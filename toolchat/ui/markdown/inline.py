@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from toolchat.ui.markdown.marks import flanks, hide, show
-from toolchat.ui.markdown.rows import BOLD, CYAN, DIM, ITALIC, STRIKE, UNDERLINE, Look, Row, join_styles
-from toolchat.ui.sanitize import sanitize, sanitize_line
+from toolchat.ui.text.sanitize import sanitize, sanitize_line
+from toolchat.ui.text.styles import Look, join_styles
+from toolchat.ui.text.wrapping import Row
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -169,18 +170,18 @@ class _Builder:
             case "softbreak" | "hardbreak":
                 self._text("\n")
             case "code_inline" if self._color:
-                self.spans.append((sanitize_line(show(token.content)), join_styles(self._styles[-1], CYAN)))
+                self.spans.append((sanitize_line(show(token.content)), join_styles(self._styles[-1], "cyan")))
             case "code_inline":
                 self._text(f"{token.markup}{token.content}{token.markup}")
             case "strong_open":
-                self._push(BOLD)
+                self._push("bold")
             case "em_open":
-                self._push(ITALIC)
+                self._push("italic")
             case "s_open":
-                self._push(STRIKE)
+                self._push("strike")
             case "link_open":
                 self._links.append((_target(token, "href"), len(self.spans)))
-                self._push(UNDERLINE)
+                self._push("underline")
             case "strong_close" | "em_close" | "s_close":
                 self._styles.pop()
             case "link_close":
@@ -203,7 +204,7 @@ class _Builder:
         """Add the address of a link, unless the link's text says it already."""
         address = sanitize_line(address)
         if address and shown.strip() not in (address, address.removeprefix("mailto:")):
-            self.spans.append((f" ({address})" if shown.strip() else address, join_styles(self._styles[-1], DIM)))
+            self.spans.append((f" ({address})" if shown.strip() else address, join_styles(self._styles[-1], "dim")))
 
 
 def _target(token: Token, name: str) -> str:

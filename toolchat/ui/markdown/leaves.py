@@ -13,7 +13,8 @@ from toolchat.ui.markdown.code import Highlighter
 from toolchat.ui.markdown.cuts import forced_cut, scan
 from toolchat.ui.markdown.inline import inline
 from toolchat.ui.markdown.page import Page
-from toolchat.ui.markdown.rows import DIM, Look, Row, fold, wrap
+from toolchat.ui.text.styles import Look
+from toolchat.ui.text.wrapping import Row, fold, wrap
 
 _MEASURE = 120
 """Cells that a row of prose has at most, however wide the terminal is: longer ones are hard to read."""
@@ -162,8 +163,8 @@ class Fence(Code):
         self.nested = 0  # fences that are open in a block of Markdown, which models fence with as many marks
         super().__init__(Highlighter((info.split() or [""])[0]) if page.look is Look.COLOUR else None)
         rule = f"─── {info}" if page.drawn else f"{fence}{info}"
-        page.put(fold([(rule.rstrip(), DIM)], page.room))
+        page.put(fold([(rule.rstrip(), "dim")], page.room))
 
     def close(self, page: Page) -> None:
         if not page.live:
-            page.put(fold([("───" if page.drawn else self.fence, DIM)], page.room))
+            page.put(fold([("───" if page.drawn else self.fence, "dim")], page.room))

@@ -6,8 +6,9 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolchat.ui.cells import width_of
-from toolchat.ui.markdown.rows import DIM, Look, Row, Span, ansi, crop, fold, row_cells, trimmed
+from toolchat.ui.text.cells import width_of
+from toolchat.ui.text.styles import Look
+from toolchat.ui.text.wrapping import Row, Span, ansi, crop, fold, row_cells, trimmed
 
 
 @dataclass(slots=True)
@@ -124,7 +125,7 @@ class Page:
         for container in self.containers:
             if isinstance(container, Item) and not container.shown:
                 container.shown = True
-                prefix.append((container.marker, DIM))
+                prefix.append((container.marker, "dim"))
             else:
                 prefix.append(self._enclosing(container))
         return self._fit(prefix)
@@ -135,5 +136,5 @@ class Page:
 
     def _enclosing(self, container: Container) -> Span:
         if isinstance(container, Quote):
-            return ("│ " if self.drawn else "> ", DIM)
+            return ("│ " if self.drawn else "> ", "dim")
         return (" " * width_of(container.marker), "")

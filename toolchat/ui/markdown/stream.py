@@ -8,8 +8,9 @@ from __future__ import annotations
 from toolchat.ui.markdown.blocks import Blocks
 from toolchat.ui.markdown.leaves import soft_limit
 from toolchat.ui.markdown.page import Page
-from toolchat.ui.markdown.rows import DIM, Look, ansi
-from toolchat.ui.sanitize import sanitize
+from toolchat.ui.text.sanitize import StreamSanitizer
+from toolchat.ui.text.styles import Look
+from toolchat.ui.text.wrapping import ansi
 
 
 class MarkdownStream:
@@ -25,31 +26,22 @@ class MarkdownStream:
         look = Look.PLAIN if not attributes else Look.COLOUR if color else Look.ATTRIBUTES
         self._page = Page(max(width, 1), look=look)
         self._blocks = Blocks(self._page)
-        self._held = ""  # a carriage return, which may be half a line's end
+        self._safe = StreamSanitizer()
         self._line = ""  # the line under way, while it is short
         self._long = False  # the line under way is with the blocks already
         self._drawn: tuple[int, list[str]] | None = None
 
     def feed(self, text: str) -> str:
         """More of the answer. Returns what has become final, whole rows with a newline each; often nothing."""
-        text = self._held + text
-        self._held = "\r" if text.endswith("\r") else ""
         if not text:
             return ""
         self._drawn = None
-        *lines, rest = sanitize(text.removesuffix("\r")).split("\n")
-        for line in lines:
-            self._take(line)
-            self._end_line()
-        if rest:
-            self._take(rest)
+        self._take_lines(self._safe.feed(text))
         return self._printed()
 
     def finish(self) -> str:
         """No more text comes: the rest of the answer, as `feed` returns it."""
-        if self._held:
-            self._take(sanitize(self._held))
-            self._held = ""
+        self._take_lines(self._safe.finish())
         if self._line or self._long:
             self._end_line()
         self._blocks.close()
@@ -83,7 +75,15 @@ class MarkdownStream:
             return drawn
         if rows < 2:
             return drawn[-rows:] if rows > 0 else []
-        return [ansi([("…", DIM)], look=self._page.look), *drawn[1 - rows :]]
+        return [ansi([("…", "dim")], look=self._page.look), *drawn[1 - rows :]]
+
+    def _take_lines(self, text: str) -> None:
+        *lines, rest = text.split("\n")
+        for line in lines:
+            self._take(line)
+            self._end_line()
+        if rest:
+            self._take(rest)
 
     def _take(self, text: str) -> None:
         """Text of the line under way. A long line goes to the blocks before it ends, always at the same length."""

@@ -9,7 +9,7 @@ from typing import Self
 
 from toolchat.ui.markdown.inline import inline
 from toolchat.ui.markdown.page import Page
-from toolchat.ui.markdown.rows import BOLD, DIM, Row, Span, row_cells, wrap
+from toolchat.ui.text.wrapping import Row, Span, row_cells, wrap
 
 ROWS = 40
 """Rows of a table that are held. With these the columns are settled, and each further row is printed as it comes."""
@@ -72,7 +72,7 @@ def column_widths(wanted: Sequence[int], room: int, least: Sequence[int] = ()) -
 class Table:
     def __init__(self, header: Sequence[str], aligns: Sequence[str], page: Page) -> None:
         self._aligns = aligns
-        self._header = [_cell(source, BOLD, page) for source in header]
+        self._header = [_cell(source, "bold", page) for source in header]
         self._wanted = [max(width, 1) for _, width in self._header]
         self._least = [_address_cells(text) for text, _ in self._header]
         self._rows: list[list[Cell]] = []
@@ -122,7 +122,7 @@ class Table:
 
     def _in_columns(self, rows: Sequence[Sequence[Cell]], widths: Sequence[int], page: Page) -> list[Row]:
         dash, cross = ("─", "─┼─") if page.drawn else ("-", "-+-")
-        rule: Row = [(cross.join(dash * width for width in widths), DIM)]
+        rule: Row = [(cross.join(dash * width for width in widths), "dim")]
         broken = [self._lines(row, widths, page) for row in rows]
         if not self._printed:
             self._ruled = any(len(row) > 1 for row in broken)
@@ -138,7 +138,7 @@ class Table:
         lines: list[Row] = []
         for number, row in enumerate(rows):
             if number or self._printed:
-                lines.append([(("───" if page.drawn else "---")[: page.room], DIM)])
+                lines.append([(("───" if page.drawn else "---")[: page.room], "dim")])
             for (name, _), (text, _) in zip(self._header, row, strict=True):
                 if text:
                     lines += wrap([*name, (": " if name else "", ""), *text], page.room, whole_words=True)
@@ -149,7 +149,7 @@ class Table:
             wrap(text, width) if size > width or "\n" in "".join(part for part, _ in text) else [text]
             for (text, size), width in zip(row, widths, strict=True)
         ]
-        bar: Span = (" │ " if page.drawn else " | ", DIM)
+        bar: Span = (" │ " if page.drawn else " | ", "dim")
         lines: list[Row] = []
         for number in range(max(map(len, columns))):
             line: Row = []

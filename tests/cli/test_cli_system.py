@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_program import TIMEOUT, Program, Ran
+
+SCRIPT = Path(__file__).with_name("scripted_program.py")
+
+
+def ask(program: Program, model: Path, *flags: str) -> Ran:
+    given = ['["Hi."]', "ask", "Hello", "--no-tools", "--model", str(model), *flags]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *given],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=program.folder,
+        env=program.environment,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def test_ask_says_that_the_models_own_system_prompt_is_used(toolchat: Program, model_folder: Path) -> None:
+    (model_folder / "SYSTEM_PROMPT.txt").write_text("Be brief.")
+    ran = ask(toolchat, model_folder)
+    assert (ran.code, ran.out) == (0, "Hi.\n")
+    assert ran.err.count("comes with a system prompt (9 characters)") == 1
+
+
+def test_no_system_leaves_the_models_own_out(toolchat: Program, model_folder: Path) -> None:
+    (model_folder / "SYSTEM_PROMPT.txt").write_text("Be brief.")
+    assert ask(toolchat, model_folder, "--no-system") == Ran(0, "Hi.\n", "")
+
+
+@pytest.mark.parametrize("command", [["ask", "Hi"], ["repl"]])
+def test_a_system_prompt_and_none_at_once_are_a_contradiction(toolchat: Program, command: list[str]) -> None:
+    said = toolchat(*command, "--no-system", "--system", "Be brief.").refused(2)
+    assert said == "--system and --no-system contradict each other; leave one of them out"

@@ -1,0 +1,144 @@
+"""Makes a conversation of the events of its session: `fold(events)` is equal to the conversation that they came from.
+
+A session that was killed within a turn has no end of it: that turn is closed as an interrupt would have closed it, with
+the text that had come, and with results that say so for the calls that had none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from toolchat.chat.conversation import INTERRUPTED, INTERRUPTED_CALL, Conversation, Mark, Spoken, history_call
+from toolchat.wire import events
+from toolchat.wire.errors import ToolchatError
+from toolchat.wire.events import Edit, Event, TurnStatus
+from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
+
+
+class FoldError(ToolchatError):
+    """Events that no session can have had in this order; the message names the first that does not fit."""
+
+
+def fold(history: Iterable[Event]) -> Conversation:
+    """The conversation at the end of `history`, which begins with a session's first event. Raises FoldError."""
+    folder = _Folder()
+    for event in history:
+        try:
+            folder.take(event)
+        except ValueError as error:
+            kind = type(event.body).__name__
+            raise FoldError(f"event {event.sequence} ({kind}, turn {event.turn}): {error}") from None
+    folder.end()
+    return folder.conversation
+
+
+class _Folder:
+    """The conversation so far, and what has come of the round under way."""
+
+    def __init__(self) -> None:
+        self.conversation = Conversation()
+        self._before: Mark | None = None
+        """Where the turn under way began; None before its question."""
+        self._spoken = Spoken()
+        self._calls: dict[str, ToolCall] = {}
+        self._results: dict[str, ToolResult] = {}
+        self._generated = False
+        """Whether the generation of the round under way is over."""
+
+    def take(self, event: Event) -> None:
+        match event.body:
+            case events.SessionStarted(system=system):
+                self.conversation = Conversation(system)
+            case events.TurnStarted():
+                self.end()
+                self._before = None
+            case events.QuestionAsked(text, images):
+                self._before = self.conversation.mark()
+                self.conversation.add_user(text, images, event.turn)
+            case events.TextDelta(text):
+                self._spoken.add(text)
+            case events.ThinkingDelta(text):
+                self._spoken.add(text, thinking=True)
+            case events.CallProposed(call):
+                self._spoken.call()
+                self._calls[call.id] = history_call(call)
+            case events.CallDecided(call=call):
+                if call.id not in self._calls:
+                    raise ValueError(f"the call {call.id} was not proposed")
+                self._calls[call.id] = call
+            case events.CallFinished(result):
+                self._results[result.call_id] = result
+                if self._generated:
+                    self._end_round()
+            case events.RoundFinished():
+                self._generated = True
+            case events.TurnFinished(status=status, closing=closing):
+                self._end_turn(status, closing)
+            case events.HistoryEdited(edit):
+                self._edit(edit)
+
+    def end(self) -> None:
+        """Close a turn that has no end."""
+        if not self.conversation.open:
+            return
+        if self._generated and self._calls:
+            for call in self._calls.values():
+                self._results.setdefault(
+                    call.id, ToolResult(call.id, call.name, INTERRUPTED_CALL, ResultStatus.INTERRUPTED)
+                )
+            self._end_round()
+        self._end_turn(TurnStatus.INTERRUPTED, INTERRUPTED)
+
+    def _end_round(self) -> None:
+        """Add the calls and their results, once all have one."""
+        if self._results.keys() >= self._calls.keys():
+            said = self._spoken.message()
+            self.conversation.add_calls(said.content, tuple(self._calls.values()), said.thinking, said.parts)
+            self.conversation.add_results([self._results[call_id] for call_id in self._calls])
+            self._forget_round()
+
+    def _end_turn(self, status: TurnStatus, closing: str) -> None:
+        said = self._spoken.message()
+        if closing:
+            self.conversation.close(said.content, closing, failed=status is TurnStatus.ENGINE_FAILED)
+        else:
+            self.conversation.add_answer(said.content, said.thinking, said.parts)
+        self._forget_round()
+
+    def _forget_round(self) -> None:
+        self._spoken = Spoken()
+        self._calls, self._results = {}, {}
+        self._generated = False
+
+    def _edit(self, edit: Edit) -> None:
+        conversation = self.conversation
+        match edit:
+            case events.TurnWithdrawn():
+                if self._before is not None:
+                    conversation.rewind(self._before)
+                self._forget_round()
+            case events.RoundRetried(turn):
+                self._expect_last(turn)
+                self._before = conversation.mark()
+                conversation.reopen()
+            case events.TurnUndone(turn):
+                self._expect_last(turn)
+                conversation.undo()
+            case events.TurnsSetAside(turns):
+                sent = conversation.numbers[conversation.set_aside_turns :]
+                if sent[: len(turns)] != turns:
+                    raise ValueError(f"the turns {turns} are not the oldest of {sent}")
+                conversation.set_aside(len(turns))
+            case events.TurnsSummarised(turns, text, number):
+                begin = conversation.numbers.index(turns[0]) if turns and turns[0] in conversation.numbers else 0
+                if not turns or conversation.numbers[begin : begin + len(turns)] != turns:
+                    raise ValueError(f"the turns {turns} do not follow each other in {conversation.numbers}")
+                conversation.summarise(begin, begin + len(turns), text, number)
+            case events.Cleared():
+                conversation.clear()
+            case events.SystemChanged(system):
+                conversation.set_system(system)
+
+    def _expect_last(self, turn: int) -> None:
+        if self.conversation.numbers[-1:] != (turn,):
+            raise ValueError(f"turn {turn} is not the last one")

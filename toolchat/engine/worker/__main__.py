@@ -1,0 +1,3 @@
+from toolchat.engine.worker.server import main
+
+main()

@@ -1,0 +1,126 @@
+"""Prepares the engine's process for vLLM: absent modules, model classes, threads, a worker that tells its stages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from toolchat.engine.config import EngineConfig, has_vision, read_params
+
+BASES = {"cpu": "vllm.v1.worker.cpu_worker.CPUWorker", "cuda": "vllm.v1.worker.gpu_worker.Worker"}
+"""What vLLM's platforms put in place of "auto" (vllm/platforms/cpu.py and cuda.py, `check_and_update_config`)."""
+
+
+def hide_unloadable_modules(*, sees: bool = False) -> None:
+    """Make absent what is installed but cannot load, before transformers looks for it.
+
+    PyPI's torchvision, torchaudio and torchcodec are built for another torch than the CPU build of it; importing
+    them raises ("operator torchvision::nms does not exist"), and transformers imports them wherever it finds them.
+    With `sees`, torchvision is kept: vLLM's classes of models that take images need it.
+    """
+    if sees:
+        make_torchvision_loadable()
+    for name in ("torchvision", "torchaudio", "torchcodec"):
+        try:
+            __import__(name)
+        except Exception:
+            sys.modules[name] = None  # type: ignore[assignment]  # the documented way to make an import fail
+
+
+def make_torchvision_loadable() -> None:
+    """Let PyPI's torchvision be imported beside the CPU build of torch, where its compiled part cannot be loaded.
+
+    Its Python part stops at two operators that the compiled part would have declared. Declared here, without a body,
+    they are enough: what is used of it (`torchvision.transforms.v2.functional`) is Python throughout.
+    """
+    try:
+        __import__("torchvision")
+    except ImportError:
+        return
+    except RuntimeError:
+        import torch
+
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+
+
+def register_model(folder: Path) -> None:
+    """Have vLLM inspect the model's class in this process.
+
+    It would otherwise start a second interpreter to look at the class (to keep CUDA out of this one), which takes
+    seconds and knows nothing of the modules hidden here. The name is what vLLM makes of a params.json, by its
+    transformers_utils/configs/mistral.py. That second interpreter also begins in the folder the user is in.
+    """
+    from vllm import ModelRegistry
+
+    params = read_params(folder)
+    match params.get("moe"):
+        case {"num_shared_experts": int(shared)} if shared > 0:
+            names = ["MistralLarge3ForCausalLM"]
+        case dict(moe) if moe:
+            names = ["MixtralForCausalLM"]
+        case _:
+            names = ["MistralForCausalLM"]
+    if has_vision(params):
+        # Around the model of the language, which is looked up in its turn.
+        names.append("PixtralForConditionalGeneration")
+    for name in names:
+        ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
+
+
+@contextmanager
+def loading_threads(config: EngineConfig) -> Iterator[None]:
+    """Give torch `config.load_threads` threads meanwhile, on a CPU, and afterwards what the environment says."""
+    import torch
+
+    # vLLM puts a function in its place that does nothing: threads that it has bound to cores must stay as they are.
+    # Here it binds none (VLLM_CPU_OMP_THREADS_BIND is for workers in processes of their own).
+    set_threads = torch.set_num_threads
+    before = torch.get_num_threads()
+    # Another number than ours is the user's (OMP_NUM_THREADS).
+    if config.device != "cpu" or before != config.threads or config.load_threads <= before:
+        yield
+        return
+    set_threads(config.load_threads)
+    try:
+        yield
+    finally:
+        set_threads(before)
+
+
+def install_staged_worker(device: str, announce: Callable[[str], None], *, compiles: bool, captures: bool) -> None:
+    """Make `StagedWorker` for `device`, which vLLM looks up in this module by its name (`vllm_arguments.WORKER_CLASS`).
+
+    It is derived from the class that the platform would have taken, and must exist before the engine does. `announce`
+    is called with each stage that follows the loading of weights.
+    `compiles` and `captures` say whether this engine compiles code, and whether it captures CUDA graphs.
+    """
+    from vllm.utils.import_utils import resolve_obj_by_qualname
+
+    globals()["StagedWorker"] = staged(
+        resolve_obj_by_qualname(BASES[device]), announce, compiles=compiles, captures=captures
+    )
+
+
+def staged(base: Any, announce: Callable[[str], None], *, compiles: bool, captures: bool) -> type:
+    """`base`, a worker of vLLM, with its stages told."""
+
+    class StagedWorker(base):  # type: ignore[misc]  # a class of vLLM's, known at run time only
+        def determine_available_memory(self) -> int:
+            # The first run of the model: whatever is compiled is compiled here.
+            if compiles:
+                announce("compiling")
+            available: int = super().determine_available_memory()
+            return available
+
+        def compile_or_warm_up_model(self) -> Any:
+            if captures:
+                announce("capturing CUDA graphs")
+            return super().compile_or_warm_up_model()
+
+    return StagedWorker

@@ -1,0 +1,1 @@
+"""Images: headers and limits, what users attach, what tools return, and the pixels that a model is given."""
