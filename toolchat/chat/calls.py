@@ -22,9 +22,11 @@ from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EventBody
+from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import (
     AssistantMessage,
     CallOrigin,
+    CutResult,
     FailedCall,
     Image,
     Message,
@@ -96,7 +98,8 @@ class TurnCalls:
         toolbox: Toolbox,
         decide: Decide,
         limits: Limits,
-        keep: Callable[[ToolResult], str | None],
+        keep: Callable[[ToolResult], Kept | None],
+        keep_part: Callable[[str, str], None],
         keep_image: Callable[[Image], Image],
         interrupt: asyncio.Event,
     ) -> None:
@@ -106,6 +109,7 @@ class TurnCalls:
         self._decide = decide
         self._limits = limits
         self._keep = keep
+        self._keep_part = keep_part
         self._keep_image = keep_image
         self._interrupt = interrupt
         self._guard = RepeatGuard(limits)
@@ -215,7 +219,11 @@ class TurnCalls:
 
         async def run(index: int, item: Prepared) -> None:
             try:
-                result = await item.run(self._interrupt, lambda text: happened.put_nowait((index, text)))
+                result = await item.run(
+                    self._interrupt,
+                    lambda text: happened.put_nowait((index, text)),
+                    partial(self._keep_part, item.call.id),
+                )
                 happened.put_nowait((index, await self._shown(item.tool, result)))
             except Exception as error:
                 happened.put_nowait((index, error))
@@ -280,10 +288,12 @@ class TurnCalls:
             left = info.context if self._left is None else self._left
             budget = result_budget(tool.options.max_result_tokens, info.context, self._asked, left)
             count = partial(self._tokens, result)
-            content = await cut_to_budget(content, budget, count, lambda: self._keep(result))
+            text = result.excerpt if isinstance(result, CutResult) else content
+            content = await cut_to_budget(text, budget, count, lambda: self._keep(result))
         if (reminder := self._reminders.pop(result.call_id, None)) is not None:
             content = f"{content}\n{reminder}"
-        return replace(result, content=content, images=tuple(map(self._keep_image, result.images)))
+        images = tuple(map(self._keep_image, result.images))
+        return ToolResult(result.call_id, result.name, content, result.status, result.seconds, images)
 
     async def _tokens(self, result: ToolResult, text: str) -> int:
         """What `text` adds to a history as the result: before v7 it stands there as JSON, with every quote escaped."""

@@ -26,6 +26,7 @@ from toolchat.tools.toolbox import Toolbox
 from toolchat.wire import deltas, events
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Event, EventBody, Stamper, TurnFinished, TurnStatus
+from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult, ToolSpec
 
 
@@ -79,12 +80,16 @@ class ChatLoop:
         decide: Decide = allow_all,
         continue_: Callable[[LimitMet], Awaitable[LimitChoice]] = stop_at_limit,
         limits: Limits | None = None,
-        keep: Callable[[ToolResult], str | None] = lambda _: None,
+        keep: Callable[[ToolResult], Kept | None] = lambda _: None,
+        keep_part: Callable[[str, str], None] = lambda *_: None,
         keep_image: Callable[[Image], Image] = lambda image: image,
         offered: Callable[[], Sequence[ToolSpec]] | None = None,
         new_id: Callable[[], str] = new_call_id,
     ) -> None:
-        """`offered` says which of the runner's tools the model may call in this turn; None for all of them.
+        """`keep` is given a result that the model will see a part of. Of one that is too long to be given whole, the
+        parts were given to `keep_part` before, with the call's id.
+
+        `offered` says which of the runner's tools the model may call in this turn; None for all of them.
 
         `new_id` makes an id for a call whose own has been taken.
         """
@@ -97,6 +102,7 @@ class ChatLoop:
         self._continue = continue_
         self._limits = limits or Limits()
         self._keep = keep
+        self._keep_part = keep_part
         self._keep_image = keep_image
         self._offered = offered
         self._new_id = new_id
@@ -176,6 +182,7 @@ class ChatLoop:
             decide=self._decide,
             limits=self._limits,
             keep=self._keep,
+            keep_part=self._keep_part,
             keep_image=self._keep_image,
             interrupt=self._interrupt,
         )

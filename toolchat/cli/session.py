@@ -24,7 +24,7 @@ from toolchat.images.attached import refuse_unseen
 from toolchat.models.card import OwnPrompt
 from toolchat.settings import Settings, state_folder
 from toolchat.store.record import SessionRecord
-from toolchat.store.results import keep_image, keep_result
+from toolchat.store.results import KeptResults, keep_image
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
@@ -45,6 +45,7 @@ from toolchat.wire.events import (
     TurnUndone,
     TurnWithdrawn,
 )
+from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
 
@@ -80,6 +81,7 @@ class Session:
         self._decide: Decide = allow_all
         self._counting: asyncio.Task[None] | None = None
         self._results = records / self._stream.session
+        self._kept = KeptResults(self._results)
         program = f"toolchat {toolchat.__version__}"
         self._stream.emit(SessionStarted(model, program, settings.system, asdict(self._options)))
 
@@ -333,6 +335,7 @@ class Session:
             stamp=self._stream.stamp,
             decide=self._decide,
             keep=self._keep,
+            keep_part=self._kept.add,
             keep_image=lambda image: keep_image(self._results, image),
             offered=self._offered,
         )
@@ -340,10 +343,11 @@ class Session:
     def _offered(self) -> list[ToolSpec]:
         return [spec for spec in self.toolbox.specs if spec.name not in self.switched_off]
 
-    def _keep(self, result: ToolResult) -> str | None:
+    def _keep(self, result: ToolResult) -> Kept | None:
         """A result of which the model is shown a part."""
-        self._heard.whole(result)
-        return keep_result(self._results, result)
+        kept = self._kept.keep(result)
+        self._heard.whole(result, kept)
+        return kept
 
     def _edited(self, edit: Edit) -> None:
         self._stream.emit(HistoryEdited(edit))

@@ -13,7 +13,7 @@ from typing import TextIO
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
-from toolchat.ui.calls import call_text, output_lines, writing_text
+from toolchat.ui.calls import call_text, output_rows, writing_text
 from toolchat.ui.cards import Card
 from toolchat.ui.chat import Chat
 from toolchat.ui.commands import Commands, Outcome, is_command, question
@@ -181,8 +181,8 @@ class PlainRepl:
                 self._cards.setdefault(call.id, Card(call)).start(call, self._clock())
                 self._line(f"→ {call_text(call)}")
             case events.ToolOutput(_, text):
-                for row in output_lines(text):
-                    self._line(f"  {row}")
+                for row in output_rows(text)[0]:
+                    self._line(f"  │ {row}")
             case events.CallFinished(result):
                 if (card := self._cards.pop(result.call_id, None)) is not None:
                     for fragments in card.rows(result, UNWRAPPED):

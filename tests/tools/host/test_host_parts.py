@@ -15,7 +15,10 @@ from toolchat.tools.host.channel import Assembler, Channel, ChannelClosed, new_t
 from toolchat.tools.host.execute import Executor
 from toolchat.tools.host.output import HEAD, TAIL, Window
 from toolchat.tools.host.processes import children, descendants
-from toolchat.tools.result import bounded
+from toolchat.tools.result import clean
+from toolchat.wire.excerpt import cut_to_bytes, shortened
+
+LONG = f"{'x' * 1333}\n[… 8,000 of 10,000 characters are left out here …]\n{'x' * 667}"
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec=None)), lambda inner: st.lists(inner)
@@ -63,16 +66,26 @@ def test_a_channel_whose_descriptor_was_replaced_does_not_write_there(tmp_path: 
 
 @given(st.text(st.characters(codec=None), max_size=300), st.integers(10, 200))
 def test_a_bounded_text_is_utf8_and_keeps_to_its_limit(text: str, limit: int) -> None:
-    cut = bounded(text, limit)
+    cleaned = clean(text)
+    cut = shortened(cleaned, limit)
+    assert len(cleaned) == len(text)
     encoded = cut.encode()
     assert b"\0" not in encoded
     assert len(encoded) <= limit + 100
-    if len(text) * 4 <= limit:
-        assert len(cut) == len(text)
+    excerpt = cut_to_bytes(cleaned, limit)
+    if len(cleaned.encode()) <= limit:
+        assert excerpt is None
+        assert cut == cleaned
+    else:
+        assert excerpt is not None
+        assert excerpt.total == len(text)
+        assert cleaned.startswith(excerpt.head)
+        assert cleaned.endswith(excerpt.tail)
+        assert excerpt.left_out > 0
 
 
 @settings(max_examples=50)
-@given(st.lists(st.binary(max_size=TAIL)), st.integers(0, 3))
+@given(st.lists(st.binary(max_size=TAIL).map(lambda data: data.replace(b"\r", b"")), max_size=8), st.integers(0, 3))
 def test_a_window_shows_the_beginning_and_the_end(parts: list[bytes], big: int) -> None:
     shown: list[str] = []
 
@@ -91,7 +104,7 @@ def test_a_window_shows_the_beginning_and_the_end(parts: list[bytes], big: int) 
     else:
         assert text.startswith(whole[:HEAD])
         assert text.endswith(whole[-TAIL:])
-        assert f"{len(whole) - HEAD - TAIL:,} characters of its output are not shown" in text
+        assert f"{len(whole) - HEAD - TAIL:,} of {len(whole):,} characters are left out here" in text
 
 
 def test_what_an_asynchronous_generator_yields_last_is_its_result() -> None:
@@ -187,7 +200,7 @@ def raised_between(which: str) -> Iterator[str]:
     [
         ("value", "Error: ValueError: unknown time zone: Mars"),
         ("empty", "Error: ValueError"),
-        ("long", f"Error: ValueError: {'x' * 2000}..."),
+        ("long", f"Error: ValueError: {LONG}"),
         ("exit", "Error: SystemExit: 3"),
         ("interrupt", "Error: KeyboardInterrupt"),
         ("generator", "Error: GeneratorExit"),

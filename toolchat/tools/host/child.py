@@ -29,9 +29,12 @@ from toolchat.tools.host.limits import limit_memory, limit_open_files, use_spare
 from toolchat.tools.host.processes import adopt_orphans, die_with_parent, uses_gpu
 from toolchat.tools.host.share import Share
 from toolchat.tools.load import load_tools
-from toolchat.tools.result import error_text
+from toolchat.tools.result import MAX_KEPT, error_text
 from toolchat.tools.toolbox import LoadedToolbox
 from toolchat.wire.errors import ToolchatError
+
+_PART = 256 * 1024
+"""Characters of a long result in one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +98,22 @@ def serve(channel: Channel, output: int, loaded: LoadedToolbox, setup: Setup) ->
             answer = _answer(message, loaded, executor, limit)
             if os.getpid() != me:  # the tool forked, and this is the copy
                 os._exit(0)
+            _send_parts(channel, answer.pop("whole", ""))
             channel.send(answer)
             if setup.once and answer["op"] in ("result", "refused"):
                 os._exit(0)
     except ChannelClosed:
         os._exit(LOST_CHANNEL)
+
+
+def _send_parts(channel: Channel, text: str) -> None:
+    """The beginning of a result that is longer than one message may be, for its file."""
+    room = MAX_KEPT
+    for start in range(0, len(text), _PART):
+        part = text[start : start + _PART]
+        if (room := room - len(part.encode())) < 0:
+            return
+        channel.send({"op": "part", "text": part})
 
 
 def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor, limit: int | None) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolchat.images.returned import without_pictures
-from toolchat.tools.result import bounded, error_text, result_text
+from toolchat.tools.result import MAX_RESULT, clean, error_text, result_text
+from toolchat.wire.excerpt import Excerpt, cut_to_bytes, shortened
 
 _MAX_TRACEBACK = 32 * 1024
 
@@ -24,14 +25,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    content: str
-    """For the model; bounded, and fit for UTF-8."""
+    content: str | Excerpt
+    """For the model; of at most MAX_RESULT bytes, and fit for UTF-8."""
     ok: bool
     traceback: str = ""
     """For the log."""
     out_of_memory: bool = False
     images: tuple[str, ...] = ()
     """Files in base64."""
+    whole: str = ""
+    """All of the result, where `content` is an excerpt."""
 
 
 class Executor:
@@ -50,7 +53,12 @@ class Executor:
         try:
             try:
                 value, pictures = without_pictures(self._value(function(**values)))
-                return Outcome(result_text(value), ok=True, images=tuple(b64encode(one).decode() for one in pictures))
+                images = tuple(b64encode(one).decode() for one in pictures)
+                text = result_text(value)
+                excerpt = cut_to_bytes(text, MAX_RESULT)
+                if excerpt is None:
+                    return Outcome(text, ok=True, images=images)
+                return Outcome(excerpt, ok=True, images=images, whole=text)
             finally:
                 _flush()
         # SystemExit and KeyboardInterrupt too: raised by a tool they are its error, not the program's end.
@@ -89,7 +97,7 @@ class Executor:
 
     def _progress(self, value: Any) -> None:
         if value is not None:
-            self._say(result_text(without_pictures(value)[0]))
+            self._say(shortened(result_text(without_pictures(value)[0]), MAX_RESULT))
 
     def _wait(self, awaitable: Any) -> Any:
         if self._loop is None:
@@ -123,5 +131,5 @@ def _traceback(error: BaseException) -> str:
         frames = error.__traceback__
         while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
             frames = frames.tb_next
-        return bounded("".join(traceback.format_exception(type(error), error, frames)), _MAX_TRACEBACK)
+        return shortened(clean("".join(traceback.format_exception(type(error), error, frames))), _MAX_TRACEBACK)
     return ""

@@ -66,12 +66,30 @@ class Process:
             self._link.pump()
             self._heard.put_nowait(None)
 
-    async def ask(self, message: Message, seconds: float, cancel: asyncio.Event | None = None) -> Message | NoAnswer:
+    async def ask(
+        self,
+        message: Message,
+        seconds: float,
+        cancel: asyncio.Event | None = None,
+        on_part: Callable[[str], None] | None = None,
+    ) -> Message | NoAnswer:
         """The answer to `message`, waited for until `seconds` have passed or `cancel` is set.
 
-        A process that gave no answer is of no further use; see `end`.
+        `on_part` is given the parts of a long result, which come before its answer. A process that gave no answer is of
+        no further use; see `end`.
         """
         self._link.send(message)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + seconds
+        while True:
+            match answer := await self._next(max(0.0, deadline - clock()), cancel):
+                case {"op": "part", "text": str(text)}:
+                    if on_part is not None:
+                        on_part(text)
+                case _:
+                    return answer
+
+    async def _next(self, seconds: float, cancel: asyncio.Event | None) -> Message | NoAnswer:
         answer = asyncio.create_task(self._heard.get())
         cancelled = asyncio.create_task(cancel.wait()) if cancel is not None else None
         tasks = {task for task in (answer, cancelled) if task is not None}
