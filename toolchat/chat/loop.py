@@ -18,7 +18,7 @@ from toolchat.chat.choice import possible_choice
 from toolchat.chat.conversation import INTERRUPTED, Conversation, Spoken
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
-from toolchat.chat.room import reserve, too_long, turn_too_long, turns_to_set_aside
+from toolchat.chat.room import reserve, too_long, turns_to_set_aside
 from toolchat.engine.base import ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
 from toolchat.mistral.ids import new_call_id
 from toolchat.tools.run import ToolRunner
@@ -209,12 +209,18 @@ class ChatLoop:
                     yield rounds, events.HistoryEdited(events.TurnsSetAside(turns))
                     yield rounds, events.Notice(f"the context is full: {what} not sent to the model any more")
                     continue
+                why = too_long(
+                    error,
+                    self._conversation.messages,
+                    toolbox.specs,
+                    self._conversation.turn_sizes[-1],
+                    self._needed(error.context, options),
+                )
                 if rounds == 1:
-                    why = too_long(error, self._conversation.messages, self._needed(error.context, options))
                     raise ContextOverflowError(why, error.count, error.context) from None
                 status, closing = TurnStatus.LIMIT, "[stopped: the context is full]"
                 self._conversation.close("", closing)
-                yield rounds, events.Notice(f"the turn ends here: {turn_too_long(error)}")
+                yield rounds, events.Notice(f"the turn ends here: {why}")
                 break
             except EngineCrashedError as error:
                 status, closing = TurnStatus.ENGINE_FAILED, INTERRUPTED
