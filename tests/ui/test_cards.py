@@ -5,6 +5,7 @@ import re
 import pytest
 from prompt_toolkit.utils import get_cwidth
 
+from toolchat.ui.calls import result_lines
 from toolchat.ui.cards import RESULT_LINES, Card, seconds
 from toolchat.wire.messages import CallOrigin, FailedCall, ResultStatus, ToolCall, ToolResult
 
@@ -105,3 +106,9 @@ def test_a_carriage_return_that_a_result_holds_is_seen_as_the_model_sees_it() ->
 
 def rows_of(card: Card) -> list[str]:
     return ["".join(text for _, text in row) for row in card.rows(result(), 80)][1:]
+
+
+def test_of_a_result_that_the_model_is_shown_a_part_of_no_more_is_promised_than_that() -> None:
+    cut = ToolResult("a" * 9, "find", "\n".join("abcdefghij"), left_out=100)
+    assert rows(cut)[-1] == "  … 5 more lines of what the model is shown of it; /last shows more"
+    assert result_lines(cut)[-1] == "  … 5 more lines of what the model is shown of it"

@@ -68,11 +68,12 @@ def result_budget(own: int | None, context: int, calls: int, left: int) -> int:
 
 async def cut_to_budget(
     text: str | Excerpt, budget: int, count: Callable[[str], Awaitable[int]], keep: Callable[[], Kept | None]
-) -> str:
+) -> tuple[str, int]:
     """`text` in at most `budget` tokens: whole, or head and tail with a line between them that says what is missing.
 
-    An excerpt has been cut before, and what is said is of the text that it is of. `count` says how many tokens a text
-    has. `keep` is called where the text is cut, now or before; it says in which file all of it is, or how much.
+    The number is that of the characters that are missing. An excerpt has been cut before, and what is said is of the
+    text that it is of. `count` says how many tokens a text has. `keep` is called where the text is cut, now or before;
+    it says in which file all of it is, or how much.
     """
     if isinstance(text, Excerpt):
         excerpt, kept = text, keep()
@@ -83,25 +84,25 @@ async def cut_to_budget(
     else:
         # No tokenizer makes more tokens than bytes, of the text or of its JSON: most results need no counting at all.
         if len(json.dumps(text)) <= budget:
-            return text
+            return text, 0
         counted = len(text)
         total = await count(text)
         if total <= budget:
-            return text
+            return text, 0
         excerpt, kept, largest = whole(text), keep(), counted - 1
 
     # The longest cut that fits, by bisection: tokens grow with characters, near enough for it to converge, and
     # what is returned has been counted.
     low, high = 0, min(largest, counted * budget * 3 // (max(total, 1) * 2))
-    best = excerpt.narrowed(0).text(kept)
+    best = excerpt.narrowed(0)
     while low <= high:
         middle = (low + high) // 2
-        candidate = excerpt.narrowed(middle).text(kept)
-        if await count(candidate) <= budget:
+        candidate = excerpt.narrowed(middle)
+        if await count(candidate.text(kept)) <= budget:
             best, low = candidate, middle + 1
         else:
             high = middle - 1
         # A fiftieth more is not worth another round of counting.
         if high - low < low // 50:
             break
-    return best
+    return best.text(kept), best.left_out

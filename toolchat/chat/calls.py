@@ -282,18 +282,18 @@ class TurnCalls:
 
     async def _shown(self, tool: Tool, result: ToolResult) -> ToolResult:
         """The result as the model is shown it: within its budget, with a reminder where it was asked for before."""
-        content = result.content
+        content, left_out = result.content, result.excerpt.left_out if isinstance(result, CutResult) else 0
         info = self._engine.info
         if info is not None:
             left = info.context if self._left is None else self._left
             budget = result_budget(tool.options.max_result_tokens, info.context, self._asked, left)
             count = partial(self._tokens, result)
             text = result.excerpt if isinstance(result, CutResult) else content
-            content = await cut_to_budget(text, budget, count, lambda: self._keep(result))
+            content, left_out = await cut_to_budget(text, budget, count, lambda: self._keep(result))
         if (reminder := self._reminders.pop(result.call_id, None)) is not None:
             content = f"{content}\n{reminder}"
         images = tuple(map(self._keep_image, result.images))
-        return ToolResult(result.call_id, result.name, content, result.status, result.seconds, images)
+        return ToolResult(result.call_id, result.name, content, result.status, result.seconds, images, left_out)
 
     async def _tokens(self, result: ToolResult, text: str) -> int:
         """What `text` adds to a history as the result: before v7 it stands there as JSON, with every quote escaped."""

@@ -9,7 +9,7 @@ from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.wire.messages import CallOrigin, FailedCall, Image, ResultStatus, ToolCall, ToolResult
 
 RESULT_LINES = 6
-"""Lines of a result that are shown; the model gets all of it."""
+"""Lines of a result that are shown of what the model is."""
 
 MARKS = {
     ResultStatus.OK: "✓",
@@ -63,8 +63,14 @@ def result_lines(result: ToolResult) -> list[str]:
     shown = rows if len(rows) <= RESULT_LINES else rows[: RESULT_LINES - 1]
     lines = [f"{MARKS[result.status]} {shown[0]}", *(f"  {row}" for row in shown[1:])]
     if len(shown) < len(rows):
-        lines.append(f"  … {len(rows) - len(shown)} more lines")
+        lines.append(f"  … {more_lines(len(rows) - len(shown), result)}")
     return [*lines, *(f"  {image_line(image, image.file or 'not kept')}" for image in result.images)]
+
+
+def more_lines(number: int, result: ToolResult) -> str:
+    """How much of a result is not on the screen: "12 more lines"."""
+    lines = "1 more line" if number == 1 else f"{number:,} more lines"
+    return f"{lines} of what the model is shown of it" if result.left_out else lines
 
 
 def image_line(image: Image, where: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from toolchat.ui.calls import call_text, content_lines, output_rows
+from toolchat.ui.calls import call_text, content_lines, more_lines, output_rows
 from toolchat.ui.text.cells import cut, width_of
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.text.styles import paint
@@ -13,7 +13,7 @@ from toolchat.ui.text.wrapping import wrapped
 from toolchat.wire.messages import FailedCall, ResultStatus, ToolCall, ToolResult
 
 RESULT_LINES = 5
-"""Rows of a result that are shown; `/last` shows all."""
+"""Rows of a result that are shown; `/last` shows more."""
 OUTPUT_LINES = 5
 """Rows of what the tool said that stay on the screen: the last ones."""
 ARGUMENT_ROWS = 6
@@ -134,9 +134,10 @@ def _result_rows(result: ToolResult, width: int) -> list[str]:
     shown = [f"  {row}" for row in rows[:RESULT_LINES]]
     if len(rows) > RESULT_LINES or taken < len(lines):
         left = len(lines) - taken
-        shown.append(f"  … {_lines(left, 'more ')}; /last shows all" if left else "  … /last shows all")
+        last = "/last shows more" if result.left_out else "/last shows all"
+        shown.append(f"  … {more_lines(left, result)}; {last}" if left else f"  … {last}")
     return shown
 
 
-def _lines(number: int, more: str = "") -> str:
-    return f"1 {more}line" if number == 1 else f"{number:,} {more}lines"
+def _lines(number: int) -> str:
+    return "1 line" if number == 1 else f"{number:,} lines"

@@ -90,6 +90,8 @@ class ToolResult:
     status: ResultStatus = ResultStatus.OK
     seconds: float = 0.0
     images: tuple[Image, ...] = ()
+    left_out: int = 0
+    """Characters of what the tool returned that `content` does not have: it says so itself, in a line."""
 
 
 @dataclass(frozen=True, slots=True)

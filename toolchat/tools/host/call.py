@@ -245,9 +245,8 @@ class Prepared:
 
 
 def _cut(result: ToolResult, excerpt: Excerpt, images: tuple[Image, ...]) -> CutResult:
-    return CutResult(
-        result.call_id, result.name, excerpt.text(), result.status, result.seconds, images or result.images, excerpt
-    )
+    about = (result.status, result.seconds, images or result.images, excerpt.left_out)
+    return CutResult(result.call_id, result.name, excerpt.text(), *about, excerpt)
 
 
 def _with_line(result: ToolResult, line: str) -> ToolResult:
