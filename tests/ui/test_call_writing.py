@@ -105,3 +105,29 @@ def test_a_pipe_of_ask_gets_nothing_of_it(capsys: pytest.CaptureFixture[str]) ->
         for event in stamped(events.CallWriting("find", 12_345)):
             renderer.show(event)
     assert capsys.readouterr() == ("", "")
+
+
+def test_ask_shows_a_tools_progress_bar_on_its_spinner_and_prints_its_last_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    err = Terminal()
+    monkeypatch.setattr("sys.stderr", err)
+    monkeypatch.setenv("TERM", "xterm")
+    with PlainRenderer(io.StringIO()) as renderer:
+        for event in stamped(events.CallStarted(CALL), events.ToolOutput(CALL.id, "begin\n  5%\x1b\r")):
+            renderer.show(event)
+        assert renderer._status is not None
+        assert str(renderer._status.status) == "│   5%␛"
+        for event in stamped(events.ToolOutput(CALL.id, "100%\n")):
+            renderer.show(event)
+        assert renderer._status is None
+    assert "│ begin\n" in err.getvalue()
+    assert "│ 100%\n" in err.getvalue()
+
+
+def test_a_pipe_of_ask_gets_of_a_progress_bar_what_is_final(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainRenderer(io.StringIO()) as renderer:
+        for text in ("begin\n  5%\r", " 50%\r", "100%\n"):
+            for event in stamped(events.ToolOutput(CALL.id, text)):
+                renderer.show(event)
+    assert capsys.readouterr().err == "  │ begin\n  │ 100%\n"
