@@ -31,7 +31,9 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
     """
     path = FOUND
     if settings.tools is not None:
-        path = Path(settings.tools).expanduser()
+        from toolchat.settings import user_path
+
+        path = user_path(settings.tools)
         if not path.is_file():
             where = "--tools" if settings.tools_named else "TOOLCHAT_TOOLS"
             raise UsageError(f"{where} {settings.tools}: {'not a file' if path.exists() else 'no such file'}")

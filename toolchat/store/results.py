@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolchat.images.image import file_name, image_bytes
-from toolchat.private_file import open_file, private_folder
+from toolchat.private_file import open_private, private_folder
 from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import CutResult, Image, ToolResult
 
@@ -36,6 +36,7 @@ class KeptResults:
         path = self._file(result.call_id)
         if isinstance(result, CutResult):
             characters = self._written.pop(result.call_id, 0)
+            self._failed.discard(result.call_id)
             return Kept(str(path), characters) if characters else None
         kept = _keep(path, _bytes(result.content))
         return Kept(kept, len(result.content)) if kept else None
@@ -67,7 +68,7 @@ def keep_image(folder: Path, image: Image) -> Image:
 def _keep(path: Path, content: bytes, *, append: bool = False) -> str | None:
     try:
         private_folder(path.parent)
-        file = open_file(path, os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC))
+        file = open_private(path, os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC))
         with os.fdopen(file, "wb") as stream:
             stream.write(content)
     except OSError:
