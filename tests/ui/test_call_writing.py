@@ -121,8 +121,8 @@ def test_ask_shows_a_tools_progress_bar_on_its_spinner_and_prints_its_last_state
         for event in stamped(events.ToolOutput(CALL.id, "100%\n")):
             renderer.show(event)
         assert renderer._status is None
-    assert "│ begin\n" in err.getvalue()
-    assert "│ 100%\n" in err.getvalue()
+    assert "│ begin\x1b[0m\n" in err.getvalue()
+    assert "│ 100%\x1b[0m\n" in err.getvalue()
 
 
 def test_a_pipe_of_ask_gets_of_a_progress_bar_what_is_final(capsys: pytest.CaptureFixture[str]) -> None:
