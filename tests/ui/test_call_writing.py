@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from toolchat.ui.plain import PlainRenderer
-from toolchat.ui.plain_repl import LONG_CALL, PlainRepl
+from toolchat.ui.plain_lines import LONG_CALL
+from toolchat.ui.plain_repl import PlainRepl
 from toolchat.ui.transcript import Transcript
 from toolchat.wire import events
 from toolchat.wire.deltas import Usage
