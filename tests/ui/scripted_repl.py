@@ -29,8 +29,8 @@ def play(script: Path, flags: list[str]) -> None:
         fetch(name)
         return ModelChoice(name or "scripted", "folder", cache)
 
-    engines.engine_device = lambda: "cpu"
-    startup.choose_model = choose
+    setattr(engines, "engine_device", lambda: "cpu")  # noqa: B010
+    setattr(startup, "choose_model", choose)  # noqa: B010
     startup.Plan.late_engine = startup.Plan.engine = late  # type: ignore[method-assign]
     main.run(["repl", *flags])
 

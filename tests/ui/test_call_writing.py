@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from toolchat.ui.plain import PlainRenderer
-from toolchat.ui.plain_repl import LONG_CALL, PlainRepl
+from toolchat.ui.plain_lines import LONG_CALL, PlainLines
 from toolchat.ui.transcript import Transcript
 from toolchat.wire import events
 from toolchat.wire.deltas import Usage
@@ -64,20 +64,20 @@ def test_it_stands_below_the_calls_that_are_whole_and_is_cut_to_the_window() -> 
 
 
 def test_plain_mode_tells_a_person_of_a_long_call_each_time_it_has_doubled() -> None:
-    out = io.StringIO()
-    repl = PlainRepl(out, to_person=True)
+    told: list[str] = []
+    lines = PlainLines(told.append, lambda: 0.0, to_person=True)
     for event in stamped(*(events.CallWriting("find", size) for size in range(0, 8 * LONG_CALL + 1, LONG_CALL // 4))):
-        repl.show(event)
-    assert out.getvalue().splitlines() == [f"→ find(… {kilo} kB so far)" for kilo in (1, 2, 4, 8)]
+        lines.show(event)
+    assert told == [f"→ find(… {kilo} kB so far)" for kilo in (1, 2, 4, 8)]
 
 
 @pytest.mark.parametrize("to_person", [True, False])
 def test_a_short_call_or_a_pipe_is_told_nothing(to_person: bool) -> None:
-    out = io.StringIO()
-    repl = PlainRepl(out, to_person=to_person)
+    told: list[str] = []
+    lines = PlainLines(told.append, lambda: 0.0, to_person=to_person)
     for event in stamped(events.CallWriting("find", LONG_CALL - 1 if to_person else 10**6)):
-        repl.show(event)
-    assert out.getvalue() == ""
+        lines.show(event)
+    assert told == []
 
 
 class Terminal(io.StringIO):
