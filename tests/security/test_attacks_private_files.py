@@ -17,8 +17,7 @@ import pytest
 from attack_bench import NOBODY
 from attacked_folder import GREET, Attacked, chat
 
-from toolchat.engine.config import EngineConfig
-from toolchat.engine.local import LocalEngine
+from toolchat.engine.local import new_log
 from toolchat.models import demo
 from toolchat.models.card import sampling
 from toolchat.private_file import (
@@ -169,8 +168,7 @@ def test_an_engine_whose_log_others_could_lead_elsewhere_writes_it_elsewhere(
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    config = EngineConfig("demo", str(tmp_path), "cpu", context=1, kv_cache_bytes=1)
-    log = LocalEngine(config, tmp_path / "open" / "logs")._new_log()
+    log = new_log(tmp_path / "open" / "logs")
     assert log.parent.parent == tmp_path
     assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
 
@@ -344,7 +342,7 @@ def _reference(folder: Path) -> Callable[[], object]:
 
 
 def _tokenizer(folder: Path) -> Callable[[], object]:
-    from toolchat.mistral.tokenizer_file import refusal
+    from toolchat.mistral.vocabulary import refusal
 
     os.mkfifo(folder / "tekken.json")
     return lambda: refusal(folder)

@@ -29,8 +29,12 @@ def play(script: Path, flags: list[str]) -> None:
         fetch(name)
         return ModelChoice(name or "scripted", "folder", cache)
 
-    setattr(engines, "engine_device", lambda: "cpu")  # noqa: B010
-    setattr(startup, "choose_model", choose)  # noqa: B010
+    replaced: list[tuple[object, str, Callable[..., object]]] = [
+        (engines, "engine_device", lambda: "cpu"),
+        (startup, "choose_model", choose),
+    ]
+    for module, name, stand_in in replaced:
+        setattr(module, name, stand_in)
     startup.Plan.late_engine = startup.Plan.engine = late  # type: ignore[method-assign]
     main.run(["repl", *flags])
 

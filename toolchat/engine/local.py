@@ -79,7 +79,7 @@ class LocalEngine:
         yield EngineState("starting", self._config.model)
         for note in self._config.notes:
             yield Notice(note)
-        self.log = _new_log(self._log_folder)
+        self.log = new_log(self._log_folder)
         worker = self._worker = _Worker(self._config, self._command, self.log)
         await worker.connect()
         while True:
@@ -370,7 +370,7 @@ def worker_environment(config: EngineConfig, temporary: str | None = None) -> di
     return environment
 
 
-def _new_log(folder: Path) -> Path:
+def new_log(folder: Path) -> Path:
     """A name for a log in `folder`, where the oldest are deleted. Another toolchat may be doing the same."""
     name = f"engine-{os.getpid()}-{next(_log_numbers)}.log"
     try:
