@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,19 +32,45 @@ NO_SYSTEM = "none"
 """What is written in the place of a system prompt to have none, not even the model's own."""
 
 
+NO_HOME = Path(os.devnull, "no-home-folder")
+"""Where nothing is found and nothing can be made: for a user who has neither HOME nor an entry in passwd."""
+
+
 def config_file() -> Path:
     """Where config.toml is looked for; it need not exist."""
-    return Path(platformdirs.user_config_dir(APP)) / "config.toml"
+    return _user_folder(platformdirs.user_config_dir, ".config") / "config.toml"
 
 
 def cache_folder() -> Path:
     """What can be made again: the built demo model."""
-    return Path(platformdirs.user_cache_dir(APP))
+    return _user_folder(platformdirs.user_cache_dir, ".cache")
 
 
 def state_folder() -> Path:
     """What a user would miss: records of sessions, logs, what was trusted."""
-    return Path(platformdirs.user_state_dir(APP))
+    return _user_folder(platformdirs.user_state_dir, ".local/state")
+
+
+def expanded(name: str) -> Path:
+    """The path that a user wrote, ~ and ~USER being homes; as it is written where there is no such home."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def _user_folder(find: Callable[[str], str], below_home: str) -> Path:
+    """What `find` finds, if that is a place: without a home it may be a folder "~" in whatever folder the user is in.
+
+    A relative path in an XDG variable is to be ignored, as its specification says.
+    """
+    found = ""
+    with suppress(RuntimeError):
+        found = find(APP)
+    for folder in (Path(found), expanded(f"~/{below_home}") / APP):
+        if folder.is_absolute():
+            return folder
+    return NO_HOME / APP
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +211,12 @@ def resolve(
                 values[name] = _parsed(setting, where, value)
                 break
     named = environment.get("TOOLCHAT_TOOLS") if flags.get("tools") is None else None
-    return Settings(**values, tools_named=not named or Path(named).expanduser().is_absolute())
+    return Settings(**values, tools_named=not named or expanded(named).is_absolute())
 
 
 def _from_file(name: str, value: Any, file: Path) -> Any:
     """A path in config.toml begins in the folder of that file, wherever the user is."""
-    relative = isinstance(value, str) and value.strip() and not Path(value).expanduser().is_absolute()
+    relative = isinstance(value, str) and value.strip() and not expanded(value).is_absolute()
     if relative and (name == "tools" or (name == "model" and value.startswith("."))):
         return str(file.parent / value)
     return value
@@ -203,6 +230,15 @@ def _parsed(setting: _Setting, where: str, value: Any) -> Any:
         raise UsageError(f"{where}: {reason}, not {value!r}") from None
 
 
+def _hidden(file: Path) -> bool:
+    """Whether it lies in what this user may not look into: HOME is another's, as it may be in a container."""
+    try:
+        file.lstat()
+    except OSError:
+        return True
+    return False
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         if (why := distrusted(file)) is not None:
@@ -210,10 +246,14 @@ def _read(file: Path) -> dict[str, Any]:
             ignore(file, why)
             return {}
         written = tomllib.loads(read_file(file, MAX_BYTES).decode("utf-8-sig"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except UnfitFileError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
+    except PermissionError as error:
+        if _hidden(file):
+            return {}
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:

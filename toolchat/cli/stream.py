@@ -34,4 +34,4 @@ class Stream:
         self._show(event)
         if self.record.failure is not None and not self._told_unrecorded:
             self._told_unrecorded = True
-            self._show(self.stamp(Notice(f"this session is not recorded: {self.record.failure}")))
+            self._show(self.stamp(Notice(self.record.loss)))

@@ -1,7 +1,7 @@
-"""The cores and the memory that this process is granted: what the machine has, and what its control groups leave of it.
+"""The cores and the memory that this process is granted: what its control groups leave of the machine.
 
-A container sees all cores and all memory of its machine; what it may use of them stands in its control groups. Version 2
-has one tree, version 1 one for each controller, and a slice within a slice has what is left in every one of them.
+A container sees all cores and all memory of its machine; what it may use of them stands in its control groups. Version
+2 has one tree, version 1 one for each controller, and a slice within a slice has what is left in every one of them.
 """
 
 from __future__ import annotations

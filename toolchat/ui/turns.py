@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from toolchat.environment import refused
 from toolchat.wire import events
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.events import Event, TurnStatus
@@ -228,6 +229,6 @@ class Turns:
             self._exclusive = None
         if not task.cancelled() and (error := task.exception()) is not None:
             # `Commands.run` raises nothing that a user could have caused.
-            self._front.say(f"unexpected {type(error).__name__}: {error}", "red")
+            self._front.say(refused(error) or f"unexpected {type(error).__name__}: {error}", "red")
         self._woken.set()
         self._front.changed()

@@ -15,6 +15,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from toolchat.environment import refused, working_folder
 from toolchat.private_file import open_file, private_folder
 from toolchat.settings import cache_folder
 from toolchat.tools.code import NotAccepted, ToolsCode
@@ -33,6 +34,7 @@ from toolchat.wire.errors import ToolchatError, UsageError
 IMPORT_SECONDS = 30.0
 """For the imports of all the modules that a tools file names."""
 
+_PROC = Path("/proc/self")
 _END_SECONDS = 3.0
 _SERVER = ("-X", "faulthandler", "-m", "toolchat.tools.host.server")
 
@@ -122,6 +124,9 @@ class Host:
         await self.close()
         how = how_it_ended(self._process.returncode)
         what = f"{_module(module)} ended Python while it was imported ({how}); expected it to import quietly"
+        if module is None:  # nothing of the file's has run
+            more = f"; {self._log} says why" if self._log is not None else ""
+            raise UsageError(f"{self._path}: the tools' process could not be prepared ({how}){more}")
         if self._process.returncode == LOST_CHANNEL:
             what = f"{_module(module)} closed files that are not its own while it was imported"
             what = f"{what}; expected it to close what it opened"
@@ -138,7 +143,9 @@ class Host:
         token = new_token()
         process = Process(ours, token, read, lambda: self._link.send({"op": "kill", "number": number}))
         self._processes[number] = process
-        setup = {"token": token, "cwd": _cwd(), "memory": memory, "once": once}
+        folder = working_folder()
+        cwd = str(folder) if folder is not None else None
+        setup = {"token": token, "cwd": cwd, "memory": memory, "once": once}
         self._link.send({"op": "open", "number": number, "setup": setup}, (theirs.detach(), write))
         return process
 
@@ -163,11 +170,17 @@ class Host:
         ]
 
     def _spawn(self, known: Loaded | None) -> None:
-        ours, theirs = socket_pair()
+        if not _PROC.exists():
+            what = "/proc is not mounted, and the processes of tools are watched there"
+            raise UsageError(f"{what}; mount it, or leave the tools out with --no-tools")
+        try:
+            ours, theirs = socket_pair()
+            code = self._code.to_descriptor()
+        except OSError as error:
+            raise self._unstarted(error) from None
         token = new_token()
         name, _, value = self._mark.partition("=")
         share = self._share
-        code = self._code.to_descriptor()
         request: dict[str, Any] = {
             "fd": theirs.fileno(),
             "code": code,
@@ -206,13 +219,17 @@ class Host:
             )
         except OSError as error:
             ours.close()
-            raise UsageError(f"{self._path}: no process can be started for the tools: {error.strerror}") from None
+            raise self._unstarted(error) from None
         finally:
             theirs.close()
             os.close(code)
             if log is not subprocess.DEVNULL:
                 log.close()
         self._link = Link(ours, token, self._heard, self._ended)
+
+    def _unstarted(self, error: OSError) -> UsageError:
+        why = refused(error) or error.strerror
+        return UsageError(f"{self._path}: no process can be started for the tools: {why}")
 
     def _heard(self, message: Message) -> None:
         match message:
@@ -259,12 +276,5 @@ def _bytecode_folder() -> Path:
     """Where Python programs that a tool starts keep bytecode: what lies in folders of code may be anybody's."""
     folder = cache_folder() / "bytecode"
     with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
     return folder
-
-
-def _cwd() -> str | None:
-    try:
-        return str(Path.cwd())
-    except OSError:
-        return None
