@@ -395,7 +395,7 @@ def test_a_command_that_cannot_be_run_leaves_nothing_behind(tmp_path: Path, monk
 
     async def test() -> None:
         engine = LocalEngine(CONFIG, tmp_path / "logs", worker=(str(tmp_path / "nothing"),))
-        with pytest.raises(EngineError, match="the engine.s process cannot be started: .*No such file"):
+        with pytest.raises(EngineError, match=r"the engine.s process cannot be started: .*No such file"):
             async for _ in engine.start():
                 pass
         await engine.close()
