@@ -6,6 +6,7 @@ A value that is wrong is a UsageError that names where it stands: the flag, the 
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Any
 
 import platformdirs
 
-from toolchat.private_file import UnfitFileError, distrusted, ignore, read_file
+from toolchat.private_file import DistrustedError, UnfitFileError, ignore, read_believed, steps
 from toolchat.wire.errors import UsageError
 
 MAX_BYTES = 1024**2
@@ -51,25 +52,16 @@ def state_folder() -> Path:
     return _user_folder(platformdirs.user_state_dir, ".local/state")
 
 
-def expanded(name: str) -> Path:
-    """The path that a user wrote, ~ and ~USER being homes; as it is written where there is no such home."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
-
-
 def _user_folder(find: Callable[[str], str], below_home: str) -> Path:
     """What `find` finds, if that is a place: without a home it may be a folder "~" in whatever folder the user is in.
 
     A relative path in an XDG variable is to be ignored, as its specification says.
     """
-    found = ""
-    with suppress(RuntimeError):
-        found = find(APP)
-    for folder in (Path(found), expanded(f"~/{below_home}") / APP):
-        if folder.is_absolute():
-            return folder
+    places: tuple[Callable[[], Path], ...] = (lambda: Path(find(APP)), lambda: Path.home() / below_home / APP)
+    for place in places:
+        with suppress(RuntimeError):
+            if (folder := place()).is_absolute():
+                return folder
     return NO_HOME / APP
 
 
@@ -80,7 +72,8 @@ class Settings:
     model: str | None = None
     tools: str | None = None
     tools_named: bool = True
-    """Whether `tools` is consent to use that file; a relative path in a variable means another file in each folder."""
+    """Whether `tools` is consent to use that file. A relative path in a variable means another file in each folder, and
+    so does a link of the process, as /proc/self/cwd."""
     system: str | None = None
     """Empty for none; None for the model's own."""
     max_tokens: int = 8192
@@ -96,6 +89,26 @@ class Settings:
     reasoning_effort: str | None = None
     tool_choice: str = "auto"
     parallel_calls: bool = True
+
+
+def user_path(written: str) -> Path:
+    """`written` with a home folder in place of "~" or "~NAME". Raises UsageError where there is no such folder."""
+    try:
+        return Path(written).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{written}: {_NO_HOME}") from None
+
+
+_NO_HOME = "expected a path that begins with an existing home folder"
+
+
+def _path(value: Any) -> str:
+    written = _text(value)
+    try:
+        user_path(written)
+    except UsageError:
+        raise ValueError(_NO_HOME) from None
+    return written
 
 
 def _text(value: Any) -> str:
@@ -164,8 +177,8 @@ class _Setting:
 
 
 SETTINGS: Mapping[str, _Setting] = {
-    "model": _Setting("--model", _text),
-    "tools": _Setting("--tools", _text),
+    "model": _Setting("--model", _path),
+    "tools": _Setting("--tools", _path),
     "system": _Setting("--system", _system),
     "max_tokens": _Setting("--max-tokens", _count),
     "temperature": _Setting("--temperature", _number(0, 5, "")),
@@ -210,13 +223,21 @@ def resolve(
             if value is not None:
                 values[name] = _parsed(setting, where, value)
                 break
-    named = environment.get("TOOLCHAT_TOOLS") if flags.get("tools") is None else None
-    return Settings(**values, tools_named=not named or expanded(named).is_absolute())
+    named = flags.get("tools") is not None or "tools" not in values or _same_everywhere(values["tools"])
+    return Settings(**values, tools_named=named)
+
+
+def _same_everywhere(written: str) -> bool:
+    """Whether a path leads to the same file whatever folder the user is in."""
+    path = user_path(written)
+    return path.is_absolute() and not any(
+        stat.S_ISLNK(facts.st_mode) and place.is_relative_to("/proc") for place, facts in steps(path)
+    )
 
 
 def _from_file(name: str, value: Any, file: Path) -> Any:
     """A path in config.toml begins in the folder of that file, wherever the user is."""
-    relative = isinstance(value, str) and value.strip() and not expanded(value).is_absolute()
+    relative = isinstance(value, str) and value.strip() and not value.startswith(("/", "~"))
     if relative and (name == "tools" or (name == "model" and value.startswith("."))):
         return str(file.parent / value)
     return value
@@ -241,12 +262,12 @@ def _hidden(file: Path) -> bool:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        if (why := distrusted(file)) is not None:
-            # It can name a tools file, and by that the code that runs.
-            ignore(file, why)
-            return {}
-        written = tomllib.loads(read_file(file, MAX_BYTES).decode("utf-8-sig"))
+        # It can name a tools file, and by that the code that runs.
+        written = tomllib.loads(read_believed(file, MAX_BYTES).decode("utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except DistrustedError as error:
+        ignore(file, str(error))
         return {}
     except UnfitFileError as error:
         raise UsageError(f"{file}: {error.strerror}") from None

@@ -116,7 +116,7 @@ def test_a_host_that_starts_again_runs_no_other_code(attacked: Attacked) -> None
         attacked.write(mine=f"import helper\n{LAZY}")
         (attacked.folder / "helper").mkdir()
         (attacked.folder / "helper" / "__init__.py").write_text(attacked.evil + HELPER)
-        assert "helper/__init__.py has changed" in tools.call("greet", person="A")
+        assert "helper/__init__.py was not read with the tools" in tools.call("greet", person="A")
     assert not attacked.ran
 
 
@@ -132,7 +132,7 @@ def test_a_call_that_is_asked_about_is_bound_to_the_code_that_was_shown(attacked
 
 
 def test_a_call_is_bound_to_installed_code_as_well(attacked: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = attacked.folder.parent / "site"
+    site = attacked.folder.parent / "site-packages"
     site.mkdir()
     monkeypatch.setenv("PYTHONPATH", f"{site}:{':'.join(filter(None, sys.path))}")
     (site / "installed_tool.py").write_text(GREET)
@@ -157,9 +157,9 @@ def test_a_file_that_no_import_statement_names_may_be_imported_but_not_a_new_one
         prepared.rename(attacked.folder / "moved")
         (attacked.folder / "linked").symlink_to(attacked.folder / "moved")
         for name in ("moved", "linked"):
-            assert "has changed" in tools.call("use", name=name)
+            assert "was not read with the tools" in tools.call("use", name=name)
         attacked.write(new=f"X = 'new'\n{attacked.evil}")
-        assert "new.py has changed" in tools.call("use", name="new")
+        assert "new.py was not read with the tools" in tools.call("use", name="new")
         attacked.write(old=f"X = 'new'\n{attacked.evil}")
         assert "old.py has changed" in tools.call("use", name="old")
     assert not attacked.ran

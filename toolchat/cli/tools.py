@@ -50,13 +50,13 @@ def trust(
 
     from toolchat.cli.approval import terminal_width
     from toolchat.cli.trust_question import allowed, ask_to_allow, describe
-    from toolchat.settings import expanded, state_folder
+    from toolchat.settings import state_folder, user_path
     from toolchat.tools.trust import TrustStore
     from toolchat.ui.text.sanitize import sanitize_line
     from toolchat.ui.text.wrapping import hanging
     from toolchat.wire.errors import UsageError
 
-    path = expanded(file)
+    path = user_path(file)
     if not path.is_file():
         raise UsageError(f"{file}: no such file")
     store = TrustStore(state_folder())
@@ -105,11 +105,11 @@ def revoke(
 def _named(tool: str, tools: str | None, store: GrantStore) -> list[str]:
     """The granted callables that are called `tool` now in the tools file that applies. Nothing of it runs."""
     from toolchat.cli.tools_file import FOUND
-    from toolchat.settings import expanded, resolve
+    from toolchat.settings import resolve, user_path
     from toolchat.tools.spec import read_tools_file
     from toolchat.wire.errors import UsageError
 
-    path = expanded(resolve({"tools": tools}).tools or str(FOUND))
+    path = user_path(resolve({"tools": tools}).tools or str(FOUND))
     try:
         entries = read_tools_file(path).entries
     except UsageError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchat.environment import NO_FOLDER, working_folder
-from toolchat.settings import expanded, state_folder
+from toolchat.settings import state_folder, user_path
 from toolchat.tools.spec import sample_tools_path
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import ToolchatError, UsageError
@@ -33,7 +33,7 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
     """
     path = FOUND
     if settings.tools is not None:
-        path = expanded(settings.tools)
+        path = user_path(settings.tools)
         if not path.is_file():
             where = "--tools" if settings.tools_named else "TOOLCHAT_TOOLS"
             what = "not a file" if path.exists() else f"no such file{_gone_with_its_folder(path)}"

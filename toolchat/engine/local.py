@@ -31,7 +31,7 @@ from toolchat.engine.base import (
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import PCI_ORDER
 from toolchat.environment import refused
-from toolchat.private_file import open_file, private_folder
+from toolchat.private_file import DistrustedError, open_private, private_folder
 from toolchat.wire.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
@@ -80,7 +80,7 @@ class LocalEngine:
         yield EngineState("starting", self._config.model)
         for note in self._config.notes:
             yield Notice(note)
-        self.log = _new_log(self._log_folder)
+        self.log = new_log(self._log_folder)
         try:
             worker = self._worker = _Worker(self._config, self._command, self.log)
         except OSError as error:
@@ -376,28 +376,32 @@ def _output(log: Path | None) -> IO[bytes]:
     """Where the worker's output goes."""
     if log is None:
         return Path(os.devnull).open("wb")
-    return os.fdopen(open_file(log, os.O_WRONLY | os.O_APPEND), "wb")
+    return os.fdopen(open_private(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
 
 
-def _new_log(folder: Path) -> Path | None:
-    """A new log in `folder`, where the oldest are deleted; None where there can be none.
+def new_log(folder: Path) -> Path | None:
+    """A name for a log in `folder`, where the oldest are deleted; None where nothing can be written.
 
     Another toolchat may be doing the same.
     """
+    name = f"engine-{os.getpid()}-{next(_log_numbers)}.log"
     try:
         private_folder(folder)
-        logs: list[tuple[float, Path]] = []
-        for file in folder.glob("engine-*.log"):
-            with contextlib.suppress(OSError):
-                logs.append((file.stat().st_mtime, file))
-        for _, old in sorted(logs)[: -LOGS_KEPT + 1]:
-            with contextlib.suppress(OSError):
-                old.unlink()
-        log = folder / f"engine-{os.getpid()}-{next(_log_numbers)}.log"
-        os.close(open_file(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+    except DistrustedError:
+        # Others could have it written into any file. Without a log, nobody could tell why a model does not load.
+        return Path(tempfile.mkdtemp(prefix="toolchat-log-"), name)
     except OSError:
         return None
-    return log
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    logs: list[tuple[float, Path]] = []
+    for file in folder.glob("engine-*.log"):
+        with contextlib.suppress(OSError):
+            logs.append((file.stat().st_mtime, file))
+    for _, old in sorted(logs)[: -LOGS_KEPT + 1]:
+        with contextlib.suppress(OSError):
+            old.unlink()
+    return folder / name
 
 
 def _how_it_ended(code: int) -> str:

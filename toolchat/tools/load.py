@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from toolchat.tools import import_guard
 from toolchat.tools.classes import class_problems, function_problems, make_instance, method_names
 from toolchat.tools.code import ToolsCode, read_code, source_digest
 from toolchat.tools.importing import CallableError, ModuleError, import_callable, quiet
@@ -34,12 +35,13 @@ def load_tools(source: Path | ToolsCode, only: Callable[[ToolEntry], bool] | Non
     """
     code = source if isinstance(source, ToolsCode) else read_code(source)
     file, problems = scan_tools_file(code.path, code.text)
-    loader = _Loader(code, problems)
+    loader = _Loader(code.folder, problems)
     tools: dict[str, LoadedTool] = {}
+    digests: dict[str, _Digest] = {}
     for entry in file.entries:
         if only is not None and not only(entry):
             continue
-        for loaded in loader.tools(entry):
+        for loaded, digest in loader.tools(entry):
             name = loaded.tool.name
             if name in tools:
                 what = f'a second tool is named "{name}"; the first stands at {tools[name].tool.place}'
@@ -47,24 +49,33 @@ def load_tools(source: Path | ToolsCode, only: Callable[[ToolEntry], bool] | Non
                     entry.places.get("name", entry.place), f"{what}; expected each name once; add another name:"
                 )
             else:
-                tools[name] = loaded
+                tools[name], digests[name] = loaded, digest
     if problems:
         raise problems.error()
+    # Of what may run for a tool only now it is known what there is.
+    guard = import_guard.current()
+    code, imported = guard.loaded() if guard is not None else (code, ())
+    for name, loaded in tools.items():
+        tool = replace(loaded.tool, source_digest=digests[name](code, imported))
+        tools[name] = replace(loaded, tool=tool)
     return LoadedToolbox(code.path, tuple(tools.values()), tuple(loader.notices))
+
+
+_Digest = Callable[[ToolsCode, tuple[str, ...]], str]
+"""A tool's `source_digest`, of the code and the files that were imported."""
 
 
 class _Loader:
     """Loads the entries of one file, one after the other."""
 
-    def __init__(self, code: ToolsCode, problems: Problems) -> None:
-        self._code = code
-        self._folder = code.folder
+    def __init__(self, folder: Path, problems: Problems) -> None:
+        self._folder = folder
         self._problems = problems
         self._failed: set[str] = set()
         self._groups: set[str] = set()
         self.notices: list[str] = []
 
-    def tools(self, entry: ToolEntry) -> Iterator[LoadedTool]:
+    def tools(self, entry: ToolEntry) -> Iterator[tuple[LoadedTool, _Digest]]:
         """The tools of an entry: one of a function, several of a class, none where something is wrong."""
         # A module that cannot be imported is one problem, not one for each of its functions.
         if entry.target.where in self._failed:
@@ -88,7 +99,7 @@ class _Loader:
         if loaded is not None:
             yield loaded
 
-    def _class(self, entry: ToolEntry, made_of: type) -> Iterator[LoadedTool]:
+    def _class(self, entry: ToolEntry, made_of: type) -> Iterator[tuple[LoadedTool, _Digest]]:
         wrong = class_problems(entry, made_of)
         instance: Any = None
         if not wrong and entry.sound:
@@ -125,7 +136,7 @@ class _Loader:
         reference: str,
         group: str | None,
         made_of: type | None = None,
-    ) -> LoadedTool | None:
+    ) -> tuple[LoadedTool, _Digest] | None:
         try:
             schema = function_schema(function, entry.parameters)
             description = _description(entry, schema.summary, reference)
@@ -149,11 +160,15 @@ class _Loader:
             place=self._problems.where(entry.place),
             options=entry.options,
             group=group,
-            source_digest=source_digest(
-                function, entry, self._code, parameters=schema.parameters, reference=reference, made_of=made_of
-            ),
         )
-        return LoadedTool(tool, function, schema.model)
+
+        def digest(code: ToolsCode, imported: tuple[str, ...]) -> str:
+            parameters = schema.parameters
+            return source_digest(
+                function, entry, code, parameters=parameters, reference=reference, made_of=made_of, loaded=imported
+            )
+
+        return LoadedTool(tool, function, schema.model), digest
 
     def _printed(self, entry: ToolEntry, what: str, when: str, text: str) -> None:
         if text.strip():

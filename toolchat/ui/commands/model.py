@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from toolchat.settings import expanded
+from toolchat.settings import user_path
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
@@ -76,7 +76,7 @@ def _rows(context: Context, models: Sequence[LocalModel]) -> Iterator[Text]:
     current = context.chat.model
     rows = [(item.name, _state(item)) for item in models]
     if current not in {name for name, _ in rows}:
-        rows.append((current, "a folder" if expanded(current).is_dir() else ""))
+        rows.append((current, "a folder" if user_path(current).is_dir() else ""))
     for name, source in rows:
         mark = "● " if name == current else "  "
         yield Text.assemble((mark, "bold"), (sanitize_line(name), "bold"), (f"  {source}".rstrip(), QUIET))
@@ -97,8 +97,8 @@ def _folders(text: str) -> Iterator[Completion]:
         yield Completion(f"{text}/", "", len(text))
         return
     try:
-        found = sorted(path for path in expanded(begun + slash).iterdir() if path.name.startswith(word))
-    except OSError:
+        found = sorted(path for path in user_path(begun + slash).iterdir() if path.name.startswith(word))
+    except (OSError, UsageError):
         return
     for path in found:
         if path.name.startswith(".") and not word:
