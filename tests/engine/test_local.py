@@ -423,6 +423,15 @@ def test_old_logs_are_deleted_and_one_that_vanishes_meanwhile_stops_no_start(tmp
     play(test())
 
 
+def test_an_engine_without_a_place_for_its_log_works_without_one() -> None:
+    async def test() -> None:
+        async with loaded(Path("/dev/null/logs")) as engine:
+            assert engine.log is None
+            assert await engine.count([UserMessage("count")], []) == COUNT
+
+    play(test())
+
+
 def test_two_engines_of_one_process_have_logs_of_their_own(tmp_path: Path) -> None:
     async def test() -> None:
         async with loaded(tmp_path) as one, loaded(tmp_path) as other:

@@ -4,6 +4,9 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
+
+from toolchat.settings import NO_HOME
 from toolchat.store.record import SessionRecord, new_session_id
 from toolchat.store.results import keep_result
 from toolchat.wire import events
@@ -60,3 +63,28 @@ def test_a_whole_result_is_kept_in_a_private_file(tmp_path: Path) -> None:
 def test_a_result_that_cannot_be_kept_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert keep_result(tmp_path / "file" / "s1", ToolResult("abcdefghi", "f", "x")) is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "loss"),
+    [
+        (
+            Path("/dev/null/toolchat/sessions"),
+            "and no log, typed line or grant is kept: /dev/null/toolchat: Not a directory; make that folder writable, or "
+            "set XDG_STATE_HOME to one that is",
+        ),
+        (
+            NO_HOME / "toolchat" / "sessions",
+            "and no log, typed line or grant is kept: there is no home folder; set HOME, or XDG_STATE_HOME to a folder "
+            "that can be written",
+        ),
+    ],
+)
+def test_what_a_missing_state_folder_costs_is_one_line_with_the_remedy(folder: Path, loss: str) -> None:
+    assert SessionRecord(folder, "s1").loss == f"this session is not recorded, {loss}"
+
+
+def test_a_records_folder_that_cannot_be_had_costs_the_record_only(tmp_path: Path) -> None:
+    (tmp_path / "sessions").write_text("")
+    loss = SessionRecord(tmp_path / "sessions", "s1").loss
+    assert loss.startswith(f"this session is not recorded: {tmp_path / 'sessions'}: Not a directory; ")
