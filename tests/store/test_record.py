@@ -70,8 +70,8 @@ def test_a_result_that_cannot_be_kept_is_none(tmp_path: Path) -> None:
     [
         (
             Path("/dev/null/toolchat/sessions"),
-            "and no log, typed line or grant is kept: /dev/null/toolchat: Not a directory; make that folder writable, or "
-            "set XDG_STATE_HOME to one that is",
+            "and no log, typed line or grant is kept: /dev/null/toolchat: Not a directory; make that folder writable, "
+            "or set XDG_STATE_HOME to one that is",
         ),
         (
             NO_HOME / "toolchat" / "sessions",

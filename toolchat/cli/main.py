@@ -94,8 +94,9 @@ def _usage(error: TyperException) -> int:
     context = vars(error).get("ctx")
     command = context.command_path if context is not None else "toolchat"
     message = " ".join(message.split()).rstrip(".?")
-    if context is not None and context.command.name == "ask" and "ption" in message:
-        # "-5 + 3" is a question too.
+    unknown = str(vars(error).get("option_name") or "--")
+    if context is not None and context.command.name == "ask" and (unknown[1] != "-" or " " in unknown):
+        # "-5 + 3" is a question too, and so is "--all of them?".
         message += '; a question that begins with "-" stands behind --: toolchat ask -- "-…"'
     print(f"toolchat: {message}; see {command} --help", file=sys.stderr)
     return ExitCode.USAGE
