@@ -13,6 +13,10 @@ from typing import Any, BinaryIO, TextIO, cast
 _BYTES = 65536
 
 
+class OutputError(OSError):
+    """What is written to a standard stream has nowhere to go: a full disk, a terminal that is gone."""
+
+
 def open_standard_streams() -> None:
     """Have three streams that work: what is written is all written, and what the encoding lacks is replaced.
 
@@ -94,7 +98,7 @@ class _Output(io.RawIOBase):
                     raise
                 if self._optional:
                     break
-                raise OSError(error.errno, error.strerror, self._place) from None
+                raise OutputError(error.errno, error.strerror, self._place) from None
         return size
 
 

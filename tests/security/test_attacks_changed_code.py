@@ -10,7 +10,9 @@ import pytest
 from at_the_terminal import reply
 from attacked_folder import GREET, Attacked, chat, ended, toolchat
 
-from toolchat.cli.plan import Plan, prepare
+from toolchat.cli.tools_file import choose_tools_file
+from toolchat.session.startup import Plan, prepare
+from toolchat.settings import resolve
 from toolchat.wire.messages import ToolResult
 
 pytestmark = pytest.mark.process
@@ -35,8 +37,8 @@ def swapped_while_the_model_is_fetched(attacked: Attacked, monkeypatch: pytest.M
         return model
 
     model = attacked.model()
-    monkeypatch.setattr("toolchat.cli.plan.obtain_with_progress", obtain)
-    return prepare({"model": str(model)})
+    flags = {"model": str(model)}
+    return prepare(flags, choose_tools_file(resolve(flags)), obtain)
 
 
 def test_a_file_of_samples_alone_that_is_swapped_while_the_model_comes_runs_no_code(

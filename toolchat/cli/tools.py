@@ -17,10 +17,11 @@ app = typer.Typer(help="The Python functions that the model may call.", no_args_
 @app.command("list")
 def list_(tools: Tools = None) -> None:
     """List the tools, with signatures and origins."""
-    from toolchat.cli.tools_file import choose_tools_file, refusals_noted
+    from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve, state_folder
     from toolchat.store.state import open_state
     from toolchat.tools.run import load_toolbox
+    from toolchat.tools.trust import refusals_noted
     from toolchat.ui.tables import print_tools
 
     open_state(state_folder())

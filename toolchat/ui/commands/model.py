@@ -42,11 +42,11 @@ async def model(context: Context, argument: str) -> Outcome:
 async def system(context: Context, argument: str) -> Outcome:
     chat = context.chat
     if not argument:
-        if not chat.system:
+        if not chat.conversation.system:
             return told("There is no system prompt; /system TEXT sets one.", style=QUIET)
-        return Outcome((say(chat.system), say(f"/system {NONE} removes it.", QUIET)))
+        return Outcome((say(chat.conversation.system), say(f"/system {NONE} removes it.", QUIET)))
     if argument.lower() == NONE:
-        was = chat.system
+        was = chat.conversation.system
         # Also where there is none yet: the next model's own is not wanted, either.
         chat.set_system(None)
         if not was:
@@ -67,7 +67,7 @@ def complete_model(context: Context, text: str) -> list[Completion]:
 
 
 def complete_system(context: Context, text: str) -> list[Completion]:
-    if context.chat.system and NONE.startswith(text.lower()):
+    if context.chat.conversation.system and NONE.startswith(text.lower()):
         return [Completion(NONE, "remove the system prompt", len(text))]
     return []
 
