@@ -9,10 +9,10 @@ import contextlib
 import os
 import stat
 from collections.abc import Sequence
+from pathlib import Path
 
 from toolchat.images.image import ACCEPTED, MAX_BYTES, MAX_IMAGES, ImageError, image_from_bytes, size_text
 from toolchat.images.pixels import decoded
-from toolchat.settings import user_path
 from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import Image
 
@@ -69,7 +69,7 @@ def _fetched(name: str) -> bytes:
 def _file(name: str) -> bytes:
     try:
         # Not blocking: a named pipe without a writer would hold the program here.
-        file = os.open(user_path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = os.open(Path(name).expanduser(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(file, "rb") as stream:
             found = os.fstat(stream.fileno())
             if not stat.S_ISREG(found.st_mode):
