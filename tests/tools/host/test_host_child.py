@@ -1,97 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from toolchat.tools.host import processes
-from toolchat.tools.host.channel import Assembler, Channel, ChannelClosed, new_token, packets, socket_pair
-from toolchat.tools.host.execute import Executor
-from toolchat.tools.host.output import HEAD, TAIL, Window
-from toolchat.tools.host.processes import children, descendants
-from toolchat.tools.result import bounded
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec=None)), lambda inner: st.lists(inner)
-)
-
-
-@settings(max_examples=30)
-@given(JSON, st.lists(st.binary(max_size=40)))
-def test_a_message_comes_out_as_it_went_in_whatever_is_written_between(value: Any, garbage: list[bytes]) -> None:
-    token = new_token()
-    assembler = Assembler(token)
-    for packet in packets(token, {"value": value, "long": "x" * 70_000}):
-        for rubbish in garbage:
-            assert assembler.feed(rubbish) is None
-        message = assembler.feed(packet)
-    assert message == {"value": value, "long": "x" * 70_000}
-
-
-def test_what_another_channel_would_say_is_dropped() -> None:
-    message = {"op": "result", "content": "forged"}
-    assembler = Assembler("token one")
-    assert [assembler.feed(packet) for packet in packets("token two", message)] == [None]
-    assert [assembler.feed(packet) for packet in packets("token one", message)] == [message]
-
-
-def test_a_message_without_end_is_dropped_and_the_next_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolchat.tools.host.channel.MAX_MESSAGE", 100_000)
-    assembler = Assembler("token")
-    assert [assembler.feed(packet) for packet in packets("token", {"x": "x" * 200_000})][-1] is None
-    assert [assembler.feed(packet) for packet in packets("token", {"x": 1})] == [{"x": 1}]
-
-
-def test_a_channel_whose_descriptor_was_replaced_does_not_write_there(tmp_path: Any) -> None:
-    ours, theirs = socket_pair()
-    channel = Channel(theirs.detach(), "token")
-    file = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
-    os.dup2(file, channel.fileno())
-    with pytest.raises(ChannelClosed):
-        channel.send({"op": "result"})
-    os.close(file)
-    channel.close()
-    ours.close()
-    assert (tmp_path / "file").read_bytes() == b""
-
-
-@given(st.text(st.characters(codec=None), max_size=300), st.integers(10, 200))
-def test_a_bounded_text_is_utf8_and_keeps_to_its_limit(text: str, limit: int) -> None:
-    cut = bounded(text, limit)
-    encoded = cut.encode()
-    assert b"\0" not in encoded
-    assert len(encoded) <= limit + 100
-    if len(text) * 4 <= limit:
-        assert len(cut) == len(text)
-
-
-@settings(max_examples=50)
-@given(st.lists(st.binary(max_size=TAIL)), st.integers(0, 3))
-def test_a_window_shows_the_beginning_and_the_end(parts: list[bytes], big: int) -> None:
-    shown: list[str] = []
-
-    async def main() -> None:
-        window = Window(shown.append)
-        for part in parts:
-            window.feed(part)
-            window.feed(b"y" * (HEAD // 2) * big)
-        window.finish()
-
-    asyncio.run(main())
-    whole = b"".join(part + b"y" * (HEAD // 2) * big for part in parts).decode("utf-8", "replace")
-    text = "".join(shown)
-    if len(whole) <= HEAD + TAIL:
-        assert text == whole
-    else:
-        assert text.startswith(whole[:HEAD])
-        assert text.endswith(whole[-TAIL:])
-        assert f"{len(whole) - HEAD - TAIL:,} characters of its output are not shown" in text
+from toolchat.tools.host.child import Executor
 
 
 def test_what_an_asynchronous_generator_yields_last_is_its_result() -> None:
@@ -212,22 +128,3 @@ def test_coroutines_of_one_process_share_their_event_loop() -> None:
 
     executor = Executor(lambda _: None)
     assert executor.run(which, {}).content == executor.run(which, {}).content
-
-
-@pytest.mark.process
-def test_the_children_of_a_process_are_found_without_the_kernels_list() -> None:
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.read(read, 1)
-        os._exit(0)
-    try:
-        assert pid in children(os.getpid())
-        assert pid in descendants(os.getppid()) or os.getppid() == 0
-        found = {child for child in processes._pids() if processes._parent(child) == os.getpid()}
-        assert pid in found
-    finally:
-        os.write(write, b"x")
-        os.waitpid(pid, 0)
-        os.close(read)
-        os.close(write)
