@@ -362,6 +362,7 @@ def _within(
         except BaseException as error:
             failures.append(error)
 
+    limit = parts.SILENT_SECONDS if seconds is None else seconds
     thread = threading.Thread(target=run, name="ask-hub", daemon=True)
     thread.start()
     most, grew = there(), time.monotonic()
@@ -369,8 +370,8 @@ def _within(
         tick(count := there())
         if count > most:
             most, grew = count, time.monotonic()
-        elif time.monotonic() - grew > (parts.SILENT_SECONDS if seconds is None else seconds):
-            raise parts.SilentError
+        elif time.monotonic() - grew > limit:
+            raise parts.SilentError(limit)
         thread.join(_TICK)
     if failures:
         raise failures[0]

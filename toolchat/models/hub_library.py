@@ -12,7 +12,7 @@ from typing import Any
 
 from toolchat.images.image import size_text
 from toolchat.models import hub_cache
-from toolchat.models.parts import SILENT_SECONDS, BusyError, SilentError, TransientError
+from toolchat.models.parts import BusyError, SilentError, TransientError
 from toolchat.wire.errors import EngineError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -156,7 +156,7 @@ def _no_answer(error: BaseException) -> str:
     host = endpoint()
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, SilentError) or "TimeoutException" in kinds:
-        silent = f" for {SILENT_SECONDS:.0f} s" if isinstance(error, SilentError) else " in time"
+        silent = f" for {error.seconds:.0f} s" if isinstance(error, SilentError) else " in time"
         return (
             f"{host} does not answer{silent}; check the network and the proxy (HTTPS_PROXY), or try again later: "
             "what is fetched already is kept"

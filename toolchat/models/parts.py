@@ -54,10 +54,11 @@ class TransientError(Exception):
 
 
 class SilentError(TransientError):
-    """The server holds the connection and has sent nothing for `SILENT_SECONDS`."""
+    """The server holds the connection and has sent nothing for so many seconds."""
 
-    def __init__(self) -> None:
-        super().__init__(f"no byte for {SILENT_SECONDS:.0f} s")
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no byte for {seconds:.0f} s")
+        self.seconds = seconds
 
 
 class BusyError(TransientError):
@@ -144,7 +145,7 @@ class _Download:
                     if there > most:
                         most, grew = there, time.monotonic()
                     elif time.monotonic() - grew > SILENT_SECONDS:
-                        raise SilentError
+                        raise SilentError(SILENT_SECONDS)
                     thread.join(_TICK)
                     if time.monotonic() - recorded > _RECORD:
                         self._record(journal)
