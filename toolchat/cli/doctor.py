@@ -63,12 +63,20 @@ def _settings() -> Iterator[Check]:
 def _tools(flag: str | None) -> Iterator[Check]:
     """The tools file that a command would use here. Nothing of it is run."""
     from toolchat.cli.tools_file import FOUND, choose_tools_file
-    from toolchat.models.health import ok
+    from toolchat.models.health import ok, problem
     from toolchat.settings import resolve
     from toolchat.tools.code import read_code
     from toolchat.tools.spec import sample_tools_path
+    from toolchat.wire.errors import UsageError
 
-    chosen = choose_tools_file(resolve({"tools": flag}), ask=False)
+    try:
+        chosen = choose_tools_file(resolve({"tools": flag}), ask=False)
+    except UsageError as error:
+        found, _, remedy = str(error).partition("; ")
+        # That of a chat speaks of another terminal and of /reload; this is no chat.
+        accept = f"accept it with: toolchat tools trust {flag or FOUND}, or name it with --tools"
+        yield problem("tools", found, accept if remedy.startswith("accept it") else remedy or "name another: --tools")
+        return
     if isinstance(chosen, Path):
         sample = chosen == sample_tools_path()
         count = len(read_code(chosen).entries())
