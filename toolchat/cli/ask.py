@@ -41,6 +41,7 @@ def ask(
     image: options.Images = None,
     tool_choice: options.ToolChoice = None,
     parallel_calls: options.ParallelCalls = None,
+    offline: options.Offline = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     from toolchat.cli.approval import ask_on_terminal, make_policy

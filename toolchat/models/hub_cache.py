@@ -67,6 +67,14 @@ def missing_of(folder: Path) -> str:
         return error.strerror or str(error)
 
 
+def what_is_here(name: str) -> str:
+    """Begins a line about a model that is not whole: "NAME: not on this machine", or which part of it is."""
+    folder = snapshot(name)
+    return f"{name}: " + (
+        f"only a part of it is on this machine (missing: {missing_of(folder)})" if folder else "not on this machine"
+    )
+
+
 def whole(name: str) -> Path | None:
     """The folder of a model that is here, and whole."""
     folder = snapshot(name)
