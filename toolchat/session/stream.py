@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 from toolchat.store.record import SessionRecord, new_session_id
 from toolchat.wire import events
 from toolchat.wire.events import Event, EventBody, Notice, Stamper
-from toolchat.wire.messages import ToolResult, joined
+from toolchat.wire.excerpt import Kept
+from toolchat.wire.messages import CutResult, ToolResult, joined
 
 Show: TypeAlias = Callable[[Event], None]
 """Consumes the events of a session."""
@@ -86,8 +88,10 @@ class KeptAnswers:
         """Those of the turn under way, else of the last turn that had any; in call order."""
         return self._ordered() or next((results for _, results in reversed(self._turns) if results), ())
 
-    def whole(self, result: ToolResult) -> None:
-        """Keep a result that the model will be shown a part of."""
+    def whole(self, result: ToolResult, kept: Kept | None = None) -> None:
+        """Keep a result that the model will be shown a part of; where this is too long for that, it names its file."""
+        if isinstance(result, CutResult):
+            result = replace(result, content=result.excerpt.text(kept))
         self._whole[result.call_id] = result
 
     def see(self, body: EventBody) -> None:

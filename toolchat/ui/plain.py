@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Self, TextIO
 from rich.status import Status
 from rich.text import Text
 
-from toolchat.ui.calls import call_line, image_line, output_lines, result_lines, writing_text
+from toolchat.ui.calls import call_line, image_line, output_rows, result_lines, writing_text
 from toolchat.ui.tables import console
+from toolchat.ui.text.cells import cut
 from toolchat.ui.text.sanitize import StreamSanitizer, sanitize, sanitize_line
 from toolchat.wire import events
 from toolchat.wire.events import Event
@@ -78,8 +79,11 @@ class PlainRenderer:
                 self._note(f"→ {call_line(call)}", "cyan")
                 self._wait(f"{call.name} is running")
             case events.ToolOutput(_, text):
-                for row in output_lines(text):
-                    self._note(f"  {row}", "dim")
+                rows, live = output_rows(text)
+                for row in rows:
+                    self._note(f"  │ {row}", "dim")
+                if live:
+                    self._wait(f"│ {cut(live, self._err.width - 4)}")
             case events.CallFinished(result):
                 self._wait(None)
                 for row in result_lines(result):

@@ -100,6 +100,11 @@ def return_much() -> str:
     return "head" + "x" * 100_000_000 + "tail"
 
 
+def return_long(size: int) -> str:
+    """Return that many characters of four bytes."""
+    return "𝄞" * size
+
+
 def return_object() -> Any:
     """Return what is not JSON."""
     return object()
