@@ -140,4 +140,5 @@ def _import() -> None:
     import toolchat.session.session
     import toolchat.ui.approval
     import toolchat.ui.commands
+    import toolchat.ui.keys
     import toolchat.ui.markdown  # noqa: F401
