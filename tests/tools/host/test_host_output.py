@@ -6,6 +6,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from toolchat.tools.host.call_process import HEAD, TAIL, Window
 
 
