@@ -4,6 +4,9 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
+
+from toolchat.settings import NO_HOME
 from toolchat.store.record import SessionRecord, new_session_id
 from toolchat.store.results import KeptResults
 from toolchat.wire import events
@@ -93,3 +96,28 @@ def test_a_second_result_under_the_same_id_does_not_grow_the_first_ones_file(tmp
         results.add("abcdefghi", text)
         assert results.keep(cut) == Kept(str(tmp_path / "abcdefghi.txt"), 3)
     assert (tmp_path / "abcdefghi.txt").read_text() == "xyz"
+
+
+@pytest.mark.parametrize(
+    ("folder", "loss"),
+    [
+        (
+            Path("/dev/null/toolchat/sessions"),
+            "and no log, typed line or grant is kept: /dev/null/toolchat: Not a directory; make that folder writable, "
+            "or set XDG_STATE_HOME to one that is",
+        ),
+        (
+            NO_HOME / "toolchat" / "sessions",
+            "and no log, typed line or grant is kept: there is no home folder; set HOME, or XDG_STATE_HOME to a folder "
+            "that can be written",
+        ),
+    ],
+)
+def test_what_a_missing_state_folder_costs_is_one_line_with_the_remedy(folder: Path, loss: str) -> None:
+    assert SessionRecord(folder, "s1").loss == f"this session is not recorded, {loss}"
+
+
+def test_a_records_folder_that_cannot_be_had_costs_the_record_only(tmp_path: Path) -> None:
+    (tmp_path / "sessions").write_text("")
+    loss = SessionRecord(tmp_path / "sessions", "s1").loss
+    assert loss.startswith(f"this session is not recorded: {tmp_path / 'sessions'}: Not a directory; ")

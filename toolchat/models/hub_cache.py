@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchat.models.files import OPTIONAL, PARAMS, damaged, damaged_weights, lacking
-from toolchat.private_file import read_file
+from toolchat.private_file import OPEN, make_folder, read_file
 from toolchat.wire.errors import EngineError
 
 _ASKED = ".toolchat-asked"
@@ -123,7 +123,7 @@ def note_asked(folder: Path, *, answered: bool) -> None:
     missing = [absent / name for name in OPTIONAL if not (folder / name).is_file()]
     with suppress(OSError):
         for note in missing if answered else [repository / _ASKED]:
-            note.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(note.parent, OPEN)
             note.touch()
 
 

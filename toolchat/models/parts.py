@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolchat.private_file import read_file
+from toolchat.private_file import OPEN, make_folder, read_file
 
 PART = 16 * 1024 * 1024
 """Bytes of one request. The hub allows 3,000 requests in five minutes without a login, so 160 MB a second."""
@@ -101,7 +101,7 @@ def fetch(file: LargeFile, open_range: Open, report: Report) -> None:
     with _locked(file.lock, lambda: report("waiting for another download", bytes_there(file))):
         if file.destination.exists():
             return
-        file.destination.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.destination.parent, OPEN)
         done = _read_journal(file)
         if not done:
             _begin(file)
@@ -264,7 +264,7 @@ def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the lock that the hub's library uses for the same file; call `waiting` while another process holds it."""
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, OPEN)
     lock: Any = FileLock(path)
     while True:
         try:

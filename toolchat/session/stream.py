@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from toolchat.standard_streams import OutputError
 from toolchat.store.record import SessionRecord, new_session_id
 from toolchat.wire import events
 from toolchat.wire.events import Event, EventBody, Notice, Stamper
@@ -23,7 +24,7 @@ class Stream:
 
     A `show` that raises is told of, recorded too, and replaced by `plain`, which is given the same event again; where
     that raises too, or is None, nothing is shown any more. The turn goes on in either case: it is recorded, and its
-    tools have run. Only BrokenPipeError passes, since nobody reads any more.
+    tools have run. Only BrokenPipeError and OutputError pass, since nobody can read any more.
     """
 
     def __init__(self, records: Path, show: Show, plain: Show | None = None) -> None:
@@ -48,14 +49,14 @@ class Stream:
         self._shown(event)
         if self.record.failure is not None and not self._told_unrecorded:
             self._told_unrecorded = True
-            self._shown(self.stamp(Notice(f"this session is not recorded: {self.record.failure}")))
+            self._shown(self.stamp(Notice(self.record.loss)))
 
     def _shown(self, event: Event) -> None:
         if self._show is None:
             return
         try:
             self._show(event)
-        except BrokenPipeError:
+        except (BrokenPipeError, OutputError):
             raise
         except Exception as error:
             self._show, self._plain = self._plain, None

@@ -136,11 +136,11 @@ class PlainRenderer:
     def _note(self, text: str, style: str) -> None:
         self._wait(None)
         self._end_line()
-        self._err.print(Text(text, style=style), soft_wrap=not self._err.is_terminal)
+        self._err.print(Text(text, style=style), soft_wrap=not self._err.on_screen)
 
     def _wait(self, text: str | None) -> None:
         """Show a spinner with `text` on stderr, where that is a terminal; None takes it away."""
-        if not self._err.is_terminal:
+        if not self._err.on_screen:
             return
         if text is not None and not self._midline:
             if self._status is None:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from toolchat.environment import refused
 from toolchat.wire import events
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.events import Event, TurnFinished, TurnStatus
@@ -305,6 +306,6 @@ class Turns:
             self._exclusive = None
         if not task.cancelled() and (error := task.exception()) is not None:
             # `Commands.run` raises nothing that a user could have caused.
-            self._tell(Say(f"unexpected {type(error).__name__}: {error}", "red"))
+            self._tell(Say(refused(error) or f"unexpected {type(error).__name__}: {error}", "red"))
         self._woken.set()
         self._tell(Changed())
