@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import threading
 import tomllib
 import urllib.error
 import urllib.request
@@ -182,12 +184,23 @@ def test_the_hub_and_the_token_are_tried(
     assert "not there yet" in checks["hub-cache"].text
 
 
+def test_a_name_server_that_is_dead_costs_the_time_of_the_check_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "HUB_SECONDS", 0.1)
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(30) and [])
+    checks = by_name(health.hub(environment={"HF_ENDPOINT": "http://hub.invalid", "HF_HOME": str(tmp_path)}))
+    over.set()
+    assert checks["hub"].text == "http://hub.invalid cannot be reached (no answer in 0.1 s)"
+
+
 def test_offline_the_hub_is_not_asked(tmp_path: Path) -> None:
     def refuse(request: urllib.request.Request, seconds: float) -> bytes:
         pytest.fail("asked")
 
     checks = by_name(health.hub(refuse, {"TOOLCHAT_OFFLINE": "1", "HF_HOME": str(tmp_path)}))
-    assert checks["hub"] == Check("hub", State.OK, "not asked: TOOLCHAT_OFFLINE is set")
+    assert checks["hub"] == Check("hub", State.OK, "the hub is not asked: TOOLCHAT_OFFLINE is set")
 
 
 def test_a_token_that_is_refused_names_the_file_it_is_in(tmp_path: Path) -> None:

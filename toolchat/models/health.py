@@ -6,12 +6,15 @@ packages' metadata, and nothing heavy is imported.
 
 from __future__ import annotations
 
+import http.client
 import importlib.metadata
 import os
 import platform
+import queue
 import re
 import shutil
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -283,8 +286,8 @@ def hub(open_: Open | None = None, environment: Mapping[str, str] = os.environ) 
     home = home.expanduser()
     token, source = _token(environment, home)
     if variable := hub_offline(environment):
-        yield ok("hub", f"not asked: {variable} is set")
-        yield ok("token", f"a token is in {source}, not tried" if token else "no token")
+        yield ok("hub", f"the hub is not asked: {variable} is set")
+        yield ok("token", f"a token is in {source}, not tried" if token else "no token for the hub")
     else:
         yield from _reached(address, token, source, open_ or _open)
     cache = Path(environment.get("HF_HUB_CACHE") or home / "hub").expanduser()
@@ -311,14 +314,14 @@ def _reached(address: str, token: str, source: str, open_: Open) -> Iterator[Che
             yield _not_the_hub(address)
             return
         yield warning("hub", f"{address} answers {error.code}", "try again later, or check HF_ENDPOINT and the proxy")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", None) or error
         yield warning(
             "hub",
             f"{address} cannot be reached ({why})",
             "check the network and HTTPS_PROXY; what is here works: toolchat models list",
         )
-        yield ok("token", f"a token is in {source}, not tried" if token else "no token")
+        yield ok("token", f"a token is in {source}, not tried" if token else "no token for the hub")
         return
     else:
         if answer.lstrip()[:1] not in (b"[", b"{"):
@@ -341,7 +344,7 @@ def _reached(address: str, token: str, source: str, open_: Open) -> Iterator[Che
             )
         else:
             yield warning("token", f"the token in {source} could not be tried ({error.code})", "try again later")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         yield warning("token", f"the token in {source} could not be tried ({error})", "try again later")
 
 
@@ -359,8 +362,24 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _open(request: urllib.request.Request, seconds: float) -> bytes:
-    with urllib.request.build_opener(_NoRedirect).open(request, timeout=seconds) as answer:
-        return bytes(answer.read(_READ))
+    """Raises TimeoutError after `seconds`, whatever takes them: a dead name server is not bound by a socket's limit."""
+    answer: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+
+    def fetch() -> None:
+        try:
+            with urllib.request.build_opener(_NoRedirect).open(request, timeout=seconds) as response:
+                answer.put(bytes(response.read(_READ)))
+        except Exception as error:
+            answer.put(error)
+
+    threading.Thread(target=fetch, name="doctor-hub", daemon=True).start()
+    try:
+        found = answer.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer in {seconds:g} s") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 # Folders

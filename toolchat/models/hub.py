@@ -115,10 +115,10 @@ def pull(name: str, report: Report | None = None, before: Before | None = None) 
     if (folder := hub_cache.whole(name)) is not None:
         _fetch_small_files(name, folder)
         return folder
-    report(ASKING, 0.0)
     with told(name):
         if variable := offline():
             raise EngineError(f"{hub_cache.what_is_here(name)}, and {remedy(variable)}: toolchat models pull {name}")
+        report(ASKING, 0.0)
         _silence_bars()
         listing = _within(lambda: _remote_listing(name), lambda _: report(ASKING, 0.0))
         if (folder := hub_cache.snapshot(name)) is not None:
