@@ -386,7 +386,7 @@ def test_a_request_that_fails_alone_fails_alone(tmp_path: Path) -> None:
             assert not isinstance(caught.value, EngineCrashedError)
             with pytest.raises(ContextOverflowError, match=r"^too long$") as overflow:
                 await ask(engine, "overflow too long")
-            assert (overflow.value.count, overflow.value.context) == (COUNT, 512)
+            assert (overflow.value.count, overflow.value.context_window) == (COUNT, 512)
             with pytest.raises(EngineError, match=r"^no history$"):
                 await engine.count([UserMessage("error no history")], [])
             assert await engine.count([UserMessage("count")], []) == COUNT
