@@ -313,7 +313,9 @@ def source_digest(
         # Local files are known by what was read of them; they may be others by now.
         parts += [part for path in paths if path not in local for part in (os.fsencode(path), _digest_of(path))]
         if not paths:
-            parts.append(f"{item.__module__}.{item.__qualname__} of Python {sys.version}".encode())
+            # An object that can be called has no such name of its own.
+            name = getattr(item, "__qualname__", type(item).__qualname__)
+            parts.append(f"{item.__module__}.{name} of Python {sys.version}".encode())
     digest = hashlib.sha256()
     for part in parts:
         # Lengths before contents: two lists must not hash like one that is split elsewhere.

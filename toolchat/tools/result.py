@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
-from pydantic_core import to_jsonable_python
+from toolchat.tools.values import raised_text, value_text
 
 NO_RESULT = "(no result)"
 """What the model is shown of a tool that returns None: an empty result would look like a failure."""
@@ -20,34 +19,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def result_text(value: Any) -> str:
-    """A string as it is, None as "(no result)", anything else as JSON; see `bounded`.
-
-    Raises:
-        TypeError: the value cannot be written as JSON.
-    """
-    if value is None:
-        return NO_RESULT
-    if isinstance(value, str):
-        # Not str(value): a subclass may have a __str__ of its own.
-        return bounded(str.__str__(value))
-    try:
-        # json.dumps rather than pydantic's writer: its spacing is the one that models are trained on, and it
-        # does not fail on half of a surrogate pair.
-        return bounded(json.dumps(to_jsonable_python(value, inf_nan_mode="constants"), ensure_ascii=False))
-    except (ValueError, TypeError, RecursionError):
-        raise TypeError(f"the tool returned a {type(value).__name__}, which cannot be written as JSON") from None
+    """A string as it is, None as "(no result)", anything else as `values` writes it; see `bounded`."""
+    return NO_RESULT if value is None else bounded(value_text(value))
 
 
 def error_text(error: BaseException) -> str:
     """ "Error: ValueError: unknown time zone: Mars", from whatever was raised. Never raises."""
-    try:
-        message = bounded(str.__str__(str(error)), _MAX_ERROR * 4).strip()
-    except BaseException:
-        message = "its message cannot be shown"
-    if len(message) > _MAX_ERROR:
-        message = f"{message[:_MAX_ERROR]}..."
-    kind = type(error).__name__
-    return f"Error: {kind}: {message}" if message else f"Error: {kind}"
+    text = bounded(raised_text(error), _MAX_ERROR * 8)
+    most = len(type(error).__name__) + len(": ") + _MAX_ERROR
+    return f"Error: {text}" if len(text) <= most else f"Error: {text[:most]}..."
 
 
 def bounded(text: str, limit: int = MAX_RESULT) -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from toolchat.tools.toolbox import Approval, Privileges, Tool, Toolbox, ToolOptions
+from toolchat.tools.toolbox import Approval, Privileges, Tool, Toolbox, ToolOptions, Untyped
 
 
 def encode_toolbox(toolbox: Toolbox) -> dict[str, Any]:
@@ -23,5 +23,6 @@ def _tool(*, options: dict[str, Any], **rest: Any) -> Tool:
         "approval": Approval(options["approval"]),
         "env": tuple(options["env"]),
         "privileges": Privileges(options["privileges"]),
+        "untyped": Untyped(options["untyped"]),
     }
     return Tool(**rest, options=ToolOptions(**options))
