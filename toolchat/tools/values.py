@@ -158,7 +158,7 @@ class _Writer:
                 self.notes[value.note] = None
                 return [self._plain(item) for item in value.values]
             case datetime.timedelta() | datetime.date() | datetime.time():
-                return to_jsonable_python(value)
+                return _of_time(value)
             case BaseModel():
                 return self._plain(to_jsonable_python(value, fallback=self._plain, inf_nan_mode="constants"))
             case BaseException():
@@ -222,6 +222,8 @@ class _Writer:
                 self.notes[f"a tensor of shape {tuple(held.shape)}, {held.dtype}"] = None
                 return str(held)
             return self._plain(held.tolist())
+        if ("pandas", "Index") in names:
+            return self._read(iter(value.tolist()))
         if (rows := _rows(value)) is not None:
             if rows.count > len(rows.cells):
                 self.notes[f"the first {len(rows.cells)} of {_shape(rows)}"] = None
@@ -271,6 +273,14 @@ def _sorted(values: Iterable[Any]) -> list[Any]:
         return sorted(values)
     except TypeError:
         return sorted(values, key=lambda value: (type(value).__name__, repr(value)))
+
+
+def _of_time(value: Any) -> str:
+    try:
+        return str(to_jsonable_python(value))
+    except (ValueError, TypeError):
+        # That of pandas which stands for none.
+        return str(value)
 
 
 def _of_bytes(data: bytes) -> str:
