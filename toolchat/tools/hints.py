@@ -25,7 +25,7 @@ from pydantic import Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
-from toolchat.tools.untyped import ANYTHING, NUMBER
+from toolchat.tools.untyped import ANYTHING, NUMBER, OBJECT
 
 
 class HintError(Exception):
@@ -230,6 +230,10 @@ def _rewritten(hint: Any, inside: tuple[Any, ...]) -> Any:
         return _rewritten(hint.__supertype__, inside)
     if isinstance(hint, dataclasses.InitVar):
         return _rewritten(hint.type, inside)
+    kind = hint if origin is None else origin
+    if isinstance(kind, type) and issubclass(kind, collections.abc.Mapping) and not holdable(hint):
+        # Of a library's own kind, as requests has one: whatever can be done with it can be done with a dict, mostly.
+        return OBJECT
     if isinstance(hint, _ALIASES):
         # One that holds itself stays: pydantic gives it a definition of its own.
         value = hint.__value__
@@ -282,6 +286,16 @@ def _union(hint: Any, choices: tuple[Any, ...], inside: tuple[Any, ...]) -> Any:
 
 def holdable(hint: Any) -> bool:
     """Whether pydantic can describe the type in JSON."""
+    if any(hint is plain for plain in _PLAIN):
+        return True
+    try:
+        return _holdable_once(hint)
+    except TypeError:
+        # What is put into an Annotated need not have a hash.
+        return _holdable(hint)
+
+
+def _holdable(hint: Any) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -292,6 +306,10 @@ def holdable(hint: Any) -> bool:
     except (TypeError, ValueError, AttributeError, RecursionError):
         return False
     return True
+
+
+# One type stands at many parameters, and asking pydantic takes a millisecond.
+_holdable_once = lru_cache(maxsize=1024, typed=True)(_holdable)
 
 
 def _annotated(inner: Any, extras: list[Any]) -> Any:

@@ -269,11 +269,10 @@ class _Reader:
 
     def _rest(self, name: str, parameter: inspect.Parameter) -> Offered | None:
         """`*args`, as an array, where something says what it holds, or at least its name does."""
-        keywords = any(one.kind is _Kind.VAR_KEYWORD for one in self._signature.values())
         known = name in self._documented.parameters or name in self._documented.types or name in self._described
         typed = parameter.annotation is not EMPTY
-        # Those that are passed on to something else are called args, as a rule, or come with **kwargs.
-        if not typed and not known and (keywords or name in ("args", "argv", "unused")):
+        # Those that are passed on to something else are called args, as a rule.
+        if not typed and not known and name in ("args", "argv", "unused"):
             return None
         try:
             if typed:

@@ -1,4 +1,4 @@
-"""Finds a type for parameters that have none: in a stub file, the docstring, its examples, or the default.
+"""Finds a type for parameters that have none: in a stub file, the docstring, its examples, the default, or the code.
 
 What is found is only as good as the words it came from, so the types are plain: numbers, strings, arrays and objects.
 Everything is read as text and compared with known names; no annotation or example is ever evaluated.
@@ -12,6 +12,7 @@ import doctest
 import inspect
 import re
 import sys
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -89,6 +90,31 @@ _ASIDE = re.compile(
     r"\((?:optional|default)[^)]*\)|,?\s*\b(?:optional(?!\[)|default(?:s to|\s*[=:])?\s*\S+|required)\b.*$", re.I
 )
 _OF = re.compile(r"(?P<outer>[\w-]+?)s?\s+of\s+(?P<inner>.+)", re.I)
+_ARRAY = re.compile(r"\b(array[_-]like|arrays?|ndarray|sequence|iterable|list)\b", re.I)
+_BEFORE: dict[str, Any] = {
+    **dict.fromkeys(("list", "sequence", "iterable", "array"), SCALARS),
+    **dict.fromkeys(("dict", "dictionary", "mapping"), OBJECT),
+    "bytes-like object": bytes,
+}
+# Functions to which a string is passed less often than an array is.
+_EACH = (
+    "sorted",
+    "list",
+    "tuple",
+    "set",
+    "frozenset",
+    "sum",
+    "fsum",
+    "map",
+    "zip",
+    "enumerate",
+    "max",
+    "min",
+    "any",
+    "all",
+)
+_OF_TEXT = ("lower", "upper", "strip", "split", "encode", "startswith", "endswith", "replace", "format", "splitlines")
+_OF_TABLES = ("items", "keys", "values", "get")
 _CHOICES = re.compile(r"\{.*\}", re.S)
 
 
@@ -106,7 +132,11 @@ def type_of(
     if found is None:
         found = _of_default(parameter.default)
     if found is None:
-        found = examples.get(parameter.name, _NAMED.get(parameter.name, SCALAR))
+        found = examples.get(parameter.name, _NAMED.get(parameter.name))
+    if found is None:
+        found = _in_prose(function, parameter.name)
+    if found is None:
+        found = _in_body(function).get(parameter.name, SCALAR)
     return found
 
 
@@ -156,7 +186,11 @@ def _of_phrase(text: str, scope: Mapping[str, Any]) -> Any:
     if word in _CLASSES:
         return _CLASSES[word]
     with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        return _of_node(ast.parse(text, mode="eval").body, scope)
+        if (hint := _of_node(ast.parse(text, mode="eval").body, scope)) is not None:
+            return hint
+    # "(..., M, M) array_like", "1-D sequence of floats"
+    if match := _ARRAY.search(text):
+        return NUMBERS if "array" in match[0].lower() or "float" in text else SCALARS
     return None
 
 
@@ -268,7 +302,7 @@ def in_examples(name: str, text: str, parameters: list[inspect.Parameter]) -> di
     found: dict[str, Any] = {}
     for parameter_name, seen in kinds.items():
         if seen & {"array", "object", "rows"}:
-            order = (("scalar", SCALAR), ("array", SCALARS), ("rows", ROWS), ("object", OBJECT))
+            order = (("scalar", SCALAR), ("unknown", SCALAR), ("array", SCALARS), ("rows", ROWS), ("object", OBJECT))
             found[parameter_name] = _united([hint for kind, hint in order if kind in seen])
     return found
 
@@ -300,6 +334,46 @@ def _kind(node: ast.expr) -> str:
         case ast.Constant() | ast.UnaryOp():
             return "scalar"
     return "unknown"
+
+
+def _in_prose(function: Callable[..., Any], name: str) -> Any:
+    """What stands before the name in the docstring: "insert x in list a", "the bytes-like object s"."""
+    match = re.search(rf"\b({'|'.join(_BEFORE)})\W{{1,3}}{re.escape(name)}\b", inspect.getdoc(function) or "")
+    return _BEFORE[match[1]] if match else None
+
+
+@lru_cache(maxsize=512)
+def _in_body(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """By parameter, what else than a scalar it may be, as its function goes over it, takes it apart or looks keys up."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    # Whatever inspect stumbles over in generated code; a function of C has no source.
+    except Exception:
+        return {}
+    arrays: set[str] = set()
+    tables: set[str] = set()
+    texts: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.For(iter=ast.Name(id=name)) | ast.comprehension(iter=ast.Name(id=name)):
+                arrays.add(name)
+            case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=items) if called in _EACH:
+                arrays.update(item.id for item in items if isinstance(item, ast.Name))
+            case ast.Assign(targets=[ast.Tuple()], value=ast.Name(id=name)):
+                arrays.add(name)
+            case ast.Subscript(value=ast.Name(id=name), slice=ast.Slice()):
+                arrays.add(name)
+            case ast.Attribute(value=ast.Name(id=name), attr=method) if method in _OF_TEXT:
+                texts.add(name)
+            case ast.Attribute(value=ast.Name(id=name), attr=method) if method in _OF_TABLES:
+                tables.add(name)
+            case ast.Call(func=ast.Name(id="hasattr"), args=[ast.Name(id=name), ast.Constant(value="items")]):
+                tables.add(name)
+    found: dict[str, Any] = {}
+    for name in (arrays | tables) - texts:
+        hints = [hint for names, hint in ((arrays, SCALARS), (tables, OBJECT)) if name in names]
+        found[name] = _united([SCALAR, *hints])
+    return found
 
 
 def _scope(function: Callable[..., Any]) -> Mapping[str, Any]:
