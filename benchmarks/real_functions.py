@@ -1,10 +1,11 @@
 """How many functions that people already have become tools, and what becomes of their calls and results.
 
 Functions of the standard library and of packages, none of which was written for a model, are given as they are: without
-a tools file that helps. Counted are those that load, that give with right arguments what a plain call gives, that refuse
-a wrong argument before they run, whose result reaches the model as text, and that have a description. Where pydantic-ai
-and langchain-core are installed, they are given the same list: install them into an environment that is thrown away
-again, with the packages (`pip install pydantic-ai-slim langchain-core …`), and run this file there with PYTHONPATH.
+a tools file that helps. Counted are those that load, that give with right arguments what a plain call gives, that
+refuse a wrong argument before they run, whose result reaches the model as text, and that have a description. Where
+pydantic-ai and langchain-core are installed, they are given the same list: install them into an environment that is
+thrown away again, with the packages (`pip install pydantic-ai-slim langchain-core …`), and run this file there with
+PYTHONPATH. `--reasons` says of each function what went wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -70,7 +70,7 @@ os.path:exists {"path": "/"}
 os.path:normpath {"path": "/a/../b"}
 os.path:commonpath {"paths": ["/a/b", "/a/c"]}
 os.path:relpath {"path": "/a/b", "start": "/a"}
-os:listdir {"path": "/proc/self/task"}
+os:listdir {"path": "/proc/self/ns"}
 os:getenv {"key": "NO_SUCH", "default": "d"}
 os:stat {"path": "/"}
 os:cpu_count {}
@@ -260,7 +260,6 @@ click:format_filename {"filename": "a"}
 click:unstyle {"text": "a"}
 click:style {"text": "a"}
 psutil:cpu_count {}
-psutil:virtual_memory {}
 psutil:pid_exists {"pid": 1}
 psutil:boot_time {}
 jwt:get_unverified_header {"jwt": "eyJhbGciOiJIUzI1NiJ9.e30.AAAA"}
@@ -388,18 +387,23 @@ def plainly(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     return function(*(given.pop(name) for name in only), **given)
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether they are alike in text, which is all that reaches a model; clocks and random values need not be."""
-    return type(one) is type(other) and (
-        result_like(one) == result_like(other) or not isinstance(one, str | list | dict)
-    )
+def plain_text(function: Callable[..., Any], arguments: dict[str, Any]) -> str | None:
+    """What a plain call gives, as text; None where it fails, or is another each time (a clock, a random number)."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            one, other = (result_text(plainly(function, dict(arguments))) for _ in range(2))
+    except Exception:
+        return None
+    return one if one == other and " object at 0x" not in one else None
 
 
-def result_like(value: Any) -> str:
-    return json_or_str(value)
-
-
-def judge(score: Score, make: Callable[[Callable[..., Any]], Made], reference: str, arguments: dict[str, Any]) -> None:
+def judge(
+    score: Score,
+    make: Callable[[Callable[..., Any]], Made],
+    reference: str,
+    arguments: dict[str, Any],
+    expected: str | None,
+) -> None:
     function = found(reference)
     assert function is not None
     try:
@@ -420,11 +424,16 @@ def judge(score: Score, make: Callable[[Callable[..., Any]], Made], reference: s
             score.reasons[reference] = f"wrong argument reached it: {type(error).__name__}"
     try:
         value = made.run(dict(arguments))
+        # Anew: an iterator can be read once.
+        given = result_text(made.run(dict(arguments))) if expected is not None else None
     except Refused as error:
         score.reasons[reference] = f"right arguments refused: {' '.join(str(error).split())[:140]}"
         return
     except Exception as error:
         score.reasons[reference] = f"right arguments failed: {type(error).__name__}: {str(error)[:100]}"
+        return
+    if given != expected:
+        score.reasons[reference] = f"another result: {str(given)[:60]}, not {str(expected)[:60]}"
         return
     score.columns["right"].add(reference)
     try:
@@ -444,24 +453,22 @@ def main() -> None:
     rows = [(name, words) for name, words in rows if "self" not in words]
     missing = sorted({name.partition(":")[0] for name, _ in rows if found(name) is None})
     rows = [(name, words) for name, words in rows if found(name) is not None]
-    callable_rows: set[str] = set()
     scores: list[Score] = []
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        expected: dict[str, str | None] = {}
         for name, words in rows:
             function = found(name)
             assert function is not None
-            with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
-                plainly(function, words)
-                callable_rows.add(name)
+            expected[name] = plain_text(function, words)
         for label, make in contenders():
             score = Score(label)
             for name, words in rows:
                 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                    judge(score, make, name, words)
+                    judge(score, make, name, words, expected[name])
             scores.append(score)
     refusable = [name for name, words in rows if words and name not in ANYTHING]
-    report(scores, len(rows), len(callable_rows), len(refusable))
+    report(scores, rows, len(refusable))
     if missing:
         print(f"not installed: {', '.join(missing)}")
     if "--reasons" in sys.argv:
@@ -470,12 +477,10 @@ def main() -> None:
                 print(f"{score.name}: {name}: {why}")
 
 
-def report(scores: list[Score], count: int, callable_count: int, refusable: int) -> None:
-    packages = len({line.partition(":")[0].partition(".")[0] for line in FUNCTIONS} - set(sys.stdlib_module_names))
-    print(
-        f"{count} functions, {packages} packages beside the standard library, {Path(sys.executable).parent.parent.name}"
-    )
-    print(f"of which {callable_count} take what JSON can give them, and {refusable} can refuse their first argument\n")
+def report(scores: list[Score], rows: list[tuple[str, dict[str, Any]]], refusable: int) -> None:
+    tops = {name.partition(":")[0].partition(".")[0] for name, _ in rows}
+    packages = len(tops - set(sys.stdlib_module_names))
+    print(f"{len(rows)} functions, of the standard library and {packages} packages; {refusable} of them can refuse\n")
     head = ("", "loaded", "right", "refused a wrong one", "result delivered", "described")
     print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     for score in scores:

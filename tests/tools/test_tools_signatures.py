@@ -529,8 +529,10 @@ def test_builtins_without_a_signature_are_taken_as_the_file_describes_them(tmp_p
     path.write_text(
         "version: 1\ntools:\n- callable: time:strftime\n  parameters: {format: {type: string}}\n"
         "- callable: builtins:max\n  parameters: {first: {type: number}, second: {type: number, default: 7}}\n"
+        "- callable: time:time_ns\n  parameters: {}\n"
     )
-    strftime, most = load_tools(path).tools
+    strftime, most, now = load_tools(path).tools
+    assert call(now, {}) > 0
     assert strftime.tool.description.startswith("Convert a time tuple to a string")
     assert call(strftime, {"format": "%Y"}) == time.strftime("%Y")
     assert most.tool.parameters["required"] == ["first"]

@@ -173,9 +173,8 @@ class _Loader:
         """Whatever an object does while it is looked at is a problem of its own tool."""
         try:
             with quiet():
-                return function_schema(
-                    function, entry.parameters, refuse_untyped=entry.options.untyped is Untyped.REFUSE
-                )
+                entries = entry.parameters if "parameters" in entry.places else None
+                return function_schema(function, entries, refuse_untyped=entry.options.untyped is Untyped.REFUSE)
         except (SchemaError, ParametersError, KeyboardInterrupt):
             raise
         except BaseException as error:

@@ -271,11 +271,12 @@ def function_schema(
 
     Raises:
         SchemaError: the function takes something that a model cannot be asked for.
-        ParametersError: `entries` name parameters that it does not have, or contradict their types.
+        ParametersError: `entries` (None where the file says nothing) name parameters that it does not have, or
+            contradict their types.
     """
-    entries = entries or {}
-    described = {name: "type" in entry.keywords for name, entry in entries.items()}
+    described = None if entries is None else {name: "type" in entry.keywords for name, entry in entries.items()}
     signature = signature_of(function, described, refuse_untyped=refuse_untyped)
+    entries, described = entries or {}, described or {}
     parameters = {name: _as_in_file(offered, entries.get(name)) for name, offered in signature.parameters.items()}
     fields: dict[str, Any] = {}
     for number, (name, parameter) in enumerate(parameters.items()):

@@ -98,8 +98,8 @@ def signature_of(
 
     Args:
         function: any callable.
-        described: the parameters that the tools file describes, in its order, and whether each is typed there. Of a
-            built-in function without a signature they are all that is known.
+        described: the parameters that the tools file describes, in its order, and whether each is typed there; None
+            where it says nothing. Of a built-in function without a signature they are all that is known.
         refuse_untyped: whether a parameter must have a type.
 
     Raises:
@@ -111,13 +111,13 @@ def signature_of(
     name = str(getattr(plain, "__name__", type(plain).__name__))
     if name == "__call__":
         name = type(function).__name__
-    described = described or {}
     try:
         signature: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
     except (ValueError, TypeError):
-        signature = _from_file(name, described)
+        signature = _from_file(described)
     fixed = _fixed(function)
     signature = {key: item for key, item in signature.items() if key not in fixed}
+    described = described or {}
     documented = _documentation(function, plain, signature)
     reader = _Reader(function, plain, signature, documented, described, refuse_untyped=refuse_untyped)
     offered = reader.offered()
@@ -152,10 +152,10 @@ def _check_kind(function: Any, plain: Any) -> None:
         raise SchemaError("it is a lambda, which has neither types nor a docstring; expected a def")
 
 
-def _from_file(name: str, described: Mapping[str, bool]) -> Mapping[str, inspect.Parameter]:
-    if not described:
+def _from_file(described: Mapping[str, bool] | None) -> Mapping[str, inspect.Parameter]:
+    if described is None:
         what = "it has no readable signature; expected its parameters in the tools file, in their order"
-        raise SchemaError(f"{what}; add for example parameters: {{x: {{type: number}}}}, or wrap it in a def")
+        raise SchemaError(f"{what}; add for example parameters: {{x: {{type: number}}}}, or parameters: {{}} for none")
     return {key: inspect.Parameter(key, _Kind.POSITIONAL_ONLY) for key in described}
 
 

@@ -344,7 +344,7 @@ def _in_prose(function: Callable[..., Any], name: str) -> Any:
 
 @lru_cache(maxsize=512)
 def _in_body(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """By parameter, what else than a scalar it may be, as its function goes over it, takes it apart or looks keys up."""
+    """By parameter, what else than a scalar it may be: the function goes over it, takes it apart or looks keys up."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     # Whatever inspect stumbles over in generated code; a function of C has no source.
