@@ -65,6 +65,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/help_time.py
+	$(BIN)/python benchmarks/long_line.py
 	$(BIN)/python benchmarks/tool_call.py
 	$(BIN)/python benchmarks/real_functions.py
 	$(BIN)/python benchmarks/valid_calls.py

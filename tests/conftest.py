@@ -28,6 +28,19 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     return folder
 
 
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A folder that has every file of a small model, of which only params.json has content: its weights are none."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "params.json").write_text(
+        '{"dim": 576, "n_layers": 30, "head_dim": 64, "n_heads": 9, "n_kv_heads": 3, "max_position_embeddings": 4096}'
+    )
+    (folder / "consolidated.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (folder / "tekken.json").write_text("{}")
+    return folder
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pure", action="store_true", help="fail a test that starts a process and is not marked so")
 

@@ -149,7 +149,10 @@ class Terminal:
 
     def wait_for_prompt(self) -> None:
         """An empty one, with nothing under way."""
-        self.wait_for("the prompt", lambda: self.typed == "" and self._at_prompt and " ready" in self.toolbar)
+        self.wait_for(
+            "the prompt",
+            lambda: self.typed == "" and self._at_prompt and " ready" in self.toolbar and "queued" not in self.toolbar,
+        )
 
     def wait_for_typed(self, text: str) -> None:
         self.wait_for(f"{text!r} at the prompt", lambda: self.typed == text)

@@ -1,14 +1,20 @@
-"""Files and folders that are this user's alone: made so, checked before they are believed, and never waited for."""
+"""Files and folders that are this user's alone: made so, checked before they are believed, and never waited for.
+
+A file is believed by the whole way to it: whoever may rename a folder, or owns a link, decides what is found behind it.
+"""
 
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
+import secrets
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +26,8 @@ LOCK_SECONDS = 1.0
 
 _MOST = 16 * 1024**2
 _KINDS = {stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+_MOST_STEPS = 1000
+"""Of a way through folders and links; the kernel follows 40 links."""
 _told: set[str] = set()
 
 
@@ -38,10 +46,24 @@ class TooLargeError(UnfitFileError):
     """The file is larger than it may be."""
 
 
-def private_folder(folder: Path) -> Path:
-    """As `make_folder`; one of the user's that is there already, and that others may write in, is closed to them."""
+class DistrustedError(UnfitFileError):
+    """Others may have made it, or what is in it."""
+
+
+def private_folder(folder: Path, doubtful: str = "*.json") -> Path:
+    """As `make_folder`; one of the user's that is there already, and that others may write in, is closed to them.
+
+    What lies in a folder that has to be closed, and whose name is like `doubtful`, may be by others: it is set aside
+    under another name.
+
+    Raises:
+        DistrustedError: the folder is not the user's, or others decide what is found under its name.
+    """
+    # Whose it is comes first: behind a link of another user's, a folder of the user's own would be changed.
+    _check_way(folder, only_owners=True)
     make_folder(folder)
-    _close(folder)
+    _close(folder, doubtful)
+    _check_way(folder)
     return folder
 
 
@@ -76,13 +98,40 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
     return descriptor
 
 
+def open_private(path: Path, flags: int) -> int:
+    """As `open_file`, for a file of the user's own, to be written or read.
+
+    Raises:
+        DistrustedError: others decide what is found at `path`; a link of theirs would lead to any file of the user's.
+    """
+    _check_way(path)
+    descriptor = open_file(path, flags & ~os.O_TRUNC)
+    try:
+        facts = os.fstat(descriptor)
+        if not _own(facts):
+            raise DistrustedError(errno.EPERM, "it belongs to another user", str(path))
+        if facts.st_nlink > 1 and flags & os.O_ACCMODE != os.O_RDONLY:
+            raise DistrustedError(errno.EPERM, "another file shares its content (a hard link); remove it", str(path))
+        if flags & os.O_TRUNC:
+            os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def read_file(path: Path, most: int) -> bytes:
     """What a regular file holds, if that is at most `most` bytes. Raises OSError, TooLargeError among them."""
-    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
-        # By its size too: a sparse file of gigabytes costs nothing on disk, and all of it in memory.
-        if os.fstat(file.fileno()).st_size <= most and len(data := file.read(most + 1)) <= most:
-            return data
-    raise TooLargeError(errno.EFBIG, f"is larger than {_size(most)}", str(path))
+    return _content(open_file(path, os.O_RDONLY), path, most)
+
+
+def read_believed(path: Path, most: int) -> bytes:
+    """As `read_file`, of what nobody else can have written.
+
+    Raises:
+        DistrustedError: others may have written it, or decide what is found at `path`.
+    """
+    return _content(_open_believed(path), path, most)
 
 
 def no_file(path: Path) -> str | None:
@@ -101,16 +150,33 @@ def distrusted(path: Path) -> str | None:
     A missing file says nothing that could be believed.
     """
     try:
-        facts = path.stat()
+        os.close(_open_believed(path))
+    except DistrustedError as error:
+        return str(error)
     except OSError:
-        return None
-    if not stat.S_ISREG(facts.st_mode):
-        return None  # whoever opens it says what it is; nobody should change the mode of a device
-    if facts.st_uid not in (os.geteuid(), 0):
-        return "it belongs to another user"
-    if facts.st_mode & stat.S_IWOTH or (facts.st_mode & stat.S_IWGRP and not _own_group(facts.st_gid)):
-        return "others may write it; run: chmod go-w"
+        return None  # whoever reads it says what is wrong
     return None
+
+
+def steps(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every folder and link on the way to `path`, from the root on, and what is there; through links, to their ends.
+
+    Ends where something is missing, or cannot be looked at.
+    """
+    here = Path("/")
+    with suppress(OSError):
+        rest = deque((path if path.is_absolute() else Path.cwd() / path).parts[1:])
+        for _ in range(_MOST_STEPS):
+            facts = here.lstat()
+            yield here, facts
+            if stat.S_ISLNK(facts.st_mode):
+                target = here.readlink()
+                rest.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
+                here = Path("/") if target.is_absolute() else here.parent
+            if not rest:
+                return
+            part = rest.popleft()
+            here = here.parent if part == ".." else here / part
 
 
 def ignore(path: Path, why: str) -> None:
@@ -137,13 +203,15 @@ class PrivateFile:
             ToolchatError: something else than a file stands there.
         """
         try:
-            _close(self._path.parent)
-            if (why := distrusted(self._path)) is not None:
-                ignore(self._path, why)
-                return None
-            return json.loads(read_file(self._path, _MOST))
+            with suppress(OSError):
+                _check_way(self._path.parent, only_owners=True)
+                _close(self._path.parent, "*.json")
+            return json.loads(read_believed(self._path, _MOST))
         except NotAFileError as error:
             raise ToolchatError(f"{self._path}: {error.strerror}") from None
+        except DistrustedError as error:
+            ignore(self._path, str(error))
+            return None
         except TooLargeError as error:
             ignore(self._path, f"it {error.strerror}")
             return None
@@ -167,6 +235,8 @@ class PrivateFile:
             raise ToolchatError(
                 f"{self._path}: another program has held {lock.name} for more than a second; end that program"
             ) from None
+        except DistrustedError as error:
+            raise ToolchatError(f"{self._path}: is not written: {error}") from None
         except OSError as error:
             raise ToolchatError(
                 f"{self._path}: cannot be written ({error.strerror}); make the folder writable"
@@ -207,14 +277,89 @@ def _in_the_way(kind: str, expected: str) -> str:
     return f"is {kind}; expected {expected}; remove it, or move it away"
 
 
-def _close(folder: Path) -> None:
-    """Take from others the right to write in a folder of this user's."""
-    with suppress(OSError):
-        facts = folder.stat()
-        if facts.st_uid == os.geteuid() and facts.st_mode & 0o022:
-            folder.chmod(stat.S_IMODE(facts.st_mode) & ~0o022)
+def _content(descriptor: int, path: Path, most: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as file:
+        # By its size too: a sparse file of gigabytes costs nothing on disk, and all of it in memory.
+        if os.fstat(file.fileno()).st_size <= most and len(data := file.read(most + 1)) <= most:
+            return data
+    raise TooLargeError(errno.EFBIG, f"is larger than {_size(most)}", str(path))
 
 
+def _open_believed(path: Path) -> int:
+    facts = path.stat()
+    _check_way(path)
+    _check_believed(path, facts)  # it may be one that cannot be opened
+    descriptor = open_file(path, os.O_RDONLY)
+    try:
+        _check_believed(path, os.fstat(descriptor), descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_believed(path: Path, facts: os.stat_result, descriptor: int | None = None) -> None:
+    _check_kind(path, facts)  # nobody should change the mode of a device
+    if not _own(facts):
+        raise DistrustedError(errno.EPERM, "it belongs to another user", str(path))
+    if _others_write(path if descriptor is None else descriptor, facts):
+        raise DistrustedError(errno.EPERM, "others may write it; run: chmod go-w", str(path))
+
+
+def _check_way(path: Path, *, only_owners: bool = False) -> None:
+    """Raise DistrustedError where others decide what is found at `path`, by a folder or link on the way to it.
+
+    The folders that hold the home folder are the system's.
+    """
+    above: Collection[Path] = ()
+    with suppress(RuntimeError):  # a user without one
+        above = Path.home().resolve().parents
+    for place, facts in steps(path):
+        if stat.S_ISREG(facts.st_mode) or place in above:
+            continue
+        if not _own(facts):
+            # Whoever made a link decides where it leads, even where the folder is closed to them by now.
+            whose = "it" if place == path else f"{place}, on the way to it,"
+            raise DistrustedError(errno.EPERM, f"{whose} belongs to another user", str(path))
+        # In a sticky folder nobody removes or renames what others have there.
+        closed = only_owners or not stat.S_ISDIR(facts.st_mode) or bool(facts.st_mode & stat.S_ISVTX)
+        if not closed and _others_write(place, facts):
+            raise DistrustedError(errno.EPERM, f"others may write in {place}; run: chmod go-w {place}", str(path))
+
+
+def _own(facts: os.stat_result) -> bool:
+    return facts.st_uid in (os.geteuid(), 0)
+
+
+def _others_write(place: Path | int, facts: os.stat_result) -> bool:
+    """Whether somebody else than the user and root may write there, by its mode or its access control list."""
+    if facts.st_mode & stat.S_IWOTH:
+        return True
+    # With a list the group's bits are the most that it gives to anybody named in it.
+    return bool(facts.st_mode & stat.S_IWGRP) and (not _own_group(facts.st_gid) or _has_list(place))
+
+
+def _has_list(place: Path | int) -> bool:
+    try:
+        return bool(os.getxattr(place, "system.posix_acl_access"))
+    except OSError:
+        return False
+
+
+def _close(folder: Path, doubtful: str) -> None:
+    """Take from others the right to write in a folder of this user's, and set aside what they may have put there."""
+    facts = folder.stat()
+    if facts.st_uid != os.geteuid() or not facts.st_mode & 0o022:
+        return
+    others = _others_write(folder, facts)
+    folder.chmod(stat.S_IMODE(facts.st_mode) & ~0o022)
+    for path in sorted(folder.glob(doubtful)) if others else ():
+        aside = path.with_name(f"{path.name}.set-aside-{secrets.token_hex(4)}")
+        path.rename(aside)
+        ignore(path, f"others could write in its folder; it is set aside as {aside.name}")
+
+
+@functools.cache
 def _own_group(group: int) -> bool:
     """Whether nobody else is in it: many systems give each user a group of the same name, and files its rights."""
     import grp
@@ -224,7 +369,10 @@ def _own_group(group: int) -> bool:
         user, entry = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
     except KeyError:
         return False
-    return user.pw_gid == group and entry.gr_name == user.pw_name and set(entry.gr_mem) <= {user.pw_name}
+    if user.pw_gid != group or entry.gr_name != user.pw_name or not set(entry.gr_mem) <= {user.pw_name}:
+        return False
+    # Who has it as the group that comes with the account is not listed in it.
+    return all(other.pw_gid != group or other.pw_uid == user.pw_uid for other in pwd.getpwall())
 
 
 def _size(most: int) -> str:

@@ -6,6 +6,7 @@ A value that is wrong is a UsageError that names where it stands: the flag, the 
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from typing import Any
 
 import platformdirs
 
-from toolchat.private_file import UnfitFileError, distrusted, ignore, read_file
+from toolchat.private_file import DistrustedError, UnfitFileError, ignore, read_believed, steps
 from toolchat.wire.errors import UsageError
 
 MAX_BYTES = 1024**2
@@ -53,7 +54,8 @@ class Settings:
     model: str | None = None
     tools: str | None = None
     tools_named: bool = True
-    """Whether `tools` is consent to use that file; a relative path in a variable means another file in each folder."""
+    """Whether `tools` is consent to use that file. A relative path in a variable means another file in each folder, and
+    so does a link of the process, as /proc/self/cwd."""
     system: str | None = None
     """Empty for none; None for the model's own."""
     max_tokens: int = 8192
@@ -69,6 +71,26 @@ class Settings:
     reasoning_effort: str | None = None
     tool_choice: str = "auto"
     parallel_calls: bool = True
+
+
+def user_path(written: str) -> Path:
+    """`written` with a home folder in place of "~" or "~NAME". Raises UsageError where there is no such folder."""
+    try:
+        return Path(written).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{written}: {_NO_HOME}") from None
+
+
+_NO_HOME = "expected a path that begins with an existing home folder"
+
+
+def _path(value: Any) -> str:
+    written = _text(value)
+    try:
+        user_path(written)
+    except UsageError:
+        raise ValueError(_NO_HOME) from None
+    return written
 
 
 def _text(value: Any) -> str:
@@ -137,8 +159,8 @@ class _Setting:
 
 
 SETTINGS: Mapping[str, _Setting] = {
-    "model": _Setting("--model", _text),
-    "tools": _Setting("--tools", _text),
+    "model": _Setting("--model", _path),
+    "tools": _Setting("--tools", _path),
     "system": _Setting("--system", _system),
     "max_tokens": _Setting("--max-tokens", _count),
     "temperature": _Setting("--temperature", _number(0, 5, "")),
@@ -183,13 +205,21 @@ def resolve(
             if value is not None:
                 values[name] = _parsed(setting, where, value)
                 break
-    named = environment.get("TOOLCHAT_TOOLS") if flags.get("tools") is None else None
-    return Settings(**values, tools_named=not named or Path(named).expanduser().is_absolute())
+    named = flags.get("tools") is not None or "tools" not in values or _same_everywhere(values["tools"])
+    return Settings(**values, tools_named=named)
+
+
+def _same_everywhere(written: str) -> bool:
+    """Whether a path leads to the same file whatever folder the user is in."""
+    path = user_path(written)
+    return path.is_absolute() and not any(
+        stat.S_ISLNK(facts.st_mode) and place.is_relative_to("/proc") for place, facts in steps(path)
+    )
 
 
 def _from_file(name: str, value: Any, file: Path) -> Any:
     """A path in config.toml begins in the folder of that file, wherever the user is."""
-    relative = isinstance(value, str) and value.strip() and not Path(value).expanduser().is_absolute()
+    relative = isinstance(value, str) and value.strip() and not value.startswith(("/", "~"))
     if relative and (name == "tools" or (name == "model" and value.startswith("."))):
         return str(file.parent / value)
     return value
@@ -205,12 +235,12 @@ def _parsed(setting: _Setting, where: str, value: Any) -> Any:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        if (why := distrusted(file)) is not None:
-            # It can name a tools file, and by that the code that runs.
-            ignore(file, why)
-            return {}
-        written = tomllib.loads(read_file(file, MAX_BYTES).decode("utf-8-sig"))
+        # It can name a tools file, and by that the code that runs.
+        written = tomllib.loads(read_believed(file, MAX_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
+        return {}
+    except DistrustedError as error:
+        ignore(file, str(error))
         return {}
     except UnfitFileError as error:
         raise UsageError(f"{file}: {error.strerror}") from None

@@ -9,8 +9,9 @@ import json
 import sys
 from typing import Any
 
-from toolchat.cli import main, plan
+from toolchat.cli import main
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
+from toolchat.session.startup import Plan
 
 
 def answer(item: Any) -> Answer:
@@ -19,5 +20,5 @@ def answer(item: Any) -> Answer:
 
 if __name__ == "__main__":
     engine = ScriptedEngine([answer(item) for item in json.loads(sys.argv[1])])
-    plan.Plan.engine = lambda _: engine  # type: ignore[method-assign,assignment]
+    Plan.engine = lambda _: engine  # type: ignore[method-assign,assignment]
     main.run(sys.argv[2:])

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from cli_program import Program
+
+from toolchat.models.files import INDEX, lacking
+from toolchat.settings import resolve
+from toolchat.tools.spec import read_tools_file
+from toolchat.wire.errors import UsageError
 
 pytestmark = pytest.mark.process
 
@@ -13,6 +19,61 @@ SCHEMALESS = "def f(x: int) -> int:\n    return x\n"
 
 def test_a_tools_file_that_was_named_and_is_not_there(toolchat: Program) -> None:
     assert toolchat("ask", "hi", "--tools", "none.yaml").refused(2) == "--tools none.yaml: no such file"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "where"),
+    [
+        (("tools", "list", "--tools", "~nouser9/x"), {}, "--tools: "),
+        (("tools", "list"), {"TOOLCHAT_TOOLS": "~nouser9/x"}, "TOOLCHAT_TOOLS: "),
+        (("ask", "hi", "--model", "~nouser9/x"), {}, "--model: "),
+        (("tools", "trust", "~nouser9/x"), {}, "~nouser9/x: "),
+        (("models", "path", "~nouser9/x"), {}, "~nouser9/x: "),
+    ],
+)
+def test_a_home_folder_that_there_is_not_is_one_line(
+    toolchat: Program, arguments: tuple[str, ...], variables: dict[str, str], where: str
+) -> None:
+    line = toolchat(*arguments, variables=variables).refused(2)
+    assert line.startswith(f"{where}expected a path that begins with an existing home folder")
+
+
+def test_a_home_folder_that_there_is_not_in_the_settings_is_named_by_its_key(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    for key in ("tools", "model"):
+        file.write_text(f'{key} = "~nouser9/x"\n')
+        with pytest.raises(UsageError) as caught:
+            resolve({}, environment={}, file=file)
+        assert str(caught.value) == (
+            f"{file}: {key}: expected a path that begins with an existing home folder, not '~nouser9/x'"
+        )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'version: 1\n"x\\n\\nTo go on run:\\n\\n    sh ./setup.sh\\n": 1\ntools: []\n',
+        'version: 1\ntools: []\n"x\\nrun: sh ./setup.sh": 1\n"x\\nrun: sh ./setup.sh": 1\n',
+        "version: 1\ntools:\n  - callable: a:b\n    arguments: {x: !<tag:%0Arun:%20sh%20./setup.sh> y}\n",
+    ],
+)
+def test_what_is_quoted_from_a_file_begins_no_line_of_its_own(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"setup\.sh") as caught:
+        read_tools_file(path)
+    rows = str(caught.value).splitlines()
+    assert all(row.startswith(f"{path}:") for row in rows), rows
+
+
+def test_what_is_quoted_from_a_models_index_begins_no_line_of_its_own(tmp_path: Path) -> None:
+    for name in ("params.json", "tekken.json"):
+        (tmp_path / name).touch()
+    shard = "consolidated-1.safetensors"
+    (tmp_path / shard).touch()
+    weights = {"a": shard, "b": "x\nrun: sh ./setup.sh"}
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": weights}))
+    assert lacking(tmp_path) == "x⏎run: sh ./setup.sh"
 
 
 def test_a_folder_in_the_place_of_a_tools_file(toolchat: Program) -> None:

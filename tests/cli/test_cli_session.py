@@ -14,9 +14,9 @@ from image_files import image
 from inprocess_tools import InProcessRunner
 
 from toolchat.cli.exits import exit_code
-from toolchat.cli.session import Session
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.images.image import image_bytes
+from toolchat.session.session import Session
 from toolchat.settings import Settings
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.ui.plain import PlainRenderer
@@ -259,9 +259,9 @@ def test_a_crashed_engine_starts_again_and_the_conversation_is_intact(chat: Chat
         await session.ask("My name is Ada.")
         crashed = await session.ask("Tell me a story.")
         assert exit_code(crashed) == ExitCode.ENGINE
-        assert not session.alive
+        assert session.info is None
         await chat.started()
-        assert session.alive
+        assert session.info is not None
         await session.ask("What is my name?")
 
     run(play())

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from inprocess_tools import InProcessRunner
 
-from toolchat.cli.session import Session
-from toolchat.cli.tool_choice import check_tool_choice
 from toolchat.engine.scripted import ScriptedEngine
+from toolchat.session.session import Session, check_tool_choice
 from toolchat.settings import Settings
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.tools.toolbox import Toolbox

@@ -16,7 +16,7 @@ import questions
 from e2e_engine import Running
 from questions import Question
 
-from toolchat.cli.session import Session
+from toolchat.session.session import Session
 from toolchat.settings import Settings
 from toolchat.tools.run import ToolRunner
 from toolchat.ui.plain import PlainRenderer

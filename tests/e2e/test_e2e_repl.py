@@ -79,7 +79,7 @@ def test_a_chat_through_the_weather_a_ctrl_c_and_a_second_question(chat: Termina
     assert workers(program) == [worker]
 
     ask(chat, "What is 17 * 24?")
-    assert chat.shows("408", since="✓")
+    assert chat.shows("408", since="✓"), "\n".join(chat.rows)
 
     chat.leave()
     assert chat.exit_code() == 0
@@ -107,7 +107,7 @@ def test_a_worker_killed_in_the_middle_of_an_answer_is_restarted_and_the_chat_go
     wait_until("nothing left of the killed engine", lambda: not in_session_of(worker), 30)
 
     ask(chat, "What is 17 * 24?")
-    assert chat.shows("408", since="✓")
+    assert chat.shows("408", since="✓"), "\n".join(chat.rows)
     chat.leave()
     assert chat.exit_code() == 0
     assert not chat.shows("Traceback")
@@ -164,7 +164,7 @@ def test_an_engine_that_hangs_is_ended_by_a_second_ctrl_c_and_started_again(chat
     chat.ctrl_c()
     chat.wait_for_row("The engine is started again; the conversation is kept.")
     ask(chat, "What is 17 * 24?")
-    assert chat.shows("408", since="✓")
+    assert chat.shows("408", since="✓"), "\n".join(chat.rows)
     (again,) = workers(program)
     assert again != worker
     chat.leave()

@@ -200,7 +200,7 @@ def test_a_tokenizer_that_is_cut_off_is_fetched_again_with_what_else_is_missing(
     folder = models.pull(NAME)
     with (folder / "tekken.json").resolve().open("r+b") as file:
         file.truncate(100)
-    hub_cache.discard(folder / SHARDS[0])
+    hub_cache.discard(folder / SHARDS[0], folder.parent.parent)
     models.pull(NAME)
     assert (folder / "tekken.json").read_bytes() == sharded()["tekken.json"]
 

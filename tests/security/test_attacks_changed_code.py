@@ -10,7 +10,9 @@ import pytest
 from at_the_terminal import reply
 from attacked_folder import GREET, Attacked, chat, ended, toolchat
 
-from toolchat.cli.plan import Plan, prepare
+from toolchat.cli.tools_file import choose_tools_file
+from toolchat.session.startup import Plan, prepare
+from toolchat.settings import resolve
 from toolchat.wire.messages import ToolResult
 
 pytestmark = pytest.mark.process
@@ -35,8 +37,8 @@ def swapped_while_the_model_is_fetched(attacked: Attacked, monkeypatch: pytest.M
         return model
 
     model = attacked.model()
-    monkeypatch.setattr("toolchat.cli.plan.obtain_with_progress", obtain)
-    return prepare({"model": str(model)})
+    flags = {"model": str(model)}
+    return prepare(flags, choose_tools_file(resolve(flags)), obtain)
 
 
 def test_a_file_of_samples_alone_that_is_swapped_while_the_model_comes_runs_no_code(
@@ -116,7 +118,7 @@ def test_a_host_that_starts_again_runs_no_other_code(attacked: Attacked) -> None
         attacked.write(mine=f"import helper\n{LAZY}")
         (attacked.folder / "helper").mkdir()
         (attacked.folder / "helper" / "__init__.py").write_text(attacked.evil + HELPER)
-        assert "helper/__init__.py has changed" in tools.call("greet", person="A")
+        assert "helper/__init__.py was not read with the tools" in tools.call("greet", person="A")
     assert not attacked.ran
 
 
@@ -132,7 +134,7 @@ def test_a_call_that_is_asked_about_is_bound_to_the_code_that_was_shown(attacked
 
 
 def test_a_call_is_bound_to_installed_code_as_well(attacked: Attacked, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = attacked.folder.parent / "site"
+    site = attacked.folder.parent / "site-packages"
     site.mkdir()
     monkeypatch.setenv("PYTHONPATH", f"{site}:{':'.join(filter(None, sys.path))}")
     (site / "installed_tool.py").write_text(GREET)
@@ -157,9 +159,9 @@ def test_a_file_that_no_import_statement_names_may_be_imported_but_not_a_new_one
         prepared.rename(attacked.folder / "moved")
         (attacked.folder / "linked").symlink_to(attacked.folder / "moved")
         for name in ("moved", "linked"):
-            assert "has changed" in tools.call("use", name=name)
+            assert "was not read with the tools" in tools.call("use", name=name)
         attacked.write(new=f"X = 'new'\n{attacked.evil}")
-        assert "new.py has changed" in tools.call("use", name="new")
+        assert "new.py was not read with the tools" in tools.call("use", name="new")
         attacked.write(old=f"X = 'new'\n{attacked.evil}")
         assert "old.py has changed" in tools.call("use", name="old")
     assert not attacked.ran

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wcwidth import wcwidth
 
+from toolchat.cli.tools_file import choose_tools_file
+from toolchat.cli.trust_question import describe
 from toolchat.models.resolve import choose_model
+from toolchat.settings import resolve, state_folder
+from toolchat.tools.code import read_code
 from toolchat.tools.toolbox import Approval, Tool
+from toolchat.tools.trust import TrustStore
 from toolchat.ui.approval_text import call_rows
 from toolchat.wire.errors import UsageError
 
@@ -67,6 +73,38 @@ def test_on_a_terminal_it_takes_two_answers_to_have_calls_run_without_asking(att
     assert attacked.load().tools[0].options.approval is Approval.ALLOW
 
 
+def test_the_question_names_all_compiled_and_all_changed_files(attacked: Attacked) -> None:
+    package = attacked.folder / "pack"
+    package.mkdir()
+    for number in range(25):
+        (package / f"m{number:02}.py").touch()
+    (package / "z_last.so").write_bytes(b"\x7fELF")
+    attacked.write(mine=f"{GREET}import pack\n")
+    attacked.tools("./mine.py:greet")
+
+    def rows() -> str:
+        return "\n".join(describe(code := store.read(attacked.folder / "tools.yaml"), store.accepted(code)))
+
+    store = TrustStore(state_folder())
+    assert "and 6 more" in rows()
+    assert "Compiled code, which cannot be read: pack/z_last.so." in rows()
+    attacked.accept()
+    for number in range(25):
+        (package / f"m{number:02}.py").write_text("#")
+    (package / "zz.py").touch()
+    changed = rows().partition("Changed since you accepted it: ")[2]
+    assert changed.count("pack/m") == 25
+    assert "pack/zz.py" in changed
+
+
+def test_a_long_name_does_not_move_the_mark_of_another_tool_to_another_row(attacked: Attacked) -> None:
+    attacked.tools("./mine.py:greet", f"./{'d' * 1600}/m.py:greet", approval="allow")
+    rows = list(describe(read_code(attacked.folder / "tools.yaml")))
+    assert rows[0].split() == ["./mine.py:greet", "runs", "without", "asking"]
+    assert max(map(len, (rows[0], rows[2]))) < 80
+    assert rows[2].split() == ["The", "above", "runs", "without", "asking"]
+
+
 def test_what_was_typed_before_the_trust_question_does_not_answer_it(attacked: Attacked) -> None:
     attacked.write(mine=attacked.evil + GREET)
     attacked.tools("./mine.py:greet")
@@ -79,6 +117,19 @@ def test_what_was_typed_before_the_trust_question_does_not_answer_it(attacked: A
         assert not attacked.ran
         reply(child, "n")
         assert ended(child) == 2
+    assert not attacked.ran
+
+
+def test_a_letter_typed_before_the_question_could_be_read_is_no_part_of_the_answer(attacked: Attacked) -> None:
+    attacked.write(mine=attacked.evil + GREET)
+    attacked.tools("./mine.py:greet")
+    with attacked.terminal(*toolchat("tools", "list")) as child:
+        child.expect(r"\[y/N\] ")
+        child.send("y")
+        # As where the end of a pasted block waits for Enter, which comes later.
+        reply(child, "")
+        assert ended(child) == 2
+        assert "y" not in child.before.splitlines()[0]
     assert not attacked.ran
 
 
@@ -113,8 +164,8 @@ def test_the_name_of_a_callable_cannot_look_like_a_row_of_the_question(attacked:
         rows = child.before.splitlines()
         reply(child, "n")
         assert ended(child) == 2
-    # One row for what it is, one for each callable, and what goes on with one is marked.
-    assert len([row for row in rows if row and not row.startswith("  ┊ ")]) == 3, rows
+    # One row for what it is, one for each callable, one for a long one's mark, and what goes on with one is marked.
+    assert len([row for row in rows if row and not row.startswith("  ┊ ")]) == 4, rows
 
 
 def test_a_relative_path_in_a_variable_is_no_consent_in_every_folder(attacked: Attacked) -> None:
@@ -126,6 +177,27 @@ def test_a_relative_path_in_a_variable_is_no_consent_in_every_folder(attacked: A
     assert "toolchat tools trust my-tools.yaml" in refused.err
     absolute = attacked("tools", "list", variables={"TOOLCHAT_TOOLS": str(attacked.folder / "my-tools.yaml")})
     assert (absolute.code, attacked.ran) == (0, True)
+
+
+@pytest.mark.parametrize("where", ["variable", "config"])
+@pytest.mark.parametrize("folder", ["/proc/self/cwd", "/dev/fd/../cwd", "/proc/self/root/proc/self/cwd"])
+def test_a_path_that_follows_the_process_is_no_consent_in_every_folder(
+    attacked: Attacked, home: Path, where: str, folder: str
+) -> None:
+    attacked.write(mine=attacked.evil + GREET)
+    attacked.tools("./mine.py:greet")
+    path, config = f"{folder}/tools.yaml", home / ".config" / "toolchat" / "config.toml"
+    if where == "config":
+        config.parent.mkdir(parents=True)
+        config.write_text(f'tools = "{path}"\n')
+    environment = {"TOOLCHAT_TOOLS": path} if where == "variable" else {}
+    with chdir(attacked.folder):
+        assert Path(path).is_file()
+        assert not resolve({}, environment=environment, file=config).tools_named
+        with pytest.raises(UsageError, match="you have not accepted it"):
+            choose_tools_file(resolve({}, environment=environment, file=config))
+        # What is written on the command line is meant for this folder.
+        assert resolve({"tools": path}, environment={}, file=config).tools_named
 
 
 def test_a_relative_path_in_the_config_file_means_one_file_wherever_the_user_is(attacked: Attacked, home: Path) -> None:

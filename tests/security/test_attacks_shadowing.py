@@ -24,7 +24,7 @@ UNITS = "toolchat.samples.units:convert_units"
 @pytest.fixture
 def attacked(tmp_path: Path) -> Attacked:
     """With an installed package, `fancy`, that takes `simplefancy` where it is there."""
-    site = tmp_path / "site"
+    site = tmp_path / "site-packages"
     site.mkdir()
     (site / "fancy.py").write_text(FANCY)
     return Attacked.below(tmp_path, site)
@@ -181,13 +181,15 @@ def test_code_beside_the_folder_that_accepted_code_reaches_for_is_refused_until_
 
 
 def test_what_is_installed_is_told_from_what_a_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, site, source = tmp_path / "work", tmp_path / "site", tmp_path / "work" / "src"
-    for made in (folder, site, source):
+    folder, site, source = tmp_path / "work", tmp_path / "dist-packages", tmp_path / "work" / "src"
+    editable, inner = tmp_path / "src", tmp_path / "work" / "site-packages"
+    for made in (folder, site, source, editable, inner):
         made.mkdir()
     (folder / "tools.yaml").write_text("version: 1\ntools: []\n")
     (folder / "link").symlink_to(site)
+    (editable / "link").symlink_to(site)
     (site / "link").symlink_to(folder)
-    monkeypatch.setattr(sys, "path", [str(site), str(folder), str(source), *sys.path])
+    monkeypatch.setattr(sys, "path", ["", *map(str, (site, folder, source, editable, inner)), *sys.path])
     virtual = folder / ".venv" / "site-packages"
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {"purelib": str(virtual), "data": str(folder)})
     guard = ImportGuard(read_code(folder / "tools.yaml"))
@@ -195,6 +197,9 @@ def test_what_is_installed_is_told_from_what_a_folder_holds(tmp_path: Path, monk
         folder / "mine.py": Whose.FOLDER,
         folder / "link" / "fancy.py": Whose.FOLDER,
         source / "mine.py": Whose.FOLDER,
+        inner / "mine.py": Whose.FOLDER,
+        editable / "mine.py": Whose.OTHER,
+        editable / "link" / "fancy.py": Whose.OTHER,
         tmp_path / "other.py": Whose.OTHER,
         site / "fancy.py": Whose.INSTALLED,
         site / "link" / "mine.py": Whose.INSTALLED,

@@ -464,9 +464,10 @@ def test_a_user_without_rights_is_not_fooled_by_what_another_planted(tmp_path: P
         pytest.skip("no other user can run this Python")
     with folder_of(user) as folder:
         # Planted by this user, root, whose files are believed; then by a third one.
+        os.chown(folder, 0, -1)
         planted(folder)
         for owner, code in ((user.uid, 0), (12345, 2)):
-            for path in (folder / "state", *folder.rglob("*")):
+            for path in (folder, *folder.rglob("*")):
                 os.chown(path, user.uid, -1)
             file = folder / "state" / "toolchat" / "trusted-tools.json"
             file.chmod(0o644)

@@ -41,7 +41,14 @@ def test_every_block_of_code_is_one_that_the_tests_load() -> None:
 
 def test_every_file_loads_and_fits_the_schema(documented: Path) -> None:
     files = sorted(documented.glob("*/tools.yaml"))
-    assert [file.parent.name for file in files] == ["builtins", "classes", "options", "parameters", "schema-hint", "smallest"]
+    assert [file.parent.name for file in files] == [
+        "builtins",
+        "classes",
+        "options",
+        "parameters",
+        "schema-hint",
+        "smallest",
+    ]
     for file in files:
         jsonschema.Draft7Validator(file_schema()).validate(yaml.safe_load(file.read_text()))
         load_tools(file)

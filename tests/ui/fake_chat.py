@@ -1,4 +1,4 @@
-"""A chat that only keeps what is done to it, for tests of what stands on `toolchat.ui.chat.Chat`."""
+"""A chat that only keeps what is done to it, for tests of what stands on `toolchat.session.session.Session`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ class FakeChat:
 
     async def settled(self) -> None:
         pass
+
+    @property
+    def conversation(self) -> FakeChat:
+        """Itself: of a conversation the commands read `system` and `turns`."""
+        return self
 
     @property
     def turns(self) -> int:

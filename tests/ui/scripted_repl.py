@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from toolchat.cli import main, plan
+from toolchat.cli import main
 from toolchat.engine.base import Engine
 from toolchat.models.resolve import ModelChoice
+from toolchat.session import engines, startup
 
 
 def play(script: Path, flags: list[str]) -> None:
@@ -21,17 +22,20 @@ def play(script: Path, flags: list[str]) -> None:
     engine: Engine = names["engine"]
     fetch: Callable[[str | None], None] = names.get("fetch", lambda name: None)
 
-    def late(self: plan.Plan, arrived: object = None) -> Engine:
+    def late(self: startup.Plan, arrived: object = None) -> Engine:
         return engine
 
     def choose(name: str | None, cache: Path) -> ModelChoice:
         fetch(name)
         return ModelChoice(name or "scripted", "folder", cache)
 
-    replaced: dict[str, Callable[..., object]] = {"engine_device": lambda: "cpu", "choose_model": choose}
-    for name, stand_in in replaced.items():
-        setattr(plan, name, stand_in)
-    plan.Plan.late_engine = plan.Plan.engine = late  # type: ignore[method-assign]
+    replaced: list[tuple[object, str, Callable[..., object]]] = [
+        (engines, "engine_device", lambda: "cpu"),
+        (startup, "choose_model", choose),
+    ]
+    for module, name, stand_in in replaced:
+        setattr(module, name, stand_in)
+    startup.Plan.late_engine = startup.Plan.engine = late  # type: ignore[method-assign]
     main.run(["repl", *flags])
 
 

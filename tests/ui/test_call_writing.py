@@ -18,7 +18,7 @@ CALL = ToolCall("abcdefghi", "find", {"what": "x"})
 ENDINGS = [
     events.CallProposed(CALL),
     events.Interrupted(),
-    events.HistoryEdited("taken back", ends_turn=True),
+    events.HistoryEdited(events.TurnWithdrawn()),
     events.TurnFinished(TurnStatus.ENGINE_FAILED, 1, Usage()),
 ]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from toolchat.cli.heard import Heard
+from toolchat.session.stream import Heard
 from toolchat.ui.plain import PlainRenderer
 from toolchat.wire import events
 from toolchat.wire.deltas import FinishReason, Usage

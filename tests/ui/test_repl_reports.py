@@ -97,3 +97,20 @@ def test_a_call_higher_than_the_screen_is_paged_and_then_allowed(repl: OpenRepl,
     assert [row.removeprefix("    │ ") for row in chat.rows if "│ row" in row] == [f"row {n}" for n in range(40)]
     answer(chat, "y")
     chat.wait_for_row("It is done.")
+
+
+def test_a_very_long_pasted_line_stops_neither_the_answer_nor_ctrl_c(repl: OpenRepl, folder: Path) -> None:
+    chat = repl(
+        'engine = GatedEngine()\nengine.enqueue(Answer(text=["Once upon a time.\\n\\n", "@more", "It went on.\\n\\n", '
+        '"@forever"]), "The end.")'
+    )
+    chat.type("tell")
+    chat.wait_for_row("Once upon a time.")
+    for _ in range(25):
+        chat.paste("word " * 800)
+    chat.press("ZZZ")
+    chat.wait_for("the paste", lambda: any("ZZZ" in row for row in chat.display))
+    (folder / "more").touch()
+    chat.wait_for_row("It went on.")
+    chat.ctrl_c()
+    chat.wait_for("the end of the turn", lambda: chat.shows("■ interrupted"))

@@ -11,13 +11,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from toolchat.chat.budget import cut_to_budget, result_budget
 from toolchat.chat.conversation import INTERRUPTED_CALL, history_call
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
 from toolchat.engine.base import Engine
-from toolchat.tools.run import Prepared, ToolRunner
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.errors import EngineError
@@ -34,6 +33,42 @@ from toolchat.wire.messages import (
     ToolResult,
     UserMessage,
 )
+
+
+class PreparedCall(Protocol):
+    """A call whose arguments fit, and that is run or discarded; until then what is to run it waits."""
+
+    call: ToolCall
+    """With converted arguments."""
+
+    @property
+    def tool(self) -> Tool:
+        """As what is to run the call has it."""
+
+    async def run(self, cancel: asyncio.Event, on_output: Callable[[str], None]) -> ToolResult:
+        """Run the call until it answers, its tool's time is over, or `cancel` is set; always has a result.
+
+        `on_output` is given what the tool says to the user meanwhile.
+        """
+
+    async def discard(self) -> None:
+        """End what waits for this call, if it does still. May be called at any time."""
+
+
+class CallRunner(Protocol):
+    """Where the tools are that a turn may call: Python functions in processes of their own, or other kinds."""
+
+    @property
+    def toolbox(self) -> Toolbox: ...
+
+    async def prepare(
+        self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None
+    ) -> PreparedCall | ToolResult:
+        """Check and convert the arguments of `call`; where it cannot run, the result says why."""
+
+    async def close(self) -> None:
+        """End whatever runs the tools."""
+
 
 Validate = Callable[[dict[str, Any]], Awaitable[str | None]]
 """What is wrong with other arguments for a call, in one line for people; None where they fit."""
@@ -92,7 +127,7 @@ class TurnCalls:
         self,
         *,
         engine: Engine,
-        runner: ToolRunner,
+        runner: CallRunner,
         toolbox: Toolbox,
         decide: Decide,
         limits: Limits,
@@ -126,7 +161,7 @@ class TurnCalls:
         self._left, self._asked = left, len(asked)
         calls = [history_call(call) for call in asked]
         done: dict[int, ToolResult] = {}
-        ready: dict[int, Prepared] = {}
+        ready: dict[int, PreparedCall] = {}
         prepared = await self._prepare_all(asked)
         try:
             for index, item in enumerate(prepared):
@@ -138,7 +173,7 @@ class TurnCalls:
                 decision = await self._decided(item)
                 if decision.notice:
                     yield events.Notice(decision.notice)
-                final: Prepared | ToolResult = item
+                final: PreparedCall | ToolResult = item
                 if not decision.allowed:
                     final = _declined(item.call, decision)
                 elif decision.arguments is not None:
@@ -167,7 +202,7 @@ class TurnCalls:
         outcome.calls = calls
         outcome.results = [done[index] for index in range(len(calls))]
 
-    async def _decided(self, item: Prepared) -> Decision:
+    async def _decided(self, item: PreparedCall) -> Decision:
         """The decision on a call. An interrupt declines it, also while it is being decided on."""
         if self._interrupt.is_set():
             return _ENDED
@@ -188,7 +223,7 @@ class TurnCalls:
             self._interrupt.set()
         return decision
 
-    async def _problem(self, item: Prepared, arguments: dict[str, Any]) -> str | None:
+    async def _problem(self, item: PreparedCall, arguments: dict[str, Any]) -> str | None:
         """What is wrong with other arguments for a call, as its tool's own process finds it."""
         checked = await self._runner.prepare(item.tool, replace(item.call, arguments=arguments), self._interrupt)
         if isinstance(checked, ToolResult):
@@ -196,7 +231,7 @@ class TurnCalls:
         await checked.discard()
         return None
 
-    async def _edited(self, item: Prepared, arguments: dict[str, Any]) -> Prepared | ToolResult:
+    async def _edited(self, item: PreparedCall, arguments: dict[str, Any]) -> PreparedCall | ToolResult:
         """The call with the user's arguments, in a process of its own; the one that waited with the model's ends."""
         await item.discard()
         call = replace(item.call, arguments=arguments)
@@ -209,11 +244,13 @@ class TurnCalls:
         edited.call = replace(edited.call, origin=CallOrigin.EDITED)
         return edited
 
-    async def _finish(self, ready: dict[int, Prepared], done: dict[int, ToolResult]) -> AsyncGenerator[EventBody, None]:
+    async def _finish(
+        self, ready: dict[int, PreparedCall], done: dict[int, ToolResult]
+    ) -> AsyncGenerator[EventBody, None]:
         """Run what is ready; what the tools say meanwhile, and their results, come as they come."""
         happened: asyncio.Queue[tuple[int, str | ToolResult | Exception]] = asyncio.Queue()
 
-        async def run(index: int, item: Prepared) -> None:
+        async def run(index: int, item: PreparedCall) -> None:
             try:
                 result = await item.run(self._interrupt, lambda text: happened.put_nowait((index, text)))
                 happened.put_nowait((index, await self._shown(item.tool, result)))
@@ -239,7 +276,7 @@ class TurnCalls:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _prepare_all(self, asked: Sequence[ToolCall | FailedCall]) -> list[Prepared | ToolResult]:
+    async def _prepare_all(self, asked: Sequence[ToolCall | FailedCall]) -> list[PreparedCall | ToolResult]:
         """Each call as `_prepare` leaves it. Where one fails, or this is cancelled, those that wait already end."""
         tasks = [asyncio.ensure_future(self._prepare(index, call)) for index, call in enumerate(asked)]
         try:
@@ -252,7 +289,7 @@ class TurnCalls:
                     await item.discard()
             raise
 
-    async def _prepare(self, index: int, call: ToolCall | FailedCall) -> Prepared | ToolResult:
+    async def _prepare(self, index: int, call: ToolCall | FailedCall) -> PreparedCall | ToolResult:
         """The call ready to run, with converted arguments, or the error that the model is answered with."""
         if isinstance(call, FailedCall):
             if call.illegal_name:

@@ -14,6 +14,9 @@ from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, Delta, Tex
 
 FRAME_SECONDS = 1 / 30
 
+_GROWING = (Text, Thinking, CallBegun, CallArguments)
+"""What is shown as it grows; whatever else comes is passed on at once."""
+
 
 class InterruptedGeneration(Exception):  # noqa: N818  # not an error
     """The user stopped the answer."""
@@ -29,40 +32,49 @@ async def frames(
     Raises InterruptedGeneration as soon as `interrupt` is set, without waiting for the stream; what had arrived by
     then is yielded first. The stream is closed in every case.
     """
-    queue: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
+    frame: list[Delta] = []
+    ends: list[BaseException | None] = []
+    """What the stream came to, None for its end; or the interrupt."""
+    woken = asyncio.Event()
 
-    async def pump() -> None:
+    async def gather() -> None:
+        end: Exception | None = None
         try:
             async for delta in stream:
-                queue.put_nowait(delta)
-            queue.put_nowait(None)
+                _join(frame, delta)
+                woken.set()
         except Exception as error:
-            queue.put_nowait(error)
+            end = error
+        ends.append(end)
+        woken.set()
 
     async def watch() -> None:
         await interrupt.wait()
-        queue.put_nowait(InterruptedGeneration())
+        ends.append(InterruptedGeneration())
+        woken.set()
 
     clock = asyncio.get_running_loop().time
-    tasks = [asyncio.create_task(pump()), asyncio.create_task(watch())]
+    tasks = [asyncio.create_task(gather()), asyncio.create_task(watch())]
     due = 0.0
     try:
         while True:
-            items = [await queue.get()]
-            if (wait := due - clock()) > 0 and isinstance(items[0], Text | Thinking | CallBegun | CallArguments):
+            await woken.wait()
+            if frame and isinstance(frame[0], _GROWING) and (wait := due - clock()) > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(interrupt.wait(), wait)
-            while not queue.empty():
-                items.append(queue.get_nowait())
-            deltas = _join([item for item in items if item is not None and not isinstance(item, BaseException)])
-            if deltas:
+            woken.clear()
+            # Nothing can come between these lines: what ended the stream came after all that is in the frame.
+            end = ends[0] if ends else None
+            ended = bool(ends)
+            if frame:
                 due = clock() + seconds
-                yield deltas
-            for item in items:
-                if isinstance(item, BaseException):
-                    raise item
-                if item is None:
-                    return
+                full = frame.copy()
+                frame.clear()
+                yield full
+            if end is not None:
+                raise end
+            if ended:
+                return
     finally:
         for task in tasks:
             task.cancel()
@@ -72,19 +84,17 @@ async def frames(
             await closer()
 
 
-def _join(deltas: list[Delta]) -> list[Delta]:
-    joined: list[Delta] = []
-    ended = {delta.index for delta in deltas if isinstance(delta, CallEnded)}
-    for delta in deltas:
-        if isinstance(delta, CallBegun | CallArguments) and delta.index in ended:
-            continue
-        match joined[-1:], delta:
-            case [Text(before)], Text(text):
-                joined[-1] = Text(before + text)
-            case [Thinking(before)], Thinking(text):
-                joined[-1] = Thinking(before + text)
-            case [CallArguments(index, before)], CallArguments(same, text) if index == same:
-                joined[-1] = CallArguments(index, before + text)
-            case _:
-                joined.append(delta)
-    return joined
+def _join(frame: list[Delta], delta: Delta) -> None:
+    """Add a delta to a frame, to the last text where it goes on. A call that has ended replaces its parts."""
+    match frame[-1:], delta:
+        case [Text(before)], Text(text):
+            frame[-1] = Text(before + text)
+        case [Thinking(before)], Thinking(text):
+            frame[-1] = Thinking(before + text)
+        case [CallArguments(index, before)], CallArguments(same, text) if index == same:
+            frame[-1] = CallArguments(index, before + text)
+        case _, CallEnded(index):
+            frame[:] = [one for one in frame if not (isinstance(one, CallBegun | CallArguments) and one.index == index)]
+            frame.append(delta)
+        case _:
+            frame.append(delta)

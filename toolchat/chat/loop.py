@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from toolchat.chat.budget import left_for_results
-from toolchat.chat.calls import Decide, Outcome, TurnCalls, allow_all
+from toolchat.chat.calls import CallRunner, Decide, Outcome, TurnCalls, allow_all
 from toolchat.chat.choice import possible_choice
 from toolchat.chat.conversation import INTERRUPTED, Conversation, Spoken
 from toolchat.chat.frames import InterruptedGeneration, frames
@@ -21,7 +21,6 @@ from toolchat.chat.guards import Limits
 from toolchat.chat.room import reserve, too_long, turn_too_long, turns_to_set_aside
 from toolchat.engine.base import ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
 from toolchat.mistral.ids import new_call_id
-from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Toolbox
 from toolchat.wire import deltas, events
 from toolchat.wire.errors import EngineError
@@ -73,7 +72,7 @@ class ChatLoop:
         *,
         engine: Engine,
         conversation: Conversation,
-        runner: ToolRunner,
+        runner: CallRunner,
         options: GenerateOptions,
         stamp: Stamper,
         decide: Decide = allow_all,
@@ -183,13 +182,14 @@ class ChatLoop:
         while True:
             rounds += 1
             this = _Round()
+            request_id = f"{self._stamp.session}-{number}-{rounds}"
             try:
-                async with aclosing(
-                    self._generate(f"{self._stamp.session}-{number}-{rounds}", this, toolbox.specs, options)
-                ) as generation:
-                    async for body in generation:
-                        yield rounds, body
+                async with aclosing(self._frames(request_id, toolbox.specs, options)) as batches:
+                    async for batch in batches:
+                        for body in self._take(this, batch):
+                            yield rounds, body
             except InterruptedGeneration:
+                self._engine.abort(request_id)
                 self._conversation.close(this.spoken.message().content)
                 yield rounds, events.Interrupted()
                 status, closing = TurnStatus.INTERRUPTED, INTERRUPTED
@@ -315,27 +315,24 @@ class ChatLoop:
             reasoning_effort=options.reasoning_effort,
         )
 
-    async def _generate(
-        self, request_id: str, this: _Round, tools: Sequence[ToolSpec], options: GenerateOptions
-    ) -> AsyncGenerator[EventBody, None]:
-        """One generation; fills `this` as it goes, so that it holds what had come when an exception ends it."""
+    def _frames(
+        self, request_id: str, tools: Sequence[ToolSpec], options: GenerateOptions
+    ) -> AsyncGenerator[list[deltas.Delta], None]:
+        """The deltas of one generation, a list for each display frame."""
         if (info := self._engine.info) is not None:
             options = replace(options, reserve=self._needed(info.context, options))
         stream = self._engine.generate(request_id, self._conversation.messages, tools, options)
-        try:
-            async with aclosing(frames(stream, self._interrupt)) as batches:
-                async for batch in batches:
-                    before = this.writing
-                    for delta in batch:
-                        for body in self._take(this, delta):
-                            yield body
-                    if this.writing is not None and this.writing != before:
-                        yield this.writing
-        except InterruptedGeneration:
-            self._engine.abort(request_id)
-            raise
+        return frames(stream, self._interrupt)
 
-    def _take(self, this: _Round, delta: deltas.Delta) -> Iterator[EventBody]:
+    def _take(self, this: _Round, frame: Sequence[deltas.Delta]) -> Iterator[EventBody]:
+        """Add a frame to `this`, which so holds what had come when an exception ends the round; what is to be told."""
+        before = this.writing
+        for delta in frame:
+            yield from self._take_one(this, delta)
+        if this.writing is not None and this.writing != before:
+            yield this.writing
+
+    def _take_one(self, this: _Round, delta: deltas.Delta) -> Iterator[EventBody]:
         match delta:
             case deltas.Text(text):
                 this.spoken.add(text)

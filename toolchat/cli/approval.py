@@ -9,6 +9,7 @@ import termios
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from toolchat.chat.approval import ApprovalPolicy, Ask, Reply
 from toolchat.chat.calls import PendingCall
@@ -81,10 +82,13 @@ def _say(text: str) -> None:
 
 
 async def _prompt(text: str) -> str | None:
-    """The line that is typed after `text` is written. Cancelled at once, which a thread that reads could not be."""
+    """The line that is typed after `text` is written. Cancelled at once, which a thread that reads could not be.
+
+    What is typed at once is neither shown nor a part of the line: it was on its way before the text could be read.
+    """
     terminal = sys.stdin.fileno()
-    with suppress(termios.error):
-        termios.tcflush(terminal, termios.TCIFLUSH)
+    typing = _Typing(terminal)
+    typing.hide()
     _say(text)
     loop = asyncio.get_running_loop()
     typed: asyncio.Future[bytes] = loop.create_future()
@@ -97,6 +101,7 @@ async def _prompt(text: str) -> str | None:
                 typed.set_result(b"")
 
     loop.add_reader(terminal, ready)
+    arming = loop.call_later(ARMING_SECONDS, typing.show)
     try:
         line = await typed
     except asyncio.CancelledError:
@@ -104,13 +109,42 @@ async def _prompt(text: str) -> str | None:
         raise
     finally:
         loop.remove_reader(terminal)
-    if not line.endswith(b"\n"):
+        arming.cancel()
+        unseen = typing.show()
+    if unseen or not line.endswith(b"\n"):
         _say("\n")
     if not line:
         return None
     from toolchat.ui.keys import typed as without_reports  # prompt-toolkit takes a while to import
 
     return without_reports(line.decode("utf-8", "replace").rstrip("\n"))
+
+
+class _Typing:
+    """Whether a terminal shows what is typed. What was typed before is thrown away when that changes."""
+
+    def __init__(self, terminal: int) -> None:
+        self._terminal = terminal
+        self._before: list[Any] | None = None
+
+    def hide(self) -> None:
+        with suppress(termios.error):
+            before = termios.tcgetattr(self._terminal)
+            self._set([*before[:3], before[3] & ~termios.ECHO, *before[4:]])
+            self._before = before
+
+    def show(self) -> bool:
+        """Whether it was hidden."""
+        before, self._before = self._before, None
+        with suppress(termios.error):
+            if before is not None:
+                self._set(before)
+        return before is not None
+
+    def _set(self, attributes: list[Any]) -> None:
+        # Not TCSAFLUSH, which waits until what was written is shown: for ever after Ctrl-S.
+        termios.tcsetattr(self._terminal, termios.TCSANOW, attributes)
+        termios.tcflush(self._terminal, termios.TCIFLUSH)
 
 
 def terminal_width() -> int:

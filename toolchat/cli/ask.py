@@ -45,34 +45,38 @@ def ask(
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     from toolchat.cli.approval import ask_on_terminal, make_policy
     from toolchat.cli.exits import exit_code
-    from toolchat.cli.plan import prepare
-    from toolchat.cli.session import open_session
+    from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.signals import Interrupts, run_async
-    from toolchat.settings import state_folder
+    from toolchat.cli.tools_file import choose_tools_file
+    from toolchat.session.session import open_session
+    from toolchat.session.startup import prepare
+    from toolchat.settings import resolve, state_folder
     from toolchat.store.state import open_state
     from toolchat.ui.plain import PlainRenderer
 
     open_state(state_folder())
     text = _question(question)
+    flags = {
+        "model": model,
+        "tools": tools,
+        "system": options.system_flag(system, no_system),
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "context": context,
+        "kv_cache_gib": kv_cache,
+        "gpu_memory": gpu_memory,
+        "dtype": dtype,
+        "fast_start": fast_start,
+        "text_only": text_only,
+        "reasoning_effort": reasoning_effort,
+        "tool_choice": tool_choice,
+        "parallel_calls": parallel_calls,
+    }
     plan = prepare(
-        {
-            "model": model,
-            "tools": tools,
-            "system": options.system_flag(system, no_system),
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-            "context": context,
-            "kv_cache_gib": kv_cache,
-            "gpu_memory": gpu_memory,
-            "dtype": dtype,
-            "fast_start": fast_start,
-            "text_only": text_only,
-            "reasoning_effort": reasoning_effort,
-            "tool_choice": tool_choice,
-            "parallel_calls": parallel_calls,
-        },
-        no_tools=no_tools,
+        flags,
+        None if no_tools else choose_tools_file(resolve(flags)),
+        obtain_with_progress,
         images=image or (),
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
@@ -81,7 +85,9 @@ def ask(
 
     async def main(_: Interrupts) -> int:
         with PlainRenderer(sys.stdout) as renderer:
-            async with open_session(plan, renderer.show, policy, ask_on_terminal(renderer.pause)) as session:
+            async with open_session(
+                plan, renderer.show, policy, ask_on_terminal(renderer.pause), renderer.show_plain
+            ) as session:
                 await session.ready()
                 return exit_code(await session.ask(text, plan.images))
 

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from toolchat.models.hub import RemoteSize
     from toolchat.models.listing import LocalModel
+    from toolchat.models.resolve import ModelChoice
     from toolchat.ui.tables import ModelRow
 
 app = typer.Typer(help="The models on this machine.", no_args_is_help=True, rich_markup_mode=None)
@@ -53,7 +57,6 @@ def _row(model: LocalModel, default: bool) -> ModelRow:
 @app.command()
 def pull(name: Name) -> None:
     """Fetch a model, or build the demo model, so that it can be used offline."""
-    from toolchat.cli.plan import obtain_with_progress
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder
 
@@ -101,3 +104,24 @@ def remove(name: Name) -> None:
     if not removed:
         raise UsageError(f"{name}: there is nothing of it on this machine to remove")
     typer.echo(f"{name} is removed.")
+
+
+def obtain_with_progress(choice: ModelChoice, fits: Callable[[RemoteSize], str]) -> Path:
+    """The model's folder; what has to be built or fetched first is shown as a bar on stderr, and its size before.
+
+    `fits` is asked before the first byte of a download: see `Plan.fits`.
+    """
+    if choice.folder is not None:
+        return choice.folder
+    from toolchat.models.resolve import obtain
+    from toolchat.settings import cache_folder
+    from toolchat.ui.progress import progress
+
+    with progress("building the demo model" if choice.kind == "demo" else choice.name) as shown:
+
+        def announce(size: RemoteSize) -> None:
+            for line in (fits(size), f"{choice.name}: {size}"):
+                if line:
+                    shown.note(line)
+
+        return obtain(choice, cache_folder(), shown.report, announce)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +16,10 @@ from toolchat.cli import options
 
 if TYPE_CHECKING:  # the prompt is not to wait for any of these
     from toolchat.chat.approval import Ask
-    from toolchat.cli.session import Session
+    from toolchat.session.session import Session
+    from toolchat.session.startup import Plan
+    from toolchat.session.stream import Show
     from toolchat.tools.code import ToolsCode
-    from toolchat.wire.events import Event
 
 Plain = Annotated[bool, typer.Option("--plain", help="Line by line, without live rows, colours or escape sequences.")]
 NoHistory = Annotated[bool, typer.Option("--no-history", help="Neither read nor keep what is typed.")]
@@ -114,22 +116,27 @@ class _Opening:
         self._debug = debug
 
     @contextlib.asynccontextmanager
-    async def open(self, show: Callable[[Event], None], ask: Ask | None) -> AsyncIterator[Session]:
-        from toolchat.cli.background import in_background
+    async def open(self, show: Show, ask: Ask | None, plain: Show | None) -> AsyncIterator[Session]:
+        from toolchat.session.background import in_background
 
         await in_background(lambda _: _import())
         from toolchat.cli.approval import make_policy
-        from toolchat.cli.plan import sketch
-        from toolchat.cli.session import open_session
+        from toolchat.cli.tools_file import choose_tools_file
+        from toolchat.session.session import open_session
+        from toolchat.session.startup import sketch
 
-        plan = await in_background(lambda _: sketch(self._flags, self._tools, debug=self._debug))
-        async with open_session(plan, show, make_policy(**self._approval), ask) as session:
+        def begin() -> Plan:
+            again = partial(choose_tools_file, ask=False)
+            return sketch(self._flags, self._tools, debug=self._debug, choose_tools=again)
+
+        plan = await in_background(lambda _: begin())
+        async with open_session(plan, show, make_policy(**self._approval), ask, plain) as session:
             yield session
 
 
 def _import() -> None:
     import toolchat.cli.approval
-    import toolchat.cli.session
+    import toolchat.session.session
     import toolchat.ui.approval
     import toolchat.ui.commands
     import toolchat.ui.markdown  # noqa: F401

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,10 +17,11 @@ app = typer.Typer(help="The Python functions that the model may call.", no_args_
 @app.command("list")
 def list_(tools: Tools = None) -> None:
     """List the tools, with signatures and origins."""
-    from toolchat.cli.tools_file import choose_tools_file, refusals_noted
+    from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve, state_folder
     from toolchat.store.state import open_state
     from toolchat.tools.run import load_toolbox
+    from toolchat.tools.trust import refusals_noted
     from toolchat.ui.tables import print_tools
 
     open_state(state_folder())
@@ -51,13 +51,13 @@ def trust(
 
     from toolchat.cli.approval import terminal_width
     from toolchat.cli.trust_question import allowed, ask_to_allow, describe
-    from toolchat.settings import state_folder
+    from toolchat.settings import state_folder, user_path
     from toolchat.tools.trust import TrustStore
     from toolchat.ui.text.sanitize import sanitize_line
     from toolchat.ui.text.wrapping import hanging
     from toolchat.wire.errors import UsageError
 
-    path = Path(file).expanduser()
+    path = user_path(file)
     if not path.is_file():
         raise UsageError(f"{file}: no such file")
     store = TrustStore(state_folder())
@@ -106,11 +106,11 @@ def revoke(
 def _named(tool: str, tools: str | None, store: GrantStore) -> list[str]:
     """The granted callables that are called `tool` now in the tools file that applies. Nothing of it runs."""
     from toolchat.cli.tools_file import FOUND
-    from toolchat.settings import resolve
+    from toolchat.settings import resolve, user_path
     from toolchat.tools.spec import read_tools_file
     from toolchat.wire.errors import UsageError
 
-    path = Path(resolve({"tools": tools}).tools or FOUND).expanduser()
+    path = user_path(resolve({"tools": tools}).tools or str(FOUND))
     try:
         entries = read_tools_file(path).entries
     except UsageError:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchat.tools.spec import sample_tools_path
 from toolchat.ui.text.sanitize import sanitize_line
-from toolchat.wire.errors import ToolchatError, UsageError
+from toolchat.wire.errors import UsageError
 
 if TYPE_CHECKING:
     from toolchat.settings import Settings
-    from toolchat.tools.code import NotAccepted, ToolsCode
+    from toolchat.tools.code import ToolsCode
 
 FOUND = Path("tools.yaml")
 
@@ -31,7 +29,9 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
     """
     path = FOUND
     if settings.tools is not None:
-        path = Path(settings.tools).expanduser()
+        from toolchat.settings import user_path
+
+        path = user_path(settings.tools)
         if not path.is_file():
             where = "--tools" if settings.tools_named else "TOOLCHAT_TOOLS"
             raise UsageError(f"{where} {settings.tools}: {'not a file' if path.exists() else 'no such file'}")
@@ -65,29 +65,6 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
         raise UsageError(f"{what}; name it with --tools {path}, or accept it with: {_command(path)}")
     # Not even where the user asks for it: the model may have written what is there now.
     raise UsageError(f"{what} as it is now; accept it in another terminal with: {_command(path)}; then say /reload")
-
-
-def note_refusal(source: Path | ToolsCode, refusal: NotAccepted) -> None:
-    """Have the next question about a file that was found name the files which its imports led to."""
-    if isinstance(source, Path) or not source.closed:
-        return
-    from toolchat.settings import state_folder
-    from toolchat.tools.trust import TrustStore
-
-    with suppress(ToolchatError):
-        TrustStore(state_folder()).refused(source.real, refusal.files)
-
-
-@contextmanager
-def refusals_noted(source: Path | ToolsCode) -> Iterator[None]:
-    """Note what is refused while the tools of `source` are loaded."""
-    from toolchat.tools.code import NotAccepted
-
-    try:
-        yield
-    except NotAccepted as error:
-        note_refusal(source, error)
-        raise
 
 
 def _command(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.machinery import SOURCE_SUFFIXES
 
 from toolchat.cli.approval import confirm, terminal_width
 from toolchat.cli.signals import run_async
@@ -15,10 +16,14 @@ from toolchat.tools.code import ToolsCode
 from toolchat.tools.spec import ToolEntry
 from toolchat.tools.toolbox import Approval, Privileges
 from toolchat.tools.trust import Accepted
+from toolchat.ui.text.cells import width_of
 from toolchat.ui.text.sanitize import look_alikes, sanitize_line
 from toolchat.ui.text.wrapping import hanging
 
 _MOST_FILES = 20
+"""Of source, that are named where nothing is known to have changed."""
+_MOST_CELLS = 60
+"""Of a callable's name that is followed by its mark in one row."""
 _CALLS = {Approval.ALLOW: "runs without asking", Approval.ASK: "asks before it runs", Approval.DENY: "never runs"}
 
 
@@ -58,26 +63,34 @@ def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
         UsageError: the file is not a tools file.
     """
     entries = code.entries()
-    longest = max((len(sanitize_line(entry.callable_ref)) for entry in entries), default=0)
-    for entry in entries:
-        name = sanitize_line(entry.callable_ref)
+    names = [sanitize_line(entry.callable_ref) for entry in entries]
+    # A name that is longer has a row of its own: it moves no other's mark to where nobody looks for it.
+    longest = max((width_of(name) for name in names if width_of(name) <= _MOST_CELLS), default=0)
+    for entry, name in zip(entries, names, strict=True):
         marks = [_CALLS[entry.options.approval], *look_alikes(entry.callable_ref)]
         if entry.options.env:
             marks.append(f"sees {', '.join(entry.options.env)}")
         if entry.options.privileges is Privileges.KEEP:
             marks.append("keeps your privileges (sudo, signals, terminals)")
-        yield f"  {name:<{longest}}  {'; '.join(marks)}"
-    files = [sanitize_line(code.shown(file)) for file in code.files]
+        if width_of(name) > _MOST_CELLS:
+            yield f"  {name}"
+            yield f"    The above {'; '.join(marks)}"
+        else:
+            yield f"  {name}{' ' * (longest - width_of(name))}  {'; '.join(marks)}"
+    compiled = [file for file in code.files if not file.endswith(tuple(SOURCE_SUFFIXES))]
+    files = [sanitize_line(code.shown(file)) for file in code.files if file not in compiled]
     if files:
         more = f" and {len(files) - _MOST_FILES} more" if len(files) > _MOST_FILES else ""
         yield f"Its code: {', '.join(files[:_MOST_FILES])}{more}."
+    if compiled:
+        yield f"Compiled code, which cannot be read: {', '.join(sanitize_line(code.shown(file)) for file in compiled)}."
     if before is not None:
         now = code.contents()
+        # All of them: whoever wants one overlooked could change many.
         changed = [file for file in {**before.files, **now} if before.files.get(file) != now.get(file)]
-        names = [sanitize_line(code.shown(file)) for file in sorted(changed)]
-        more = f" and {len(names) - _MOST_FILES} more" if len(names) > _MOST_FILES else ""
-        if names:
-            yield f"Changed since you accepted it: {', '.join(names[:_MOST_FILES])}{more}."
+        if changed:
+            shown = ", ".join(sanitize_line(code.shown(file)) for file in sorted(changed))
+            yield f"Changed since you accepted it: {shown}."
     elsewhere = [mark for file in code.files for mark in look_alikes(code.shown(file))]
     yield from (f"Mind the names of files: {mark}" for mark in dict.fromkeys(elsewhere))
 

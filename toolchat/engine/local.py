@@ -30,7 +30,7 @@ from toolchat.engine.base import (
 )
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import PCI_ORDER
-from toolchat.private_file import open_file, private_folder
+from toolchat.private_file import DistrustedError, open_private, private_folder
 from toolchat.wire.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.wire.deltas import Delta, Finished
 from toolchat.wire.errors import EngineError
@@ -79,7 +79,7 @@ class LocalEngine:
         yield EngineState("starting", self._config.model)
         for note in self._config.notes:
             yield Notice(note)
-        self.log = _new_log(self._log_folder)
+        self.log = new_log(self._log_folder)
         worker = self._worker = _Worker(self._config, self._command, self.log)
         await worker.connect()
         while True:
@@ -185,7 +185,7 @@ class _Worker:
         )
         self._socket, theirs = socket.socketpair()
         try:
-            with theirs, os.fdopen(open_file(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as output:
+            with theirs, os.fdopen(open_private(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as output:
                 self._process = subprocess.Popen(
                     [*command, f"--fd={theirs.fileno()}", f"--parent={os.getpid()}"],
                     stdin=subprocess.DEVNULL,
@@ -370,9 +370,14 @@ def worker_environment(config: EngineConfig, temporary: str | None = None) -> di
     return environment
 
 
-def _new_log(folder: Path) -> Path:
+def new_log(folder: Path) -> Path:
     """A name for a log in `folder`, where the oldest are deleted. Another toolchat may be doing the same."""
-    private_folder(folder)
+    name = f"engine-{os.getpid()}-{next(_log_numbers)}.log"
+    try:
+        private_folder(folder)
+    except DistrustedError:
+        # Others could have it written into any file. Without a log, nobody could tell why a model does not load.
+        return Path(tempfile.mkdtemp(prefix="toolchat-log-"), name)
     logs: list[tuple[float, Path]] = []
     for file in folder.glob("engine-*.log"):
         with contextlib.suppress(OSError):
@@ -380,7 +385,7 @@ def _new_log(folder: Path) -> Path:
     for _, old in sorted(logs)[: -LOGS_KEPT + 1]:
         with contextlib.suppress(OSError):
             old.unlink()
-    return folder / f"engine-{os.getpid()}-{next(_log_numbers)}.log"
+    return folder / name
 
 
 def _how_it_ended(code: int) -> str:

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from toolchat.private_file import read_file
+
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
@@ -18,6 +20,8 @@ FIRST_NAMED = 11
 """From this version on a call is a name and arguments between control tokens; before it, a JSON list."""
 _SPACE = "▁"
 """How SentencePiece writes a space within a piece (U+2581)."""
+_MOST = 256 * 1024**2
+"""Bytes of a tokenizer's file."""
 
 
 @runtime_checkable
@@ -112,7 +116,7 @@ def refusal(folder: Path) -> str | None:
     """
     path = folder / "tekken.json"
     try:
-        written = json.loads(path.read_bytes())
+        written = json.loads(read_file(path, _MOST))
         builder = written.get("model_settings_builder")
     except (OSError, ValueError, AttributeError):
         return None  # no file of tekken's, or one that is broken in another way

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from toolchat.engine.config import Sampling
+from toolchat.engine.config import MAX_PARAMS, Sampling
 from toolchat.models.files import GENERATION_CONFIG, SYSTEM_PROMPT
 from toolchat.private_file import UnfitFileError, read_file
 
@@ -137,7 +137,7 @@ def _number(value: Any, least: float, most: float) -> float | None:
 def _object(path: Path) -> dict[str, Any]:
     """The JSON object in an optional file; empty if it is missing or holds something else, which vLLM ignores, too."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_file(path, MAX_PARAMS))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from toolchat.private_file import open_file, read_file
 from toolchat.wire.errors import EngineError
 
 PARAMS = "params.json"
@@ -108,8 +110,7 @@ def _shards(folder: Path, names: Collection[str]) -> set[str]:
 
 def _indexed(path: Path) -> set[str]:
     try:
-        with path.open("rb") as file:
-            index = json.loads(file.read(_MAX_INDEX))
+        index = json.loads(read_file(path, _MAX_INDEX))
         return {str(name) for name in index["weight_map"].values()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise EngineError(f"{path}: not an index of weights: {error}; fetch that file again") from None
@@ -117,8 +118,8 @@ def _indexed(path: Path) -> set[str]:
 
 def _damage(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or (length <= _MAX_HEADER and size < 8 + length):
                 return f"{path.name} is cut off after {size} bytes"
@@ -136,4 +137,5 @@ def _damage(path: Path) -> str:
 
 def _listed(names: list[str]) -> str:
     more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    # What an index names may hold newlines.
+    return ", ".join(names[:_SHOWN]).replace("\n", "⏎") + (f" and {more} more" if more > 0 else "")

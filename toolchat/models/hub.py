@@ -137,6 +137,9 @@ def remove(name: str) -> bool:
     repository = hub_cache.repository_folder(root, name)
     if not repository.is_dir():
         return False
+    if repository.is_symlink():
+        leads = with_home(repository.resolve())
+        raise EngineError(f"{name}: {with_home(repository)} is a link to {leads}; delete that folder and the link")
     try:
         shutil.rmtree(repository)
     except OSError as error:
@@ -191,7 +194,7 @@ def _discard_cut_off(name: str, listing: _Listing) -> None:
         blob = file.sha256 or file.blob
         for path in (repository / "snapshots" / listing.commit / file.name, repository / "blobs" / (blob or "none")):
             if path.is_file() and path.stat().st_size != file.size:
-                hub_cache.discard(path)
+                hub_cache.discard(path, repository)
 
 
 def _bytes_here(root: Path, name: str, commit: str, file: _File) -> int:

@@ -8,6 +8,7 @@ https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,10 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchat.models.files import OPTIONAL, PARAMS, damaged, damaged_weights, lacking
+from toolchat.private_file import read_file
 from toolchat.wire.errors import EngineError
 
 _ASKED = ".toolchat-asked"
 """Touched in a repository's folder when its small files were asked for in vain."""
+_MAX_REF = 4096
+_BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""The name of a blob: the SHA-1 or SHA-256 of what it holds."""
 _ASK_AGAIN = 24 * 3600.0
 """Seconds until a repository is asked again: without a network each start would wait for that."""
 
@@ -71,14 +76,19 @@ def whole(name: str) -> Path | None:
 def discard_damaged(folder: Path) -> None:
     """Delete what is damaged of a snapshot's weights, so that it is fetched again. Raises OSError."""
     for path in damaged_weights(folder):
-        discard(path)
+        discard(path, folder.parent.parent)
 
 
-def discard(path: Path) -> None:
-    """Delete a file of a snapshot, the blob that it links to included. Raises OSError."""
-    blob = path.parent / path.readlink() if path.is_symlink() else None
+def discard(path: Path, repository: Path) -> None:
+    """Delete a file in the folder of a repository, and the blob that it links to. Raises OSError.
+
+    Links may lead anywhere: nothing is deleted in folders outside, and of what a link leads to only a blob.
+    """
+    if not path.parent.resolve().is_relative_to(repository.resolve()):
+        return
+    blob = (path.parent / path.readlink()) if path.is_symlink() else None
     path.unlink(missing_ok=True)
-    if blob is not None:
+    if blob is not None and _BLOB.fullmatch(blob.name) and blob.parent.resolve() == (repository / "blobs").resolve():
         blob.unlink(missing_ok=True)
 
 
@@ -126,7 +136,7 @@ def models() -> Iterator[CachedModel]:
 def _snapshot(repository: Path) -> Path | None:
     folders = repository / "snapshots"
     with suppress(OSError, UnicodeDecodeError):
-        commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
+        commit = read_file(repository / "refs" / "main", _MAX_REF).decode().strip()
         if commit and "/" not in commit and (folders / commit).is_dir():
             return folders / commit
     with suppress(OSError):

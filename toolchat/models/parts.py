@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolchat.private_file import read_file
+
 PART = 16 * 1024 * 1024
 """Bytes of one request. The hub allows 3,000 requests in five minutes without a login, so 160 MB a second."""
 CONNECTIONS = 4
@@ -25,6 +27,7 @@ ATTEMPTS = 5
 WAIT = 1.0
 """Seconds before the second attempt; doubled for each further one."""
 _READ = 1024 * 1024
+_MAX_JOURNAL = 64 * 1024 * 1024
 _RECORD = 0.5
 """Seconds between two writes of the journal: the downloading that is lost if the process is killed."""
 _LEAVE = 0.5
@@ -111,12 +114,12 @@ class _Download:
                 self._parts.put(part)
 
     def run(self, report: Report) -> None:
-        handle = os.open(self._file.unfinished, os.O_WRONLY | os.O_CREAT, 0o666)
+        handle = os.open(self._file.unfinished, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         threads = [
             threading.Thread(target=self._work, args=(handle,), name=f"fetch-{number}", daemon=True)
             for number in range(min(CONNECTIONS, self._parts.qsize()))
         ]
-        journal = os.open(self._file.journal, os.O_WRONLY | os.O_APPEND)
+        journal = os.open(self._file.journal, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             for thread in threads:
                 thread.start()
@@ -196,15 +199,21 @@ class _Download:
 
 
 def _begin(file: LargeFile) -> None:
-    with file.unfinished.open("wb") as made:
+    # Made anew: a link in their place would have some other file emptied.
+    file.unfinished.unlink(missing_ok=True)
+    with file.unfinished.open("xb") as made:
         made.truncate(file.size)
-    file.journal.write_text(f"{file.size} {PART}\n", encoding="utf-8")
+    file.journal.unlink(missing_ok=True)
+    with file.journal.open("x", encoding="utf-8") as journal:
+        journal.write(f"{file.size} {PART}\n")
 
 
 def _read_journal(file: LargeFile) -> dict[int, int]:
     """The downloaded bytes of each part; empty if there is no journal for a file and parts of these sizes."""
     try:
-        head, *lines = file.journal.read_text(encoding="utf-8").splitlines()
+        if file.journal.is_symlink() or file.unfinished.is_symlink():
+            return {}
+        head, *lines = read_file(file.journal, _MAX_JOURNAL).decode().splitlines()
         if head != f"{file.size} {PART}" or file.unfinished.stat().st_size != file.size:
             return {}
         done: dict[int, int] = {}

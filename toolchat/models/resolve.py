@@ -14,6 +14,7 @@ from toolchat.models import demo, hub
 from toolchat.models.files import check_folder
 from toolchat.models.hardware import installed_vllm
 from toolchat.models.hub import RemoteSize
+from toolchat.settings import user_path
 from toolchat.wire.errors import UsageError
 
 DEMO = "demo"
@@ -122,7 +123,7 @@ def choose_model(name: str | None, cache: Path) -> ModelChoice:
         # A greedy small model can repeat itself for ever; 512 tokens are a long answer of it.
         folder = demo.demo_folder(cache) if demo.is_built(cache) else None
         return ModelChoice(DEMO, "demo", folder, {"max_tokens": 512}, notice)
-    path = Path(name).expanduser()
+    path = user_path(name)
     if name.startswith((".", "/", "~")):
         check_folder(path)
         return ModelChoice(name, "folder", path.resolve())

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolchat.images.image import file_name, image_bytes
-from toolchat.private_file import open_file, private_folder
+from toolchat.private_file import open_private, private_folder
 from toolchat.wire.messages import Image, ToolResult
 
 
@@ -35,7 +35,7 @@ def keep_image(folder: Path, image: Image) -> Image:
 def _keep(path: Path, content: bytes) -> str | None:
     try:
         private_folder(path.parent)
-        file = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        file = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         with os.fdopen(file, "wb") as stream:
             stream.write(content)
     except OSError:

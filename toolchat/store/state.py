@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from toolchat.private_file import NotAFileError, distrusted, ignore, no_folder, open_file, private_folder
+from toolchat.private_file import (
+    DistrustedError,
+    NotAFileError,
+    distrusted,
+    ignore,
+    no_folder,
+    open_file,
+    private_folder,
+)
 from toolchat.store import grants
 from toolchat.wire.errors import ToolchatError
 
@@ -26,8 +33,13 @@ def open_state(folder: Path) -> Path:
         if (problem := no_folder(place)) is not None:
             raise ToolchatError(f"{place}: {problem}")
     # A state folder that cannot be had costs what would be kept there, and nothing else.
-    with suppress(OSError):
+    try:
         private_folder(folder)
+    except DistrustedError as error:
+        ignore(folder, str(error))
+        return folder
+    except OSError:
+        pass
     for name in (HISTORY, *_BELIEVED, TOOLS_LOG):
         path = folder / name
         try:

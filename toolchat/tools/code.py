@@ -14,7 +14,7 @@ import json
 import os
 import stat
 import sys
-import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from toolchat.tools.callable_text import SAMPLES
+from toolchat.tools.places import Installed, found_elsewhere, local_key
 from toolchat.tools.spec import ToolEntry, read_tools_file, scan_tools_file
 from toolchat.tools.toolbox import Approval, Toolbox
 from toolchat.tools.yaml_file import read_bytes
@@ -38,36 +39,53 @@ MAX_PLACES = 20_000
 """Files and folders in packages: a link may lead to all that a machine holds, and many links to more than that."""
 MAX_DEPTH = 100
 """Of folders in packages."""
+MAX_SEEN = 4000
+"""Files and folders that are looked at for modules that code imports by names it computes."""
+MAX_SEEN_BYTES = 128 * 1024**2
 _PIECE = 1024**2
 _SUFFIXES = tuple(all_suffixes())
+
+_BY_NAME = {"import_module", "__import__"}
+_BUILT_IN = {"exec", "eval"}
+_COMPUTED = {
+    *_BUILT_IN,
+    *("find_spec", "spec_from_file_location", "spec_from_loader", "exec_module", "load_module", "resolve_name"),
+    *("run_path", "run_module", "walk_packages", "iter_modules", "zipimporter", "locate"),
+    *("pickle", "dill", "cloudpickle", "joblib", "shelve", "runpy", "pkgutil", "imp", "zipimport"),
+}
+"""Names by which code imports modules that no statement names; what unpickles imports too."""
 
 
 class LocalModules:
     """The modules in some folders, as they were when each was first looked at."""
 
-    def __init__(self, folders: Iterable[Path]) -> None:
-        self._folders = sorted(set(folders))
-        self._imports: dict[Path, set[str]] = {}
-        self._found: dict[str, list[Path]] = {}
+    def __init__(self, folder: Path, folders: Iterable[str] = ()) -> None:
+        """`folder` is the tools file's; of `folders`, those of installed modules are left out."""
+        self._folder = str(folder)
+        self._installed = Installed(folder)
+        self.folders = tuple(self._installed.local([self._folder, *folders]))
+        """What is searched."""
+        self._imports: dict[str, _Imports] = {}
+        self._found: dict[str, list[str]] = {}
         self._places = 0
-        self.digests: dict[Path, str] = {}
-        """SHA-256 (hexadecimal) of each file that was read, by its path; links in the path are kept."""
+        self.digests: dict[str, str] = {}
+        """SHA-256 (hexadecimal) of each file that was read, by its `local_key`."""
 
-    def leads_to(self, modules: Iterable[str] = (), files: Iterable[Path] = ()) -> list[Path]:
+    def leads_to(self, modules: Iterable[str] = (), files: Iterable[str] = ()) -> list[str]:
         """The files that importing `modules` and `files` can load, sorted.
 
         Packages count whole, with what they import and with what links in them lead to; compiled modules count as well
-        as .py files. An import that is not written as a statement is not seen.
+        as .py files. An import is seen that is a statement, or `import_module` with the name written out.
 
         Raises:
             ToolchatError: one of the files cannot be read.
         """
-        reached: set[Path] = set()
+        reached: set[str] = set()
         pending = {module.partition(".")[0] for module in modules}
         for file in files:
-            if file.is_file():
-                reached.add(file)
-                pending |= self._imported(file)
+            if os.path.isfile(file):  # noqa: PTH113
+                reached.add(local_key(file, self._folder))
+                pending |= self._imported(file).names
         seen: set[str] = set()
         while pending:
             name = pending.pop()
@@ -75,15 +93,25 @@ class LocalModules:
             for path in self._files_of(name):
                 if path not in reached:
                     reached.add(path)
-                    pending |= self._imported(path) - seen
+                    pending |= self._imported(path).names - seen
         return sorted(reached)
 
-    def _files_of(self, name: str) -> list[Path]:
+    def is_computed(self, files: Iterable[str]) -> bool:
+        """Whether the code in some files that were read may import others by names that it computes."""
+        return any(self._imports[file].computed for file in files if file in self._imports)
+
+    def _files_of(self, name: str) -> list[str]:
         if name not in self._found:
-            self._found[name] = [path for folder in self._folders for path in self._files_in(folder, name)]
+            paths = [path for folder in self.folders for path in self._files_in(Path(folder), name)]
+            for place in map(Path, found_elsewhere(name)):
+                if not self._installed.has(str(place)):
+                    paths += self._files_below(place, frozenset()) if place.is_dir() else [place]
+            self._found[name] = list(dict.fromkeys(local_key(str(path), self._folder) for path in paths))
         return self._found[name]
 
     def _files_in(self, folder: Path, name: str) -> Iterator[Path]:
+        if self._installed.has(str(folder / name)):  # toolchat itself, where it is run from its repository
+            return
         for suffix in _SUFFIXES:
             path = folder / f"{name}{suffix}"
             if path.is_file():
@@ -116,22 +144,63 @@ class LocalModules:
             elif path.name.endswith(_SUFFIXES) and path.is_file():
                 yield path
 
-    def _imported(self, path: Path) -> set[str]:
-        """The top-level names that a file imports; none where it does not parse."""
-        if path not in self._imports:
-            self._imports[path] = self._read(path)
-        return self._imports[path]
+    def _imported(self, path: str) -> _Imports:
+        """What a file imports; nothing where it does not parse."""
+        key = local_key(path, self._folder)
+        if key not in self._imports:
+            source: list[bytes] = []
+            is_source = key.endswith(tuple(SOURCE_SUFFIXES))
+            self.digests[key] = _digest(Path(key), MAX_SOURCE if is_source else MAX_COMPILED, source.append)
+            self._imports[key] = _imports(b"".join(source)) if is_source else _Imports()
+        return self._imports[key]
 
-    def _read(self, path: Path) -> set[str]:
-        digest, source = hashlib.sha256(), path.suffix in SOURCE_SUFFIXES
-        pieces: list[bytes] = []
-        with opened(path, MAX_SOURCE if source else MAX_COMPILED) as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-                if source:
-                    pieces.append(piece)
-        self.digests[path] = digest.hexdigest()
-        return _imports(b"".join(pieces))
+
+def digests_below(folder: Path, places: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of the local modules in `places` and below, by `local_key`: those that are least deep, up to a limit."""
+    installed = Installed(folder)
+    found: dict[str, str] = {}
+    left, size = MAX_SEEN, MAX_SEEN_BYTES
+
+    def add(path: str) -> None:
+        nonlocal size
+        key = local_key(path, str(folder))
+        with suppress(OSError, ToolchatError):
+            if (length := os.stat(key).st_size) <= size:  # noqa: PTH116
+                found[key] = _digest(Path(key), MAX_COMPILED)
+                size -= length
+
+    places = installed.local(places)
+    for place in places:
+        if os.path.isfile(place):  # noqa: PTH113 (a zip file)
+            add(place)
+    pending, seen = deque(places), set[str]()
+    while pending and left > 0:
+        place = pending.popleft()
+        if installed.has(place) or (real := os.path.realpath(place)) in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        if any(entry.name == "pyvenv.cfg" for entry in entries):
+            continue
+        left -= len(entries)
+        for entry in entries:
+            if entry.name.endswith(_SUFFIXES) and entry.is_file():
+                add(entry.path)
+            elif entry.name.isidentifier() and entry.name != "__pycache__" and entry.is_dir():
+                pending.append(entry.path)
+    return found
+
+
+def _digest(path: Path, most: int, take: Callable[[bytes], object] = lambda _: None) -> str:
+    digest = hashlib.sha256()
+    with opened(path, most) as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+            take(piece)
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -156,18 +225,49 @@ def opened(path: Path, most: int) -> Iterator[BinaryIO]:
         raise ToolchatError(f"{path}: cannot be read ({error.strerror}); make it readable") from None
 
 
-def _imports(source: bytes) -> set[str]:
+@dataclass(frozen=True, slots=True)
+class _Imports:
+    names: frozenset[str] = frozenset()
+    """Of top-level modules."""
+    computed: bool = False
+    """Whether others may be imported by names that the code computes."""
+
+
+def _imports(source: bytes) -> _Imports:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
+        return _Imports()
     names: set[str] = set()
+    words: set[str] = set()
+    written_out: set[ast.AST] = set()
+    # Outer nodes come before inner ones, and so a call before the name of what it calls.
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module.partition(".")[0])
-    return names
+        match node:
+            case ast.Import(aliases):
+                names.update(alias.name.partition(".")[0] for alias in aliases)
+                words.update(alias.name for alias in aliases)
+            case ast.ImportFrom(module, aliases, level):
+                if module and not level:
+                    names.add(module.partition(".")[0])
+                    words.add(module)
+                words.update(alias.name for alias in aliases if alias.asname or alias.name not in _BY_NAME)
+            case ast.Call(ast.Name() | ast.Attribute() as called, [ast.Constant(str(name))]) if (
+                _word(called) in _BY_NAME
+            ):
+                names.add(name.partition(".")[0])
+                written_out.add(called)
+            case ast.Name(word) if node not in written_out:
+                words.add(word)
+            case ast.Attribute(_, word) if node not in written_out and word not in _BUILT_IN:
+                words.add(word)
+            case ast.Constant("import_module" | "__import__" as word):
+                words.add(word)
+    return _Imports(frozenset(names), bool(words & (_BY_NAME | _COMPUTED)))
+
+
+def _word(node: ast.Name | ast.Attribute) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr
 
 
 class NotAccepted(UsageError):  # noqa: N818
@@ -192,11 +292,15 @@ class ToolsCode:
     """SHA-256 (hexadecimal) of each file of local code, by its absolute path."""
     reach: Mapping[str, tuple[str, ...]]
     """Of `files`, those that a callable's module or file can load, by what its entry calls that."""
-    read_at: float
-    """Seconds since the epoch, before anything was read."""
+    computed: tuple[str, ...] = ()
+    """Of `reach`, whose code may import more, by names that it computes."""
+    folders: tuple[str, ...] = ()
+    """Those that local modules were looked for in."""
     closed: bool = False
-    """Whether no other local file may be imported, because a person accepted exactly these. Where not, the person named
-    the tools file, and other files may be imported that are older than `read_at`."""
+    """Whether a person accepted exactly these files. Where not, the person named the tools file, and the first process
+    of the tools adds what else it imports to `files`."""
+    loaded: bool = False
+    """Whether it has done so. Then, as where `closed`, no other local file may be imported."""
     allows: bool = True
     """Whether `approval: allow` in the tools file counts."""
 
@@ -226,6 +330,18 @@ class ToolsCode:
         )
         return replace(toolbox, tools=tools)
 
+    def of_tool(self, where: str, loaded: Iterable[str]) -> dict[str, str]:
+        """The local files that a callable's code is in or may import, with their digests; `loaded` are those that the
+        tools' process has imported by now.
+
+        What no entry is known to lead to counts for every tool.
+        """
+        reached = {file for files in self.reach.values() for file in files}
+        files = {*self.reach.get(where, ()), *(set(self.files if self.closed else loaded) - reached)}
+        if where in self.computed:
+            files |= self.files.keys()
+        return {file: self.files[file] for file in sorted(files) if file in self.files}
+
     def contents(self) -> dict[str, str]:
         """All that is accepted with it: the digest of every file, the tools file's own among them."""
         return {str(self.real): hashlib.sha256(self.text).hexdigest(), **self.files}
@@ -248,8 +364,10 @@ class ToolsCode:
         """What `to_descriptor` was called on; may be read again, since the place in the file stays."""
         data: dict[str, Any] = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
         path, real = Path(data.pop("path")), Path(data.pop("real"))
+        text = data.pop("text").encode("latin-1")
         reach = {name: tuple(files) for name, files in data.pop("reach").items()}
-        return cls(path=path, real=real, text=data.pop("text").encode("latin-1"), reach=reach, **data)
+        computed, folders = tuple(data.pop("computed")), tuple(data.pop("folders"))
+        return cls(path=path, real=real, text=text, reach=reach, computed=computed, folders=folders, **data)
 
 
 def read_code(path: Path, also: Iterable[str] = ()) -> ToolsCode:
@@ -261,25 +379,63 @@ def read_code(path: Path, also: Iterable[str] = ()) -> ToolsCode:
         UsageError: the file cannot be read at all, or is not YAML.
         ToolchatError: one of the modules cannot be read.
     """
-    read_at = time.time()
     real = path.resolve()
     folder = real.parent
     text = read_bytes(path)
-    file, _ = scan_tools_file(path, text)
-    entries = [entry for entry in file.entries if not entry.is_sample]
-    named = {entry.target.where: folder / entry.target.file for entry in entries if entry.target.file is not None}
     extra = [Path(one) for one in also]
     packages = [_top(one) for one in extra]
-    modules = LocalModules([folder, *(one.parent for one in (*named.values(), *packages))])
+    entries = _entries(path, text)
+    named = [str((folder / entry.target.file).parent) for entry in entries if entry.target.file is not None]
+    folders = [*named, *(str(one.parent) for one in packages), *Installed(folder).searched()]
+    modules = LocalModules(folder, folders)
+    reach, computed = _reach(entries, folder, modules)
+    modules.leads_to([one.stem for one in packages if one not in extra], map(str, extra))
+    digests = dict(sorted(modules.digests.items()))
+    return ToolsCode(path, real, text, digests, reach, computed, modules.folders)
+
+
+def with_imported(code: ToolsCode, imported: Mapping[str, str], search_path: Iterable[str]) -> ToolsCode:
+    """`code` after its first process has imported it: with the files which that has `imported`, by `local_key`, and
+    with those that calls may import from `search_path`, as the code has made that.
+
+    What was accepted stays as it is.
+
+    Raises:
+        ToolchatError: one of the modules cannot be read.
+    """
+    if code.closed:
+        return replace(code, loaded=True)
+    entries = _entries(code.path, code.text)
+    reach, computed, files = code.reach, code.computed, {**imported, **code.files}
+    folders = Installed(code.folder).local([*code.folders, *search_path])
+    if set(folders) - set(code.folders):
+        modules = LocalModules(code.folder, folders)
+        reach, computed = _reach(entries, code.folder, modules)
+        if not code.loaded:
+            files = {**modules.digests, **files}
+    if computed and not code.loaded:
+        files = {**digests_below(code.folder, folders), **files}
+    return replace(
+        code, files=dict(sorted(files.items())), reach=reach, computed=computed, folders=tuple(folders), loaded=True
+    )
+
+
+def _entries(path: Path, text: bytes) -> list[ToolEntry]:
+    """Those that are no samples."""
+    return [entry for entry in scan_tools_file(path, text)[0].entries if not entry.is_sample]
+
+
+def _reach(
+    entries: Iterable[ToolEntry], folder: Path, modules: LocalModules
+) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     reach: dict[str, tuple[str, ...]] = {}
     for entry in entries:
         where = entry.target.where
         if where not in reach:
-            files = modules.leads_to(files=[named[where]]) if where in named else modules.leads_to([where])
-            reach[where] = tuple(map(str, files))
-    modules.leads_to([one.stem for one in packages if one not in extra], extra)
-    digests = {str(one): digest for one, digest in sorted(modules.digests.items())}
-    return ToolsCode(path, real, text, digests, reach, read_at)
+            file = entry.target.file
+            files = modules.leads_to([where]) if file is None else modules.leads_to(files=[str(folder / file)])
+            reach[where] = tuple(files)
+    return reach, tuple(where for where, files in reach.items() if modules.is_computed(files))
 
 
 def _top(file: Path) -> Path:
@@ -297,21 +453,30 @@ def source_digest(
     *,
     parameters: Mapping[str, Any],
     reference: str,
+    plain: Callable[..., Any] | None = None,
     made_of: type | None = None,
+    loaded: Iterable[str] = (),
 ) -> str:
     """A SHA-256 (hexadecimal) over a tool's code, its schema, its reference, and its entry in the tools file.
 
-    Of a method, `made_of` is the class. The name that the model uses is no part of it. The same words in another folder
-    have another digest: they may lead to other helpers there.
+    `plain` is the function below partials and objects. Of a method, `made_of` is the class; `loaded` is of
+    `ToolsCode.of_tool`. The name that the model uses is no part of it. The same words in another folder have another
+    digest: they may lead to other helpers there.
     """
-    local = {file: code.files[file] for file in code.reach.get(entry.target.where, ())}
+    local = code.of_tool(entry.target.where, loaded)
     parts = [reference.encode(), _json(parameters), _json(_of_entry(entry)), _json(local)]
     items = [function, inspect.unwrap(function)]
+    items += [plain] if plain is not None and plain not in items else []
     items += [base for base in (made_of.__mro__ if made_of is not None else ()) if not _of_python(base)]
     for item in items:
         paths = _files_of(item)
         # Local files are known by what was read of them; they may be others by now.
-        parts += [part for path in paths if path not in local for part in (os.fsencode(path), _digest_of(path))]
+        parts += [
+            part
+            for path in paths
+            if local_key(path, str(code.folder)) not in local
+            for part in (os.fsencode(path), _digest_of(path))
+        ]
         if not paths:
             # An object that can be called has no such name of its own.
             name = getattr(item, "__qualname__", type(item).__qualname__)

@@ -12,20 +12,20 @@ import hashlib
 import importlib.util
 import marshal
 import os
-import site
 import sys
-import sysconfig
+import zipimport
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from enum import StrEnum
+from functools import wraps
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader, SourcelessFileLoader
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
-import toolchat
-from toolchat.tools.code import MAX_COMPILED, MAX_SOURCE, NotAccepted, ToolsCode, opened
+from toolchat.tools.code import MAX_COMPILED, MAX_SOURCE, NotAccepted, ToolsCode, opened, with_imported
+from toolchat.tools.places import Installed, absolute, below, is_compiled_just_in_time, local_key
 from toolchat.wire.errors import ToolchatError
 
 _BYTECODE_HEADER = 16
@@ -33,15 +33,19 @@ _ACCEPT = "toolchat tools trust"
 _UNKNOWN = f"is imported, and is not among what you accepted; look at it, then remove it, or accept it with: {_ACCEPT}"
 _CHANGED = f"has changed since you accepted it; look at it, then accept it as it is now with: {_ACCEPT}"
 _CHANGED_IN_CHAT = "has changed since the tools were read; expected it to stay; say /reload, or start again"
+_UNKNOWN_IN_CHAT = (
+    "was not read with the tools: it has come since, or no import statement leads to it; "
+    "import it at the top of a module, then say /reload, or start again"
+)
 
 
 class Whose(StrEnum):
     FOLDER = "folder"
     """Of the tools file's folder."""
     INSTALLED = "installed"
-    """Python's own, or found where this process found modules when it began."""
+    """Python's own, or of site-packages."""
     OTHER = "other"
-    """Of another folder, which code of the tools has put on `sys.path`."""
+    """Of another folder: of PYTHONPATH, of an editable install, or one that code of the tools has put on `sys.path`."""
 
 
 class CodeRefused(ImportError):  # noqa: N818
@@ -52,12 +56,18 @@ class ImportGuard:
     """See `install`."""
 
     def __init__(self, code: ToolsCode) -> None:
-        self._code = code
+        self.code = code
+        """What may be imported."""
         self._folder = str(code.folder)
-        self._installed = _installed(self._folder)
-        self._loaded: set[str] = set()
-        """The names of the local modules."""
+        self._installed = Installed(code.folder)
+        self._names: set[str] = set()
+        """Of the local modules that were loaded."""
+        self._imported: dict[str, str] = {}
+        """The digest of each local file that was, by its `local_key`."""
+        self._made: set[str] = set()
+        """The folders that this process has made."""
         self._refused: dict[str, str] = {}
+        self._zips: dict[str, zipimport.zipimporter] = {}
 
     def refusal(self) -> NotAccepted | None:
         """What was refused up to now, whatever became of the exception."""
@@ -65,52 +75,65 @@ class ImportGuard:
             return None
         return NotAccepted("; ".join(self._refused.values()), self._refused)
 
+    def loaded(self) -> tuple[ToolsCode, tuple[str, ...]]:
+        """The tools have been imported: from now on no local file may be imported that is not in the code returned.
+
+        With the files that were imported up to now. Raises ToolchatError where a module cannot be read.
+        """
+        self.code = with_imported(self.code, self._imported, sys.path)
+        return self.code, tuple(sorted(self._imported))
+
     def whose(self, path: str) -> Whose:
         """Whose code a file is."""
-        absolute = _absolute(path)
-        # A link in the folder is the folder's, wherever it leads, and a link in a place of installed modules is theirs.
-        return self._whose(absolute) or self._whose(os.path.realpath(absolute)) or Whose.OTHER
-
-    def _whose(self, path: str) -> Whose | None:
-        inside = _below(path, self._folder)
-        # A virtual environment may lie in the folder, and the folder below a place of installed modules.
-        if any(_below(path, root) and (not inside or _below(root, self._folder)) for root in self._installed):
+        path = absolute(path)
+        # A link in a place of installed modules is theirs. One that leads there is not: it may lead elsewhere by the
+        # time that the file is read.
+        if self._installed.has(path):
             return Whose.INSTALLED
-        return Whose.FOLDER if inside else None
+        inside = below(path, self._folder) or below(os.path.realpath(path), self._folder)
+        return Whose.FOLDER if inside else Whose.OTHER
 
     def read(self, path: str, most: int) -> bytes:
         """The bytes of a local file, if they may run. Raises CodeRefused."""
-        absolute = _absolute(path)
-        key = absolute if _below(absolute, self._folder) else os.path.realpath(absolute)
+        key = local_key(path, self._folder)
         try:
-            with opened(Path(absolute), most) as file:
-                data, changed_at = file.read(most), os.fstat(file.fileno()).st_ctime
-            # A package that was prepared elsewhere may have been moved here, or linked, whole.
-            way = [Path(absolute), *Path(absolute).parents] if _below(absolute, self._folder) else []
-            changed_at = max([changed_at, *(part.lstat().st_ctime for part in way if _inside(part, self._folder))])
+            with opened(Path(path), most) as file:
+                data = file.read(most)
         except ToolchatError as error:
             raise CodeRefused(str(error)) from None
-        accepted = self._code.files.get(key)
-        if accepted is not None:
-            right, why = hashlib.sha256(data).hexdigest() == accepted, _CHANGED
-        else:
-            # Nobody can set the time of the last change back, which is that of a rename, too.
-            right, why = not self._code.closed and changed_at <= self._code.read_at, _UNKNOWN
-        if not right:
-            self._refused[key] = f"{self._code.shown(key)} {why if self._code.closed else _CHANGED_IN_CHAT}"
+        digest, expected = hashlib.sha256(data).hexdigest(), self.code.files.get(key)
+        if expected is None and not (self.code.closed or self.code.loaded):
+            # The person named the tools file: what its import leads to is recorded as it is read now.
+            expected = self._imported.get(key, digest)
+        if digest != expected:
+            reasons = (_UNKNOWN, _CHANGED) if self.code.closed else (_UNKNOWN_IN_CHAT, _CHANGED_IN_CHAT)
+            self._refused[key] = f"{self.code.shown(key)} {reasons[expected is not None]}"
             raise CodeRefused(self._refused[key])
+        self._imported[key] = digest
         return data
+
+    def made(self, folder: str) -> None:
+        """This process has made `folder`."""
+        self._made.add(os.path.realpath(folder))
+
+    def zip_file(self, loader: zipimport.zipimporter) -> zipimport.zipimporter:
+        """One that reads the same modules from a copy which nobody else can reach. Raises CodeRefused."""
+        data = self.read(loader.archive, MAX_COMPILED)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest not in self._zips:
+            self._zips[digest] = zipimport.zipimporter(_private(Path(loader.archive).name, data))
+        return zipimport.zipimporter(f"{self._zips[digest].archive}/{loader.prefix}".rstrip("/"))
 
     def hide(self) -> None:
         """From now on nothing of the folder is found or known by import: what runs now is a sample."""
         sys.path[:] = [entry for entry in sys.path if self.whose(entry) is Whose.INSTALLED]
-        for name in self._loaded:
+        for name in self._names:
             sys.modules.pop(name, None)
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
         """The same for a while."""
-        path, modules = sys.path[:], {name: sys.modules[name] for name in self._loaded if name in sys.modules}
+        path, modules = sys.path[:], {name: sys.modules[name] for name in self._names if name in sys.modules}
         self.hide()
         try:
             yield
@@ -123,10 +146,17 @@ class ImportGuard:
         whose = self.whose(path)
         # Just-in-time compilers make extension modules in folders of their own, and load them: those are no code of the
         # folder, and what makes them is accepted.
-        if whose is Whose.INSTALLED or (compiled and whose is Whose.OTHER):
+        if whose is Whose.INSTALLED or (compiled and whose is Whose.OTHER and self._is_just_made(path)):
             return False
-        self._loaded.add(name)
+        self._names.add(name)
         return True
+
+    def in_place(self, path: str, data: bytes) -> bool:
+        """Whether a compiled module is loaded from where it lies, because it finds its libraries from there."""
+        return self.whose(path) is Whose.OTHER and b"$ORIGIN" in data
+
+    def _is_just_made(self, path: str) -> bool:
+        return is_compiled_just_in_time(path) or any(below(os.path.realpath(path), made) for made in self._made)
 
 
 _guard: ImportGuard | None = None
@@ -161,6 +191,8 @@ def _change_loaders() -> None:
     get_source_code = SourceFileLoader.get_code
     get_bytecode = SourcelessFileLoader.get_code
     create_extension = ExtensionFileLoader.create_module
+    get_zipped_code = zipimport.zipimporter.get_code
+    make_folder = os.mkdir
 
     def source_code(loader: SourceFileLoader, name: str) -> CodeType | None:
         path = loader.get_filename(name)
@@ -184,41 +216,47 @@ def _change_loaders() -> None:
         if _guard is None or not _guard.loading(spec.name, path, compiled=True):
             return create_extension(loader, spec)
         data = _guard.read(path, MAX_COMPILED)
-        # The system's loader takes a path; this one leads to bytes that nobody else can reach. It stays open, so that
-        # its number never means other bytes.
-        memory = os.memfd_create(Path(path).name, os.MFD_CLOEXEC)
-        with os.fdopen(os.dup(memory), "wb") as file:
-            file.write(data)
+        if _guard.in_place(path, data):
+            return create_extension(loader, spec)
         private = copy(spec)
-        private.origin = f"/proc/self/fd/{memory}"
+        private.origin = _private(Path(path).name, data)
         module = create_extension(loader, private)
         module.__file__ = path
         return module
 
+    def zipped_code(loader: zipimport.zipimporter, fullname: str) -> CodeType:
+        if _guard is None or not _guard.loading(fullname, loader.archive):
+            return get_zipped_code(loader, fullname)
+        return get_zipped_code(_guard.zip_file(loader), fullname)
+
+    def zipped_module(loader: zipimport.zipimporter, fullname: str) -> Any:
+        # Python's own reads the archive past `get_code`.
+        if (spec := loader.find_spec(fullname)) is None:
+            raise ImportError(f"there is no module {fullname} in {loader.archive}", name=fullname)
+        module = sys.modules.setdefault(fullname, importlib.util.module_from_spec(spec))
+        loader.exec_module(module)
+        return module
+
+    @wraps(make_folder)
+    def folder_made(path: Any, *arguments: Any, **named: Any) -> None:
+        make_folder(path, *arguments, **named)
+        if _guard is not None and not named.get("dir_fd"):
+            _guard.made(os.fsdecode(path))
+
+    folder_made.__module__ = "os"  # where pickle looks for it
     SourceFileLoader.get_code = source_code  # type: ignore[method-assign,assignment]
     SourcelessFileLoader.get_code = bytecode  # type: ignore[method-assign,assignment]
     ExtensionFileLoader.create_module = extension  # type: ignore[method-assign,assignment]
+    zipimport.zipimporter.get_code = zipped_code  # type: ignore[method-assign,assignment]
+    zipimport.zipimporter.load_module = zipped_module  # type: ignore[method-assign,assignment]
+    os.mkdir = folder_made
+    os.supports_dir_fd.add(folder_made)
 
 
-def _installed(folder: str) -> tuple[str, ...]:
-    """The folders of installed modules. Below `folder` only a virtual environment's count, not all of PYTHONPATH."""
-    found = {
-        path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
-    found |= {*site.getsitepackages(), site.getusersitepackages()}
-    found |= {path for path in sys.path if Path(path).is_absolute() and not _below(os.path.realpath(path), folder)}
-    found |= {str(Path(toolchat.__file__).parent)}
-    roots = {_absolute(path) for path in found} | {os.path.realpath(path) for path in found}
-    return tuple(sorted(roots - {folder}))
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 (`resolve` would follow links, which are told apart here)
-
-
-def _below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-def _inside(path: Path, folder: str) -> bool:
-    return str(path) != folder and _below(str(path), folder)
+def _private(name: str, data: bytes) -> str:
+    """A path to bytes that nobody else can reach, for what opens by path. It stays open, so that its number never means
+    other bytes."""
+    memory = os.memfd_create(name, os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(memory), "wb") as file:
+        file.write(data)
+    return f"/proc/self/fd/{memory}"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from toolchat.tools import import_guard
 from toolchat.tools.classes import (
     class_problems,
     function_problems,
@@ -42,12 +43,13 @@ def load_tools(source: Path | ToolsCode, only: Callable[[ToolEntry], bool] | Non
     """
     code = source if isinstance(source, ToolsCode) else read_code(source)
     file, problems = scan_tools_file(code.path, code.text)
-    loader = _Loader(code, problems)
+    loader = _Loader(code.folder, problems)
     tools: dict[str, LoadedTool] = {}
+    digests: dict[str, _Digest] = {}
     for entry in file.entries:
         if only is not None and not only(entry):
             continue
-        for loaded in loader.tools(entry):
+        for loaded, digest in loader.tools(entry):
             name = loaded.tool.name
             if name in tools:
                 what = f'a second tool is named "{name}"; the first stands at {tools[name].tool.place}'
@@ -55,24 +57,33 @@ def load_tools(source: Path | ToolsCode, only: Callable[[ToolEntry], bool] | Non
                     entry.places.get("name", entry.place), f"{what}; expected each name once; add another name:"
                 )
             else:
-                tools[name] = loaded
+                tools[name], digests[name] = loaded, digest
     if problems:
         raise problems.error()
+    # Of what may run for a tool only now it is known what there is.
+    guard = import_guard.current()
+    code, imported = guard.loaded() if guard is not None else (code, ())
+    for name, loaded in tools.items():
+        tool = replace(loaded.tool, source_digest=digests[name](code, imported))
+        tools[name] = replace(loaded, tool=tool)
     return LoadedToolbox(code.path, tuple(tools.values()), tuple(loader.notices))
+
+
+_Digest = Callable[[ToolsCode, tuple[str, ...]], str]
+"""A tool's `source_digest`, of the code and the files that were imported."""
 
 
 class _Loader:
     """Loads the entries of one file, one after the other."""
 
-    def __init__(self, code: ToolsCode, problems: Problems) -> None:
-        self._code = code
-        self._folder = code.folder
+    def __init__(self, folder: Path, problems: Problems) -> None:
+        self._folder = folder
         self._problems = problems
         self._failed: set[str] = set()
         self._groups: set[str] = set()
         self.notices: list[str] = []
 
-    def tools(self, entry: ToolEntry) -> Iterator[LoadedTool]:
+    def tools(self, entry: ToolEntry) -> Iterator[tuple[LoadedTool, _Digest]]:
         """The tools of an entry: one of a function, several of a class, none where something is wrong."""
         # A module that cannot be imported is one problem, not one for each of its functions.
         if entry.target.where in self._failed:
@@ -99,7 +110,7 @@ class _Loader:
         if loaded is not None:
             yield loaded
 
-    def _class(self, entry: ToolEntry, made_of: type, only: str | None = None) -> Iterator[LoadedTool]:
+    def _class(self, entry: ToolEntry, made_of: type, only: str | None = None) -> Iterator[tuple[LoadedTool, _Digest]]:
         """The methods of a class that is made here; with `only`, that one, which the entry names itself."""
         wrong = class_problems(entry, made_of) if only is None else method_problems(entry)
         instance: Any = None
@@ -137,7 +148,7 @@ class _Loader:
         reference: str,
         group: str | None,
         made_of: type | None = None,
-    ) -> LoadedTool | None:
+    ) -> tuple[LoadedTool, _Digest] | None:
         try:
             schema = self._schema(function, entry)
             description = _description(entry, schema.summary, reference)
@@ -161,13 +172,23 @@ class _Loader:
             place=self._problems.where(entry.place),
             options=entry.options,
             group=group,
-            source_digest=source_digest(
-                schema.plain, entry, self._code, parameters=schema.parameters, reference=reference, made_of=made_of
-            ),
         )
         where = self._problems.where(entry.place)
         self.notices.extend(f'{where}: "{reference}" {note}' for note in schema.notes)
-        return LoadedTool(tool, schema.call, schema.model)
+
+        def digest(code: ToolsCode, imported: tuple[str, ...]) -> str:
+            return source_digest(
+                function,
+                entry,
+                code,
+                parameters=schema.parameters,
+                reference=reference,
+                plain=schema.plain,
+                made_of=made_of,
+                loaded=imported,
+            )
+
+        return LoadedTool(tool, schema.call, schema.model), digest
 
     def _schema(self, function: Callable[..., Any], entry: ToolEntry) -> FunctionSchema:
         """Whatever an object does while it is looked at is a problem of its own tool."""

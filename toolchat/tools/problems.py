@@ -98,7 +98,9 @@ class Problems:
 
     def error(self) -> UsageError:
         """All of them, one a line."""
-        return UsageError("\n".join(f"{self.where(place)}: {what}" for place, what in sorted(self._found)))
+        rows = [f"{self.where(place)}: {what}" for place, what in sorted(self._found)]
+        # A key of the file may hold newlines, and what follows one would look like a line of toolchat's own.
+        return UsageError("\n".join(row.replace("\n", "⏎") for row in rows))
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:

@@ -5,13 +5,16 @@ Everything here is decided from the text of files; nothing is imported and nobod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolchat.private_file import PrivateFile
-from toolchat.tools.code import ToolsCode, read_code
+from toolchat.settings import state_folder
+from toolchat.tools.code import NotAccepted, ToolsCode, read_code
+from toolchat.wire.errors import ToolchatError
 
 _FILE = "trusted-tools.json"
 _VERSION = 2
@@ -88,3 +91,21 @@ def _rows(data: Any) -> dict[str, Any]:
 
 def _key(path: Path) -> str:
     return str(path.resolve())
+
+
+def note_refusal(source: Path | ToolsCode, refusal: NotAccepted) -> None:
+    """Have the next question about a file that was found name the files which its imports led to."""
+    if isinstance(source, Path) or not source.closed:
+        return
+    with suppress(ToolchatError):
+        TrustStore(state_folder()).refused(source.real, refusal.files)
+
+
+@contextmanager
+def refusals_noted(source: Path | ToolsCode) -> Iterator[None]:
+    """Note what is refused while the tools of `source` are loaded."""
+    try:
+        yield
+    except NotAccepted as error:
+        note_refusal(source, error)
+        raise

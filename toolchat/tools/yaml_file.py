@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from toolchat.private_file import NotAFileError, TooLargeError, read_file
 from toolchat.wire.errors import UsageError
 
 STRING = "tag:yaml.org,2002:str"
@@ -125,7 +126,7 @@ def compose(path: Path, data: bytes | None = None) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        what = error.problem or error.context or "cannot be read"
+        what = " ".join((error.problem or error.context or "cannot be read").split())
         raise UsageError(f"{where}: not valid YAML: {what}; correct the file at this place") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -180,18 +181,16 @@ def read_bytes(path: Path) -> bytes:
         UsageError: it cannot be read, or is too long for a tools file.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        return read_file(path, _MAX_BYTES)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; name an existing tools file with --tools FILE") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path}: is a folder; name a tools file with --tools FILE") from None
+    except NotAFileError as error:
+        raise UsageError(f"{path}: {error}; or name a tools file with --tools FILE") from None
+    except TooLargeError as error:
+        raise UsageError(f"{path}: {error}; name a tools file with --tools FILE") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{path}: cannot be read ({reason}); name a readable tools file") from None
-    if len(data) > _MAX_BYTES:
-        raise UsageError(f"{path}: is larger than 1 MiB; name a tools file with --tools FILE")
-    return data
 
 
 def _text(path: Path, data: bytes) -> str:

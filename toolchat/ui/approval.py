@@ -85,6 +85,8 @@ class ApprovalDialog:
 
         A call of more than `height` rows comes in pages; the user asks for the next one.
         """
+        if self.state is not State.QUESTION:
+            return []
         if not self._printed:
             self._printed = self._due = True
             self._width = width

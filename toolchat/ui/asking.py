@@ -17,7 +17,7 @@ from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl
 from prompt_toolkit.layout.dimension import Dimension
 from prompt_toolkit.layout.processors import TabsProcessor
 
-from toolchat.ui.input import Visible
+from toolchat.ui.input import LongLine, Visible
 from toolchat.ui.text.styles import ROLES, paint, prompt_style
 
 if TYPE_CHECKING:  # what the dialog needs takes a while to import, and the prompt is not to wait for it
@@ -70,7 +70,7 @@ class DialogHost:
         self._editor = Window(
             BufferControl(
                 self._buffer,
-                input_processors=[TabsProcessor(tabstop=4, char1=" ", char2=" "), Visible()],
+                input_processors=[LongLine(), TabsProcessor(tabstop=4, char1=" ", char2=" "), Visible()],
                 key_bindings=self._editor_keys(),
             ),
             height=lambda: Dimension(min=1, max=most_rows()),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prompt_toolkit.history import History
 
-from toolchat.private_file import open_file, private_folder
+from toolchat.private_file import open_private, private_folder
 
 LARGEST = 2_000_000
 """Bytes; beyond that the older half is dropped."""
@@ -33,7 +33,7 @@ class PrivateHistory(History):
 
     def load_history_strings(self) -> Iterable[str]:
         try:
-            with os.fdopen(open_file(self._path, os.O_RDONLY), "rb") as file:
+            with os.fdopen(open_private(self._path, os.O_RDONLY), "rb") as file:
                 file.seek(max(os.fstat(file.fileno()).st_size - LARGEST, 0))
                 rows = file.read(LARGEST).decode("utf-8", "replace").split("\n")
         except OSError:
@@ -52,7 +52,7 @@ class PrivateHistory(History):
         text = "\n" + "".join(f"+{row}\n" for row in string.split("\n"))
         with suppress(OSError):
             private_folder(self._path.parent)
-            file = open_file(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            file = open_private(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 # Not waited for long: whoever holds the lock would hold the chat. Without it an entry is still one
                 # write, so that no reader sees half of it, but nothing may be dropped.

@@ -36,6 +36,8 @@ from toolchat.ui.text.sanitize import stand_ins
 PROMPT = "› "
 CONTINUED = "  "
 COMPLETION_ROWS = 6
+LONGEST_LINE = 2048
+"""Characters of a line that are laid out."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -48,6 +50,29 @@ class Visible(Processor):
         safe = iter(stand_ins("".join(fragment[1] for fragment in transformation_input.fragments)))
         return Transformation(
             [(fragment[0], "".join(islice(safe, len(fragment[1])))) for fragment in transformation_input.fragments]
+        )
+
+
+class LongLine(Processor):
+    """Shows of a very long line the part around the cursor: all of it would be laid out again at each key."""
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        document, row = transformation_input.document, transformation_input.lineno
+        length = len(document.lines[row])
+        if length <= LONGEST_LINE:
+            return Transformation(transformation_input.fragments)
+        column = document.cursor_position_col if row == document.cursor_position_row else 0
+        # In steps, so that not each key moves what is shown.
+        step = LONGEST_LINE // 4
+        begin = min(max(column // step * step - LONGEST_LINE // 2, 0), length - LONGEST_LINE)
+        end = begin + LONGEST_LINE
+        before = f"… {begin:,} characters … " if begin else ""
+        after = f" … {length - end:,} characters …" if end < length else ""
+        text = "".join(fragment[1] for fragment in transformation_input.fragments)
+        return Transformation(
+            [("class:auto-suggestion", before), ("", text[begin:end]), ("class:auto-suggestion", after)],
+            source_to_display=lambda index: min(max(index - begin, 0), LONGEST_LINE) + len(before),
+            display_to_source=lambda index: min(max(index - len(before), 0), LONGEST_LINE) + begin,
         )
 
 
@@ -78,6 +103,7 @@ class InputLine:
             search_buffer_control=search.control,
             preview_search=True,
             input_processors=[
+                LongLine(),
                 HighlightIncrementalSearchProcessor(),
                 TabsProcessor(tabstop=4, char1=" ", char2=" "),
                 Visible(),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from rich.status import Status
 from rich.text import Text
@@ -15,6 +17,9 @@ from toolchat.ui.text.sanitize import StreamSanitizer, sanitize, sanitize_line
 from toolchat.wire import events
 from toolchat.wire.events import Event
 from toolchat.wire.messages import FailedCall
+
+if TYPE_CHECKING:
+    from toolchat.ui.plain_lines import PlainLines
 
 
 class PlainRenderer:
@@ -31,6 +36,8 @@ class PlainRenderer:
         self._safe = StreamSanitizer()
         self._midline = False
         self._said = False
+        self._plain: PlainLines | None = None
+        """Shows the events once `show` has failed."""
 
     def __enter__(self) -> Self:
         return self
@@ -82,6 +89,22 @@ class PlainRenderer:
             case events.TurnFinished():
                 self._wait(None)
                 self._end_line()
+
+    def show_plain(self, event: Event) -> None:
+        """Consume an event in place of `show`, which has failed; the answer still goes to stdout."""
+        if self._plain is None:
+            from toolchat.ui.plain_lines import PlainLines
+
+            with contextlib.suppress(Exception):
+                self.pause()
+
+            def note(text: str) -> None:
+                print(text, file=sys.stderr, flush=True)
+
+            self._plain = PlainLines(
+                note, time.monotonic, to_person=False, answer=lambda text: print(text, file=self._out, flush=True)
+            )
+        self._plain.show(event)
 
     def pause(self) -> None:
         """Leave the terminal to somebody else for a while, its cursor at the beginning of a line."""

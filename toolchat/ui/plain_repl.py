@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -12,29 +11,19 @@ from typing import TextIO
 
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
+from toolchat.session.session import Session
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
-from toolchat.ui.calls import call_text, output_lines, writing_text
-from toolchat.ui.cards import Card
-from toolchat.ui.chat import Chat
 from toolchat.ui.commands import Commands, Outcome, is_command, question
 from toolchat.ui.line_reader import LineReader
-from toolchat.ui.progress import milestone
+from toolchat.ui.plain_lines import PlainLines
 from toolchat.ui.repl import LEAVE_SECONDS, OpenChat, Taking
 from toolchat.ui.stops import Stops
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import KILL_AFTER
-from toolchat.wire import events
 from toolchat.wire.errors import ExitCode, ToolchatError
-from toolchat.wire.events import Event, TurnFinished, TurnStatus
+from toolchat.wire.events import TurnFinished, TurnStatus
 
 PROMPT = "> "
-UNWRAPPED = 100_000
-"""Columns: the terminal breaks rows itself, and a screen reader needs none broken."""
-
-LONG_CALL = 1000
-"""Bytes of arguments from which a call is told of while it is written: some ten seconds on a CPU."""
-
-_PERCENT = re.compile(r" \((\d+) %\)$")
 
 
 class PlainRepl:
@@ -52,16 +41,10 @@ class PlainRepl:
         self._to_person = to_person
         self._reader = reader or LineReader()
         self._clock = clock
-        self._chat: Chat | None = None
-        self._cards: dict[str, Card] = {}
-        self._text = ""
-        self._thinking = False
-        self._tell_size = LONG_CALL
-        """Bytes of a call's arguments from which it is told of next."""
+        self._chat: Session | None = None
+        self._lines = PlainLines(self._line, clock, to_person=to_person)
         self._prompted = ""
         """The prompt at which a line is being typed, if one is."""
-        self._state = ""
-        self._reached = ("", 0)
         self._in_turn = False
         self._declined = False
         self._stopping: float | None = None
@@ -90,7 +73,7 @@ class PlainRepl:
                 return self._code
 
     async def _run(self, open_chat: OpenChat) -> int:
-        async with open_chat(self.show, self._ask if self._to_person else None) as chat:
+        async with open_chat(self._lines.show, self._ask if self._to_person else None, None) as chat:
             self._chat = chat
             commands = Commands(chat, width=lambda: 80)
             while (line := await self._next_line()) is not None:
@@ -134,11 +117,11 @@ class PlainRepl:
             running.cancel()
             self._waiting = None
 
-    async def _turn(self, chat: Chat, begin: Callable[[], Awaitable[TurnFinished]]) -> None:
+    async def _turn(self, chat: Session, begin: Callable[[], Awaitable[TurnFinished]]) -> None:
         try:
             if chat.info is None:
                 # Where nobody is there to mend it, a load that failed is not tried again.
-                if not chat.loading and (self._state != "failed" or self._to_person):
+                if not chat.loading and (self._lines.state != "failed" or self._to_person):
                     await chat.launch()
                 self._waiting = asyncio.create_task(chat.ready())
                 await asyncio.wait({self._waiting})
@@ -157,46 +140,10 @@ class PlainRepl:
             self._line(f"toolchat: {sanitize(str(error))}")
         finally:
             self._in_turn, self._stopping, self._waiting = False, None, None
-            self._end_text()
-            self._cards.clear()
-            self._tell_size = LONG_CALL
-
-    def show(self, event: Event) -> None:
-        """Consume an event of the session."""
-        match event.body:
-            case events.EngineState(state, detail):
-                self._engine(state, detail)
-            case events.TextDelta(text):
-                self._stream(text, thinking=False)
-            case events.ThinkingDelta(text):
-                self._stream(text, thinking=True)
-            case events.CallWriting(name, size):
-                self._end_text()
-                self._writes(name, size)
-            case events.CallProposed(call):
-                self._end_text()
-                self._tell_size = LONG_CALL
-                self._cards[call.id] = Card(call)
-            case events.CallStarted(call):
-                self._cards.setdefault(call.id, Card(call)).start(call, self._clock())
-                self._line(f"→ {call_text(call)}")
-            case events.ToolOutput(_, text):
-                for row in output_lines(text):
-                    self._line(f"  {row}")
-            case events.CallFinished(result):
-                if (card := self._cards.pop(result.call_id, None)) is not None:
-                    for fragments in card.rows(result, UNWRAPPED):
-                        self._line("".join(text for _, text in fragments))
-            case events.Notice(text):
-                self._line(f"toolchat: {sanitize(text)}")
-            case events.Interrupted():
-                self._end_text()
-                self._line("interrupted")
-            case events.TurnFinished():
-                self._end_text()
+            self._lines.end_turn()
 
     async def _ask(self, pending: PendingCall) -> Reply:
-        self._end_text()
+        self._lines.end_text()
 
         async def prompt(text: str) -> str | None:
             while True:
@@ -245,20 +192,6 @@ class PlainRepl:
         if self._main is not None:
             self._main.cancel()
 
-    def _engine(self, state: str, detail: str) -> None:
-        # "fetching 3.2 of 14.5 GB (22 %)" is told once in each tenth.
-        percent = _PERCENT.search(state)
-        word = state[: percent.start()] if percent is not None else state
-        reached = milestone(word, int(percent[1]) / 100 if percent is not None else 0.0)
-        told, self._state, self._reached = self._reached, word, reached
-        if reached == told:
-            return
-        if word == "crashed" or (word == "failed" and self._to_person):
-            self._line(f"toolchat: {sanitize(detail)}")
-        elif self._to_person:
-            words = state if reached[0] != word else word
-            self._line(sanitize(f"{detail}: {words}" if detail else words))
-
     def _say_outcome(self, line: str, outcome: Outcome) -> None:
         if outcome.write:
             self._line("toolchat: nothing is copied: in plain mode no control sequence is written")
@@ -267,26 +200,6 @@ class PlainRepl:
             self._line(text.plain)
         if outcome.put is not None and outcome.put != line:
             self._line(f"It was: {sanitize(outcome.put)}")
-
-    def _stream(self, text: str, *, thinking: bool) -> None:
-        """A line once it is whole: what is read aloud should not stop in the middle of a word."""
-        if thinking != self._thinking:
-            self._end_text()
-            self._thinking = thinking
-        *whole, self._text = (self._text + text).replace("\r\n", "\n").split("\n")
-        for line in whole:
-            self._line(f"{'  (thinking) ' if thinking else ''}{sanitize(line)}")
-
-    def _writes(self, name: str, size: int) -> None:
-        """Tell of a call that takes long to write: each time it has grown to twice what was told."""
-        if self._to_person and size >= self._tell_size:
-            self._tell_size = 2 * size
-            self._line(f"→ {writing_text(name, size)}")
-
-    def _end_text(self) -> None:
-        if self._text:
-            text, self._text = self._text, ""
-            self._line(f"{'  (thinking) ' if self._thinking else ''}{sanitize(text)}")
 
     def _prompt(self, text: str = PROMPT) -> None:
         self._write(text)

@@ -23,7 +23,7 @@ from toolchat.ui.asking import DialogHost
 from toolchat.ui.input import InputLine
 from toolchat.ui.terminal import Terminal
 from toolchat.ui.text.cells import cut
-from toolchat.ui.text.sanitize import sanitize_line
+from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.ui.text.styles import paint, rendered
 from toolchat.ui.toolbar import Status, toolbar
 from toolchat.ui.transcript import Transcript
@@ -36,12 +36,16 @@ from toolchat.wire.messages import Image
 if TYPE_CHECKING:  # these take a while to import, and the prompt is not to wait for them
     from toolchat.chat.approval import Ask, Reply
     from toolchat.chat.calls import PendingCall
-    from toolchat.ui.chat import Chat
+    from toolchat.session.session import Session
     from toolchat.ui.commands import Commands, Outcome
+    from toolchat.ui.plain_lines import PlainLines
 
 Show: TypeAlias = Callable[[Event], None]
-OpenChat: TypeAlias = "Callable[[Show, Ask | None], AbstractAsyncContextManager[Chat]]"
-"""Opens the session whose events are shown, and whose calls are asked about; it may take a while."""
+OpenChat: TypeAlias = "Callable[[Show, Ask | None, Show | None], AbstractAsyncContextManager[Session]]"
+"""Opens the session whose events are shown, and whose calls are asked about; it may take a while.
+
+The last function takes the place of the first once that has failed; None where nothing can.
+"""
 Taking: TypeAlias = Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
 """Gives SIGINT to a function for the length of a `with` block."""
 
@@ -63,6 +67,8 @@ class Repl:
         self._color = color
         self._clock = clock
         self._turns = Turns(self, clock)
+        self._plain: PlainLines | None = None
+        """Shows the events once the transcript has failed."""
         self._images: tuple[Image, ...] = ()
         self._hint = ""
         self._hinted = -LEAVE_SECONDS
@@ -94,7 +100,7 @@ class Repl:
         ]
         try:
             with taking(self.interrupt):
-                return await self._terminal.run(first_drawn=drawn.set, ending=self._transcript.leave)
+                return await self._terminal.run(first_drawn=drawn.set, ending=self._leaving)
         except EOFError:
             return HUNG_UP
         finally:
@@ -111,6 +117,16 @@ class Repl:
             case events.EngineState("failed", detail):
                 self.say(f"{detail}\n/model NAME loads another model; a message tries this one again.", "red")
         self._transcript.show(event)
+        self.changed()
+
+    def show_plain(self, event: Event) -> None:
+        """Consume an event in place of `show`, which has failed: plain lines above the prompt, which stays."""
+        if self._plain is None:
+            from toolchat.ui.plain_lines import PlainLines
+
+            self._plain = PlainLines(self._print_line, self._clock, to_person=True)
+        self._turns.see(event)
+        self._plain.show(event)
         self.changed()
 
     async def ask(self, pending: PendingCall) -> Reply:
@@ -141,6 +157,9 @@ class Repl:
     # What `Turns` needs of a front.
 
     def say(self, text: str, style: str) -> None:
+        if self._plain is not None:
+            self._print_line(sanitize(text))
+            return
         self._transcript.say(f"toolchat: {text}" if style == "red" else text, style)
 
     def put_back(self, lines: Sequence[str]) -> None:
@@ -163,7 +182,7 @@ class Repl:
     async def _serve(self, open_chat: OpenChat, drawn: asyncio.Event) -> None:
         try:
             await drawn.wait()
-            async with open_chat(self.show, self.ask) as chat:
+            async with open_chat(self.show, self.ask, self.show_plain) as chat:
                 from toolchat.ui.commands import Commands
 
                 self.changed()
@@ -186,7 +205,10 @@ class Repl:
             return
         images, self._images = self._images, ()
         if line.startswith("/"):
-            self._transcript.question(line)
+            if self._plain is not None:
+                self._print_line(f"> {sanitize(line)}")
+            else:
+                self._transcript.question(line)
         self._turns.send(line, images)
 
     def _completer(self) -> Completer | None:
@@ -210,11 +232,21 @@ class Repl:
 
         return keys
 
+    def _print_line(self, text: str) -> None:
+        self._terminal.print(f"{text}\n")
+
+    def _leaving(self) -> None:
+        if self._plain is None:
+            self._transcript.leave()
+        else:
+            self._plain.end_turn()
+
     def _half(self) -> int:
         return max(1, self._terminal.size.rows // 2)
 
     def _resized(self) -> None:
-        self._transcript.resize(self._terminal.columns)
+        if self._plain is None:
+            self._transcript.resize(self._terminal.columns)
         self._dialog.resized()
 
     def _say_below(self, hint: str) -> None:
@@ -236,7 +268,7 @@ class Repl:
         # What waits is told by the toolbar too; what is under way comes first.
         queued = [paint(cut(f"… {text}", width - 1), "dim", color=self._color) for text in texts]
         # Between a call and its question stands nothing that could be taken for the call.
-        live = self._transcript.live(width, rows, waiting=not self._dialog.is_open)
+        live = self._transcript.live(width, rows, waiting=not self._dialog.is_open) if self._plain is None else []
         return [*live, *queued[: max(rows - len(live), 0)]]
 
     def _bar(self) -> StyleAndTextTuples:

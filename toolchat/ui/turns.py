@@ -13,7 +13,7 @@ from toolchat.wire.events import Event, TurnStatus
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:  # commands take a while to import, and the prompt is not to wait for them
-    from toolchat.ui.chat import Chat
+    from toolchat.session.session import Session
     from toolchat.ui.commands import Commands, Outcome
 
 KILL_AFTER = 1.0
@@ -71,7 +71,7 @@ class Turns:
     def __init__(self, front: Front, clock: Callable[[], float]) -> None:
         self._front = front
         self._clock = clock
-        self.chat: Chat | None = None
+        self.chat: Session | None = None
         """None until the session is open."""
         self.commands: Commands | None = None
         self.waiting: list[Sent] = []
@@ -84,7 +84,7 @@ class Turns:
         self._exclusive: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(self, chat: Chat, commands: Commands) -> None:
+    async def serve(self, chat: Session, commands: Commands) -> None:
         """Take what is sent, until cancelled."""
         self.chat, self.commands = chat, commands
         try:
@@ -157,7 +157,7 @@ class Turns:
             self._front.put_back(lines)
         self._front.changed()
 
-    async def _next(self, chat: Chat) -> None:
+    async def _next(self, chat: Session) -> None:
         """Begin the first of what waits, and see it through."""
         first = self.waiting[0]
         if self._exclusive is not None:
@@ -173,7 +173,7 @@ class Turns:
             self.waiting.pop(0)
             await self._turn(chat, first)
 
-    async def _becomes_ready(self, chat: Chat) -> bool:
+    async def _becomes_ready(self, chat: Session) -> bool:
         # Whoever sends something to an engine that has failed, or died unseen, wants it tried again.
         if not chat.loading:
             await chat.launch()
@@ -185,7 +185,7 @@ class Turns:
             return False
         return True
 
-    async def _turn(self, chat: Chat, sent: Sent) -> None:
+    async def _turn(self, chat: Session, sent: Sent) -> None:
         self.since = self._clock()
         self._front.changed()
         interrupted = False

@@ -172,7 +172,7 @@ def test_a_new_interpreter_that_can_no_longer_load_the_file_says_so(
 def test_installed_code_that_changed_while_the_chat_is_open_is_known_as_another_before_it_runs(
     start: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site, folder = tmp_path / "site", tmp_path / "work"
+    site, folder = tmp_path / "site-packages", tmp_path / "work"
     site.mkdir()
     folder.mkdir()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from toolchat.models.demo import pins, wheel
-from toolchat.private_file import make_folder, open_file
+from toolchat.private_file import LOCK_SECONDS, make_folder, open_file
 from toolchat.wire.errors import EngineError
 
 Progress = Callable[[str, float], None]
@@ -103,7 +103,7 @@ def remove(cache: Path) -> bool:
     models = demo_folder(cache).parent
     if not models.is_dir():
         return False
-    with _disk_errors(models), _locked(models):
+    with _disk_errors(models), _locked(models, LOCK_SECONDS):
         _remove_all(models, _UNFINISHED)
         return _remove_all(models, _PREFIX) > 0
 
@@ -140,13 +140,26 @@ def _put_in_place(finished: Path, folder: Path, work: Path) -> None:
 
 
 @contextmanager
-def _locked(models: Path) -> Iterator[None]:
-    """Hold the one lock of the demo model. The kernel frees it however its holder dies."""
-    from filelock import FileLock
+def _locked(models: Path, seconds: float = -1) -> Iterator[None]:
+    """Hold the one lock of the demo model, which is waited for as long as it takes or `seconds`.
+
+    The kernel frees it however its holder dies. Raises EngineError where somebody else keeps it.
+    """
+    from filelock import FileLock, Timeout
 
     make_folder(models)
-    with FileLock(models / ".demo.lock"):
+    lock = FileLock(models / ".demo.lock")
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        raise EngineError(
+            f"demo: another program holds {models / '.demo.lock'}, to build or remove the model; "
+            "try again when it has ended"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from toolchat.images.returned import received
-from toolchat.private_file import open_file
+from toolchat.private_file import open_private
 from toolchat.tools.code import NotAccepted
 from toolchat.tools.host.channel import Message
 from toolchat.tools.host.client import HostDied
@@ -208,7 +208,7 @@ class Prepared:
             on_output(traceback)
         if self._supervisor.log is not None:
             with suppress(OSError):
-                file = open_file(self._supervisor.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                file = open_private(self._supervisor.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
                 with os.fdopen(file, "a", encoding="utf-8", errors="replace") as log:
                     log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self.tool.name}\n{traceback}\n")
 

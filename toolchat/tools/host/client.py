@@ -9,13 +9,13 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from toolchat.private_file import open_file, private_folder
+from toolchat.private_file import open_private, private_folder
 from toolchat.settings import cache_folder
 from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import confine
@@ -49,6 +49,8 @@ class Loaded:
     """Bytes of memory that it takes after the imports."""
     confined: bool
     """Whether the kernel keeps its tools from other processes, or they are to keep their privileges."""
+    files: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What it has added to `ToolsCode.files`, where the person named the tools file."""
 
 
 class HostDied(ToolchatError):  # noqa: N818
@@ -105,11 +107,12 @@ class Host:
                                 others([Share.decode(share) for share in rest])
                         case {"op": "refused", "message": message, "files": files}:
                             raise NotAccepted(message, files) if files else UsageError(message)
-                        case {"op": "loaded", "toolbox": toolbox, "forks": forks, "size": size, "confined": confined}:
+                        case {"op": "loaded", "toolbox": toolbox, "files": files, **rest}:
                             known = self._code.approved(decode_toolbox(self._path, toolbox))
                             share = self._share or Share()
                             notices = (*known.notices, *self._unset(share.env))
-                            return Loaded(replace(known, notices=notices), share, forks, size, confined)
+                            tools = replace(known, notices=notices)
+                            return Loaded(tools, share, rest["forks"], rest["size"], rest["confined"], files)
         except TimeoutError:
             self.kill()
             await self.close()
@@ -190,7 +193,7 @@ class Host:
         with suppress(OSError):
             if self._log is not None:
                 private_folder(self._log.parent)
-                log = os.fdopen(open_file(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+                log = os.fdopen(open_private(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
         # What it does pass is not to be read from this process either.
         hide_memory()
         try:
@@ -258,9 +261,12 @@ def _module(name: str | None) -> str:
 def _bytecode_folder() -> Path:
     """Where Python programs that a tool starts keep bytecode: what lies in folders of code may be anybody's."""
     folder = cache_folder() / "bytecode"
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
+    try:
+        private_folder(folder.parent, doubtful=folder.name)
+        return private_folder(folder, doubtful="*")
+    except OSError:
+        # Below what is no folder nothing can be, which Python takes for an empty cache.
+        return Path(os.devnull, "bytecode")
 
 
 def _cwd() -> str | None:

@@ -61,7 +61,9 @@ def load(control: Channel, code: ToolsCode, share: Share | None, fence: Fence) -
         what = f"{path}: {reason}; each call therefore starts Python anew and imports the tools again, which is slower"
         toolbox = replace(toolbox, notices=(*toolbox.notices, what))
     told = encode_toolbox(toolbox)
-    control.send({"op": "loaded", "toolbox": told, "forks": reason is None, "size": own_size(), "confined": confined})
+    files = {} if code.closed or code.loaded else guard.code.files
+    known = {"toolbox": told, "forks": reason is None, "size": own_size(), "confined": confined, "files": files}
+    control.send({"op": "loaded", **known})
     return share, loaded
 
 

@@ -99,6 +99,7 @@ class Supervisor:
             loaded += await asyncio.gather(hosts[0].load(import_seconds, others), return_exceptions=True)
             loaded += await asyncio.gather(*loading, return_exceptions=True)
             toolbox = merged(code.path, loaded)
+            code = _as_loaded(code, loaded)
             places = []
             for host, known in zip(list(hosts), loaded, strict=True):
                 assert isinstance(known, Loaded)
@@ -186,6 +187,12 @@ class Supervisor:
 
     def _place(self, tool: Tool) -> Place:
         return self._places[Share.of(tool.options)]
+
+
+def _as_loaded(code: ToolsCode, results: Iterable[Loaded | BaseException]) -> ToolsCode:
+    """`code` with the files that the hosts have added. What is imported from now on is one of them, as it was then."""
+    added = {file: digest for one in results if isinstance(one, Loaded) for file, digest in one.files.items()}
+    return replace(code, files={**added, **code.files}, loaded=True)
 
 
 def merged(path: Path, results: Sequence[Loaded | BaseException]) -> Toolbox:

@@ -137,7 +137,7 @@ def _hides(thread: int) -> bool:
     What is about to end has no memory any more and belongs to root; and root's tools may run programs as other users.
     """
     try:
-        text = (_PROC / str(thread) / "status").read_text(errors="replace")
+        text = (_PROC / str(thread) / "status").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     return "\nVmSize:" in text and f"\nUid:\t{os.getuid()}\t" in text

@@ -1,4 +1,4 @@
-"""Slash commands: one registry, with completion and one-line help. They act on a `Chat`, never on the terminal."""
+"""Slash commands: one registry, with completion and one-line help. They act on a `Session`, never on the terminal."""
 
 from toolchat.ui.commands.base import Command, Completion, Outcome
 from toolchat.ui.commands.dispatch import Commands

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from toolchat.ui.chat import Chat
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:
     from toolchat.models.listing import LocalModel
+    from toolchat.session.session import Session
 
 QUIET = "dim"
 WARNING = "yellow"
@@ -64,7 +64,7 @@ def _models_here() -> Sequence[LocalModel]:
 class Context:
     """What commands act on, and what they know of their surroundings."""
 
-    chat: Chat
+    chat: Session
     width: Callable[[], int] = lambda: shutil.get_terminal_size().columns
     """Columns of the terminal."""
     models: Callable[[], Sequence[LocalModel]] = _models_here

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from toolchat.ui.chat import Chat
 from toolchat.ui.commands.base import FAILURE, WARNING, Completion, Context, Outcome, Waits, say
 from toolchat.ui.commands.line import as_line, is_command, split
 from toolchat.ui.commands.registry import COMMANDS, find, nearest
@@ -17,6 +16,7 @@ from toolchat.wire.errors import ToolchatError, UsageError
 
 if TYPE_CHECKING:
     from toolchat.models.listing import LocalModel
+    from toolchat.session.session import Session
 
 REMEMBERED_SECONDS = 60.0
 
@@ -29,7 +29,7 @@ class Commands:
 
     def __init__(
         self,
-        chat: Chat,
+        chat: Session,
         *,
         width: Callable[[], int] | None = None,
         models: Callable[[], Sequence[LocalModel]] | None = None,

@@ -33,7 +33,7 @@ async def retry(context: Context, _: str) -> Outcome:
 
 
 async def clear(context: Context, _: str) -> Outcome:
-    turns = context.chat.turns
+    turns = context.chat.conversation.turns
     if not turns:
         return told("There is nothing to forget.", style=QUIET)
     context.chat.clear()

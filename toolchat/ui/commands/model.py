@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from toolchat.settings import user_path
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
@@ -42,11 +43,11 @@ async def model(context: Context, argument: str) -> Outcome:
 async def system(context: Context, argument: str) -> Outcome:
     chat = context.chat
     if not argument:
-        if not chat.system:
+        if not chat.conversation.system:
             return told("There is no system prompt; /system TEXT sets one.", style=QUIET)
-        return Outcome((say(chat.system), say(f"/system {NONE} removes it.", QUIET)))
+        return Outcome((say(chat.conversation.system), say(f"/system {NONE} removes it.", QUIET)))
     if argument.lower() == NONE:
-        was = chat.system
+        was = chat.conversation.system
         # Also where there is none yet: the next model's own is not wanted, either.
         chat.set_system(None)
         if not was:
@@ -67,7 +68,7 @@ def complete_model(context: Context, text: str) -> list[Completion]:
 
 
 def complete_system(context: Context, text: str) -> list[Completion]:
-    if context.chat.system and NONE.startswith(text.lower()):
+    if context.chat.conversation.system and NONE.startswith(text.lower()):
         return [Completion(NONE, "remove the system prompt", len(text))]
     return []
 
@@ -76,7 +77,7 @@ def _rows(context: Context, models: Sequence[LocalModel]) -> Iterator[Text]:
     current = context.chat.model
     rows = [(item.name, _state(item)) for item in models]
     if current not in {name for name, _ in rows}:
-        rows.append((current, "a folder" if Path(current).expanduser().is_dir() else ""))
+        rows.append((current, "a folder" if user_path(current).is_dir() else ""))
     for name, source in rows:
         mark = "● " if name == current else "  "
         yield Text.assemble((mark, "bold"), (sanitize_line(name), "bold"), (f"  {source}".rstrip(), QUIET))

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from session_bench import Bench, Model, settled
 
-from toolchat.cli.background import in_background
-from toolchat.cli.plan import Plan
-from toolchat.cli.session import Session
 from toolchat.engine.scripted import Answer
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice
+from toolchat.session.background import in_background
+from toolchat.session.engines import LocalEngines
+from toolchat.session.session import Session
+from toolchat.session.startup import Plan
 from toolchat.settings import Settings
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import EngineState, ModelChanged
@@ -53,7 +54,7 @@ def test_a_model_that_there_is_not_leaves_the_old_one_running(bench: Bench) -> N
     async def scene(session: Session) -> None:
         with pytest.raises(UsageError, match="--model nothing"):
             await session.change_model("nothing")
-        assert (session.model, session.alive) == ("scripted", True)
+        assert (session.model, session.info is not None) == ("scripted", True)
         await session.ask("first")
 
     bench.play(scene)
@@ -87,7 +88,7 @@ def test_after_a_load_and_a_change_that_both_failed_the_model_can_be_tried_again
         with pytest.raises(UsageError, match="--model nothing"):
             await session.change_model("nothing")
         assert bench.states()[-2:] == [("fetching", "nothing"), ("not loaded", "scripted")]
-        assert (session.loading, session.alive) == (False, False)
+        assert (session.loading, session.info is not None) == (False, False)
         await session.launch()
         await session.ready()
         await session.ask("first")
@@ -98,7 +99,7 @@ def test_after_a_load_and_a_change_that_both_failed_the_model_can_be_tried_again
 
 def test_the_old_engine_runs_until_the_new_ones_files_are_here(bench: Bench) -> None:
     alive: list[bool] = []
-    bench.models["other"].on_engine = lambda: alive.append(bench.session.alive)
+    bench.models["other"].on_engine = lambda: alive.append(bench.session.info is not None)
 
     async def scene(session: Session) -> None:
         await session.change_model("other")
@@ -110,7 +111,7 @@ def test_the_old_engine_runs_until_the_new_ones_files_are_here(bench: Bench) -> 
 
 def test_where_memory_is_lacking_the_old_engine_makes_room(bench: Bench) -> None:
     alive: list[bool] = []
-    bench.models["other"].on_engine = lambda: alive.append(bench.session.alive)
+    bench.models["other"].on_engine = lambda: alive.append(bench.session.info is not None)
     bench.models["other"].fails = [EngineError("not enough memory")]
 
     async def scene(session: Session) -> None:
@@ -147,7 +148,7 @@ def test_a_setting_that_the_model_cannot_have_does_not_even_stop_the_old_one(ben
     async def scene(session: Session) -> None:
         with pytest.raises(UsageError, match="--context 9000"):
             await session.change_model("other")
-        assert session.alive
+        assert session.info is not None
 
     bench.play(scene)
     assert bench.engine.starts == 1
@@ -207,7 +208,9 @@ def test_the_model_cannot_be_changed_while_a_turn_is_under_way(bench: Bench) -> 
 
 
 def plan(**flags: str) -> Plan:
-    return Plan(Settings(), ModelChoice("demo", "demo", None), Path(), "cpu", None, False, flags)
+    return Plan(
+        Settings(), ModelChoice("demo", "demo", None), Path(), LocalEngines("cpu"), None, debug=False, flags=flags
+    )
 
 
 def test_a_plan_for_another_model_keeps_the_flags_and_drops_the_other_ones_defaults(model_folder: Path) -> None:
@@ -233,7 +236,7 @@ def test_what_has_to_be_made_tells_its_stages(monkeypatch: pytest.MonkeyPatch, m
             progress(stage, fraction)
         return model_folder
 
-    monkeypatch.setattr("toolchat.cli.plan.obtain", obtain)
+    monkeypatch.setattr("toolchat.session.startup.obtain", obtain)
     stages: list[str] = []
     changed = asyncio.run(plan().with_model("demo", stages.append))
     assert stages == ["building", "building", "building (10 %)", "building (90 %)"]
@@ -253,7 +256,7 @@ def test_what_has_to_be_fetched_tells_its_size_and_how_far_it_is(
         progress("fetching 3.2 of 14.5 GB", 0.22)
         return model_folder
 
-    monkeypatch.setattr("toolchat.cli.plan.obtain", obtain)
+    monkeypatch.setattr("toolchat.session.startup.obtain", obtain)
     stages: list[str] = []
     asyncio.run(plan().with_model("mistralai/Tiny", stages.append))
     assert stages == [

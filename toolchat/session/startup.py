@@ -1,4 +1,4 @@
-"""What a chat starts from: settings, model, tools file. Decides and fetches; starts nothing."""
+"""What a chat starts from: settings, model, tools file, engine factory. Never asks the user and never prints."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from toolchat.cli.background import in_background
-from toolchat.cli.late_engine import LateEngine
-from toolchat.cli.tools_file import choose_tools_file, note_refusal, refusals_noted
 from toolchat.engine.base import Engine
-from toolchat.engine.config import plan, weight_bytes
-from toolchat.engine.local import LocalEngine
 from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.abilities import reasoning_efforts, sees
-from toolchat.models.card import OwnPrompt, own_prompt, sampling
-from toolchat.models.hardware import engine_device, fit_warning, gpu_total, leaves_out_vision
+from toolchat.models.card import OwnPrompt, own_prompt
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
+from toolchat.session.background import in_background
+from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.logs import appendable
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.run import ToolRunner
+from toolchat.tools.trust import note_refusal, refusals_noted
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image
+
+ChooseTools = Callable[[Settings], Path | ToolsCode]
+"""The tools file that applies now. Raises UsageError where it is missing or not to be trusted."""
+Obtain = Callable[[ModelChoice, Callable[[RemoteSize], str]], Path]
+"""The folder of a model, built or fetched where need be; the function is asked before a download, see `Plan.fits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,12 @@ class Plan:
     choice: ModelChoice
     folder: Path | None
     """The model's; None where it has yet to be built or fetched."""
-    device: str
+    engines: EngineFactory
     tools: Path | ToolsCode | None
-    """The tools file, as `choose_tools_file` gives it; None for no tools."""
+    """The tools file: its path where the user named it, else what was accepted of it; None for no tools."""
     debug: bool
+    choose_tools: ChooseTools | None = None
+    """Chooses the tools file anew, without asking; None where the tools are not to change."""
     flags: Mapping[str, Any] = field(default_factory=dict)
     """What the settings were resolved from, to do so again for another model."""
     images: tuple[Image, ...] = ()
@@ -54,24 +58,7 @@ class Plan:
     def engine(self) -> Engine:
         """A new engine of this plan, whose files are here. Raises EngineError or UsageError where it cannot work."""
         assert self.folder is not None
-        config = plan(
-            self.choice.name,
-            self.folder,
-            self.device,
-            context=self.settings.context,
-            kv_cache_gib=self.settings.kv_cache_gib,
-            gpu_memory=self.settings.gpu_memory,
-            dtype=self.settings.dtype,
-            # The demo model answers sooner than it compiles.
-            eager=self.choice.kind == "demo",
-            fast_start=self.settings.fast_start,
-            text_only=self.settings.text_only,
-            sampling=sampling(self.folder, self.model, self.settings.reasoning_effort),
-            gpu_total=gpu_total(self.device),
-            flags={name for name, value in self.flags.items() if value is not None},
-            debug=self.debug,
-        )
-        return LocalEngine(config, state_folder() / "logs")
+        return self.engines.make(self.settings, self.choice, self.folder, self.flags)
 
     def own_prompt(self, today: date | None = None) -> OwnPrompt:
         """The system prompt that comes with the model, whose files are here; `today` is by the clock unless given."""
@@ -106,7 +93,7 @@ class Plan:
 
         Raises EngineError where the GPU cannot hold it: it is not fetched then.
         """
-        return fit_warning(size.name, size.weights, self.device, text_only=self.settings.text_only)
+        return self.engines.fits(size, text_only=self.settings.text_only)
 
     async def with_model(self, name: str, report: Callable[[str], None]) -> Plan:
         """This plan for another model, whose files are here by then. A reasoning effort that it has not is dropped.
@@ -129,26 +116,31 @@ class Plan:
         """The same, of the file that applies now. Raises UsageError too where that is not to be trusted."""
         if self.tools is None:
             raise UsageError("this chat was started with --no-tools; leave that out to have tools")
-        return await _start(choose_tools_file(self.settings, ask=False), debug=self.debug)
+        if self.choose_tools is None:
+            raise UsageError("this chat keeps the tools that it began with")
+        return await _start(self.choose_tools(self.settings), debug=self.debug)
 
 
 def prepare(
-    flags: Mapping[str, Any], *, no_tools: bool = False, images: Sequence[str] = (), debug: bool = False
+    flags: Mapping[str, Any],
+    tools: Path | ToolsCode | None,
+    obtain: Obtain,
+    *,
+    images: Sequence[str] = (),
+    debug: bool = False,
 ) -> Plan:
-    """Resolve the settings, choose the tools file (which may ask the user) and have the model's files here.
+    """What `sketch` finds, with the model's files here: see `Obtain`.
 
-    Reads `images`, files or addresses, where the model sees. Builds the demo model, or fetches the model, where need
-    be. What is cheap to find wrong is found first.
+    Reads `images`, files or addresses, where the model sees. What is cheap to find wrong is found first.
     """
-    tools = None if no_tools else choose_tools_file(resolve(flags))
     found = sketch(flags, tools, debug=debug)
     if images:
         check_sight(found.choice)
     if images and found.settings.text_only:
         raise UsageError(_without_eyes(found))
     pictures = read_images(images)
-    folder = obtain_with_progress(found.choice, found.fits)
-    if not images and no_tools and leaves_out_vision(weight_bytes(folder), found.device):
+    folder = obtain(found.choice, found.fits)
+    if not images and tools is None and found.engines.leaves_out_vision(folder):
         # This chat cannot get any image. --no-text-only overrides.
         found = replace(found, settings=resolve(flags, model_defaults={**found.choice.defaults, "text_only": True}))
     if images:
@@ -157,15 +149,24 @@ def prepare(
     return replace(found, folder=folder, images=pictures)
 
 
-def sketch(flags: Mapping[str, Any], tools: Path | ToolsCode | None, *, debug: bool = False) -> Plan:
-    """What `prepare` finds, the model's files only where they are here already. Asks, builds and fetches nothing."""
+def sketch(
+    flags: Mapping[str, Any],
+    tools: Path | ToolsCode | None,
+    *,
+    debug: bool = False,
+    choose_tools: ChooseTools | None = None,
+) -> Plan:
+    """What a chat with these flags starts from, the model's files only where they are here already.
+
+    Asks, builds and fetches nothing. Raises EngineError where the engine that is wanted is not installed.
+    """
     settings = resolve(flags)
-    device = engine_device()
+    engines = LocalEngines.installed(debug=debug)
     choice = choose_model(settings.model, cache_folder())
     settings = resolve(flags, model_defaults=choice.defaults)
     if choice.folder is not None:
         check_reasoning_effort(settings.reasoning_effort, choice.name, choice.folder)
-    return Plan(settings, choice, choice.folder, device, tools, debug, flags)
+    return Plan(settings, choice, choice.folder, engines, tools, debug, choose_tools, flags)
 
 
 def _without_eyes(plan: Plan) -> str:
@@ -190,25 +191,6 @@ def check_reasoning_effort(effort: str | None, model: str, folder: Path) -> None
         return
     knows = f"knows {', '.join(known)}" if known else "has no such setting (tokenizers have it from v15 on)"
     raise UsageError(f"--reasoning-effort {effort}: the model {model} {knows}")
-
-
-def obtain_with_progress(choice: ModelChoice, fits: Callable[[RemoteSize], str]) -> Path:
-    """The model's folder; what has to be built or fetched first is shown as a bar on stderr, and its size before.
-
-    `fits` is asked before the first byte of a download: see `Plan.fits`.
-    """
-    if choice.folder is not None:
-        return choice.folder
-    from toolchat.ui.progress import progress
-
-    with progress("building the demo model" if choice.kind == "demo" else choice.name) as shown:
-
-        def announce(size: RemoteSize) -> None:
-            for line in (fits(size), f"{choice.name}: {size}"):
-                if line:
-                    shown.note(line)
-
-        return obtain(choice, cache_folder(), shown.report, announce)
 
 
 async def _obtained(choice: ModelChoice, fits: Callable[[RemoteSize], str], report: Callable[[str], None]) -> Path:

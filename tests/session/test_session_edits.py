@@ -12,9 +12,9 @@ from session_bench import Bench, Model, settled
 
 from toolchat.chat.fold import fold
 from toolchat.cli.approval import make_policy
-from toolchat.cli.session import Session
 from toolchat.engine.base import EngineInfo
 from toolchat.engine.scripted import Answer, call
+from toolchat.session.session import Session
 from toolchat.store.record import read_record
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.tools.toolbox import Approval
@@ -44,11 +44,11 @@ def test_undo_takes_the_last_turn_back_and_gives_its_question(bench: Bench) -> N
         assert bench.engine.info is not None
         bench.engine.info = replace(bench.engine.info, sees=True)
         await session.ask("second", [IMAGE])
-        assert session.turns == 2
+        assert session.conversation.turns == 2
         undone = session.undo()
         assert undone is not None
         assert (undone.content, [replace(image, file="") for image in undone.images]) == ("second", [IMAGE])
-        assert (session.turns, session.last_answer) == (1, "One.")
+        assert (session.conversation.turns, session.last_answer) == (1, "One.")
         await session.ask("third")
 
     bench.play(scene)
@@ -70,7 +70,7 @@ def test_clear_forgets_the_turns_and_keeps_the_system_prompt_and_the_record(benc
     async def scene(session: Session) -> None:
         await session.ask("first")
         session.clear()
-        assert (session.turns, session.last_answer, session.system) == (0, "", "Be brief.")
+        assert (session.conversation.turns, session.last_answer, session.conversation.system) == (0, "", "Be brief.")
         session.clear()
         await session.ask("second")
 
@@ -86,7 +86,7 @@ def test_the_system_prompt_counts_from_the_next_turn_on(bench: Bench) -> None:
     async def scene(session: Session) -> None:
         await session.ask("first")
         session.set_system("Be long.")
-        assert session.system == "Be long."
+        assert session.conversation.system == "Be long."
         await session.ask("second")
         assert bench.sent() == ["Be long.", "first", "One.", "second"]
         session.set_system(None)
@@ -255,7 +255,7 @@ def test_a_refused_question_changes_neither_answer_nor_turns(bench: Bench) -> No
         await session.ask("first")
         with pytest.raises(EngineError):
             await session.ask("second")
-        assert (session.turns, session.last_answer) == (1, "One.")
+        assert (session.conversation.turns, session.last_answer) == (1, "One.")
         assert session.undo() == UserMessage("first")
         assert session.last_answer == ""
 
@@ -320,7 +320,7 @@ def test_giving_up_waiting_does_not_give_up_loading(bench: Bench) -> None:
         await asyncio.gather(waiting, return_exceptions=True)
         assert waiting.cancelled()
         await session.ready()
-        assert session.alive
+        assert session.info is not None
 
     bench.play(scene)
     assert bench.engine.starts == 2
@@ -335,7 +335,7 @@ def test_a_killed_engine_ends_the_turn_and_launch_starts_anew(bench: Bench) -> N
         session.kill()
         session.kill()
         assert (await asking).status is TurnStatus.ENGINE_FAILED
-        assert not session.alive
+        assert session.info is None
         await session.launch()
         await session.ready()
         await session.ask("second")

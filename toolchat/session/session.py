@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from dataclasses import asdict
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
-from toolchat.chat.calls import Decide, allow_all
+from toolchat.chat.calls import CallRunner, Decide, allow_all
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.loop import ChatLoop
-from toolchat.cli.engine_keeper import EngineKeeper
-from toolchat.cli.heard import Heard
-from toolchat.cli.plan import Plan
-from toolchat.cli.sources import Sources
-from toolchat.cli.stream import Stream
-from toolchat.cli.tool_choice import check_tool_choice
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
 from toolchat.images.attached import refuse_unseen
 from toolchat.models.card import OwnPrompt
+from toolchat.session.keeper import EngineKeeper
+from toolchat.session.startup import Plan
+from toolchat.session.stream import KeptAnswers, Show, Stream
 from toolchat.settings import Settings, state_folder
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import keep_image, keep_result
@@ -48,8 +46,27 @@ from toolchat.wire.events import (
 from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
 
+class NewModel(Protocol):
+    """Another model, whose files are here."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def settings(self) -> Settings: ...
+    def engine(self) -> Engine: ...
+    def own_prompt(self) -> OwnPrompt: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    tools: Callable[[], Awaitable[CallRunner]]
+    """Raises UsageError."""
+    model: Callable[[str, Callable[[str], None]], Awaitable[NewModel]]
+    """Given a name, and what to tell the stages of fetching it. Raises UsageError or EngineError."""
+
+
 class Session:
-    """One chat, as `toolchat.ui.chat.Chat` describes it. Every event is on disk before `show` is called with it."""
+    """One chat. Every event is on disk before `show` is called with it; edits of the history are for between turns."""
 
     def __init__(
         self,
@@ -57,25 +74,29 @@ class Session:
         model: str,
         engine: Engine,
         records: Path,
-        show: Callable[[Event], None],
+        show: Show,
         sources: Sources | None = None,
+        plain: Show | None = None,
     ) -> None:
-        """`sources` may be left out where neither tools nor model will be changed."""
+        """`sources` may be left out where neither tools nor model will be changed.
+
+        `plain` is called in place of `show` once that has failed, see `Stream`.
+        """
         self.model = model
         self.conversation = Conversation(settings.system or None)
         self._system_chosen = settings.system is not None
         """Whether the user has said which system prompt there is to be, or that there is to be none."""
         self.switched_off: frozenset[str] = frozenset()
         self.used_tokens = 0
-        self._stream = Stream(records, show)
+        self._stream = Stream(records, show, plain)
         self._keeper = EngineKeeper(engine, self._stream.emit, self._engine_died)
         self._options = _options(settings)
         self._sources = sources
-        self._heard = Heard()
+        self._kept = KeptAnswers()
         self._crash_told = False
         self._noted: set[str] = set()
         self._loop: ChatLoop | None = None
-        self._runner = ToolRunner.none()
+        self._runner: CallRunner = ToolRunner.none()
         self._policy: ApprovalPolicy | None = None
         self._decide: Decide = allow_all
         self._counting: asyncio.Task[None] | None = None
@@ -83,7 +104,7 @@ class Session:
         program = f"toolchat {toolchat.__version__}"
         self._stream.emit(SessionStarted(model, program, settings.system, asdict(self._options)))
 
-    def equip(self, runner: ToolRunner, policy: ApprovalPolicy | None = None, ask: Ask | None = None) -> None:
+    def equip(self, runner: CallRunner, policy: ApprovalPolicy | None = None, ask: Ask | None = None) -> None:
         """Say which tools there are, and who decides on calls; before the first turn. They end with the session.
 
         Calls run as `policy` says (None: all); where it says to ask, `ask` does, and None declines. Raises UsageError
@@ -111,11 +132,6 @@ class Session:
         return self._keeper.loading
 
     @property
-    def alive(self) -> bool:
-        """True while the engine is loaded and running."""
-        return self.info is not None
-
-    @property
     def info(self) -> EngineInfo | None:
         return self._keeper.engine.info
 
@@ -127,20 +143,12 @@ class Session:
         return self._policy.standing(tool) if self._policy is not None else Approval.ALLOW
 
     @property
-    def system(self) -> str | None:
-        return self.conversation.system
-
-    @property
-    def turns(self) -> int:
-        return self.conversation.turns
-
-    @property
     def last_answer(self) -> str:
-        return self._heard.answer
+        return self._kept.answer
 
     @property
     def last_results(self) -> Sequence[ToolResult]:
-        return self._heard.results
+        return self._kept.results
 
     async def launch(self) -> None:
         """Start the engine, or start it again, and go on while it loads."""
@@ -150,7 +158,7 @@ class Session:
     async def ready(self) -> None:
         """Wait until the engine is loaded. Raises EngineError where it cannot be."""
         await self._keeper.ready()
-        if self.turns:
+        if self.conversation.turns:
             # Another model counts otherwise.
             self._count()
 
@@ -180,7 +188,7 @@ class Session:
             # collection.
             async with contextlib.aclosing(events) as turn:
                 async for event in turn:
-                    self._heard.see(event.body)
+                    self._kept.see(event.body)
                     match event.body:
                         case EngineState("crashed"):
                             self._crash_told = True
@@ -220,29 +228,29 @@ class Session:
         numbers = self.conversation.numbers
         question = self.conversation.undo()
         if question is not None:
-            self._heard.forget_turn()
+            self._kept.forget_turn()
             self._edited(TurnUndone(numbers[-1]))
         return question
 
     def clear(self) -> None:
         """Forget every turn; the system prompt stays."""
-        turns = self.turns
+        turns = self.conversation.turns
         self.conversation.clear()
-        self._heard.forget()
+        self._kept.forget()
         if turns:
             self._edited(Cleared())
 
     def set_system(self, text: str | None) -> None:
         """From the next turn on, also with another model."""
         self._system_chosen = True
-        if text != self.system:
+        if text != self.conversation.system:
             self._put_system(text)
 
     def use_own_prompt(self, prompt: OwnPrompt) -> None:
         """Have the system prompt that comes with the model, unless the user has chosen one, or none."""
         if self._system_chosen:
             return
-        if prompt.text != self.system:
+        if prompt.text != self.conversation.system:
             self._put_system(prompt.text)
         if prompt.notice and prompt.notice not in self._noted:
             self._noted.add(prompt.notice)
@@ -288,8 +296,8 @@ class Session:
             await self._keeper.replace(found.engine)
         except BaseException:
             # The stages of fetching say nothing about the engine that is still there, if it is.
-            if not self.loading and (told or not self.alive):
-                self._stream.emit(EngineState("ready" if self.alive else "not loaded", self.model))
+            if not self.loading and (told or not (self.info is not None)):
+                self._stream.emit(EngineState("ready" if (self.info is not None) else "not loaded", self.model))
             raise
         self.model, self._options = found.model, _options(found.settings)
         self._renew_loop()
@@ -318,7 +326,7 @@ class Session:
             raise UsageError("this chat keeps the tools and the model that it began with")
         return self._sources
 
-    def _use(self, runner: ToolRunner) -> None:
+    def _use(self, runner: CallRunner) -> None:
         self._runner = runner
         self._renew_loop()
         for text in runner.toolbox.notices:
@@ -342,7 +350,7 @@ class Session:
 
     def _keep(self, result: ToolResult) -> str | None:
         """A result of which the model is shown a part."""
-        self._heard.whole(result)
+        self._kept.whole(result)
         return keep_result(self._results, result)
 
     def _edited(self, edit: Edit) -> None:
@@ -354,7 +362,7 @@ class Session:
         if self._counting is not None:
             self._counting.cancel()
         # Within a turn the rounds say it.
-        if self.alive and not self.conversation.open:
+        if self.info is not None and not self.conversation.open:
             self._counting = asyncio.create_task(self._counted(), name="count")
 
     async def _counted(self) -> None:
@@ -375,9 +383,25 @@ def _options(settings: Settings) -> GenerateOptions:
     )
 
 
+NEEDS_NO_TOOL = ("auto", "none")
+
+
+def check_tool_choice(choice: str, toolbox: Toolbox) -> None:
+    """Raise UsageError where `choice` has no meaning and names no tool, or there are no tools to call."""
+    if choice in NEEDS_NO_TOOL:
+        return
+    if not toolbox.tools:
+        raise UsageError(f"--tool-choice {choice}: there are no tools to call; see --tools and --no-tools")
+    if choice == "required" or choice in toolbox.names:
+        return
+    known = [*toolbox.names, *NEEDS_NO_TOOL, "required"]
+    hint = did_you_mean(choice, known, f"the tools are {', '.join(toolbox.names)}")
+    raise UsageError(f"--tool-choice {choice}: there is no such tool; {hint}")
+
+
 @contextlib.asynccontextmanager
 async def open_session(
-    plan: Plan, show: Callable[[Event], None], policy: ApprovalPolicy, ask: Ask | None = None
+    plan: Plan, show: Show, policy: ApprovalPolicy, ask: Ask | None = None, plain: Show | None = None
 ) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
 
@@ -387,7 +411,7 @@ async def open_session(
     """
     sources = Sources(plan.start_tools_again, plan.with_model)
     engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
-    session = Session(plan.settings, plan.model, engine, state_folder() / "sessions", show, sources)
+    session = Session(plan.settings, plan.model, engine, state_folder() / "sessions", show, sources, plain)
     try:
         if plan.folder is not None:
             session.use_own_prompt(plan.own_prompt())

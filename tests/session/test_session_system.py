@@ -10,11 +10,11 @@ import pytest
 from session_bench import Bench, Model
 
 from toolchat.chat.approval import ApprovalPolicy
-from toolchat.cli import plan as plans
-from toolchat.cli.plan import Plan, sketch
-from toolchat.cli.session import Session, open_session
 from toolchat.engine.scripted import ScriptedEngine
 from toolchat.models.card import OwnPrompt
+from toolchat.session import engines, startup
+from toolchat.session.session import Session, open_session
+from toolchat.session.startup import Plan, sketch
 from toolchat.wire import events
 from toolchat.wire.events import Event, ModelChanged, SystemChanged
 
@@ -39,7 +39,7 @@ def systems(made: Bench, *changes: Callable[[Session], None] | str) -> list[str 
                 await session.ready()
             else:
                 change(session)
-            seen.append(session.system)
+            seen.append(session.conversation.system)
 
     made.play(scene)
     return seen
@@ -97,8 +97,8 @@ def test_the_models_prompt_is_there_before_the_first_turn(
     engine = ScriptedEngine()
     engine.enqueue("Hello.")
     monkeypatch.setattr(Plan, "engine", lambda _: engine)
-    monkeypatch.setattr(plans, "obtain", lambda choice, *_: model_folder)
-    monkeypatch.setattr(plans, "engine_device", lambda: "cpu")
+    monkeypatch.setattr(startup, "obtain", lambda choice, *_: model_folder)
+    monkeypatch.setattr(engines, "engine_device", lambda: "cpu")
     found = sketch({"model": str(model_folder)}, None)
     if late:
         found = dataclasses.replace(found, folder=None, choice=dataclasses.replace(found.choice, folder=None))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.cli import plan as plan_module
-from toolchat.cli.plan import Plan, prepare
 from toolchat.engine.gpu import GIB, Gpu
 from toolchat.engine.gpu_memory import VISION_ENCODER
 from toolchat.models import hardware
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice
+from toolchat.session import engines, startup
+from toolchat.session.engines import LocalEngines
+from toolchat.session.startup import Plan, prepare
 from toolchat.settings import Settings
 from toolchat.wire.errors import EngineError, UsageError
 
@@ -27,7 +28,7 @@ def hold(monkeypatch: pytest.MonkeyPatch, total: int | None, free: int | None = 
 
 @pytest.fixture
 def planned() -> Plan:
-    return Plan(Settings(), ModelChoice(SEVEN.name, "hub", None), None, "cuda", None, False)
+    return Plan(Settings(), ModelChoice(SEVEN.name, "hub", None), None, LocalEngines("cuda"), None, False)
 
 
 def test_a_model_that_the_card_cannot_hold_is_refused_before_it_is_fetched(
@@ -36,7 +37,7 @@ def test_a_model_that_the_card_cannot_hold_is_refused_before_it_is_fetched(
     hold(monkeypatch, 8 * GIB)
     with pytest.raises(EngineError, match=r"Mistral-7B-Instruct-v0\.3 does not fit this GPU: .* 13\.5 GiB"):
         planned.fits(SEVEN)
-    assert replace(planned, device="cpu").fits(SEVEN) == ""
+    assert replace(planned, engines=LocalEngines("cpu")).fits(SEVEN) == ""
     hold(monkeypatch, 16 * GIB)
     assert "will hardly fit" in planned.fits(SEVEN)
     assert "will hardly fit" in replace(planned, settings=Settings(text_only=True)).fits(SEVEN)
@@ -47,21 +48,22 @@ def test_a_model_that_the_card_cannot_hold_is_refused_before_it_is_fetched(
 
 
 @pytest.fixture
-def choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def choose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Has a model with these defaults be the one that is chosen; a folder stands for its files."""
-    monkeypatch.setattr(plan_module, "engine_device", lambda: "cuda")
-    monkeypatch.setattr(plan_module, "obtain_with_progress", lambda *_: tmp_path)
+    monkeypatch.setattr(engines, "engine_device", lambda: "cuda")
 
     def choose(**defaults: bool) -> None:
-        monkeypatch.setattr(plan_module, "choose_model", lambda *_: ModelChoice("owner/sees", "hub", None, defaults))
+        monkeypatch.setattr(startup, "choose_model", lambda *_: ModelChoice("owner/sees", "hub", None, defaults))
 
     return choose
 
 
-def test_an_image_for_a_default_without_eyes_is_refused_with_flags_that_help(choose: Callable[..., None]) -> None:
+def test_an_image_for_a_default_without_eyes_is_refused_with_flags_that_help(
+    choose: Callable[..., None], tmp_path: Path
+) -> None:
     choose(text_only=True)
     with pytest.raises(UsageError, match=r"owner/sees is loaded as --text-only, since this GPU .*--no-text-only"):
-        prepare({}, no_tools=True, images=["red.png"])
+        prepare({}, None, lambda *_: tmp_path, images=["red.png"])
 
 
 @pytest.mark.parametrize(
@@ -80,4 +82,4 @@ def test_a_chat_that_no_image_can_reach_is_text_only_where_memory_is_short_unles
     with (tmp_path / "consolidated.safetensors").open("wb") as weights:
         weights.truncate(9 * GIB + VISION_ENCODER)
     hold(monkeypatch, 24 * GIB, free * GIB)
-    assert prepare({"text_only": asked}, no_tools=True).settings.text_only is text_only
+    assert prepare({"text_only": asked}, None, lambda *_: tmp_path).settings.text_only is text_only

@@ -1,14 +1,70 @@
-"""What a user may want to see or copy again of the last turns; collected from the events of a session."""
+"""The stream of a session's events: each is placed, recorded, and then shown; and the answers kept from it."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from toolchat.store.record import SessionRecord, new_session_id
 from toolchat.wire import events
-from toolchat.wire.events import EventBody
+from toolchat.wire.events import Event, EventBody, Notice, Stamper
 from toolchat.wire.messages import ToolResult, joined
 
+Show: TypeAlias = Callable[[Event], None]
+"""Consumes the events of a session."""
 
-class Heard:
-    """Answer and results of every turn."""
+
+class Stream:
+    """Every event is on disk before `show` is called with it.
+
+    A `show` that raises is told of, recorded too, and replaced by `plain`, which is given the same event again; where
+    that raises too, or is None, nothing is shown any more. The turn goes on in either case: it is recorded, and its
+    tools have run. Only BrokenPipeError passes, since nobody reads any more.
+    """
+
+    def __init__(self, records: Path, show: Show, plain: Show | None = None) -> None:
+        self.session = new_session_id()
+        self.record = SessionRecord(records, self.session)
+        self.stamp = Stamper(self.session, time.time)
+        self._show: Show | None = show
+        self._plain = plain
+        self._told_unrecorded = False
+
+    def emit(self, body: EventBody) -> None:
+        """Something happened, between turns or beside one."""
+        self.pass_on(self.stamp(body))
+
+    def only_record(self, body: EventBody) -> None:
+        """Something happened that nobody is there to be shown."""
+        self.record.append(self.stamp(body))
+
+    def pass_on(self, event: Event) -> None:
+        """The same, for an event that has its place."""
+        self.record.append(event)
+        self._shown(event)
+        if self.record.failure is not None and not self._told_unrecorded:
+            self._told_unrecorded = True
+            self._shown(self.stamp(Notice(f"this session is not recorded: {self.record.failure}")))
+
+    def _shown(self, event: Event) -> None:
+        if self._show is None:
+            return
+        try:
+            self._show(event)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            self._show, self._plain = self._plain, None
+            kind, reason = type(error).__name__, " ".join(str(error).split())
+            what = f"{kind}: {reason}" if reason else kind
+            self.emit(Notice(f"the display failed and is plain from here on ({what}); please report it"))
+            self._shown(event)
+
+
+class KeptAnswers:
+    """Answer and results of every turn, for `/last` and `/copy`; collected from the events."""
 
     def __init__(self) -> None:
         self._turns: list[tuple[str, tuple[ToolResult, ...]]] = []

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolchat.cli.session import Session
-from toolchat.cli.sources import Sources
 from toolchat.engine.scripted import ScriptedEngine
 from toolchat.models.card import OwnPrompt
+from toolchat.session.session import Session, Sources
 from toolchat.settings import Settings
 from toolchat.store.record import read_record
 from toolchat.tools.run import ToolRunner

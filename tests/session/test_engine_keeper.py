@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from session_bench import settled
 
-from toolchat.cli.engine_keeper import EngineKeeper
 from toolchat.engine.scripted import ScriptedEngine
+from toolchat.session.keeper import EngineKeeper
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, EventBody
 

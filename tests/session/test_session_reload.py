@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from session_bench import Bench
 
-from toolchat.cli.plan import Plan
-from toolchat.cli.session import Session
+from toolchat.cli.tools_file import choose_tools_file
 from toolchat.engine.scripted import Answer, call
 from toolchat.models.resolve import ModelChoice
+from toolchat.session.engines import LocalEngines
+from toolchat.session.session import Session
+from toolchat.session.startup import Plan
 from toolchat.settings import Settings, state_folder
 from toolchat.tools.trust import TrustStore
 from toolchat.wire.errors import UsageError
@@ -50,7 +53,10 @@ def write(folder: Path, source: str, *names: str) -> None:
 
 
 def plan(tools: Path | None = Path("tools.yaml"), named: str | None = "tools.yaml") -> Plan:
-    return Plan(Settings(tools=named), ModelChoice("demo", "demo", None), Path(), "cpu", tools, debug=False)
+    again = partial(choose_tools_file, ask=False)
+    engines = LocalEngines("cpu")
+    choice = ModelChoice("demo", "demo", None)
+    return Plan(Settings(tools=named), choice, Path(), engines, tools, debug=False, choose_tools=again)
 
 
 @pytest.fixture
@@ -97,7 +103,7 @@ def test_a_reload_takes_changed_code_and_new_tools_without_loading_the_model(ben
             "Greet a person, politely.",
             "Take leave of a person.",
         ]
-        assert session.turns == 2
+        assert session.conversation.turns == 2
 
     bench.play(scene)
     assert bench.engine.starts == 1

@@ -1,0 +1,146 @@
+"""Makes the engine of a session: the factory of local engines, and an engine whose model must be fetched first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from toolchat.engine.base import Engine, EngineCrashedError, EngineInfo, GenerateOptions
+from toolchat.engine.config import plan, weight_bytes
+from toolchat.engine.local import LocalEngine
+from toolchat.models.card import sampling
+from toolchat.models.hardware import engine_device, fit_warning, gpu_total, leaves_out_vision
+from toolchat.models.hub import RemoteSize
+from toolchat.models.resolve import ModelChoice
+from toolchat.settings import Settings, state_folder
+from toolchat.wire.deltas import Delta
+from toolchat.wire.errors import EngineError, UsageError
+from toolchat.wire.events import EngineState, Notice
+from toolchat.wire.messages import Message, ToolSpec
+from toolchat.wire.tokens import TokenCount
+
+
+class EngineFactory(Protocol):
+    """Where the engine of a session comes from."""
+
+    def make(self, settings: Settings, choice: ModelChoice, folder: Path, flags: Mapping[str, Any]) -> Engine:
+        """A new engine for a model whose files are in `folder`. Raises EngineError or UsageError where it cannot work.
+
+        It is not started. `flags` are those that the settings were resolved from.
+        """
+
+    def fits(self, size: RemoteSize, *, text_only: bool) -> str:
+        """What to say about a model of that size before it is fetched; "" for nothing.
+
+        Raises EngineError where no engine of this factory could hold it.
+        """
+
+    def leaves_out_vision(self, folder: Path) -> bool:
+        """Whether a chat that cannot get images has the model in `folder` loaded without its vision encoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngines:
+    """Makes engines that run vLLM in a worker process on this machine."""
+
+    device: str
+    """"cuda" or "cpu": what the installed vLLM was built for."""
+    debug: bool = False
+
+    @classmethod
+    def installed(cls, *, debug: bool = False) -> LocalEngines:
+        """Raises EngineError where no vLLM is installed that can run here."""
+        return cls(engine_device(), debug)
+
+    def make(self, settings: Settings, choice: ModelChoice, folder: Path, flags: Mapping[str, Any]) -> Engine:
+        config = plan(
+            choice.name,
+            folder,
+            self.device,
+            context=settings.context,
+            kv_cache_gib=settings.kv_cache_gib,
+            gpu_memory=settings.gpu_memory,
+            dtype=settings.dtype,
+            # The demo model answers sooner than it compiles.
+            eager=choice.kind == "demo",
+            fast_start=settings.fast_start,
+            text_only=settings.text_only,
+            sampling=sampling(folder, choice.name, settings.reasoning_effort),
+            gpu_total=gpu_total(self.device),
+            flags={name for name, value in flags.items() if value is not None},
+            debug=self.debug,
+        )
+        return LocalEngine(config, state_folder() / "logs")
+
+    def fits(self, size: RemoteSize, *, text_only: bool) -> str:
+        return fit_warning(size.name, size.weights, self.device, text_only=text_only)
+
+    def leaves_out_vision(self, folder: Path) -> bool:
+        return leaves_out_vision(weight_bytes(folder), self.device)
+
+
+Make = Callable[[Callable[[str], None]], Awaitable[Engine]]
+"""Makes the engine, and tells each stage on the way. Raises EngineError or UsageError where there can be none."""
+
+
+class LateEngine:
+    """See `Engine` for the protocol. Where `make` fails, `start` does, and the next one tries again."""
+
+    def __init__(self, model: str, make: Make) -> None:
+        self._model = model
+        self._make = make
+        self._engine: Engine | None = None
+
+    @property
+    def info(self) -> EngineInfo | None:
+        return self._engine.info if self._engine is not None else None
+
+    async def start(self) -> AsyncIterator[EngineState | Notice]:
+        if self._engine is None:
+            stages: asyncio.Queue[str | None] = asyncio.Queue()
+            making = asyncio.ensure_future(self._make(stages.put_nowait))
+            making.add_done_callback(lambda _: stages.put_nowait(None))
+            try:
+                while (stage := await stages.get()) is not None:
+                    yield EngineState(stage, self._model)
+                self._engine = await making
+            except UsageError as error:
+                # It was found too late for a usage error: the chat goes on, and may have another model.
+                raise EngineError(str(error)) from error
+            finally:
+                making.cancel()
+        async for state in self._engine.start():
+            yield state
+
+    def generate(
+        self,
+        request_id: str,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        options: GenerateOptions,
+    ) -> AsyncIterator[Delta]:
+        return self._there().generate(request_id, messages, tools, options)
+
+    def abort(self, request_id: str) -> None:
+        if self._engine is not None:
+            self._engine.abort(request_id)
+
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], reasoning_effort: str | None = None
+    ) -> TokenCount:
+        return await self._there().count(messages, tools, reasoning_effort)
+
+    async def ended(self) -> str:
+        return await self._there().ended()
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.close()
+
+    def _there(self) -> Engine:
+        if self._engine is None:
+            raise EngineCrashedError("the engine is not running")
+        return self._engine
