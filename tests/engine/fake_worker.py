@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.engine.config import EngineConfig
-from toolchat.engine.worker.channel import Channel, die_with_parent
+from toolchat.engine.worker.channel import Channel
+from toolchat.process import die_with_parent
 from toolchat.wire.codec import decode_prompt, encode_count, encode_delta
 from toolchat.wire.deltas import Delta, Finished, FinishReason, Text, Usage
 from toolchat.wire.tokens import TokenCount
@@ -148,6 +149,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(arguments.parent)
     FakeWorker(socket.socket(fileno=arguments.fd)).serve(arguments.steps)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.tools.callable_text import SAMPLES
+from toolchat.tools.callable_reference import SAMPLES
 from toolchat.tools.code import MAX_SOURCE, ToolsCode, read_code
 from toolchat.tools.spec import sample_tools_path
 from toolchat.tools.trust import TrustStore

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.tools.callable_text import CallableText
+from toolchat.tools.callable_reference import CallableReference
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import Place
 from toolchat.tools.spec import ToolEntry, read_tools_file
@@ -38,7 +38,7 @@ tools:
     )
     weather, greeter = read_tools_file(path).entries
     assert weather == ToolEntry(
-        CallableText("toolchat.samples.weather", "get_current_weather"),
+        CallableReference("toolchat.samples.weather", "get_current_weather"),
         "weather",
         "The weather now.",
         Place(4, 15),
@@ -49,7 +49,7 @@ tools:
         places=weather.places,
     )
     assert weather.places["description"] == Place(6, 18)
-    assert greeter.target == CallableText("./sub/my-tools.py", "Greeter")
+    assert greeter.target == CallableReference("./sub/my-tools.py", "Greeter")
     assert (greeter.name, greeter.arguments, greeter.methods) == (None, {"day": "2025-01-02"}, ("greet",))
     assert greeter.places["arguments.day"] == Place(12, 62)
     assert greeter.sound
@@ -126,7 +126,7 @@ def test_no_tools_is_a_right_file(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_only_the_samples_count_as_samples(module: str, ours: bool) -> None:
-    assert CallableText(module, "f").from_samples is ours
+    assert CallableReference(module, "f").from_samples is ours
 
 
 def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

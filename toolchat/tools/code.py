@@ -24,7 +24,7 @@ from importlib.machinery import SOURCE_SUFFIXES, all_suffixes
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from toolchat.tools.callable_text import SAMPLES
+from toolchat.tools.callable_reference import SAMPLES
 from toolchat.tools.places import Installed, found_elsewhere, local_key
 from toolchat.tools.spec import ToolEntry, read_tools_file, scan_tools_file
 from toolchat.tools.toolbox import Approval, Toolbox

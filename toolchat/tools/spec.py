@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from toolchat.tools.callable_text import CallableText, parse_callable
+from toolchat.tools.callable_reference import CallableReference, parse_callable
 from toolchat.tools.keywords import ParameterEntry, read_parameters
 from toolchat.tools.options import OPTION_NAMES, OPTIONS, OptionError, read_json, read_text
 from toolchat.tools.problems import Place, Problems, did_you_mean
@@ -41,7 +41,7 @@ _LEGAL = "1 to 64 of the characters a-z A-Z 0-9 _ -"
 class ToolEntry:
     """One entry of the list as the file gives it, before anything is imported."""
 
-    target: CallableText
+    target: CallableReference
     name: str | None
     """What the model calls it; None for the function's own name. Of a class: what its methods' names begin with."""
     description: str | None
@@ -192,7 +192,7 @@ class _Reader:
             sound=self._problems.count == before,
         )
 
-    def _target(self, tool: yaml.Node, node: yaml.Node | None) -> CallableText | None:
+    def _target(self, tool: yaml.Node, node: yaml.Node | None) -> CallableReference | None:
         if node is None:
             what = "callable is missing; expected callable: module:function; name the tool's function"
             self._problems.add(tool, what)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from host_bench import Bench, eventually, runs, write_tools
 
-from toolchat.tools.host.environment import basic_environment, named_environment
+from toolchat.tools.host.client import basic_environment, named_environment
 from toolchat.tools.run import ToolRunner
 from toolchat.wire.errors import UsageError
 

@@ -1,8 +1,7 @@
-"""The worker's side of the socket, and its life: it ends when its parent does, however that ends."""
+"""The worker's end of the socket to its parent. The worker ends when the parent closes the other end."""
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import queue
@@ -12,11 +11,6 @@ import threading
 from typing import Any
 
 from toolchat.wire.codec import line
-
-PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal that this process gets when its parent dies."""
-PR_SET_DUMPABLE = 4
-"""prctl(2): whether other processes of this user may trace this one."""
 
 
 class Channel:
@@ -54,16 +48,3 @@ class Channel:
 def end_with_parent() -> None:
     """End at once, with every process this one started: whoever asked for the answer is gone."""
     os.killpg(os.getpgid(0), signal.SIGKILL)
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when `parent` ends, however that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died between the fork and the line above
-        os._exit(1)
-
-
-def hide_memory() -> None:
-    """Let no tool read this process's environment, tokens among it, nor its memory with the conversation in it."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from toolchat.engine import gpu
 from toolchat.engine.config import EngineConfig, context_window, has_vision, read_params, weight_bytes
 from toolchat.engine.gpu_memory import budget, check_weights
 from toolchat.engine.number_format import settled
-from toolchat.engine.worker.channel import Channel, die_with_parent, hide_memory
+from toolchat.engine.worker.channel import Channel
 from toolchat.engine.worker.failures import TO_THE_CPU, one_line, why_not_loaded
 from toolchat.engine.worker.generation import Generation, Progress, Run
 from toolchat.engine.worker.loading import (
@@ -35,6 +36,7 @@ from toolchat.engine.worker.loading import (
 from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
 from toolchat.mistral.grammar.constraint import Constraint, constraint, unconstrained
 from toolchat.mistral.vocabulary import refusal
+from toolchat.process import die_with_parent, hide_memory
 from toolchat.wire.codec import decode_prompt, encode_count, encode_delta
 from toolchat.wire.deltas import Delta, FinishReason
 from toolchat.wire.errors import EngineError
@@ -349,6 +351,7 @@ def main(worker_class: type[Worker] = Worker) -> None:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the answer, and not the engine
     die_with_parent(arguments.parent)
     hide_memory()
     channel = Channel(socket.socket(fileno=arguments.fd))

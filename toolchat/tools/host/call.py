@@ -1,4 +1,7 @@
-"""One call: its arguments are checked, it waits for a decision, it is run or discarded. It always has a result."""
+"""One call, from its arguments to its result: checked, then run or discarded, in a process that the supervisor opens.
+
+Whatever happens to that process, the call has a result.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,10 @@ from typing import Any
 from toolchat.images.returned import received
 from toolchat.private_file import open_private
 from toolchat.tools.code import NotAccepted
+from toolchat.tools.host.call_process import CLOSED, CallProcess, Cause, NoAnswer, Window, seconds_text
 from toolchat.tools.host.channel import Message
 from toolchat.tools.host.client import HostDied
-from toolchat.tools.host.output import Window
-from toolchat.tools.host.process import Cause, NoAnswer, Process
 from toolchat.tools.host.supervisor import Supervisor
-from toolchat.tools.host.words import CLOSED, seconds_text
 from toolchat.tools.toolbox import MIB, Tool
 from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import CallOrigin, ResultStatus, ToolCall, ToolResult
@@ -48,7 +49,7 @@ class Prepared:
         self._supervisor = supervisor
         self._debug = debug
         self._group = supervisor.group(tool)
-        self._process: Process | None = None
+        self._process: CallProcess | None = None
         """Its own; a stateful tool's belongs to the group."""
 
     async def check(self, cancel: asyncio.Event | None = None) -> Prepared | ToolResult:
@@ -156,7 +157,7 @@ class Prepared:
             if window is not None:
                 window.finish()
 
-    async def _current(self) -> Process:
+    async def _current(self) -> CallProcess:
         process = self._group.process if self._group is not None else self._process
         if process is not None and process.alive:
             return process

@@ -1,53 +1,59 @@
 """A process that runs calls: one call, or the calls of one stateful group, one after the other.
 
 It is forked from the host, or, where forking is unsafe, started by it as an interpreter of its own
-(`python -m toolchat.tools.host.child`). The tool's code shares it, so nothing here may be needed after that code has
-gone wrong: the chat judges by what comes out of the channel and by how the process ends.
+(`python -m toolchat.tools.host.child`). It sets the kernel's limits for itself, checks arguments, calls the function
+and turns whatever that does into text and images. The tool's code shares the process, so nothing here may be needed
+after that code has gone wrong: the chat judges by what comes out of the channel and by how the process ends.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
+import errno
+import inspect
 import os
 import resource
 import signal
 import sys
 import traceback
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Never
 
+from toolchat.images.returned import without_pictures
+from toolchat.process import adopt_orphans, die_with_parent
 from toolchat.tools import import_guard
-from toolchat.tools.callable_text import SAMPLES
+from toolchat.tools.callable_reference import SAMPLES
 from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.code import ToolsCode
-from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed, out_of_the_way
+from toolchat.tools.host.channel import LOST_CHANNEL, BlockingChannel, ChannelClosed, out_of_the_way
 from toolchat.tools.host.confine import call_ruleset, enter_call
-from toolchat.tools.host.execute import Executor, Outcome
-from toolchat.tools.host.limits import limit_memory, limit_open_files, use_spare_memory
-from toolchat.tools.host.processes import adopt_orphans, die_with_parent, uses_gpu
-from toolchat.tools.host.share import Share
+from toolchat.tools.host.process_tree import uses_gpu
+from toolchat.tools.host.protocol import ChildRequest, ProcessSetup, Share
 from toolchat.tools.load import load_tools
-from toolchat.tools.result import error_text
-from toolchat.tools.toolbox import LoadedToolbox
+from toolchat.tools.result import bounded, error_text, result_text
+from toolchat.tools.toolbox import MIB, LoadedToolbox
+from toolchat.tools.values import Yielded
 from toolchat.wire.errors import ToolchatError
 
+MAX_OPEN_FILES = 4096
+"""Of one process. Systems allow up to a million, and a kernel has a table for all users."""
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What the chat wants a process to be."""
+_SPARE_MEMORY = 64 * MIB
+"""Beyond the limit, for telling the chat that it was reached."""
 
-    token: str
-    cwd: str | None
-    """None where the chat's own folder is gone."""
-    memory: int | None
-    """Bytes beyond the process's size at its beginning; None for no limit."""
-    once: bool
-    """Whether it ends after one call."""
+_MAX_TRACEBACK = 32 * 1024
+
+Say = Callable[[str], None]
+"""Shows the user a line of progress."""
 
 
-def enter(setup: Setup, parent: int, ruleset: int | None, channel: int, output: int) -> tuple[Channel, int]:
+def enter(
+    setup: ProcessSetup, parent: int, ruleset: int | None, channel: int, output: int
+) -> tuple[BlockingChannel, int]:
     """Make this process what `setup` says; its channel, and the descriptor of its captured output."""
     die_with_parent(parent)
     # Orphans of the tool stay below this process, and so belong to this call, for as long as it lives.
@@ -59,7 +65,7 @@ def enter(setup: Setup, parent: int, ruleset: int | None, channel: int, output: 
         with suppress(OSError):
             os.chdir(setup.cwd)
     said = out_of_the_way(output)
-    link = Channel(channel, setup.token)
+    entered = BlockingChannel(channel, setup.token)
     nothing = os.open(os.devnull, os.O_RDONLY)
     if nothing != 0:
         os.dup2(nothing, 0)
@@ -74,10 +80,10 @@ def enter(setup: Setup, parent: int, ruleset: int | None, channel: int, output: 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limit_open_files()
     enter_call(ruleset)
-    return link, said
+    return entered, said
 
 
-def serve(channel: Channel, output: int, loaded: LoadedToolbox, setup: Setup) -> Never:
+def serve(channel: BlockingChannel, output: int, loaded: LoadedToolbox, setup: ProcessSetup) -> Never:
     """Answer the chat's requests, then end the process."""
     me = os.getpid()
     limit = limit_memory(setup.memory) if setup.memory is not None and not uses_gpu() else None
@@ -155,7 +161,7 @@ def reseed() -> None:
 
 
 def run_forked(
-    setup: Setup, parent: int, loaded: LoadedToolbox, ruleset: int | None, channel: int, output: int
+    setup: ProcessSetup, parent: int, loaded: LoadedToolbox, ruleset: int | None, channel: int, output: int
 ) -> Never:
     """What a child forked from the host does. Never returns into the host's code."""
     try:
@@ -168,18 +174,161 @@ def run_forked(
         os._exit(1)
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    content: str
+    """For the model; bounded, and fit for UTF-8."""
+    ok: bool
+    traceback: str = ""
+    """For the log."""
+    out_of_memory: bool = False
+    images: tuple[str, ...] = ()
+    """Files in base64."""
+
+
+class Executor:
+    """Runs functions one after the other, the asynchronous ones on one event loop that is never closed.
+
+    Closing it would wait for tasks that a tool left behind and that may swallow their cancellation; and a client
+    that a stateful tool keeps belongs to the loop that it was made on.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, function: Callable[..., Any], values: dict[str, Any]) -> Outcome:
+        """Call `function` with `values`. Never raises."""
+        try:
+            try:
+                value, pictures = without_pictures(self._value(function(**values)))
+                return Outcome(result_text(value), ok=True, images=tuple(b64encode(one).decode() for one in pictures))
+            finally:
+                _flush()
+        # SystemExit and KeyboardInterrupt too: raised by a tool they are its error, not the program's end.
+        except BaseException as error:
+            out_of_memory = isinstance(error, MemoryError)
+            if out_of_memory:
+                # Frees what the frames hold, for there may be no memory left to say anything in.
+                error.with_traceback(None)
+            return Outcome(_error_text(error), False, _traceback(error), out_of_memory)
+
+    def _value(self, returned: Any) -> Any:
+        if inspect.isgenerator(returned):
+            return self._drained(returned)
+        if inspect.isasyncgen(returned):
+            return self._wait(self._drained_async(returned))
+        if inspect.isawaitable(returned):
+            return self._wait(_awaited(returned))
+        return returned
+
+    def _drained(self, generator: Generator[Any, Any, Any]) -> Any:
+        """What it returns in the end, and what it yields is progress; where it returns nothing, all that it yields."""
+        yielded = Yielded()
+        while True:
+            try:
+                value = next(generator)
+            except StopIteration as end:
+                return yielded.whole() if end.value is None else end.value
+            yielded.add(value)
+            self._progress(value)
+
+    async def _drained_async(self, generator: AsyncGenerator[Any, Any]) -> Any:
+        """An asynchronous generator cannot return a value: what it yields is its result."""
+        yielded = Yielded()
+        async for value in generator:
+            yielded.add(value)
+            self._progress(value)
+        return yielded.whole()
+
+    def _progress(self, value: Any) -> None:
+        if value is not None:
+            self._say(result_text(without_pictures(value)[0]))
+
+    def _wait(self, awaitable: Any) -> Any:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+        return self._loop.run_until_complete(awaitable)
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _error_text(error: BaseException) -> str:
+    """As `error_text`; where a terminal could not be set, the reason is that no tool may, see `confine`."""
+    text = error_text(error)
+    termios = sys.modules.get("termios")
+    if termios is not None and isinstance(error, termios.error) and errno.EPERM in error.args:
+        return f"{text}; a tool that sets a terminal needs privileges: keep in the tools file"
+    return text
+
+
+def _flush() -> None:
+    # A tool may have replaced or closed them.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BaseException):
+            stream.flush()
+
+
+def _traceback(error: BaseException) -> str:
+    with suppress(BaseException):
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+            frames = frames.tb_next
+        return bounded("".join(traceback.format_exception(type(error), error, frames)), _MAX_TRACEBACK)
+    return ""
+
+
+def limit_memory(memory: int) -> int:
+    """Bound this process's address space to its size and `memory` bytes, or to a hard limit that is lower.
+
+    Returns how many bytes it may really take.
+    """
+    size = _address_space()
+    soft, hard = size + memory, size + memory + _SPARE_MEMORY
+    _, given = resource.getrlimit(resource.RLIMIT_AS)
+    if given != resource.RLIM_INFINITY and given < hard:
+        # `ulimit -v` of the user's: it holds, and nobody but root could raise it.
+        hard = given
+        soft = min(soft, max(given - _SPARE_MEMORY, size))
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    return soft - size
+
+
+def use_spare_memory() -> None:
+    """Let the process say that it has reached its limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def limit_open_files() -> None:
+    """Bound how many files this process, and each that it starts, may hold open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most if soft == resource.RLIM_INFINITY else min(soft, most), most))
+
+
+def _address_space() -> int:
+    """Bytes of address space that this process has."""
+    return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+
+
 def main() -> Never:
     """What an interpreter of its own does: `-m toolchat.tools.host.child REQUEST`."""
-    request = json.loads(sys.argv[1])
-    setup = Setup(**request["setup"])
-    share = Share.decode(request["share"])
-    channel, said = enter(setup, request["parent"], call_ruleset(request["abi"]), request["channel"], os.dup(1))
+    request = ChildRequest.decode(sys.argv[1])
+    setup = request.setup
+    channel, said = enter(setup, request.parent, call_ruleset(request.abi), request.channel, os.dup(1))
     try:
         try:
-            code = ToolsCode.from_descriptor(request["code"])
-            os.close(request["code"])
+            code = ToolsCode.from_descriptor(request.code)
+            os.close(request.code)
             import_guard.install(code)
-            loaded = load_tools(code, only=lambda entry: Share.of(entry.options) == share)
+            loaded = load_tools(code, only=lambda entry: Share.of(entry.options) == request.share)
         except ToolchatError as error:
             channel.send(_refused() or {"op": "failed", "message": str(error)})
             os._exit(1)

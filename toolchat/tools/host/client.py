@@ -1,32 +1,33 @@
-"""The host as the chat sees it: started, asked for processes, and known to be dead when it is."""
+"""The chat's view of one host process: starts it with the environment that its tools may see, hears which tools it has
+loaded, has it open processes for calls, and notices its death.
+
+A tool's environment is a basic set of variables and those that the tools file names. Nothing else passes, so that keys
+and tokens of toolchat's own never reach a tool that way.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import os
 import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from toolchat.private_file import open_private, private_folder
+from toolchat.process import hide_memory
 from toolchat.settings import cache_folder
 from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import confine
-from toolchat.tools.host.channel import LOST_CHANNEL, Message, new_token, socket_pair
-from toolchat.tools.host.environment import MARK, PYTHON, basic_environment, named_environment
-from toolchat.tools.host.link import Link
-from toolchat.tools.host.process import Cause, NoAnswer, Process
-from toolchat.tools.host.processes import hide_memory, kill_marked, kill_tree
-from toolchat.tools.host.share import Share
-from toolchat.tools.host.toolbox_json import decode_toolbox
-from toolchat.tools.host.words import how_it_ended, seconds_text
+from toolchat.tools.host.call_process import CallProcess, Cause, NoAnswer, how_it_ended, seconds_text
+from toolchat.tools.host.channel import LOST_CHANNEL, AsyncChannel, Message, new_token, socket_pair
+from toolchat.tools.host.process_tree import kill_marked, kill_tree
+from toolchat.tools.host.protocol import PYTHON_FLAGS, HostRequest, ProcessSetup, Share, decode_toolbox
 from toolchat.tools.toolbox import Toolbox
 from toolchat.wire.errors import ToolchatError, UsageError
 
@@ -34,7 +35,21 @@ IMPORT_SECONDS = 30.0
 """For the imports of all the modules that a tools file names."""
 
 _END_SECONDS = 3.0
+_MARK = "_TOOL_HOST"
+"""The variable with one host's own random value: it is how what a dead host left behind is found."""
 _SERVER = ("-X", "faulthandler", "-m", "toolchat.tools.host.server")
+
+# fmt: off
+_BASIC = frozenset((
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "TMPDIR", "TMP", "TEMP",
+    "VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS",
+    "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+))
+# fmt: on
+_BASIC_PREFIXES = ("LC_", "XDG_", "PYTHON")
+_OWN_PREFIX = "TOOLCHAT_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +72,7 @@ class HostDied(ToolchatError):  # noqa: N818
     """The host is gone, so that no process can be had of it."""
 
 
-class Host:
+class HostClient:
     """One host process, its guardian, and the processes that it started."""
 
     def __init__(
@@ -71,9 +86,9 @@ class Host:
         self._path = code.path
         self._log = log
         self._share = share
-        self._mark = f"{MARK}={secrets.token_hex(16)}"
+        self._mark = f"{_MARK}={secrets.token_hex(16)}"
         self._numbers = itertools.count()
-        self._processes: dict[int, Process] = {}
+        self._processes: dict[int, CallProcess] = {}
         self._news: asyncio.Queue[Message | None] = asyncio.Queue()
         self._ending: asyncio.Task[None] | None = None
         self.alive = True
@@ -102,7 +117,7 @@ class Host:
                         case {"op": "shares", "shares": [own, *rest]} if self._share is None:
                             self._share = Share.decode(own)
                             values = named_environment(self._share.env, os.environ)
-                            self._link.send({"op": "env", "values": values})
+                            self._channel.send({"op": "env", "values": values})
                             if others is not None:
                                 others([Share.decode(share) for share in rest])
                         case {"op": "refused", "message": message, "files": files}:
@@ -131,7 +146,7 @@ class Host:
         log = f"; see {self._log}" if self._log is not None else ""
         raise UsageError(f"{self._path}: {what}; correct it there{log}")
 
-    def open(self, *, memory: int | None, once: bool) -> Process:
+    def open(self, *, memory: int | None, once: bool) -> CallProcess:
         """A new process for calls. What cannot be had shows as one that has ended. Raises HostDied."""
         if not self.alive:
             raise HostDied("the tools' host process is gone")
@@ -139,15 +154,15 @@ class Host:
         ours, theirs = socket_pair()
         read, write = os.pipe()
         token = new_token()
-        process = Process(ours, token, read, lambda: self._link.send({"op": "kill", "number": number}))
+        process = CallProcess(ours, token, read, lambda: self._channel.send({"op": "kill", "number": number}))
         self._processes[number] = process
-        setup = {"token": token, "cwd": _cwd(), "memory": memory, "once": once}
-        self._link.send({"op": "open", "number": number, "setup": setup}, (theirs.detach(), write))
+        setup = asdict(ProcessSetup(token, _cwd(), memory, once))
+        self._channel.send({"op": "open", "number": number, "setup": setup}, (theirs.detach(), write))
         return process
 
     async def close(self) -> None:
         """End it and all that it started."""
-        self._link.close()  # by which it knows
+        self._channel.close()  # by which it knows
         if self._ending is None:
             self._ended(wait=_END_SECONDS)
         assert self._ending is not None
@@ -171,17 +186,17 @@ class Host:
         name, _, value = self._mark.partition("=")
         share = self._share
         code = self._code.to_descriptor()
-        request: dict[str, Any] = {
-            "fd": theirs.fileno(),
-            "code": code,
-            "parent": os.getpid(),
-            "token": token,
-            "forks": known is None or known.forks,
-            "size": known.size if known is not None else 0,
-            "share": astuple(share) if share is not None else None,
-            "abi": confine.landlock_abi(),
-            "terminals": confine.own_terminals(),
-        }
+        request = HostRequest(
+            channel=theirs.fileno(),
+            token=token,
+            parent=os.getpid(),
+            code=code,
+            share=share,
+            forks=known is None or known.forks,
+            size=known.size if known is not None else 0,
+            abi=confine.landlock_abi(),
+            terminals=tuple(confine.own_terminals()),
+        )
         # No token of the chat's passes, HF_TOKEN neither, unless a tool of this share names it.
         environment = basic_environment(os.environ) | {name: value}
         if share is not None:
@@ -199,7 +214,7 @@ class Host:
         try:
             # In the main thread: the kernel ends the host when the thread that started it ends.
             self._process = subprocess.Popen(
-                [sys.executable, *PYTHON, *_SERVER, json.dumps(request)],
+                [sys.executable, *PYTHON_FLAGS, *_SERVER, request.encode()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -215,7 +230,7 @@ class Host:
             os.close(code)
             if log is not subprocess.DEVNULL:
                 log.close()
-        self._link = Link(ours, token, self._heard, self._ended)
+        self._channel = AsyncChannel(ours, token, self._heard, self._ended)
 
     def _heard(self, message: Message) -> None:
         match message:
@@ -247,11 +262,21 @@ class Host:
             if killed or self._process.returncode != 0:
                 # It could not end what it had started.
                 kill_marked(self._mark)
-            self._link.close()
+            self._channel.close()
             self._news.put_nowait(None)
             for process in self._processes.values():
                 process.exited(NoAnswer(Cause.ENDED, "its host process ended"))
             self._processes.clear()
+
+
+def basic_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What every tool sees of `environment`."""
+    return {name: value for name, value in environment.items() if name in _BASIC or name.startswith(_BASIC_PREFIXES)}
+
+
+def named_environment(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """What a tools file asks for by name. toolchat's own variables stay out even then."""
+    return {name: environment[name] for name in names if name in environment and not name.startswith(_OWN_PREFIX)}
 
 
 def _module(name: str | None) -> str:

@@ -13,7 +13,8 @@ import time
 from contextlib import suppress
 from typing import Never
 
-from toolchat.tools.host.processes import adopt_orphans, children, die_with_parent, hide_memory, kill_tree
+from toolchat.process import adopt_orphans, die_with_parent, hide_memory
+from toolchat.tools.host.process_tree import children, kill_tree
 
 _END_SECONDS = 2.0
 _WAITED_FOR = (signal.SIGCHLD, signal.SIGTERM)

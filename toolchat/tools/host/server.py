@@ -7,7 +7,6 @@ until the chat goes, and then ends whatever is left below it. Its parent, the gu
 from __future__ import annotations
 
 import gc
-import json
 import os
 import select
 import signal
@@ -17,19 +16,18 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, Never
 
+from toolchat.process import adopt_orphans, die_with_parent, open_standard_streams
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.host import child
-from toolchat.tools.host.channel import LOST_CHANNEL, Channel, ChannelClosed, out_of_the_way
+from toolchat.tools.host.channel import LOST_CHANNEL, BlockingChannel, ChannelClosed, out_of_the_way
 from toolchat.tools.host.confine import Fence, call_ruleset
-from toolchat.tools.host.environment import PYTHON
 from toolchat.tools.host.guardian import split
-from toolchat.tools.host.loading import load
-from toolchat.tools.host.processes import adopt_orphans, children, die_with_parent, kill_tree, open_standard_streams
-from toolchat.tools.host.share import Share
-from toolchat.tools.host.usage import own_size, tree_memory
+from toolchat.tools.host.process_tree import children, kill_tree, own_size, tree_memory
+from toolchat.tools.host.protocol import PYTHON_FLAGS, ChildRequest, HostRequest, ProcessSetup, Share
+from toolchat.tools.host.startup import load
 from toolchat.tools.toolbox import LoadedToolbox
 
 _END_SECONDS = 2.0
@@ -60,12 +58,12 @@ class _Looks:
     seen: list[int] = field(default_factory=list)
 
 
-class Host:
+class HostServer:
     """Forks, kills and reaps, until the chat's end of `control` is closed."""
 
     def __init__(
         self,
-        control: Channel,
+        control: BlockingChannel,
         parent: int,
         code: int,
         loaded: LoadedToolbox | None,
@@ -132,7 +130,7 @@ class Host:
         match message:
             case {"op": "open", "number": number, "setup": setup} if len(fds) == 2:
                 try:
-                    self._open(number, child.Setup(**setup), *fds)
+                    self._open(number, ProcessSetup(**setup), *fds)
                 except OSError as error:
                     self._control.send({"op": "failed", "number": number, "message": str(error)})
                 finally:
@@ -142,7 +140,7 @@ class Host:
                 for pid in [pid for pid, running in self._running.items() if running.number == number]:
                     kill_tree(pid)
 
-    def _open(self, number: int, setup: child.Setup, channel: int, output: int) -> None:
+    def _open(self, number: int, setup: ProcessSetup, channel: int, output: int) -> None:
         if self._loaded is None:
             pid = self._start(setup, channel, output)
         else:
@@ -190,17 +188,10 @@ class Host:
         looks.seen = seen
         looks.at = time.monotonic() + looks.every
 
-    def _start(self, setup: child.Setup, channel: int, output: int) -> int:
-        request = {
-            "setup": asdict(setup),
-            "parent": os.getpid(),
-            "code": self._code,
-            "share": astuple(self._share),
-            "abi": self._abi,
-            "channel": channel,
-        }
+    def _start(self, setup: ProcessSetup, channel: int, output: int) -> int:
+        request = ChildRequest(setup, os.getpid(), channel, self._code, self._share, self._abi)
         process = subprocess.Popen(
-            [sys.executable, *PYTHON, "-m", f"{__package__}.child", json.dumps(request)],
+            [sys.executable, *PYTHON_FLAGS, "-m", f"{__package__}.child", request.encode()],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -253,23 +244,22 @@ class Host:
 
 
 def main() -> Never:
-    """Be the host that the first argument, JSON, describes; see `toolchat.tools.host.client`."""
-    request = json.loads(sys.argv[1])
+    """Be the host that the first argument, a `HostRequest`, describes."""
+    request = HostRequest.decode(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = split(request["parent"], request["fd"])
+    parent = split(request.parent, request.channel)
     adopt_orphans()
-    control = Channel(request["fd"], request["token"])
-    code, abi = out_of_the_way(request["code"]), request["abi"]
-    share = Share.decode(request["share"]) if request["share"] is not None else None
-    fence = Fence(abi, tuple(request["terminals"]))
-    loaded, size = None, request["size"]
+    control = BlockingChannel(request.channel, request.token)
+    code, abi, share, size = out_of_the_way(request.code), request.abi, request.share, request.size
+    fence = Fence(abi, request.terminals)
+    loaded = None
     try:
-        if request["forks"]:
+        if request.forks:
             share, loaded = load(control, ToolsCode.from_descriptor(code), share, fence)
             size = own_size()
         elif share is not None and not share.keeps_privileges:
             fence.enter()
-        host = Host(control, parent, code, loaded, share=share or Share(), abi=abi, size=size)
+        host = HostServer(control, parent, code, loaded, share=share or Share(), abi=abi, size=size)
     except ChannelClosed:
         os._exit(LOST_CHANNEL)
     host.serve()

@@ -1,4 +1,6 @@
-"""Keeps the hosts of a file's tools: gives out processes, starts a host again that died, ends one that hangs."""
+"""All hosts of one tools file: starts one for each share of its tools, merges what they loaded, opens processes for
+calls, starts a host again that died, and ends one that hangs.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from pathlib import Path
 
 from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import confine
-from toolchat.tools.host.client import IMPORT_SECONDS, Host, HostDied, Loaded
-from toolchat.tools.host.process import Process
-from toolchat.tools.host.share import Share
+from toolchat.tools.host.call_process import CallProcess
+from toolchat.tools.host.client import IMPORT_SECONDS, HostClient, HostDied, Loaded
+from toolchat.tools.host.protocol import Share
 from toolchat.tools.toolbox import Tool, Toolbox, ToolOptions
 from toolchat.wire.errors import UsageError
 
@@ -22,7 +24,7 @@ CHECK_SECONDS = 10.0
 PATIENCE = 5.0
 """Seconds that a host may be late with the end of a process, on a machine that is overloaded, before it is ended."""
 
-SAMPLES = "toolchat.samples."
+_SAMPLES = "toolchat.samples."
 _PLACE = re.compile(r":(\d+):(\d+)(?::|$)")
 
 
@@ -31,7 +33,7 @@ class Group:
     """The calls that share one process, one after the other."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    process: Process | None = None
+    process: CallProcess | None = None
     used: bool = False
     """Whether a call has been run in the process, which may have left something there."""
     lost: bool = False
@@ -43,7 +45,7 @@ class Place:
     """Where the tools of one share are."""
 
     loaded: Loaded
-    host: Host
+    host: HostClient
     restarting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -86,12 +88,12 @@ class Supervisor:
         Raises:
             UsageError: one line for each problem; NotAccepted where other code would run than `code` has.
         """
-        hosts = [Host(code, log)]
+        hosts = [HostClient(code, log)]
         loading: list[asyncio.Task[Loaded]] = []
 
         def others(shares: list[Share]) -> None:
             for share in shares:
-                hosts.append(Host(code, log, share))
+                hosts.append(HostClient(code, log, share))
                 loading.append(asyncio.create_task(hosts[-1].load(import_seconds), name="tools-host-load"))
 
         loaded: list[Loaded | BaseException] = []
@@ -105,7 +107,7 @@ class Supervisor:
                 assert isinstance(known, Loaded)
                 if not known.forks:
                     await host.close()
-                    hosts.append(host := Host(code, log, known.share, known))
+                    hosts.append(host := HostClient(code, log, known.share, known))
                 places.append(Place(known, host))
         except BaseException:
             for task in loading:
@@ -126,7 +128,7 @@ class Supervisor:
                 group.process.drop()
 
     @property
-    def hosts(self) -> tuple[Host, ...]:
+    def hosts(self) -> tuple[HostClient, ...]:
         """Those that there are now, in the order of the file's tools."""
         return tuple(place.host for place in self._places.values())
 
@@ -145,7 +147,7 @@ class Supervisor:
             return None
         return self._groups.setdefault((Share.of(tool.options), tool.group or tool.name), Group())
 
-    async def open(self, tool: Tool) -> Process:
+    async def open(self, tool: Tool) -> CallProcess:
         """A process for `tool`, of a new host where the old one has died.
 
         Raises:
@@ -158,12 +160,12 @@ class Supervisor:
                 raise HostDied("toolchat is ending")
             if not place.host.alive:
                 await place.host.close()
-                place.host = Host(self._code, self.log, place.loaded.share, place.loaded)
+                place.host = HostClient(self._code, self.log, place.loaded.share, place.loaded)
                 if place.loaded.forks:
                     await place.host.load(self._import_seconds)
         return place.host.open(memory=self.options(tool).memory, once=not tool.options.stateful)
 
-    async def end(self, tool: Tool, process: Process) -> None:
+    async def end(self, tool: Tool, process: CallProcess) -> None:
         """End a process of `tool` that gave no answer. A host that does not do even that is ended a little later."""
         host = self._place(tool).host
         if await process.end():
@@ -220,7 +222,7 @@ def merged(path: Path, results: Sequence[Loaded | BaseException]) -> Toolbox:
     notices = dict.fromkeys(notice for one in loaded for notice in one.toolbox.notices)
     # The samples mean no harm: who uses nothing else need not hear of it.
     loose = [tool for one in loaded if not one.confined for tool in one.toolbox.tools]
-    if not all(tool.callable_ref.startswith(SAMPLES) for tool in loose):
+    if not all(tool.callable_ref.startswith(_SAMPLES) for tool in loose):
         notices[confine.NOTICE] = None
     return Toolbox(path, tuple(tools), tuple(notices))
 

@@ -29,7 +29,7 @@ holds was not made to be called by a model."""
 
 
 @dataclass(frozen=True, slots=True)
-class CallableText:
+class CallableReference:
     """ "module:name" or "./file.py:name"."""
 
     where: str
@@ -62,7 +62,7 @@ class CallableText:
         return self.where == _PACKAGE or self.where.startswith(f"{_PACKAGE}.")
 
 
-def parse_callable(text: str) -> CallableText:
+def parse_callable(text: str) -> CallableReference:
     """The callable that `text` names.
 
     Raises:
@@ -75,7 +75,7 @@ def parse_callable(text: str) -> CallableText:
     # "tools.py:f" has the form of a module named py in a package named tools; nobody means that.
     if match is None or (match["where"].endswith(".py") and match.re is _MODULE):
         raise OptionError(f'callable is "{text}"; expected module:function or ./file.py:function; {_fix(text)}')
-    return CallableText(match["where"], match["attribute"])
+    return CallableReference(match["where"], match["attribute"])
 
 
 def _fix(text: str) -> str:

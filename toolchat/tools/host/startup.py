@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import astuple, replace
+from dataclasses import asdict, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -18,12 +18,10 @@ from typing import Never
 
 from toolchat.tools import import_guard
 from toolchat.tools.code import NotAccepted, ToolsCode
-from toolchat.tools.host.channel import Channel, ChannelClosed
+from toolchat.tools.host.channel import BlockingChannel, ChannelClosed
 from toolchat.tools.host.confine import Fence
-from toolchat.tools.host.processes import threads, uses_gpu
-from toolchat.tools.host.share import Share, shares
-from toolchat.tools.host.toolbox_json import encode_toolbox
-from toolchat.tools.host.usage import own_size
+from toolchat.tools.host.process_tree import own_size, thread_count, uses_gpu
+from toolchat.tools.host.protocol import Share, encode_toolbox, shares
 from toolchat.tools.load import load_tools
 from toolchat.tools.result import error_text
 from toolchat.tools.spec import ToolsFile, scan_tools_file
@@ -34,7 +32,7 @@ _SETTLE_SECONDS = 0.2
 """A thread that has been joined can be seen by the kernel's count for a moment longer."""
 
 
-def load(control: Channel, code: ToolsCode, share: Share | None, fence: Fence) -> tuple[Share, LoadedToolbox]:
+def load(control: BlockingChannel, code: ToolsCode, share: Share | None, fence: Fence) -> tuple[Share, LoadedToolbox]:
     """The loaded tools of `share`; of the file's first where that is None. Ends the process where it cannot."""
     cwd, path, guard = Path.cwd(), code.path, import_guard.install(code)
     try:
@@ -67,16 +65,16 @@ def load(control: Channel, code: ToolsCode, share: Share | None, fence: Fence) -
     return share, loaded
 
 
-def _first_share(control: Channel, file: ToolsFile) -> Share:
+def _first_share(control: BlockingChannel, file: ToolsFile) -> Share:
     """Tells the chat what hosts the file takes, and has its values for the variables of the first: this one."""
     found = shares(entry.options for entry in file.entries)
-    control.send({"op": "shares", "shares": [astuple(share) for share in found]})
+    control.send({"op": "shares", "shares": [asdict(share) for share in found]})
     answer, _ = control.receive()
     os.environ.update(answer["values"])
     return found[0]
 
 
-def _refuse(control: Channel, path: Path, error: ToolchatError) -> Never:
+def _refuse(control: BlockingChannel, path: Path, error: ToolchatError) -> Never:
     message, files = (f"{path}: {error}", error.files) if isinstance(error, NotAccepted) else (str(error), ())
     try:
         control.send({"op": "refused", "message": message, "files": files})
@@ -87,7 +85,7 @@ def _refuse(control: Channel, path: Path, error: ToolchatError) -> Never:
 class _Watch:
     """Tells the chat which module is being imported, so that it can name the one that ends or hangs this process."""
 
-    def __init__(self, control: Channel, file: ToolsFile) -> None:
+    def __init__(self, control: BlockingChannel, file: ToolsFile) -> None:
         self._control = control
         self._modules = {entry.target.where for entry in file.entries}
 
@@ -109,9 +107,9 @@ class _Watch:
 def _unsafe_to_fork() -> str | None:
     """Why a copy of this process could hang: a fork copies one thread, and the locks that the others hold for ever."""
     until = time.monotonic() + _SETTLE_SECONDS
-    while threads() > 1 and time.monotonic() < until:
+    while thread_count() > 1 and time.monotonic() < until:
         time.sleep(0.01)
-    if threads() > 1:
+    if thread_count() > 1:
         owner = _thread_owner()
         return f'module "{owner}" starts a thread while it is imported' if owner else "a module starts threads"
     if uses_gpu():

@@ -1,23 +1,109 @@
-"""How much memory a call takes, with all the processes that it started, as the kernel shows it under /proc."""
+"""The process tree of a call, as the kernel shows it under /proc: who is in it, how much memory it takes, and its end.
+
+Linux only, standard library only; it never signals a process outside the tree or the mark that it is given.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
+import signal
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-from toolchat.tools.host.processes import descendants
 
 _PROC = Path("/proc")
 _KIB = 1024
 _KEPT_IN_MEMORY = ("/memfd:", "/dev/shm/")
 
-
 # kcmp(2) says whether two threads share a table of open files.
 _KCMP, _KCMP_FILES = {"x86_64": 312, "aarch64": 272}.get(platform.machine()), 2
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def thread_count() -> int:
+    """How many threads this process has, those of native libraries included."""
+    return len(list((_PROC / "self" / "task").iterdir()))
+
+
+def uses_gpu() -> bool:
+    """Whether this process has begun to use an NVIDIA GPU: it cannot be forked then, and has terabytes mapped."""
+    try:
+        return b"/dev/nvidia" in Path("/proc/self/maps").read_bytes()
+    except OSError:
+        return False
+
+
+def children(pid: int) -> set[int]:
+    """The processes whose parent is `pid`, as far as they can be seen at this moment."""
+    found: set[int] = set()
+    try:
+        for task in (_PROC / str(pid) / "task").iterdir():
+            found.update(map(int, (task / "children").read_bytes().split()))
+    except FileNotFoundError:
+        if not (_PROC / "self" / "task" / str(os.getpid()) / "children").exists():
+            # A kernel without CONFIG_PROC_CHILDREN.
+            return {child for child in _pids() if _parent(child) == pid}
+    except (OSError, ValueError):
+        pass
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """The children of `pid`, their children, and so on."""
+    found: set[int] = set()
+    pending = children(pid)
+    while pending:
+        found |= pending
+        pending = {child for parent in pending for child in children(parent)} - found
+    return found
+
+
+def kill_tree(root: int) -> None:
+    """SIGKILL `root` and all its descendants."""
+    _kill_all(lambda: {root} | descendants(root))
+
+
+def kill_marked(mark: str) -> None:
+    """SIGKILL every process whose environment held `mark` ("NAME=value") when it last began a program."""
+    _kill_all(lambda: {pid for pid in _pids() if pid != os.getpid() and mark.encode() in _environment(pid)})
+
+
+def _kill_all(find: Callable[[], set[int]]) -> None:
+    """Stops first, until nothing new is found, so that none of them can fork while the others are looked for."""
+    stopped: set[int] = set()
+    while new := {pid for pid in find() if pid > 1} - stopped:
+        for pid in new:
+            _signal(pid, signal.SIGSTOP)
+        stopped |= new
+    for pid in stopped:
+        _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+
+
+def _parent(pid: int) -> int:
+    try:
+        # The second field is the program's name in parentheses, and may hold anything.
+        return int((_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,242 @@
+"""One process that runs calls, as the chat sees it: what it is asked, what it prints, when it is killed, how it ended.
+
+However much and however fast a tool prints, it is neither held up nor kept in memory: the beginning is shown as it
+comes, the end when the call is over, and the rest is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from toolchat.tools.host.channel import LOST_CHANNEL, AsyncChannel, Message
+
+_EOF_SECONDS = 0.5
+"""A process that closed its channel has this long to end, and so to say how."""
+
+_KILL_SECONDS = 0.7
+"""For the host to report a killed process."""
+
+HEAD = 32 * 1024
+TAIL = 4 * 1024
+"""Characters shown of what one call prints."""
+
+_EVERY = 0.1
+"""Seconds between two messages, at least."""
+_READ = 256 * 1024
+# Of what faulthandler writes when a tool crashes: the frames of this package, below the tool's own, and what follows.
+_NOT_THE_TOOLS = re.compile(
+    rf'^  File "(?:{re.escape(str(Path(__file__).parent))}/[^"]*|<frozen runpy>)", line \d+ in .*\n'
+    r"|^\nExtension modules: .*\n",
+    re.MULTILINE,
+)
+
+Listener = Callable[[str], None]
+
+CLOSED = "it closed the connection that its result goes through"
+
+
+class Cause(StrEnum):
+    """Why there is no answer."""
+
+    ENDED = "ended"
+    MEMORY = "memory"
+    """It was ended for taking too much, with what it had started."""
+    HIDDEN = "hidden"
+    """It was ended because what it takes could not be counted."""
+    CLOSED = "closed"
+    """It goes on, but closed the channel, so that no answer can come."""
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    cause: Cause
+    how: str = ""
+    """How it ended, where it did by itself."""
+
+
+class CallProcess:
+    """Takes one request at a time, see `ask`."""
+
+    def __init__(self, sock: socket.socket, token: str, output: int, kill: Callable[[], None]) -> None:
+        self._heard: asyncio.Queue[Message | None] = asyncio.Queue()
+        """None for the channel's end."""
+        self._exit: asyncio.Future[NoAnswer] = asyncio.get_running_loop().create_future()
+        self._channel = AsyncChannel(sock, token, self._heard.put_nowait, self._closed)
+        self._open = True
+        self._kill = kill
+        self.output = Output(output)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take a request, as far as is known."""
+        return self._open and not self._exit.done()
+
+    def exited(self, how: NoAnswer) -> None:
+        """The host says so."""
+        if not self._exit.done():
+            self._exit.set_result(how)
+            # What it sent before its end may not have been read yet.
+            self._channel.pump()
+            self._heard.put_nowait(None)
+
+    async def ask(self, message: Message, seconds: float, cancel: asyncio.Event | None = None) -> Message | NoAnswer:
+        """The answer to `message`, waited for until `seconds` have passed or `cancel` is set.
+
+        A process that gave no answer is of no further use; see `end`.
+        """
+        self._channel.send(message)
+        answer = asyncio.create_task(self._heard.get())
+        cancelled = asyncio.create_task(cancel.wait()) if cancel is not None else None
+        tasks = {task for task in (answer, cancelled) if task is not None}
+        try:
+            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            self.output.pump()
+        # An answer that came in the same instant as the interruption is still the answer.
+        if answer.done() and not answer.cancelled():
+            heard = answer.result()
+            return heard if heard is not None else await self._end_of()
+        return NoAnswer(Cause.CANCELLED if cancel is not None and cancel.is_set() else Cause.TIMEOUT)
+
+    async def end(self) -> bool:
+        """Kill it with everything below it, and wait for that. False where the host does not confirm it in time."""
+        self.drop()
+        return await self.ended(_KILL_SECONDS)
+
+    async def ended(self, seconds: float) -> bool:
+        """Wait for its end, for at most so long; whether it has come."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._exit), seconds)
+        return self._exit.done()
+
+    def drop(self) -> None:
+        """Kill it with everything below it, soon. May be called again."""
+        self._open = False
+        self._channel.close()
+        self.output.close()
+        if not self._exit.done():
+            self._kill()
+
+    def _closed(self) -> None:
+        self._open = False
+        self._heard.put_nowait(None)
+
+    async def _end_of(self) -> NoAnswer:
+        if await self.ended(_EOF_SECONDS):
+            return self._exit.result()
+        return NoAnswer(Cause.CLOSED)
+
+
+class Window:
+    """What is shown of one call's output. The listener is given whole lines."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._pending = ""
+        self._room = HEAD
+        self._tail = ""
+        self._left_out = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def feed(self, data: bytes) -> None:
+        text = self._decoder.decode(data)
+        shown, rest = text[: self._room], text[self._room :]
+        self._room -= len(shown)
+        self._pending += shown
+        if rest:
+            tail = self._tail + rest[-TAIL:]
+            self._left_out += len(rest)
+            self._tail = tail[-TAIL:]
+        if self._pending and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_EVERY, self._show_lines)
+
+    def finish(self) -> None:
+        """Show what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        text = self._pending + self._decoder.decode(b"", final=True)
+        self._pending = ""
+        missing = self._left_out - len(self._tail)
+        if missing > 0:
+            text += f"\n[… {missing:,} characters of its output are not shown …]\n"
+        text += self._tail
+        self._tell(text)
+
+    def _show_lines(self) -> None:
+        self._timer = None
+        whole, newline, self._pending = self._pending.rpartition("\n")
+        self._tell(whole + newline)
+
+    def _tell(self, text: str) -> None:
+        if text := _NOT_THE_TOOLS.sub("", text):
+            self._listener(text)
+
+
+class Output:
+    """The chat's end of the pipe that a tool's process prints into."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._window: Window | None = None
+        os.set_blocking(fd, False)
+        asyncio.get_running_loop().add_reader(fd, self._read)
+
+    def show(self, window: Window | None) -> None:
+        """Have what comes from now on shown in `window`, or nowhere."""
+        self._window = window
+
+    def pump(self) -> None:
+        """Read what has been printed up to now."""
+        # One pipe's worth: something that goes on printing must not keep the chat here.
+        for _ in range(8):
+            if not self._read():
+                return
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            asyncio.get_running_loop().remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _read(self) -> bool:
+        if self._fd < 0:
+            return False
+        data = b""
+        with suppress(BlockingIOError):
+            if not (data := os.read(self._fd, _READ)):
+                asyncio.get_running_loop().remove_reader(self._fd)
+        if data and self._window is not None:
+            self._window.feed(data)
+        return bool(data)
+
+
+def how_it_ended(code: int) -> str:
+    """How a process ended: "exit code 3", "killed by SIGSEGV". `code` is as `Popen.returncode` gives it."""
+    if code == LOST_CHANNEL:
+        return CLOSED
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"killed by {name}{', perhaps for want of memory' if code == -signal.SIGKILL else ''}"
+
+
+def seconds_text(number: float) -> str:
+    return "1 second" if number == 1 else f"{number:g} seconds"

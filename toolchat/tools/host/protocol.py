@@ -1,0 +1,138 @@
+"""What the chat, the hosts of its tools and the processes of calls tell each other, and its form in JSON.
+
+How a host is started, how a process for calls is set up, which tools share a host, and the toolbox that a host has
+loaded. The other messages are small: `server`, `child`, `client` and `call` match them by their "op".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from toolchat.tools.toolbox import Approval, Privileges, Tool, Toolbox, ToolOptions, Untyped
+
+PYTHON_FLAGS = ("-P", "-X", "pycache_prefix=")
+"""Flags of the interpreters that tools run in: the folder the user is in shadows no module, and bytecode of installed
+modules lies beside them, whatever PYTHONPYCACHEPREFIX says, which is for the programs that tools start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which tools share a host: those that may see the same variables and have the same rights.
+
+    What one of them finds in its memory or environment, each of the others may know.
+    """
+
+    env: tuple[str, ...] = ()
+    """The variables beyond the basic ones, sorted."""
+    keeps_privileges: bool = False
+
+    @classmethod
+    def of(cls, options: ToolOptions) -> Self:
+        return cls(tuple(sorted(options.env)), options.privileges is Privileges.KEEP)
+
+    @classmethod
+    def decode(cls, data: object) -> Self:
+        """From what JSON makes of `dataclasses.asdict`."""
+        match data:
+            case {"env": [*env], "keeps_privileges": bool(keeps)}:
+                return cls(tuple(map(str, env)), keeps)
+        raise ValueError("not a share")
+
+
+def shares(every: Iterable[ToolOptions]) -> list[Share]:
+    """Those of all these tools, each once, in their order; at least one."""
+    return list(dict.fromkeys(map(Share.of, every))) or [Share()]
+
+
+@dataclass(frozen=True, slots=True)
+class HostRequest:
+    """The one argument of `python -m toolchat.tools.host.server`. Descriptors are inherited."""
+
+    channel: int
+    """The descriptor of the channel to the chat."""
+    token: str
+    """That channel's."""
+    parent: int
+    """The chat's pid."""
+    code: int
+    """A descriptor, see `ToolsCode.from_descriptor`."""
+    share: Share | None
+    """None where the host is to find out which shares the file has, and to take the first."""
+    forks: bool
+    """Whether the host imports the modules and forks; if not, each call gets an interpreter of its own."""
+    size: int
+    """Bytes of memory that an interpreter takes after the imports, where that is known already."""
+    abi: int
+    """Landlock's version, see `confine`."""
+    terminals: tuple[str, ...]
+    """The devices of the chat's own terminals."""
+
+    def encode(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        data = json.loads(text)
+        share = Share.decode(data["share"]) if data["share"] is not None else None
+        return cls(**data | {"share": share, "terminals": tuple(data["terminals"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSetup:
+    """What the chat wants a process for calls to be."""
+
+    token: str
+    """Of its channel to the chat."""
+    cwd: str | None
+    """None where the chat's own folder is gone."""
+    memory: int | None
+    """Bytes beyond the process's size at its beginning; None for no limit."""
+    once: bool
+    """Whether it ends after one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRequest:
+    """The one argument of `python -m toolchat.tools.host.child`. Descriptors are inherited."""
+
+    setup: ProcessSetup
+    parent: int
+    """The host's pid."""
+    channel: int
+    """The descriptor of the channel to the chat."""
+    code: int
+    """A descriptor, see `ToolsCode.from_descriptor`."""
+    share: Share
+    abi: int
+    """Landlock's version; 0 where the call keeps its privileges."""
+
+    def encode(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        data = json.loads(text)
+        return cls(**data | {"setup": ProcessSetup(**data["setup"]), "share": Share.decode(data["share"])})
+
+
+def encode_toolbox(toolbox: Toolbox) -> dict[str, Any]:
+    return {"tools": [asdict(tool) for tool in toolbox.tools], "notices": list(toolbox.notices)}
+
+
+def decode_toolbox(path: Path, data: dict[str, Any]) -> Toolbox:
+    """The toolbox that `encode_toolbox` was given, whose file lies at `path`."""
+    return Toolbox(path, tuple(_tool(**tool) for tool in data["tools"]), tuple(data["notices"]))
+
+
+def _tool(*, options: dict[str, Any], **rest: Any) -> Tool:
+    options = options | {
+        "approval": Approval(options["approval"]),
+        "env": tuple(options["env"]),
+        "privileges": Privileges(options["privileges"]),
+        "untyped": Untyped(options["untyped"]),
+    }
+    return Tool(**rest, options=ToolOptions(**options))
