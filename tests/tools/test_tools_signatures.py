@@ -359,6 +359,20 @@ def test_types_for_checkers_only_are_resolved_where_that_imports_no_other_packag
     assert isinstance(check_arguments(tool, {"x": {"a": {"b": {"c": {}}}}}), Rejected)
 
 
+def test_types_for_checkers_only_may_stand_in_a_module_beside(tmp_path: Path) -> None:
+    (tmp_path / "kinds_beside.py").write_text("import enum\nclass Kind(enum.Enum):\n    A = 'a'\n")
+    (tmp_path / "uses_kinds.py").write_text(
+        "from __future__ import annotations\nfrom typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from kinds_beside import Kind\n"
+        "def f(kind: Kind) -> str:\n    'Do.'\n    return kind.name\n"
+    )
+    path = tmp_path / "tools.yaml"
+    path.write_text("version: 1\ntools:\n- callable: ./uses_kinds.py:f\n")
+    (tool,) = load_tools(path).tools
+    assert tool.tool.parameters["properties"]["kind"] == {"type": "string", "enum": ["a"]}
+    assert call(tool, {"kind": "a"}) == "A"
+
+
 @dataclass
 class Made:
     """A thing that is made."""

@@ -205,7 +205,9 @@ def _imported(module: str, attribute: str | None, level: int, scope: Mapping[str
     try:
         name = importlib.util.resolve_name("." * level + module, package) if level else module
         top = name.partition(".")[0]
-        own = top in (package.partition(".")[0], "")
+        # A module beside this one is the user's own, and counts as code of the tools file already.
+        beside = Path(str(scope.get("__file__"))).parent
+        own = top in (package.partition(".")[0], "") or (beside / f"{top}.py").is_file() or (beside / top).is_dir()
         if not (name in sys.modules or top in sys.modules or top in sys.stdlib_module_names or own):
             return _Unresolved
         value = importlib.import_module(name)
