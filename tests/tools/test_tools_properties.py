@@ -357,7 +357,7 @@ def called(loose: Loose, loaded: LoadedTool, arguments: dict[str, Any]) -> dict[
     return received
 
 
-@QUICK
+@settings(QUICK, max_examples=80)
 @given(st.data(), loose_signatures())
 def test_untyped_positional_and_variadic_parameters_reach_the_function(data: Any, loose: Loose) -> None:
     loaded = loaded_of(loose.function)
@@ -379,7 +379,7 @@ def test_untyped_positional_and_variadic_parameters_reach_the_function(data: Any
         assert received[loose.rest] == tuple(arguments.get(loose.rest, ()))
 
 
-@QUICK
+@settings(QUICK, max_examples=80)
 @given(st.data(), loose_signatures())
 def test_a_wrong_value_for_an_untyped_parameter_is_refused_by_name(data: Any, loose: Loose) -> None:
     loaded = loaded_of(loose.function)
@@ -393,7 +393,7 @@ def test_a_wrong_value_for_an_untyped_parameter_is_refused_by_name(data: Any, lo
 
 
 @pytest.mark.long
-@QUICK
+@settings(QUICK, max_examples=80)
 @given(loose_signatures())
 def test_a_grammar_holds_whatever_has_no_type(tokenizer: Any, loose: Loose) -> None:
     spec = loaded_of(loose.function).tool.spec
