@@ -37,6 +37,17 @@ class Repository:
 
 
 @dataclass
+class Mood:
+    """What the hub answers to everything, instead of what it was asked for."""
+
+    code: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    silent: bool = False
+    """It takes the connection and sends nothing."""
+
+
+@dataclass
 class FakeHub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
@@ -49,6 +60,10 @@ class FakeHub:
     refusals: list[int] = field(default_factory=list)
     """HTTP codes that the storage answers first."""
     damaged: bool = False
+    mood: Mood | None = None
+    storage_mood: Mood | None = None
+    """The same for the host of the large files."""
+    closing: threading.Event = field(default_factory=threading.Event)
     on_large: Callable[[], None] = lambda: None
     """Called before each piece of a large file is sent."""
     url: str = ""
@@ -114,6 +129,14 @@ def running() -> Iterator[FakeHub]:
                 hub.requests.append(f"{self.command} {path}" + (f" {asked}" if asked else ""))
                 if self.headers.get("Authorization"):
                     hub.authorized.add(self.where)
+            mood = hub.mood if self.where == "hub" else hub.storage_mood
+            if mood is not None:
+                if mood.silent:
+                    hub.closing.wait(60)
+                    self.close_connection = True
+                else:
+                    self._answer(mood.code, mood.body, mood.headers)
+                return
             if match := re.fullmatch(r"/storage/(\w+)", path):
                 self._large(match[1])
                 return
@@ -223,6 +246,7 @@ def running() -> Iterator[FakeHub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         for server in servers:
             server.shutdown()
             server.server_close()

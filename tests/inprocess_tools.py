@@ -48,7 +48,9 @@ class InProcessCall:
     call: ToolCall
     work: Callable[[], Any]
 
-    async def run(self, cancel: asyncio.Event, on_output: Callable[[str], None]) -> ToolResult:
+    async def run(
+        self, cancel: asyncio.Event, on_output: Callable[[str], None], on_part: Callable[[str], None]
+    ) -> ToolResult:
         if self.runner.says:
             on_output(self.runner.says)
         work = asyncio.create_task(asyncio.to_thread(self.work))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.settings import Settings, resolve
+from toolchat.settings import NO_HOME, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.wire.errors import UsageError
 
 
@@ -158,3 +158,34 @@ def test_only_a_relative_path_in_the_variable_names_no_file_for_good(
     environment = {"TOOLCHAT_TOOLS": variable} if variable is not None else {}
     settings = resolve({"tools": flag}, environment=environment, file=file)
     assert (settings.tools, settings.tools_named) == (flag or variable or None, named)
+
+
+def test_without_a_home_no_folder_is_made_where_the_user_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(user: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert state_folder() == cache_folder() == config_file().parent == NO_HOME / "toolchat"
+    assert resolve({}) == Settings()
+
+
+def test_a_relative_xdg_variable_is_ignored(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "here")
+    assert state_folder() == home / ".local" / "state" / "toolchat"
+
+
+def test_a_config_folder_that_is_no_folder_holds_no_settings() -> None:
+    assert resolve({}, environment={}, file=Path("/dev/null/toolchat/config.toml")) == Settings()
+
+
+def test_a_config_that_this_user_may_not_look_for_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("toolchat.settings.read_believed", refuse)
+    file = tmp_path / "config.toml"
+    assert resolve({}, environment={}, file=file) == Settings()
+    file.write_text("")
+    with pytest.raises(UsageError, match=r"config\.toml: cannot be read: Permission denied$"):
+        resolve({}, environment={}, file=file)

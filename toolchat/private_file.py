@@ -24,6 +24,9 @@ from toolchat.wire.errors import ToolchatError
 LOCK_SECONDS = 1.0
 """How long another program may hold the lock of a file that is to be changed: a change takes milliseconds."""
 
+OPEN = 0o777
+"""The mode of a folder that others may see, as far as the umask lets them."""
+
 _MOST = 16 * 1024**2
 _KINDS = {stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 _MOST_STEPS = 1000
@@ -67,8 +70,10 @@ def private_folder(folder: Path, doubtful: str = "*.json") -> Path:
     return folder
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, mode: int = 0o700) -> None:
     """Make `folder` where it is missing, and each level above it that is missing too, for this user alone.
+
+    `OPEN` is for what others may see, such as the cache of a library.
 
     Raises OSError where it cannot be made, and where something else than a folder stands there.
     """
@@ -80,7 +85,7 @@ def make_folder(folder: Path) -> None:
     for level in reversed(missing):
         # Not mkdir(parents=True): that gives its mode to the last level only.
         with suppress(FileExistsError):
-            level.mkdir(mode=0o700)
+            level.mkdir(mode=mode)
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
@@ -265,8 +270,14 @@ def _unfit(path: Path, kind: int, expected: str) -> str | None:
     try:
         facts = path.stat()
     except OSError:
-        return _in_the_way("a link that leads nowhere", expected) if path.is_symlink() else None
+        return _in_the_way("a link that leads nowhere", expected) if _is_link(path) else None
     return _in_the_way(_kind(facts), expected) if stat.S_IFMT(facts.st_mode) != kind else None
+
+
+def _is_link(path: Path) -> bool:
+    with suppress(OSError):  # it is below what may not be looked into
+        return path.is_symlink()
+    return False
 
 
 def _kind(facts: os.stat_result) -> str:

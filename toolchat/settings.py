@@ -9,6 +9,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,19 +33,36 @@ NO_SYSTEM = "none"
 """What is written in the place of a system prompt to have none, not even the model's own."""
 
 
+NO_HOME = Path(os.devnull, "no-home-folder")
+"""Where nothing is found and nothing can be made: for a user who has neither HOME nor an entry in passwd."""
+
+
 def config_file() -> Path:
     """Where config.toml is looked for; it need not exist."""
-    return Path(platformdirs.user_config_dir(APP)) / "config.toml"
+    return _user_folder(platformdirs.user_config_dir, ".config") / "config.toml"
 
 
 def cache_folder() -> Path:
     """What can be made again: the built demo model."""
-    return Path(platformdirs.user_cache_dir(APP))
+    return _user_folder(platformdirs.user_cache_dir, ".cache")
 
 
 def state_folder() -> Path:
     """What a user would miss: records of sessions, logs, what was trusted."""
-    return Path(platformdirs.user_state_dir(APP))
+    return _user_folder(platformdirs.user_state_dir, ".local/state")
+
+
+def _user_folder(find: Callable[[str], str], below_home: str) -> Path:
+    """What `find` finds, if that is a place: without a home it may be a folder "~" in whatever folder the user is in.
+
+    A relative path in an XDG variable is to be ignored, as its specification says.
+    """
+    places: tuple[Callable[[], Path], ...] = (lambda: Path(find(APP)), lambda: Path.home() / below_home / APP)
+    for place in places:
+        with suppress(RuntimeError):
+            if (folder := place()).is_absolute():
+                return folder
+    return NO_HOME / APP
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,17 +251,30 @@ def _parsed(setting: _Setting, where: str, value: Any) -> Any:
         raise UsageError(f"{where}: {reason}, not {value!r}") from None
 
 
+def _hidden(file: Path) -> bool:
+    """Whether it lies in what this user may not look into: HOME is another's, as it may be in a container."""
+    try:
+        file.lstat()
+    except OSError:
+        return True
+    return False
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         # It can name a tools file, and by that the code that runs.
         written = tomllib.loads(read_believed(file, MAX_BYTES).decode("utf-8-sig"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except DistrustedError as error:
         ignore(file, str(error))
         return {}
     except UnfitFileError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
+    except PermissionError as error:
+        if _hidden(file):
+            return {}
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:

@@ -57,7 +57,9 @@ class Prepared:
     call: ToolCall
     result: ToolResult
 
-    async def run(self, cancel: asyncio.Event, on_output: Callable[[str], None]) -> ToolResult:
+    async def run(
+        self, cancel: asyncio.Event, on_output: Callable[[str], None], on_part: Callable[[str], None]
+    ) -> ToolResult:
         on_output("at work")
         await asyncio.sleep(0)
         return self.result

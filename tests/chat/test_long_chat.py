@@ -51,7 +51,7 @@ def test_two_hundred_turns_never_exceed_the_context_and_nothing_is_lost(harness:
 
 def test_a_question_too_long_for_the_context_is_refused_and_forgotten(harness: Harness) -> None:
     harness.engine.enqueue("hello")
-    with pytest.raises(ContextOverflowError, match=r"this message takes 10,010 tokens, .* shorten it") as refused:
+    with pytest.raises(ContextOverflowError, match=r"the question 10,010, .*; shorten the question") as refused:
         harness.chat("hi", "long" * 10_000)
     assert refused.value.exit_code == 5
     assert [message.content for message in harness.conversation.messages] == ["hi", "hello"]

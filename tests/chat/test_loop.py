@@ -14,7 +14,7 @@ from toolchat.chat.frames import FRAME_SECONDS
 from toolchat.chat.loop import LimitChoice, LimitMet
 from toolchat.engine.base import ContextOverflowError, EngineCrashedError
 from toolchat.engine.scripted import Answer, call
-from toolchat.store.results import keep_result
+from toolchat.store.results import KeptResults
 from toolchat.wire import events
 from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, FinishReason, Text, Thinking
 from toolchat.wire.errors import EngineError
@@ -179,7 +179,7 @@ def test_truncated_call_ends_the_turn_unrun(harness: Any) -> None:
 
 
 def test_a_call_never_has_the_id_of_one_before_it(make_harness: Callable[..., Any], tmp_path: Path) -> None:
-    harness = make_harness(keep=lambda result: keep_result(tmp_path / "kept", result))
+    harness = make_harness(keep=KeptResults(tmp_path / "kept").keep)
     again = [call("long", lines=lines) for lines in (3000, 4000)]
     harness.engine.enqueue(*(Answer(calls=[replace(one, id="aaaaaaaaa")]) for one in again), "Done.")
     harness.chat("go")
@@ -418,7 +418,7 @@ def test_more_calls_than_one_round_may_have_are_answered_unrun(harness: Any) -> 
 def test_a_long_result_is_cut_to_a_quarter_of_the_context_and_kept_whole(
     make_harness: Callable[..., Any], tmp_path: Path
 ) -> None:
-    harness = make_harness(keep=lambda result: keep_result(tmp_path / "results", result))
+    harness = make_harness(keep=KeptResults(tmp_path / "results").keep)
     harness.engine.enqueue(Answer(calls=[call("long", lines=9000)]), "much")
 
     async def play() -> None:

@@ -53,10 +53,11 @@ def test_models_pull_says_what_is_fetched_and_how_far_it_is_and_list_what_is_her
     hub.repositories[NAME] = repository(2_000_000)
     ran = toolchat("models", "pull", NAME, variables=variables(hub))
     assert ran.code == 0, ran
-    lines = ran.err.splitlines()
-    assert lines[0].startswith(f"{NAME}: 2 MB to fetch into ~/.cache/huggingface/hub, ")
-    assert lines[0].endswith(" free")
-    assert lines[1] == f"{NAME}: fetching 0.0 of 2.0 MB"
+    asking, size, fetching, *_ = ran.err.splitlines()
+    assert asking == f"{NAME}: fetching, asking the hub"
+    assert size.startswith(f"{NAME}: 2 MB to fetch into ~/.cache/huggingface/hub, ")
+    assert size.endswith(" free")
+    assert fetching == f"{NAME}: fetching 0.0 of 2.0 MB, file 1 of 4"
     folder = Path(ran.out.strip())
     assert folder.is_relative_to(home)
     assert (folder / "params.json").read_bytes() == PARAMS
@@ -96,7 +97,7 @@ def test_a_pull_that_is_stopped_ends_at_once_and_the_next_goes_on(toolchat: Prog
     hub.sent = 0
     ran = toolchat("models", "pull", NAME, variables=variables(hub))
     assert ran.code == 0, ran
-    assert "are here)" in ran.err.splitlines()[0]
+    assert "are here)" in ran.err.splitlines()[1]
     assert 0 < hub.sent < 0.75 * whole
 
 
@@ -104,9 +105,12 @@ def test_what_is_here_of_an_incomplete_model_is_told_where_there_is_no_network(t
     hub.repositories[NAME] = repository(100_000)
     folder = Path(toolchat("models", "pull", NAME, variables=variables(hub)).out.strip())
     (folder / "consolidated.safetensors").resolve().unlink()
-    line = toolchat("models", "pull", NAME, variables={"HF_ENDPOINT": "http://127.0.0.1:9"}).refused(3)
+    ran = toolchat("models", "pull", NAME, variables={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert (ran.code, ran.out) == (3, "")
+    asking, line = ran.err.splitlines()
+    assert asking == f"{NAME}: fetching, asking the hub"
     assert line.startswith(
-        f"{NAME}: only a part of it is on this machine (missing: weights (consolidated*.safetensors)),"
+        f"toolchat: {NAME}: only a part of it is on this machine (missing: weights (consolidated*.safetensors)),"
     )
 
 
@@ -171,7 +175,7 @@ def test_the_repl_says_how_far_a_download_is_and_leaving_keeps_what_is_there(
     chat = Terminal([*PROGRAM, "repl", *flags], notes, toolchat.folder, environment, columns=120)
     try:
         # In lines a tenth is told, in the row below the prompt each step.
-        step = r"fetching 1\.\d of 3\.0 MB \(\d\d %\)"
+        step = r"fetching 1\.\d of 3\.0 MB, .*\(\d\d %\)"
         chat.wait_for("how far it is", lambda: any(re.search(step, row) for row in chat.rows))
         # At the end of the program half a second of downloading may be lost.
         chat.wait_for("that it is noted", lambda: noted(home) > 0.4 * whole)

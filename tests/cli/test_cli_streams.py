@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -104,3 +105,35 @@ def test_standard_input_that_stays_silent_is_told_to_be_waited_for(toolchat: Pro
     _, err = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "no such folder" in err
+
+
+def test_a_question_that_begins_with_a_dash_is_told_of_the_two_dashes(toolchat: Program) -> None:
+    said = toolchat("ask", "-5 + 3").refused(2)
+    assert said.startswith('No such option: -5; a question that begins with "-" stands behind --: toolchat ask -- ')
+    assert toolchat("ask", "--model", "./none", "--", "-5 + 3").refused(3).endswith("expected a model's folder")
+    assert "behind --" in toolchat("ask", "--all of them?").refused(2)
+    assert "behind --" not in toolchat("tools", "list", "-5").refused(2)
+
+
+@pytest.mark.parametrize("command", [("ask", "hi", "--model", "./none"), ("tools", "list")])
+def test_colours_that_are_forced_bring_no_control_sequences_into_logs(
+    toolchat: Program, command: tuple[str, ...]
+) -> None:
+    ran = toolchat(*command, variables={"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "40"})
+    for text in (ran.out, ran.err):
+        assert set(re.findall("\x1b[^a-zA-Z]*[a-zA-Z]", text)) <= set(re.findall(r"\x1b\[[0-9;]*m", text))
+    # As wide as in any pipe: nobody looks at it in forty columns.
+    assert "get_current_weather" not in ran.out or len(max(ran.out.splitlines(), key=len)) > 100
+
+
+@pytest.mark.parametrize("tools", ["x.yaml", "./x.yaml"])
+def test_a_file_of_a_deleted_folder_is_said_to_be_that(toolchat: Program, tools: str) -> None:
+    gone = ("sh", "-c", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', "sh")
+    said = toolchat("tools", "list", "--tools", tools, before=gone).refused(2)
+    assert said.endswith("no such file; the working directory has been deleted; change to a folder that is there")
+
+
+def test_too_few_open_files_are_named_with_the_remedy(toolchat: Program) -> None:
+    few = ("sh", "-c", 'ulimit -n 9; exec "$@"', "sh")
+    said = toolchat("tools", "list", before=few).refused(2)
+    assert said.endswith("Too many open files; raise the limit of open files with: ulimit -n 1024")

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 def test_kv_cache_holds_more_than_the_context_where_memory_allows(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "available_memory", lambda: 16 * GIB)
+    monkeypatch.setattr(config, "granted_memory", lambda: 16 * GIB)
     planned = plan("m", folder, "cpu")
     assert kv_bytes_per_token(PARAMS) == 23040
     assert planned.context == 8192
@@ -42,12 +42,12 @@ def test_kv_cache_holds_more_than_the_context_where_memory_allows(
 
 def test_scarce_memory_is_used_for_one_context(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = 8224 * 23040
-    monkeypatch.setattr(config, "available_memory", lambda: int(1.5 * GIB + 1.1 * one))
+    monkeypatch.setattr(config, "granted_memory", lambda: int(1.5 * GIB + 1.1 * one))
     assert plan("m", folder, "cpu").kv_cache_bytes == one
 
 
 def test_too_little_memory_is_one_line_with_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "available_memory", lambda: GIB)
+    monkeypatch.setattr(config, "granted_memory", lambda: GIB)
     with pytest.raises(
         EngineError,
         match=r"not enough memory for m: .* GiB of KV cache for 8192 tokens, but 1.0 GiB are free",
@@ -69,7 +69,7 @@ def test_without_bfloat16_arithmetic_it_is_float32_and_the_memory_is_reckoned_so
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config, "cpu_flags", lambda: NO_BF16)
-    monkeypatch.setattr(config, "available_memory", lambda: 16 * GIB)
+    monkeypatch.setattr(config, "granted_memory", lambda: 16 * GIB)
     planned = plan("m", folder, "cpu")
     assert (planned.dtype, planned.kv_cache_bytes) == ("float32", (8192 + 32) * 46080 * 5 // 4)
     assert planned.notes == ()
@@ -77,7 +77,7 @@ def test_without_bfloat16_arithmetic_it_is_float32_and_the_memory_is_reckoned_so
 
 def test_float32_that_does_not_fit_leaves_bfloat16_with_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "cpu_flags", lambda: NO_BF16)
-    monkeypatch.setattr(config, "available_memory", lambda: int(1.5 * GIB + 8224 * 23040 * 1.5))
+    monkeypatch.setattr(config, "granted_memory", lambda: int(1.5 * GIB + 8224 * 23040 * 1.5))
     planned = plan("m", folder, "cpu")
     assert (planned.dtype, planned.kv_cache_bytes) == ("bfloat16", (8192 + 32) * 23040 * 5 // 4)
     (note,) = planned.notes

@@ -395,7 +395,7 @@ def test_a_command_that_cannot_be_run_leaves_nothing_behind(tmp_path: Path, monk
 
     async def test() -> None:
         engine = LocalEngine(CONFIG, tmp_path / "logs", worker=(str(tmp_path / "nothing"),))
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(EngineError, match=r"the engine.s process cannot be started: .*No such file"):
             async for _ in engine.start():
                 pass
         await engine.close()
@@ -419,6 +419,15 @@ def test_old_logs_are_deleted_and_one_that_vanishes_meanwhile_stops_no_start(tmp
             assert engine.log is not None
             kept = {file.name for file in logs.iterdir() if file.exists()}
             assert kept == {engine.log.name, *(f"engine-1-{number}.log" for number in range(6, LOGS_KEPT + 5))}
+
+    play(test())
+
+
+def test_an_engine_without_a_place_for_its_log_works_without_one() -> None:
+    async def test() -> None:
+        async with loaded(Path("/dev/null/logs")) as engine:
+            assert engine.log is None
+            assert await engine.count([UserMessage("count")], []) == COUNT
 
     play(test())
 

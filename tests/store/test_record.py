@@ -4,11 +4,15 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
+
+from toolchat.settings import NO_HOME
 from toolchat.store.record import SessionRecord, new_session_id
-from toolchat.store.results import keep_result
+from toolchat.store.results import KeptResults
 from toolchat.wire import events
 from toolchat.wire.events import Stamper
-from toolchat.wire.messages import ToolCall, ToolResult
+from toolchat.wire.excerpt import Excerpt, Kept
+from toolchat.wire.messages import CutResult, ToolCall, ToolResult
 
 
 def test_events_are_on_disk_at_once_and_private(tmp_path: Path) -> None:
@@ -51,12 +55,69 @@ def test_session_ids_differ() -> None:
 
 
 def test_a_whole_result_is_kept_in_a_private_file(tmp_path: Path) -> None:
-    kept = keep_result(tmp_path / "s1", ToolResult("abcdefghi", "f", "all\ud800 of it"))
+    kept = KeptResults(tmp_path / "s1").keep(ToolResult("abcdefghi", "f", "all\ud800 of it"))
     assert kept is not None
-    assert Path(kept).read_text() == "all\\ud800 of it"
-    assert stat.S_IMODE(Path(kept).stat().st_mode) == 0o600
+    assert kept.characters == 10
+    assert Path(kept.file).read_text() == "all\\ud800 of it"
+    assert stat.S_IMODE(Path(kept.file).stat().st_mode) == 0o600
 
 
 def test_a_result_that_cannot_be_kept_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert keep_result(tmp_path / "file" / "s1", ToolResult("abcdefghi", "f", "x")) is None
+    results = KeptResults(tmp_path / "file" / "s1")
+    assert results.keep(ToolResult("abcdefghi", "f", "x")) is None
+    results.add("abcdefghi", "part")
+    assert results.keep(CutResult("abcdefghi", "f", "x", excerpt=Excerpt("a", "b", 9))) is None
+
+
+def test_parts_are_one_file_and_what_is_said_of_it_ends_where_writing_failed(tmp_path: Path) -> None:
+    results = KeptResults(tmp_path / "s1")
+    cut = CutResult("abcdefghi", "f", "x", excerpt=Excerpt("on", "ee", 11))
+    results.add("abcdefghi", "one ")
+    results.add("abcdefghi", "two𝄞")
+    file = tmp_path / "s1" / "abcdefghi.txt"
+    aside = file.rename(tmp_path / "aside")
+    file.mkdir()
+    results.add("abcdefghi", "three")
+    file.rmdir()
+    aside.rename(file)
+    results.add("abcdefghi", "four")
+    assert results.keep(cut) == Kept(str(file), 8)
+    assert file.read_text() == "one two𝄞"
+    assert cut.excerpt.text(Kept(str(file), 8)).splitlines()[1] == (
+        f"[… 7 of 11 characters are left out here; the first 8 are in {file} …]"
+    )
+
+
+def test_a_second_result_under_the_same_id_does_not_grow_the_first_ones_file(tmp_path: Path) -> None:
+    results = KeptResults(tmp_path)
+    cut = CutResult("abcdefghi", "f", "x", excerpt=Excerpt("a", "b", 3))
+    for text in ("abc", "xyz"):
+        results.add("abcdefghi", text)
+        assert results.keep(cut) == Kept(str(tmp_path / "abcdefghi.txt"), 3)
+    assert (tmp_path / "abcdefghi.txt").read_text() == "xyz"
+
+
+@pytest.mark.parametrize(
+    ("folder", "loss"),
+    [
+        (
+            Path("/dev/null/toolchat/sessions"),
+            "and no log, typed line or grant is kept: /dev/null/toolchat: Not a directory; make that folder writable, "
+            "or set XDG_STATE_HOME to one that is",
+        ),
+        (
+            NO_HOME / "toolchat" / "sessions",
+            "and no log, typed line or grant is kept: there is no home folder; set HOME, or XDG_STATE_HOME to a folder "
+            "that can be written",
+        ),
+    ],
+)
+def test_what_a_missing_state_folder_costs_is_one_line_with_the_remedy(folder: Path, loss: str) -> None:
+    assert SessionRecord(folder, "s1").loss == f"this session is not recorded, {loss}"
+
+
+def test_a_records_folder_that_cannot_be_had_costs_the_record_only(tmp_path: Path) -> None:
+    (tmp_path / "sessions").write_text("")
+    loss = SessionRecord(tmp_path / "sessions", "s1").loss
+    assert loss.startswith(f"this session is not recorded: {tmp_path / 'sessions'}: Not a directory; ")

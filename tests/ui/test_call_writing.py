@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from toolchat.ui.plain import PlainRenderer
-from toolchat.ui.plain_repl import LONG_CALL, PlainRepl
+from toolchat.ui.plain_lines import LONG_CALL, PlainLines
 from toolchat.ui.transcript import Transcript
 from toolchat.wire import events
 from toolchat.wire.deltas import Usage
@@ -65,7 +65,7 @@ def test_it_stands_below_the_calls_that_are_whole_and_is_cut_to_the_window() -> 
 
 def test_plain_mode_tells_a_person_of_a_long_call_each_time_it_has_doubled() -> None:
     out = io.StringIO()
-    repl = PlainRepl(out, to_person=True)
+    repl = PlainLines(lambda line: print(line, file=out), lambda: 0.0, to_person=True)
     for event in stamped(*(events.CallWriting("find", size) for size in range(0, 8 * LONG_CALL + 1, LONG_CALL // 4))):
         repl.show(event)
     assert out.getvalue().splitlines() == [f"→ find(… {kilo} kB so far)" for kilo in (1, 2, 4, 8)]
@@ -74,7 +74,7 @@ def test_plain_mode_tells_a_person_of_a_long_call_each_time_it_has_doubled() -> 
 @pytest.mark.parametrize("to_person", [True, False])
 def test_a_short_call_or_a_pipe_is_told_nothing(to_person: bool) -> None:
     out = io.StringIO()
-    repl = PlainRepl(out, to_person=to_person)
+    repl = PlainLines(lambda line: print(line, file=out), lambda: 0.0, to_person=to_person)
     for event in stamped(events.CallWriting("find", LONG_CALL - 1 if to_person else 10**6)):
         repl.show(event)
     assert out.getvalue() == ""
@@ -105,3 +105,29 @@ def test_a_pipe_of_ask_gets_nothing_of_it(capsys: pytest.CaptureFixture[str]) ->
         for event in stamped(events.CallWriting("find", 12_345)):
             renderer.show(event)
     assert capsys.readouterr() == ("", "")
+
+
+def test_ask_shows_a_tools_progress_bar_on_its_spinner_and_prints_its_last_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    err = Terminal()
+    monkeypatch.setattr("sys.stderr", err)
+    monkeypatch.setenv("TERM", "xterm")
+    with PlainRenderer(io.StringIO()) as renderer:
+        for event in stamped(events.CallStarted(CALL), events.ToolOutput(CALL.id, "begin\n  5%\x1b\r")):
+            renderer.show(event)
+        assert renderer._status is not None
+        assert str(renderer._status.status) == "│   5%␛"
+        for event in stamped(events.ToolOutput(CALL.id, "100%\n")):
+            renderer.show(event)
+        assert renderer._status is None
+    assert "│ begin\x1b[0m\n" in err.getvalue()
+    assert "│ 100%\x1b[0m\n" in err.getvalue()
+
+
+def test_a_pipe_of_ask_gets_of_a_progress_bar_what_is_final(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainRenderer(io.StringIO()) as renderer:
+        for text in ("begin\n  5%\r", " 50%\r", "100%\n"):
+            for event in stamped(events.ToolOutput(CALL.id, text)):
+                renderer.show(event)
+    assert capsys.readouterr().err == "  │ begin\n  │ 100%\n"

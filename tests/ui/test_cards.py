@@ -5,6 +5,7 @@ import re
 import pytest
 from prompt_toolkit.utils import get_cwidth
 
+from toolchat.ui.calls import result_lines
 from toolchat.ui.cards import RESULT_LINES, Card, seconds
 from toolchat.wire.messages import CallOrigin, FailedCall, ResultStatus, ToolCall, ToolResult
 
@@ -79,3 +80,35 @@ def test_a_running_call_counts_seconds_and_shows_what_was_said_last() -> None:
 )
 def test_durations_for_people(number: float, text: str) -> None:
     assert seconds(number) == text
+
+
+def test_a_progress_bar_is_one_row_that_is_replaced() -> None:
+    card = Card(CALL)
+    card.start(CALL, 0.0)
+    lives = []
+    for text in ("begin\n  0%\r", "  5%\r", " 90%\r", "100%\nnext\n"):
+        card.say(text)
+        lives.append(re.sub("\x1b\\[[0-9;]*m", "", card.live(80, 1.0, color=False)[1]))
+    assert lives == ["  │   0%", "  │   5%", "  │  90%", "  │ next"]
+    assert rows_of(card) == ["  │ begin", "  │ 100%", "  │ next", "  ok"]
+
+
+def test_a_progress_bar_that_was_wiped_leaves_nothing() -> None:
+    card = Card(CALL)
+    for text in ("begin\n", " 5%\r", "\r"):
+        card.say(text)
+    assert rows_of(card) == ["  │ begin", "  ok"]
+
+
+def test_a_carriage_return_that_a_result_holds_is_seen_as_the_model_sees_it() -> None:
+    assert rows(result(" 0%\r 5%\u2028x\r\nend\n"))[1:] == ["   0%␍ 5%<U+2028>x", "  end"]
+
+
+def rows_of(card: Card) -> list[str]:
+    return ["".join(text for _, text in row) for row in card.rows(result(), 80)][1:]
+
+
+def test_of_a_result_that_the_model_is_shown_a_part_of_no_more_is_promised_than_that() -> None:
+    cut = ToolResult("a" * 9, "find", "\n".join("abcdefghij"), left_out=100)
+    assert rows(cut)[-1] == "  … 5 more lines of what the model is shown of it; /last shows more"
+    assert result_lines(cut)[-1] == "  … 5 more lines of what the model is shown of it"

@@ -98,6 +98,49 @@ def test_a_fence_within_a_block_of_markdown_does_not_end_it() -> None:
     assert styled(text).endswith("\x1b[1mend\x1b[0m")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "````markdown\n```python\n*x*\n```\n*y*\n````\n**end**",
+        "```markdown\n~~~python\n*x*\n~~~\n*y*\n```\n**end**",
+        "~~~~md\n~~~python\n*x*\n~~~\n```sh\n```\n*y*\n~~~~\n**end**",
+    ],
+)
+def test_a_longer_or_another_fence_is_not_held_open_by_those_within(text: str) -> None:
+    rows = styled(text).splitlines()
+    assert rows[-1] == "\x1b[1mend\x1b[0m"
+    assert rows[2:-2] == text.splitlines()[1:-2][1:]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (r"escape \` and \* and `\d` here", "escape ` and * and `\\d` here"),
+        (r"a\`b and `code`", "a`b and `code`"),
+        (r"`C:\` and `\`", r"`C:\` and `\`"),
+        (r"C:\new\ and `x`", r"C:\new\ and `x`"),
+    ],
+)
+def test_a_backtick_with_a_backslash_begins_no_code(text: str, shown: str) -> None:
+    assert SGR.sub("", styled(text)) == shown
+
+
+@pytest.mark.parametrize(
+    ("row", "cells"),
+    [
+        ("| `a|b` | 22 |", ["`a|b`", "22"]),
+        ("| `a || b` | `x|y|z` |", ["`a || b`", "`x|y|z`"]),
+        (r"| `a\|b` | 22 |", ["`a|b`", "22"]),
+        ("| `a | b` |", ["`a", "b`"]),
+        ("| `a | b | c` | d |", ["`a | b | c`", "d"]),
+        ("| a | b | c |", ["a", "b | c"]),
+    ],
+)
+def test_a_bar_within_code_ends_a_cell_only_where_there_is_a_column_for_it(row: str, cells: list[str]) -> None:
+    last = SGR.sub("", styled(f"| one | two |\n|---|---|\n{row}")).splitlines()[-1]
+    assert [cell.strip() for cell in last.split("│")] == cells
+
+
 @pytest.mark.parametrize("width", [10, 40, 80])
 @pytest.mark.parametrize("form", ["see {} now", "- see {}", "> {}", "| a | b |\n|---|---|\n| {} | some words here |"])
 def test_an_address_is_never_broken_by_a_newline(form: str, width: int) -> None:

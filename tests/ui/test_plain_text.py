@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from toolchat.session.stream import Heard
+from toolchat.session.stream import KeptAnswers
 from toolchat.ui.plain import PlainRenderer
 from toolchat.wire import events
 from toolchat.wire.deltas import FinishReason, Usage
@@ -27,12 +27,12 @@ def test_what_is_not_shown_does_not_fuse_the_words_around_it(between: Any) -> No
 
 @pytest.mark.parametrize("between", BETWEEN)
 def test_the_answer_that_is_copied_keeps_them_apart_too(between: Any) -> None:
-    heard = Heard()
+    kept = KeptAnswers()
     for body in (
         events.TurnStarted(),
         *(events.TextDelta("One"), events.TextDelta("."), between, events.TextDelta("Two.")),
         events.RoundFinished(FinishReason.STOP, Usage()),
         events.TurnFinished(events.TurnStatus.ANSWERED, 1, Usage()),
     ):
-        heard.see(body)
-    assert heard.answer == "One.\n\nTwo."
+        kept.see(body)
+    assert kept.answer == "One.\n\nTwo."

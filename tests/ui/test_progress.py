@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import io
-
 import pytest
 
-from toolchat.ui.plain_repl import PlainRepl
+from toolchat.ui.plain_lines import PlainLines
 from toolchat.ui.progress import milestone, progress
 from toolchat.wire.events import EngineState, Stamper
 
@@ -46,14 +44,14 @@ def test_a_title_of_others_cannot_write_to_the_terminal(capsys: pytest.CaptureFi
 
 
 def test_the_plain_repl_tells_a_download_once_in_each_tenth_of_it() -> None:
-    out, stamp = io.StringIO(), Stamper("s", lambda: 0.0)
-    repl = PlainRepl(out, to_person=True)
+    lines: list[str] = []
+    stamp = Stamper("s", lambda: 0.0)
+    plain = PlainLines(lines.append, lambda: 0.0, to_person=True)
     states = ["asking the hub", "14.5 GB to fetch into ~/hub, 80 GB free"]
     states += [f"fetching {part / 10:.1f} of 14.5 GB ({part / 1.45:.0f} %)" for part in range(1, 146)]
     states += ["starting", "building (1 %)", "building (50 %)"]
     for state in states:
-        repl.show(stamp(EngineState(state, "mistralai/Tiny")))
-    lines = out.getvalue().splitlines()
+        plain.show(stamp(EngineState(state, "mistralai/Tiny")))
     assert lines[:4] == [
         "mistralai/Tiny: asking the hub",
         "mistralai/Tiny: 14.5 GB to fetch into ~/hub, 80 GB free",

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 import pytest
 from fake_chat import FakeChat
 
 from toolchat.ui.commands import Commands, Outcome
-from toolchat.ui.turns import Sent, Turns
+from toolchat.ui.turns import PutBack, Say, Sent, Told, Turns
 
 
 class Front:
@@ -17,17 +16,14 @@ class Front:
         self.put: list[str] = []
         self.outcomes: list[Outcome] = []
 
-    def say(self, text: str, style: str) -> None:
-        self.said.append(text)
-
-    def put_back(self, lines: Sequence[str]) -> None:
-        self.put += lines
-
-    def apply(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-
-    def changed(self) -> None:
-        pass
+    def told(self, told: Told) -> None:
+        match told:
+            case Say(text):
+                self.said.append(text)
+            case PutBack(lines):
+                self.put += lines
+            case Outcome():
+                self.outcomes.append(told)
 
 
 @pytest.fixture
@@ -37,7 +33,7 @@ def front() -> Front:
 
 def waiting_turns(front: Front) -> Turns:
     """Turns of an open chat whose model is still loading; nothing takes what is sent."""
-    turns = Turns(front, time.monotonic)
+    turns = Turns(front.told, time.monotonic)
     chat = FakeChat(info=None, loading=True)
     turns.chat, turns.commands = chat, Commands(chat, width=lambda: 80)
     return turns
@@ -79,7 +75,7 @@ def test_a_round_to_retry_is_retried_and_asks_nothing(front: Front) -> None:
     chat = FakeChat(can_retry_round=True)
 
     async def play() -> None:
-        turns = Turns(front, time.monotonic)
+        turns = Turns(front.told, time.monotonic)
         serving = asyncio.create_task(turns.serve(chat, Commands(chat, width=lambda: 80)))
         await asyncio.sleep(0)
         turns.send("/retry")

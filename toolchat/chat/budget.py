@@ -9,6 +9,7 @@ from toolchat.chat.conversation import Conversation
 from toolchat.engine.base import Engine
 from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import EngineError
+from toolchat.wire.excerpt import Excerpt, Kept, whole
 from toolchat.wire.messages import ToolSpec
 
 RESULT_SHARE = 4
@@ -23,8 +24,8 @@ FRAME = 64
 LEAST = 32
 """Tokens: a result is never cut to less, which would say nothing."""
 
-HEAD_SHARE = 2 / 3
-"""Of what is kept, the part from the beginning: names and headings stand there, totals and errors at the end."""
+_CHARACTERS = 4
+"""Of a token, roughly, in English text."""
 
 
 async def left_for_results(
@@ -66,40 +67,42 @@ def result_budget(own: int | None, context: int, calls: int, left: int) -> int:
 
 
 async def cut_to_budget(
-    text: str, budget: int, count: Callable[[str], Awaitable[int]], keep: Callable[[], str | None]
-) -> str:
+    text: str | Excerpt, budget: int, count: Callable[[str], Awaitable[int]], keep: Callable[[], Kept | None]
+) -> tuple[str, int]:
     """`text` in at most `budget` tokens: whole, or head and tail with a line between them that says what is missing.
 
-    `count` says how many tokens a text has. `keep` is called where the text is cut; it puts the whole into a file and
-    returns its name, or None where that cannot be done.
+    The number is that of the characters that are missing. An excerpt has been cut before, and what is said is of the
+    text that it is of. `count` says how many tokens a text has. `keep` is called where the text is cut, now or before;
+    it says in which file all of it is, or how much.
     """
-    # No tokenizer makes more tokens than bytes, of the text or of its JSON: most results need no counting at all.
-    if len(json.dumps(text)) <= budget:
-        return text
-    total = await count(text)
-    if total <= budget:
-        return text
-    where = keep()
-
-    def cut(kept: int) -> str:
-        head = text[: int(kept * HEAD_SHARE)]
-        tail = text[len(text) - (kept - len(head)) :] if kept > len(head) else ""
-        whole = f"; the whole is in {where}" if where else ""
-        line = f"[… {len(text) - kept:,} of {len(text):,} characters are left out here{whole} …]"
-        return f"{head}\n{line}\n{tail}"
+    if isinstance(text, Excerpt):
+        excerpt, kept = text, keep()
+        largest = len(excerpt.head) + len(excerpt.tail)
+        # Not more of it than could fit: a megabyte takes a tokenizer a second.
+        counted = min(largest, budget * _CHARACTERS)
+        total = await count(excerpt.narrowed(counted).text(kept))
+    else:
+        # No tokenizer makes more tokens than bytes, of the text or of its JSON: most results need no counting at all.
+        if len(json.dumps(text)) <= budget:
+            return text, 0
+        counted = len(text)
+        total = await count(text)
+        if total <= budget:
+            return text, 0
+        excerpt, kept, largest = whole(text), keep(), counted - 1
 
     # The longest cut that fits, by bisection: tokens grow with characters, near enough for it to converge, and
     # what is returned has been counted.
-    low, high = 0, len(text) * budget * 3 // (total * 2)
-    best = cut(0)
+    low, high = 0, min(largest, counted * budget * 3 // (max(total, 1) * 2))
+    best = excerpt.narrowed(0)
     while low <= high:
         middle = (low + high) // 2
-        candidate = cut(middle)
-        if await count(candidate) <= budget:
+        candidate = excerpt.narrowed(middle)
+        if await count(candidate.text(kept)) <= budget:
             best, low = candidate, middle + 1
         else:
             high = middle - 1
         # A fiftieth more is not worth another round of counting.
         if high - low < low // 50:
             break
-    return best
+    return best.text(kept), best.left_out

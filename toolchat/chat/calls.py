@@ -21,9 +21,11 @@ from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EventBody
+from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import (
     AssistantMessage,
     CallOrigin,
+    CutResult,
     FailedCall,
     Image,
     Message,
@@ -45,10 +47,13 @@ class PreparedCall(Protocol):
     def tool(self) -> Tool:
         """As what is to run the call has it."""
 
-    async def run(self, cancel: asyncio.Event, on_output: Callable[[str], None]) -> ToolResult:
+    async def run(
+        self, cancel: asyncio.Event, on_output: Callable[[str], None], on_part: Callable[[str], None]
+    ) -> ToolResult:
         """Run the call until it answers, its tool's time is over, or `cancel` is set; always has a result.
 
-        `on_output` is given what the tool says to the user meanwhile.
+        `on_output` is given what the tool says to the user meanwhile. A result too long to be given whole is a
+        CutResult, and `on_part` is given its beginning, for a file.
         """
 
     async def discard(self) -> None:
@@ -131,7 +136,8 @@ class TurnCalls:
         toolbox: Toolbox,
         decide: Decide,
         limits: Limits,
-        keep: Callable[[ToolResult], str | None],
+        keep: Callable[[ToolResult], Kept | None],
+        keep_part: Callable[[str, str], None],
         keep_image: Callable[[Image], Image],
         interrupt: asyncio.Event,
     ) -> None:
@@ -141,6 +147,7 @@ class TurnCalls:
         self._decide = decide
         self._limits = limits
         self._keep = keep
+        self._keep_part = keep_part
         self._keep_image = keep_image
         self._interrupt = interrupt
         self._guard = RepeatGuard(limits)
@@ -252,7 +259,11 @@ class TurnCalls:
 
         async def run(index: int, item: PreparedCall) -> None:
             try:
-                result = await item.run(self._interrupt, lambda text: happened.put_nowait((index, text)))
+                result = await item.run(
+                    self._interrupt,
+                    lambda text: happened.put_nowait((index, text)),
+                    partial(self._keep_part, item.call.id),
+                )
                 happened.put_nowait((index, await self._shown(item.tool, result)))
             except Exception as error:
                 happened.put_nowait((index, error))
@@ -311,16 +322,18 @@ class TurnCalls:
 
     async def _shown(self, tool: Tool, result: ToolResult) -> ToolResult:
         """The result as the model is shown it: within its budget, with a reminder where it was asked for before."""
-        content = result.content
+        content, left_out = result.content, result.excerpt.left_out if isinstance(result, CutResult) else 0
         info = self._engine.info
         if info is not None:
             left = info.context if self._left is None else self._left
             budget = result_budget(tool.options.max_result_tokens, info.context, self._asked, left)
             count = partial(self._tokens, result)
-            content = await cut_to_budget(content, budget, count, lambda: self._keep(result))
+            text = result.excerpt if isinstance(result, CutResult) else content
+            content, left_out = await cut_to_budget(text, budget, count, lambda: self._keep(result))
         if (reminder := self._reminders.pop(result.call_id, None)) is not None:
             content = f"{content}\n{reminder}"
-        return replace(result, content=content, images=tuple(map(self._keep_image, result.images)))
+        images = tuple(map(self._keep_image, result.images))
+        return ToolResult(result.call_id, result.name, content, result.status, result.seconds, images, left_out)
 
     async def _tokens(self, result: ToolResult, text: str) -> int:
         """What `text` adds to a history as the result: before v7 it stands there as JSON, with every quote escaped."""

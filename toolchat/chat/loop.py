@@ -18,13 +18,14 @@ from toolchat.chat.choice import possible_choice
 from toolchat.chat.conversation import INTERRUPTED, Conversation, Spoken
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
-from toolchat.chat.room import reserve, too_long, turn_too_long, turns_to_set_aside
+from toolchat.chat.room import reserve, too_long, turns_to_set_aside
 from toolchat.engine.base import ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
 from toolchat.mistral.ids import new_call_id
 from toolchat.tools.toolbox import Toolbox
 from toolchat.wire import deltas, events
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Event, EventBody, Stamper, TurnFinished, TurnStatus
+from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult, ToolSpec
 
 
@@ -78,12 +79,16 @@ class ChatLoop:
         decide: Decide = allow_all,
         continue_: Callable[[LimitMet], Awaitable[LimitChoice]] = stop_at_limit,
         limits: Limits | None = None,
-        keep: Callable[[ToolResult], str | None] = lambda _: None,
+        keep: Callable[[ToolResult], Kept | None] = lambda _: None,
+        keep_part: Callable[[str, str], None] = lambda *_: None,
         keep_image: Callable[[Image], Image] = lambda image: image,
         offered: Callable[[], Sequence[ToolSpec]] | None = None,
         new_id: Callable[[], str] = new_call_id,
     ) -> None:
-        """`offered` says which of the runner's tools the model may call in this turn; None for all of them.
+        """`keep` is given a result that the model will see a part of. Of one that is too long to be given whole, the
+        parts were given to `keep_part` before, with the call's id.
+
+        `offered` says which of the runner's tools the model may call in this turn; None for all of them.
 
         `new_id` makes an id for a call whose own has been taken.
         """
@@ -96,6 +101,7 @@ class ChatLoop:
         self._continue = continue_
         self._limits = limits or Limits()
         self._keep = keep
+        self._keep_part = keep_part
         self._keep_image = keep_image
         self._offered = offered
         self._new_id = new_id
@@ -175,6 +181,7 @@ class ChatLoop:
             decide=self._decide,
             limits=self._limits,
             keep=self._keep,
+            keep_part=self._keep_part,
             keep_image=self._keep_image,
             interrupt=self._interrupt,
         )
@@ -202,12 +209,18 @@ class ChatLoop:
                     yield rounds, events.HistoryEdited(events.TurnsSetAside(turns))
                     yield rounds, events.Notice(f"the context is full: {what} not sent to the model any more")
                     continue
+                why = too_long(
+                    error,
+                    self._conversation.messages,
+                    toolbox.specs,
+                    self._conversation.turn_sizes[-1],
+                    self._needed(error.context, options),
+                )
                 if rounds == 1:
-                    why = too_long(error, self._conversation.messages, self._needed(error.context, options))
                     raise ContextOverflowError(why, error.count, error.context) from None
                 status, closing = TurnStatus.LIMIT, "[stopped: the context is full]"
                 self._conversation.close("", closing)
-                yield rounds, events.Notice(f"the turn ends here: {turn_too_long(error)}")
+                yield rounds, events.Notice(f"the turn ends here: {why}")
                 break
             except EngineCrashedError as error:
                 status, closing = TurnStatus.ENGINE_FAILED, INTERRUPTED

@@ -9,6 +9,7 @@ import termios
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from toolchat.chat.approval import ApprovalPolicy, Ask, Reply
@@ -17,7 +18,7 @@ from toolchat.settings import state_folder
 from toolchat.store.grants import GrantStore
 from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
-from toolchat.ui.stops import Stops
+from toolchat.ui.stops import Stops, read_awake
 
 _LONGEST = 65536
 """Bytes of a typed line; a terminal in line mode gives at most 4096 at once."""
@@ -43,15 +44,12 @@ def ask_on_terminal(pause: Callable[[], None]) -> Ask | None:
         shown = ""
         stops = Stops(lambda: _say(shown))
 
-        async def prompt(text: str) -> str | None:
+        async def read(text: str) -> str | None:
             nonlocal shown
-            while True:
-                shown = text.rpartition("\n")[2]
-                line = await _prompt(text)
-                if not await stops.typed_blindly():
-                    return line
-                text = TOO_SOON
+            shown = text.rpartition("\n")[2]
+            return await _prompt(text)
 
+        prompt = partial(read_awake, read, stops, TOO_SOON)
         with stops.watched():
             return await ask_by_lines(pending, prompt, lambda: screen_size(sys.stderr))
 

@@ -41,6 +41,7 @@ def ask(
     image: options.Images = None,
     tool_choice: options.ToolChoice = None,
     parallel_calls: options.ParallelCalls = None,
+    offline: options.Offline = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     from toolchat.cli.approval import ask_on_terminal, make_policy
@@ -96,6 +97,7 @@ def ask(
 
 def _question(given: str | None) -> str:
     """The question and what stands on standard input, in this order. Raises UsageError where there is neither."""
+    from toolchat.standard_streams import read_all
     from toolchat.wire.errors import UsageError
 
     piped = ""
@@ -104,7 +106,9 @@ def _question(given: str | None) -> str:
         if not ready:
             print("toolchat: reading standard input to its end; </dev/null leaves it out", file=sys.stderr)
         try:
-            piped = sys.stdin.buffer.read().decode("utf-8-sig")
+            piped = read_all(sys.stdin.fileno()).decode("utf-8-sig")
+        except OSError as error:
+            raise UsageError(f"standard input cannot be read: {error.strerror}; </dev/null leaves it out") from None
         except UnicodeDecodeError as error:
             raise UsageError(f"standard input is not text in UTF-8 (byte {error.start}); pipe text") from None
     parts = [part.strip() for part in (given or "", piped)]

@@ -11,7 +11,9 @@ import typer
 from typer.exceptions import TyperException
 
 import toolchat
-from toolchat.cli import ask, models, repl, signals, tools
+from toolchat.cli import ask, doctor, models, repl, signals, tools
+from toolchat.environment import refused
+from toolchat.standard_streams import lead_nowhere, open_standard_streams
 from toolchat.wire.errors import ExitCode, ToolchatError
 
 EPILOG = """
@@ -35,6 +37,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("repl")(repl.repl)
+app.command("doctor")(doctor.doctor)
 app.add_typer(tools.app, name="tools")
 app.add_typer(models.app, name="models")
 
@@ -58,7 +61,7 @@ def _options(
 
 def run(arguments: list[str] | None = None) -> Never:
     """Run the command line and exit with its code; failures become one line on stderr."""
-    _open_standard_streams()
+    open_standard_streams()
     signals.install()
     code: int
     try:
@@ -83,17 +86,6 @@ def run(arguments: list[str] | None = None) -> Never:
     _end(code)
 
 
-def _open_standard_streams() -> None:
-    """Stand in for those of the three that the caller closed: the next file opened would take their number."""
-    for number, mode in ((0, "r"), (1, "w"), (2, "w")):
-        try:
-            os.fstat(number)
-        except OSError:
-            # The lowest free number is taken, and that is this one.
-            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115
-            setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
-
-
 def _usage(error: TyperException) -> int:
     message = error.format_message()
     if message.startswith("Usage:"):  # a group without its command: its help
@@ -102,8 +94,12 @@ def _usage(error: TyperException) -> int:
     # Only usage errors know where they happened, and typer does not export their class.
     context = vars(error).get("ctx")
     command = context.command_path if context is not None else "toolchat"
-    message = " ".join(message.split())
-    print(f"toolchat: {message.rstrip('.?')}; see {command} --help", file=sys.stderr)
+    message = " ".join(message.split()).rstrip(".?")
+    unknown = str(vars(error).get("option_name") or "--")
+    if context is not None and context.command.name == "ask" and (unknown[1] != "-" or " " in unknown):
+        # "-5 + 3" is a question too, and so is "--all of them?".
+        message += '; a question that begins with "-" stands behind --: toolchat ask -- "-…"'
+    print(f"toolchat: {message}; see {command} --help", file=sys.stderr)
     return ExitCode.USAGE
 
 
@@ -115,8 +111,9 @@ def _say(error: Exception, code: int) -> int:
     from toolchat.ui.text.sanitize import sanitize
 
     # File names, and what servers answer, are others' text.
-    if isinstance(error, ToolchatError):
-        print(f"toolchat: {sanitize(str(error))}", file=sys.stderr)
+    told = str(error) if isinstance(error, ToolchatError) else refused(error)
+    if told is not None:
+        print(f"toolchat: {sanitize(told)}", file=sys.stderr)
     else:
         reason = sanitize(" ".join(str(error).split()))
         print(
@@ -138,7 +135,11 @@ def _end(code: int) -> Never:
         sys.stdout.flush()
     except BrokenPipeError:
         code = ExitCode.BROKEN_PIPE
+    except OSError as error:
+        code = code or _say(error, ExitCode.FAILURE)
+        lead_nowhere(1)
     if code == ExitCode.BROKEN_PIPE:
         # The interpreter would flush once more at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        lead_nowhere(1)
+        lead_nowhere(2)
     sys.exit(code)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toolchat.cli.options import Offline
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -55,7 +57,7 @@ def _row(model: LocalModel, default: bool) -> ModelRow:
 
 
 @app.command()
-def pull(name: Name) -> None:
+def pull(name: Name, offline: Offline = False) -> None:
     """Fetch a model, or build the demo model, so that it can be used offline."""
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder

@@ -110,6 +110,20 @@ ParallelCalls = Annotated[
 ]
 
 
+def _go_offline(value: bool) -> bool:
+    if value:
+        from toolchat.offline import go_offline
+
+        go_offline()
+    return value
+
+
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", callback=_go_offline, help="Ask nothing of the network: use what is on this machine."),
+]
+
+
 def system_flag(system: str | None, no_system: bool) -> str | None:
     """The setting that --system and --no-system come to. Raises UsageError where both are given."""
     from toolchat.settings import NO_SYSTEM

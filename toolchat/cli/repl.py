@@ -46,6 +46,7 @@ def repl(
     reasoning_effort: options.ReasoningEffort = None,
     tool_choice: options.ToolChoice = None,
     parallel_calls: options.ParallelCalls = None,
+    offline: options.Offline = False,
     plain: Plain = False,
     no_history: NoHistory = False,
 ) -> int:
@@ -139,4 +140,5 @@ def _import() -> None:
     import toolchat.session.session
     import toolchat.ui.approval
     import toolchat.ui.commands
+    import toolchat.ui.keys
     import toolchat.ui.markdown  # noqa: F401

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolchat.environment import NO_FOLDER, working_folder
+from toolchat.settings import state_folder, user_path
 from toolchat.tools.spec import sample_tools_path
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
@@ -29,12 +31,11 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
     """
     path = FOUND
     if settings.tools is not None:
-        from toolchat.settings import user_path
-
         path = user_path(settings.tools)
         if not path.is_file():
             where = "--tools" if settings.tools_named else "TOOLCHAT_TOOLS"
-            raise UsageError(f"{where} {settings.tools}: {'not a file' if path.exists() else 'no such file'}")
+            what = "not a file" if path.exists() else f"no such file{_gone_with_its_folder(path)}"
+            raise UsageError(f"{where} {settings.tools}: {what}")
         if settings.tools_named:
             return path
     # What reads tools files takes a while to import. The REPL's prompt waits for this function, so it is imported
@@ -44,7 +45,6 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
             # A pipe, a folder, a link that leads nowhere: whoever put it there did not mean the samples.
             raise UsageError(f"./{path}: expected a file; remove it, or name a tools file with --tools")
         return sample_tools_path()
-    from toolchat.settings import state_folder
     from toolchat.tools.trust import TrustStore
 
     store = TrustStore(state_folder())
@@ -65,6 +65,10 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
         raise UsageError(f"{what}; name it with --tools {path}, or accept it with: {_command(path)}")
     # Not even where the user asks for it: the model may have written what is there now.
     raise UsageError(f"{what} as it is now; accept it in another terminal with: {_command(path)}; then say /reload")
+
+
+def _gone_with_its_folder(path: Path) -> str:
+    return f"; {NO_FOLDER}" if not path.is_absolute() and working_folder() is None else ""
 
 
 def _command(path: Path) -> str:

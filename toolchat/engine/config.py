@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from toolchat.engine.gpu import GIB
 from toolchat.engine.gpu_memory import MOST, check_weights
+from toolchat.engine.granted import granted_cores, granted_memory
 from toolchat.engine.number_format import MEASURED, by_flags, cpu_flags
 from toolchat.private_file import read_file
 from toolchat.wire.errors import EngineError, UsageError
@@ -143,7 +144,7 @@ def plan(
                 f"the files of {model} do not say how long a context it knows; {ASSUMED_CONTEXT} tokens are assumed, "
                 "and --context sets another"
             )
-    cores = len(os.sched_getaffinity(0))
+    cores = granted_cores()
     return EngineConfig(
         model=model,
         folder=str(folder),
@@ -159,10 +160,10 @@ def plan(
         sampling=sampling or Sampling(),
         # One core is left for the terminal and the rest of the machine: with all of them, OpenMP's busy
         # waiting made tokens three to ten times slower whenever another process ran.
-        threads=max(1, cores - 1),
+        threads=max(1, math.ceil(cores) - 1),
         # While weights are laid out there are few barriers to wait at: 1.3 times as fast with the second of two cores,
         # and no slower beside a busy process.
-        load_threads=cores,
+        load_threads=max(1, int(cores)),
         debug=debug,
         notes=tuple(notes),
     )
@@ -216,20 +217,6 @@ def kv_bytes_per_token(params: dict[str, Any], width: int = 2) -> int:
     heads = int(params.get("n_kv_heads") or params["n_heads"])
     head_dim = int(params.get("head_dim") or params["dim"] // params["n_heads"])
     return 2 * width * layers * heads * head_dim
-
-
-def available_memory() -> int:
-    """Bytes that a new process may use now, by the kernel's own estimate and this process's cgroup."""
-    available = 0
-    for row in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-        if row.startswith("MemAvailable:"):
-            available = int(row.split()[1]) * 1024
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return available
-    return available if limit == "max" else min(available, int(limit) - used)
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:
@@ -315,7 +302,7 @@ def _cpu_kv_cache(model: str, folder: Path, params: dict[str, Any], context: int
     wanted = asked if asked is not None else whole + whole // 4
     # Weights on disk have 16 bits a number.
     weights = weight_bytes(folder) * (2 if wide else 1)
-    free = available_memory()
+    free = granted_memory()
     if weights + whole + CPU_HEADROOM <= free < weights + wanted + CPU_HEADROOM and asked is None:
         wanted = whole
     if weights + wanted + CPU_HEADROOM > free:

@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from toolchat.engine.base import (
     ContextOverflowError,
@@ -30,6 +30,7 @@ from toolchat.engine.base import (
 )
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import PCI_ORDER
+from toolchat.environment import refused
 from toolchat.private_file import DistrustedError, open_private, private_folder
 from toolchat.wire.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
 from toolchat.wire.deltas import Delta, Finished
@@ -80,7 +81,10 @@ class LocalEngine:
         for note in self._config.notes:
             yield Notice(note)
         self.log = new_log(self._log_folder)
-        worker = self._worker = _Worker(self._config, self._command, self.log)
+        try:
+            worker = self._worker = _Worker(self._config, self._command, self.log)
+        except OSError as error:
+            raise EngineError(f"the engine's process cannot be started: {refused(error) or error}") from None
         await worker.connect()
         while True:
             state = await worker.states.get()
@@ -161,10 +165,10 @@ class _Worker:
     Whatever goes wrong in reading from it ends it and fails its requests: none of them waits for ever.
     """
 
-    def __init__(self, config: EngineConfig, command: Sequence[str], log: Path) -> None:
+    def __init__(self, config: EngineConfig, command: Sequence[str], log: Path | None) -> None:
         """Start it. Call in the main thread: the kernel ends the worker when the thread that started it ends."""
         self._config = config
-        self._log = log
+        self._where = f"; its log is {log}" if log is not None else ""
         self.info: EngineInfo | None = None
         """None until it is ready, and again when it has ended."""
         self.states: asyncio.Queue[EngineState | EngineError] = asyncio.Queue()
@@ -185,7 +189,7 @@ class _Worker:
         )
         self._socket, theirs = socket.socketpair()
         try:
-            with theirs, os.fdopen(open_private(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as output:
+            with theirs, _output(log) as output:
                 self._process = subprocess.Popen(
                     [*command, f"--fd={theirs.fileno()}", f"--parent={os.getpid()}"],
                     stdin=subprocess.DEVNULL,
@@ -258,14 +262,12 @@ class _Worker:
         code = await self._end(_END_SECONDS)
         how = self._failure or _how_it_ended(code)
         if was_ready:
-            crash = f"the engine crashed ({how}); its log is {self._log}"
+            crash = f"the engine crashed ({how}){self._where}"
             self._fail_requests(EngineCrashedError(crash))
             self.crashed.set_result(crash)
         else:
             hint = " (out of memory?)" if code == -signal.SIGKILL and not self._failure else ""
-            self.states.put_nowait(
-                EngineError(f"{self._config.model} could not be loaded: {how}{hint}; its log is {self._log}")
-            )
+            self.states.put_nowait(EngineError(f"{self._config.model} could not be loaded: {how}{hint}{self._where}"))
 
     def _hear(self, message: dict[str, Any]) -> None:
         match message:
@@ -370,14 +372,28 @@ def worker_environment(config: EngineConfig, temporary: str | None = None) -> di
     return environment
 
 
-def new_log(folder: Path) -> Path:
-    """A name for a log in `folder`, where the oldest are deleted. Another toolchat may be doing the same."""
+def _output(log: Path | None) -> IO[bytes]:
+    """Where the worker's output goes."""
+    if log is None:
+        return Path(os.devnull).open("wb")
+    return os.fdopen(open_private(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
+
+
+def new_log(folder: Path) -> Path | None:
+    """A name for a log in `folder`, where the oldest are deleted; None where nothing can be written.
+
+    Another toolchat may be doing the same.
+    """
     name = f"engine-{os.getpid()}-{next(_log_numbers)}.log"
     try:
         private_folder(folder)
     except DistrustedError:
         # Others could have it written into any file. Without a log, nobody could tell why a model does not load.
         return Path(tempfile.mkdtemp(prefix="toolchat-log-"), name)
+    except OSError:
+        return None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return None
     logs: list[tuple[float, Path]] = []
     for file in folder.glob("engine-*.log"):
         with contextlib.suppress(OSError):

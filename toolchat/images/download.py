@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import toolchat
 from toolchat.images.image import size_text
+from toolchat.offline import VARIABLE, is_offline, remedy
 from toolchat.wire.errors import UsageError
 
 SECONDS = 30.0
@@ -33,6 +34,8 @@ def download(address: str, most: int, *, seconds: float = SECONDS) -> bytes:
 
     Raises UsageError, one line that begins with the address.
     """
+    if is_offline():
+        raise UsageError(f"{address}: {remedy(VARIABLE)}, or give a file")
     answer: queue.SimpleQueue[bytes | UsageError] = queue.SimpleQueue()
     until = time.monotonic() + seconds
     late = UsageError(f"{address}: not fetched within {seconds:g} seconds; save it to a file, and give that")

@@ -6,25 +6,35 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from toolchat.images.image import size_text
 from toolchat.models import hub_cache, parts
 from toolchat.models.files import NEEDED, OPTIONAL, check_folder, is_needed, is_weights, lacking_kinds
 from toolchat.models.hub_cache import CachedModel
-from toolchat.models.hub_library import free_bytes, library, reason, told, with_home
+from toolchat.models.hub_library import free_bytes, library, offline, reason, told, with_home
+from toolchat.models.pace import Pace, amounts
+from toolchat.offline import remedy
 from toolchat.wire.errors import EngineError
 
 Report = Callable[[str, float], None]
 """Called with what is being done and the fraction of the whole that is there, 0 to 1. What it raises stops it."""
 
+T = TypeVar("T")
+
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _LISTING_SECONDS = 10.0
 _SMALL_FILES_SECONDS = 5.0
-"""How long the hub may take for what a model can do without."""
+"""How long the hub may take for what a model can do without: to list it, and to send the next bytes of it."""
+ASKING = "fetching, asking the hub"
+"""The stage before it is known what there is to fetch."""
+_NO_LISTING = (401, 403, 407, 429, 502, 503, 504)
+"""Answers after which asking for the files themselves would be answered alike."""
 _TICK = 0.2
 
 
@@ -105,9 +115,12 @@ def pull(name: str, report: Report | None = None, before: Before | None = None) 
     if (folder := hub_cache.whole(name)) is not None:
         _fetch_small_files(name, folder)
         return folder
+    report(ASKING, 0.0)
     with told(name):
+        if variable := offline():
+            raise EngineError(f"{hub_cache.what_is_here(name)}, and {remedy(variable)}: toolchat models pull {name}")
         _silence_bars()
-        listing = _remote_listing(name)
+        listing = _within(lambda: _remote_listing(name), lambda _: report(ASKING, 0.0))
         if (folder := hub_cache.snapshot(name)) is not None:
             hub_cache.discard_damaged(folder)
         if listing is None:
@@ -162,7 +175,9 @@ def _remote_listing(name: str, commit: str | None = None, seconds: float = _LIST
                 api.auth_check(name)
         except (hub.errors.GatedRepoError, hub.errors.RepositoryNotFoundError):
             raise
-        except hub.errors.HfHubHTTPError:
+        except hub.errors.HfHubHTTPError as error:
+            if error.response.status_code in _NO_LISTING:
+                raise
             return None  # a mirror that knows only files, or a fault that may be the listing's alone
     found = [
         _File(item.rfilename, item.size, item.lfs.sha256 if item.lfs is not None else None, item.blob_id)
@@ -224,16 +239,26 @@ def _require_room(size: RemoteSize) -> None:
 def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report) -> Path:
     hub = library()
     names = [file.name for file in listing.files]
+    pace = Pace(size.total)
 
     def tell(stage: str, there: int) -> None:
-        report(f"{stage} {_amounts(there, size.total)}", min(1.0, there / max(1, size.total)))
+        at = sum(count < file.size for file, count in ((file, done[file.name]) for file in listing.files))
+        number = min(len(names), len(names) - at + 1)
+        moving = pace.text(there) if stage == "fetching" else ""
+        text = f"{stage} {amounts(there, size.total)}{moving}, file {number} of {len(names)}"
+        report(text, min(1.0, there / max(1, size.total)))
 
     done = {file.name: _bytes_here(size.folder, name, listing.commit, file) for file in listing.files}
     tell("fetching", sum(done.values()))
     small = [file.name for file in listing.files if file.sha256 is None]
     if small:
         # First, so that the cache's other readers know the model while its weights are on their way.
-        hub.snapshot_download(name, allow_patterns=small)
+        large = sum(done[file.name] for file in listing.files if file.sha256 is not None)
+        _within(
+            lambda: hub.snapshot_download(name, allow_patterns=small),
+            lambda _: tell("fetching", large + sum(done[name] for name in small)),
+            lambda: _blob_bytes(hub_cache.repository_folder(size.folder, name)),
+        )
     for file in listing.files:
         if file.sha256 is None or done[file.name] == file.size:
             done[file.name] = file.size
@@ -242,7 +267,7 @@ def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report) -> Pa
 
         def tell_file(stage: str, there: int, elsewhere: int = elsewhere, whole: int = file.size) -> None:
             if stage == "checking":
-                report(f"checking {_amounts(there, whole)}", (elsewhere + whole) / size.total)
+                report(f"checking {amounts(there, whole)}", (elsewhere + whole) / size.total)
             else:
                 tell(stage, elsewhere + there)
 
@@ -256,7 +281,11 @@ def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report) -> Pa
             ) from None
         done[file.name] = file.size
     # The library finds each file in its place, and links it.
-    return Path(hub.snapshot_download(name, allow_patterns=names))
+    return Path(
+        _within(
+            lambda: hub.snapshot_download(name, allow_patterns=names), lambda _: tell("fetching", sum(done.values()))
+        )
+    )
 
 
 def _ranges(name: str, commit: str, file: str) -> parts.Open:
@@ -274,7 +303,9 @@ def _ranges(name: str, commit: str, file: str) -> parts.Open:
             client = hub.get_session()
             timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
             with client.stream("GET", url, headers=asked, timeout=timeout) as answer:
-                if answer.status_code in (408, 429, 500, 502, 503, 504):
+                if answer.status_code == 429:
+                    raise parts.BusyError(f"the hub answers {answer.status_code}")
+                if answer.status_code in (408, 500, 502, 503, 504):
                     raise parts.TransientError(f"the hub answers {answer.status_code}")
                 hf_raise_for_status(answer)
                 if answer.status_code != 206:
@@ -298,22 +329,49 @@ def _is_of_transport(error: Exception) -> bool:
 def _by_library(name: str, report: Report) -> Path:
     """Have the hub's library fetch it all; what it has not finished of a file is fetched again the next time."""
     hub = library()
-    result: list[Path] = []
+    root = hub_cache.cache_root()
+    assert root is not None
+    repository = hub_cache.repository_folder(root, name)
+    return Path(
+        _within(
+            lambda: hub.snapshot_download(name, allow_patterns=list(NEEDED)),
+            lambda there: report(f"fetching, {size_text(there)} so far", 0.0),
+            lambda: _blob_bytes(repository),
+        )
+    )
+
+
+def _within(
+    work: Callable[[], T],
+    tick: Callable[[int], None],
+    there: Callable[[], int] = lambda: 0,
+    seconds: float | None = None,
+) -> T:
+    """What `work` returns or raises. Raises SilentError once `there`, a number of bytes, has not grown for `seconds`.
+
+    `tick` is called with that number some times a second; what it raises ends the waiting. The library has no limit of
+    time for some of its requests, repeats others for minutes, and its threads would be waited for after Ctrl-C: so it
+    works in a thread that is given up.
+    """
+    result: list[T] = []
     failures: list[BaseException] = []
 
-    def work() -> None:
+    def run() -> None:
         try:
-            result.append(Path(hub.snapshot_download(name, allow_patterns=list(NEEDED))))
+            result.append(work())
         except BaseException as error:
             failures.append(error)
 
-    # In a thread that is given up: the library's own would be waited for after Ctrl-C.
-    thread = threading.Thread(target=work, name="fetch", daemon=True)
+    limit = parts.SILENT_SECONDS if seconds is None else seconds
+    thread = threading.Thread(target=run, name="ask-hub", daemon=True)
     thread.start()
-    root = hub_cache.cache_root()
+    most, grew = there(), time.monotonic()
     while thread.is_alive():
-        there = _blob_bytes(hub_cache.repository_folder(root, name)) if root is not None else 0
-        report(f"fetching, {size_text(there)} so far", 0.0)
+        tick(count := there())
+        if count > most:
+            most, grew = count, time.monotonic()
+        elif time.monotonic() - grew > limit:
+            raise parts.SilentError(limit)
         thread.join(_TICK)
     if failures:
         raise failures[0]
@@ -330,35 +388,31 @@ def _blob_bytes(repository: Path) -> int:
 
 def _fetch_small_files(name: str, folder: Path) -> None:
     """Fetch what a model that is here lacks of the files that it can do without; whatever fails, it goes on without."""
-    if not hub_cache.wants_small_files(folder):
+    if offline() or not hub_cache.wants_small_files(folder):
         return
     answered = False
     with suppress(Exception):  # of whatever library the hub uses; a model that is here needs no hub
-        hub = library()
         _silence_bars()
-        # The library tries again for half a minute where there is no network; this does not.
-        there = hub.HfApi().model_info(name, revision=folder.name, timeout=_SMALL_FILES_SECONDS)
-        wanted = [item.rfilename for item in there.siblings or () if item.rfilename in OPTIONAL]
-        if wanted:
-            hub.snapshot_download(name, revision=folder.name, allow_patterns=wanted)
-        answered = all((folder / file).is_file() for file in wanted)
+        repository = folder.parent.parent
+        limit = _SMALL_FILES_SECONDS
+        answered = _within(lambda: _ask_small(name, folder), lambda _: None, lambda: _blob_bytes(repository), limit)
     hub_cache.note_asked(folder, answered=answered)
+
+
+def _ask_small(name: str, folder: Path) -> bool:
+    """Fetch those of the optional files that the repository has; whether all of them are here now."""
+    hub = library()
+    # The library tries again for half a minute where there is no network; this does not.
+    there = hub.HfApi().model_info(name, revision=folder.name, timeout=_SMALL_FILES_SECONDS)
+    wanted = [item.rfilename for item in there.siblings or () if item.rfilename in OPTIONAL]
+    if wanted:
+        hub.snapshot_download(name, revision=folder.name, allow_patterns=wanted)
+    return all((folder / file).is_file() for file in wanted)
 
 
 def _may_ask(folder: Path) -> bool:
     """Whether the network may be asked for files of a snapshot, and they could be written."""
-    try:
-        from huggingface_hub.constants import HF_HUB_OFFLINE
-    except ImportError:
-        return False
-    return not HF_HUB_OFFLINE and os.access(folder, os.W_OK)
-
-
-def _amounts(there: int, total: int) -> str:
-    """ "3.2 of 14.5 GB": both in the unit of the whole, so that the width does not change while it grows."""
-    unit = size_text(total).rpartition(" ")[2]
-    scale, digits = {"bytes": (1, 0), "kB": (10**3, 0), "MB": (10**6, 1), "GB": (10**9, 1)}[unit]
-    return f"{there / scale:.{digits}f} of {total / scale:.{digits}f} {unit}"
+    return not offline() and os.access(folder, os.W_OK)
 
 
 def _silence_bars() -> None:

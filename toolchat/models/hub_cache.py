@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchat.models.files import OPTIONAL, PARAMS, damaged, damaged_weights, lacking
-from toolchat.private_file import read_file
+from toolchat.private_file import OPEN, make_folder, read_file
 from toolchat.wire.errors import EngineError
 
 _ASKED = ".toolchat-asked"
@@ -67,6 +67,14 @@ def missing_of(folder: Path) -> str:
         return error.strerror or str(error)
 
 
+def what_is_here(name: str) -> str:
+    """Begins a line about a model that is not whole: "NAME: not on this machine", or which part of it is."""
+    folder = snapshot(name)
+    return f"{name}: " + (
+        f"only a part of it is on this machine (missing: {missing_of(folder)})" if folder else "not on this machine"
+    )
+
+
 def whole(name: str) -> Path | None:
     """The folder of a model that is here, and whole."""
     folder = snapshot(name)
@@ -115,7 +123,7 @@ def note_asked(folder: Path, *, answered: bool) -> None:
     missing = [absent / name for name in OPTIONAL if not (folder / name).is_file()]
     with suppress(OSError):
         for note in missing if answered else [repository / _ASKED]:
-            note.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(note.parent, OPEN)
             note.touch()
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from toolchat.images.image import size_text
 from toolchat.models import hub_cache
-from toolchat.models.parts import TransientError
+from toolchat.models.parts import BusyError, SilentError, TransientError
 from toolchat.wire.errors import EngineError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -30,21 +30,36 @@ def library() -> Any:
     return huggingface_hub
 
 
+def offline() -> str:
+    """Which variable forbids asking the hub; empty where none does. Follows what the hub's library has read, too."""
+    from toolchat.offline import hub_offline
+
+    if variable := hub_offline():
+        return variable
+    try:
+        from huggingface_hub.constants import HF_HUB_OFFLINE
+    except ImportError:
+        return ""
+    return "HF_HUB_OFFLINE" if HF_HUB_OFFLINE else ""
+
+
+def endpoint() -> str:
+    """The hub's address, by HF_ENDPOINT."""
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        return "https://huggingface.co"
+    return str(constants.ENDPOINT)
+
+
 @contextmanager
 def told(name: str) -> Iterator[None]:
     """Turn what the hub's library and the disk raise into an EngineError of one line."""
-    hub = library()
+    library()
     try:
         yield
     except EngineError:
         raise
-    except hub.errors.GatedRepoError:
-        raise EngineError(
-            f"{name}: its owner wants its terms accepted first, at https://huggingface.co/{name}; "
-            "then log in with `hf auth login`"
-        ) from None
-    except hub.errors.RepositoryNotFoundError:
-        raise EngineError(f"{name}: there is no such model on the Hugging Face hub, or it is private") from None
     except Exception as error:  # whatever HTTP library the hub uses in this version
         raise _failure(name, error) from None
 
@@ -63,37 +78,146 @@ def _failure(name: str, error: Exception) -> EngineError:
         return EngineError(
             f"{name}: {with_home(root)} cannot be written to ({os.strerror(number)}); set HF_HOME to a folder that can"
         )
-    if isinstance(error, TransientError):
-        return EngineError(
-            f"{name}: the connection to the Hugging Face hub broke off ({error}); check the network, and go on with "
-            "the same command: what is fetched already is kept"
-        )
-    folder = hub_cache.snapshot(name)
-    here = f"only a part of it is on this machine (missing: {hub_cache.missing_of(folder)})" if folder else ""
+    causes = list(_causes(error))
+    # The library wraps what went wrong with the network into "not found in the cache".
+    for cause in causes:
+        if line := _refusal(name, cause):
+            return EngineError(f"{name}: {line}")
+    for cause in causes:
+        if line := _no_answer(cause):
+            return EngineError(f"{hub_cache.what_is_here(name)}, and {line}")
     return EngineError(
-        f"{name}: {here or 'not on this machine'}, and the Hugging Face hub cannot be asked for it "
+        f"{hub_cache.what_is_here(name)}, and the Hugging Face hub cannot be asked for it "
         f"({reason(error)}); check the network and the name"
     )
 
 
-def _disk_errno(error: BaseException) -> int | None:
-    """The number of the disk's error among what led to `error`; other libraries wrap it."""
+def _refusal(name: str, error: BaseException) -> str:
+    """What the hub itself answered, and what to do; empty where `error` is no answer of the hub."""
+    errors = library().errors
+    page = f"{endpoint()}/{name}"
+    match error:
+        case errors.GatedRepoError():
+            then = (
+                "with the account that your token belongs to (hf auth whoami)"
+                if _token_source()
+                else "then log in with `hf auth login`"
+            )
+            return f"its owner wants its terms accepted first, at https://huggingface.co/{name}; {then}"
+        case errors.RepositoryNotFoundError():
+            login = "your token may not see it" if _token_source() else "log in with `hf auth login`"
+            return f"there is no such model on the Hugging Face hub, or it is private; check the name, or {login}"
+        case BusyError():
+            return _too_many("")
+        case TransientError() if not isinstance(error, SilentError):
+            return (
+                f"the connection to the Hugging Face hub broke off ({error}); check the network, and go on with "
+                "the same command: what is fetched already is kept"
+            )
+        case errors.HfHubHTTPError():
+            return _by_status(error.response.status_code, error.response.headers, page)
+    return ""
+
+
+def _by_status(status: int, headers: Mapping[str, str], page: str) -> str:
+    match status:
+        case 401:
+            source = _token_source()
+            drop = "unset HF_TOKEN" if source == "HF_TOKEN" else "leave without with `hf auth logout`"
+            return (
+                f"the Hugging Face hub does not take your token ({source or 'none was sent'}): it is wrong or expired; "
+                f"make one at https://huggingface.co/settings/tokens and give it to `hf auth login`, or {drop}"
+            )
+        case 403:
+            return (
+                f"the Hugging Face hub forbids it (403): open {page}, accept its terms if it has some, and see at "
+                "https://huggingface.co/settings/tokens that your token may read it"
+            )
+        case 407:
+            return "the proxy wants a login (407); write it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT"
+        case 429:
+            return _too_many(headers.get("Retry-After", ""))
+        case _ if status >= 500:
+            return (
+                f"the Hugging Face hub is out of order ({status}); try again later, with the same command "
+                "(https://status.huggingface.co)"
+            )
+    return ""
+
+
+def _too_many(after: str) -> str:
+    when = f"in {after} s" if after.isdecimal() else "in five minutes"
+    login = "" if _token_source() else "; who is logged in may ask more: `hf auth login`"
+    return f"the Hugging Face hub has had too many requests from here (429); try again {when}{login}"
+
+
+def _no_answer(error: BaseException) -> str:
+    """Why the hub did not answer, and what to do; empty where that is not known."""
+    host = endpoint()
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, SilentError) or "TimeoutException" in kinds:
+        silent = f" for {error.seconds:.0f} s" if isinstance(error, SilentError) else " in time"
+        return (
+            f"{host} does not answer{silent}; check the network and the proxy (HTTPS_PROXY), or try again later: "
+            "what is fetched already is kept"
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return (
+            f"the certificate of {host} is not trusted; log in to this network in a browser if it asks for it, or set "
+            "SSL_CERT_FILE to the certificates of your proxy"
+        )
+    if kinds & {"JSONDecodeError", "FileMetadataError"}:
+        return (
+            f"what answers at {host} is not the hub, but another page; log in to this network in a browser, "
+            "and check HF_ENDPOINT and the proxy (HTTPS_PROXY)"
+        )
+    if "OfflineModeIsEnabled" in kinds:
+        return "HF_HUB_OFFLINE forbids asking the Hugging Face hub; unset it once"
+    if kinds & {"ConnectError", "NetworkError", "ConnectionError"}:
+        return (
+            f"there is no connection to {host} ({_first_line(error)}); check the network and the proxy (HTTPS_PROXY); "
+            "`toolchat models list` shows what is here"
+        )
+    return ""
+
+
+def _token_source() -> str:
+    """Where the token that is sent comes from, for people; empty where none is. Never the token."""
+    from huggingface_hub import constants, get_token
+
+    if not get_token():
+        return ""
+    named = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), "")
+    return named or with_home(Path(constants.HF_TOKEN_PATH))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """`error` and what led to it; other libraries wrap what they meet."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
-        # A firewall refuses a connection with EPERM, too: only files have a name.
-        if isinstance(current, OSError) and (current.errno in _FULL or (current.errno in _CLOSED and current.filename)):
-            return current.errno
-        if os.strerror(errno.ENOSPC) in str(current):
-            return errno.ENOSPC  # hf_xet's errors are text
+        yield current
         current = current.__cause__ or current.__context__
+
+
+def _disk_errno(error: BaseException) -> int | None:
+    """The number of the disk's error among what led to `error`."""
+    for cause in _causes(error):
+        # A firewall refuses a connection with EPERM, too: only files have a name.
+        if isinstance(cause, OSError) and (cause.errno in _FULL or (cause.errno in _CLOSED and cause.filename)):
+            return cause.errno
+        if os.strerror(errno.ENOSPC) in str(cause):
+            return errno.ENOSPC  # hf_xet's errors are text
     return None
 
 
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
+
+
 def reason(error: BaseException) -> str:
-    text = (str(error).splitlines() or [""])[0][:200]
-    return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {_first_line(error)}"
 
 
 def free_bytes(folder: Path) -> int | None:

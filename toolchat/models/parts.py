@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolchat.private_file import read_file
+from toolchat.private_file import OPEN, make_folder, read_file
 
 PART = 16 * 1024 * 1024
 """Bytes of one request. The hub allows 3,000 requests in five minutes without a login, so 160 MB a second."""
@@ -34,6 +34,8 @@ _LEAVE = 0.5
 """Seconds to wait for a thread to stop."""
 _TICK = 0.2
 """Seconds between two reports of progress: how soon a caller's exception stops the download."""
+SILENT_SECONDS = 28.0
+"""Seconds without a byte after which a download ends. With what it takes to stop, a person waits for 30."""
 
 Report = Callable[[str, int], None]
 """Called in the caller's thread with the stage, "fetching", "checking" or "waiting for another download", and the
@@ -49,6 +51,18 @@ class NoRangesError(Exception):
 
 class TransientError(Exception):
     """The connection failed, and another attempt may succeed."""
+
+
+class SilentError(TransientError):
+    """The server holds the connection and has sent nothing for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no byte for {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class BusyError(TransientError):
+    """The server has had too many requests."""
 
 
 class DamagedError(Exception):
@@ -87,7 +101,7 @@ def fetch(file: LargeFile, open_range: Open, report: Report) -> None:
     with _locked(file.lock, lambda: report("waiting for another download", bytes_there(file))):
         if file.destination.exists():
             return
-        file.destination.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.destination.parent, OPEN)
         done = _read_journal(file)
         if not done:
             _begin(file)
@@ -123,10 +137,15 @@ class _Download:
         try:
             for thread in threads:
                 thread.start()
-            recorded = time.monotonic()
+            recorded = grew = time.monotonic()
+            most = self._bytes()
             for thread in threads:
                 while thread.is_alive():
-                    report("fetching", self._bytes())
+                    report("fetching", there := self._bytes())
+                    if there > most:
+                        most, grew = there, time.monotonic()
+                    elif time.monotonic() - grew > SILENT_SECONDS:
+                        raise SilentError(SILENT_SECONDS)
                     thread.join(_TICK)
                     if time.monotonic() - recorded > _RECORD:
                         self._record(journal)
@@ -245,7 +264,7 @@ def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the lock that the hub's library uses for the same file; call `waiting` while another process holds it."""
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, OPEN)
     lock: Any = FileLock(path)
     while True:
         try:

@@ -22,7 +22,7 @@ from toolchat.session.startup import Plan
 from toolchat.session.stream import KeptAnswers, Show, Stream
 from toolchat.settings import Settings, state_folder
 from toolchat.store.record import SessionRecord
-from toolchat.store.results import keep_image, keep_result
+from toolchat.store.results import KeptResults, keep_image
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
@@ -43,6 +43,7 @@ from toolchat.wire.events import (
     TurnUndone,
     TurnWithdrawn,
 )
+from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
 
@@ -101,6 +102,7 @@ class Session:
         self._decide: Decide = allow_all
         self._counting: asyncio.Task[None] | None = None
         self._results = records / self._stream.session
+        self._result_files = KeptResults(self._results)
         program = f"toolchat {toolchat.__version__}"
         self._stream.emit(SessionStarted(model, program, settings.system, asdict(self._options)))
 
@@ -341,6 +343,7 @@ class Session:
             stamp=self._stream.stamp,
             decide=self._decide,
             keep=self._keep,
+            keep_part=self._result_files.add,
             keep_image=lambda image: keep_image(self._results, image),
             offered=self._offered,
         )
@@ -348,10 +351,11 @@ class Session:
     def _offered(self) -> list[ToolSpec]:
         return [spec for spec in self.toolbox.specs if spec.name not in self.switched_off]
 
-    def _keep(self, result: ToolResult) -> str | None:
+    def _keep(self, result: ToolResult) -> Kept | None:
         """A result of which the model is shown a part."""
-        self._kept.whole(result)
-        return keep_result(self._results, result)
+        kept = self._result_files.keep(result)
+        self._kept.whole(result, kept)
+        return kept
 
     def _edited(self, edit: Edit) -> None:
         self._stream.emit(HistoryEdited(edit))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from toolchat.standard_streams import OutputError
 from toolchat.store.record import SessionRecord, new_session_id
 from toolchat.wire import events
 from toolchat.wire.events import Event, EventBody, Notice, Stamper
-from toolchat.wire.messages import ToolResult, joined
+from toolchat.wire.excerpt import Kept
+from toolchat.wire.messages import CutResult, ToolResult, joined
 
 Show: TypeAlias = Callable[[Event], None]
 """Consumes the events of a session."""
@@ -21,7 +24,7 @@ class Stream:
 
     A `show` that raises is told of, recorded too, and replaced by `plain`, which is given the same event again; where
     that raises too, or is None, nothing is shown any more. The turn goes on in either case: it is recorded, and its
-    tools have run. Only BrokenPipeError passes, since nobody reads any more.
+    tools have run. Only BrokenPipeError and OutputError pass, since nobody can read any more.
     """
 
     def __init__(self, records: Path, show: Show, plain: Show | None = None) -> None:
@@ -46,14 +49,14 @@ class Stream:
         self._shown(event)
         if self.record.failure is not None and not self._told_unrecorded:
             self._told_unrecorded = True
-            self._shown(self.stamp(Notice(f"this session is not recorded: {self.record.failure}")))
+            self._shown(self.stamp(Notice(self.record.loss)))
 
     def _shown(self, event: Event) -> None:
         if self._show is None:
             return
         try:
             self._show(event)
-        except BrokenPipeError:
+        except (BrokenPipeError, OutputError):
             raise
         except Exception as error:
             self._show, self._plain = self._plain, None
@@ -86,8 +89,10 @@ class KeptAnswers:
         """Those of the turn under way, else of the last turn that had any; in call order."""
         return self._ordered() or next((results for _, results in reversed(self._turns) if results), ())
 
-    def whole(self, result: ToolResult) -> None:
-        """Keep a result that the model will be shown a part of."""
+    def whole(self, result: ToolResult, kept: Kept | None = None) -> None:
+        """Keep a result that the model will be shown a part of; where this is too long for that, it names its file."""
+        if isinstance(result, CutResult):
+            result = replace(result, content=result.excerpt.text(kept))
         self._whole[result.call_id] = result
 
     def see(self, body: EventBody) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from toolchat.environment import refused
 from toolchat.images.image import MAX_BYTES
 from toolchat.private_file import open_file, private_folder, read_file
+from toolchat.settings import NO_HOME
 from toolchat.wire.codec import CodecError, event_line, read_event
 from toolchat.wire.events import Event
 
@@ -48,6 +50,21 @@ class SessionRecord:
                 line = line[os.write(self._file, line) :]
         except OSError as error:
             self.failure = error
+
+    @property
+    def loss(self) -> str:
+        """What its failure costs, why, and what helps: one line for a person."""
+        assert self.failure is not None
+        why = refused(self.failure) or str(self.failure)
+        state = self.path.parent.parent
+        if state.is_relative_to(NO_HOME):
+            why = "there is no home folder; set HOME, or XDG_STATE_HOME to a folder that can be written"
+        elif self._file < 0 and not os.access(state, os.W_OK | os.X_OK):
+            reason = self.failure.strerror or str(self.failure)
+            why = f"{state}: {reason}; make that folder writable, or set XDG_STATE_HOME to one that is"
+        else:
+            return f"this session is not recorded: {why}"
+        return f"this session is not recorded, and no log, typed line or grant is kept: {why}"
 
     def close(self) -> None:
         if self._file >= 0:

@@ -45,7 +45,7 @@ def open_state(folder: Path) -> Path:
         try:
             if path.exists():
                 check_file(path)
-        except PermissionError:
+        except OSError:  # nothing there can be read, and so nothing is believed
             continue
         if name in _BELIEVED and (why := distrusted(path)) is not None:
             ignore(path, why)

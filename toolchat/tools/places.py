@@ -25,7 +25,10 @@ _INSTALLED_NAMES = {"site-packages", "dist-packages"}
 
 
 def absolute(path: str) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 (`resolve` would follow links, which are told apart here)
+    try:
+        return os.path.abspath(path)  # noqa: PTH100 (`resolve` would follow links, which are told apart here)
+    except OSError:  # the folder that it would begin in has been deleted: nothing is there
+        return os.path.join("/", path)  # noqa: PTH118
 
 
 def below(path: str, folder: str) -> bool:

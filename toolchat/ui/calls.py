@@ -9,7 +9,7 @@ from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.wire.messages import CallOrigin, FailedCall, Image, ResultStatus, ToolCall, ToolResult
 
 RESULT_LINES = 6
-"""Lines of a result that are shown; the model gets all of it."""
+"""Lines of a result that are shown of what the model is."""
 
 MARKS = {
     ResultStatus.OK: "✓",
@@ -20,9 +20,16 @@ MARKS = {
 }
 
 
-def output_lines(text: str) -> list[str]:
-    """What a running tool says to the user, made safe; in full, since the tool's process bounds it."""
-    return [f"│ {row}" for row in sanitize(text).splitlines()]
+def output_rows(text: str) -> tuple[list[str], str | None]:
+    """What a running tool says to the user, made safe; in full, since the host bounds it.
+
+    The rows that stay, and one that what the tool says next takes the place of, such as a progress bar; None without.
+    """
+    *rows, last = text.replace("\r\n", "\n").split("\n")
+    live = last.removesuffix("\r") if last.endswith("\r") else None
+    if last and live is None:
+        rows.append(last)
+    return [sanitize(row) for row in rows], live if live is None else sanitize(live)
 
 
 def call_text(call: ToolCall | FailedCall) -> str:
@@ -45,14 +52,25 @@ def call_line(call: ToolCall | FailedCall) -> str:
     return call_text(call)
 
 
+def content_lines(content: str) -> list[str]:
+    """The lines of a result. Only newlines part them: whatever else `str.splitlines` takes for one is to be seen."""
+    return content.removesuffix("\n").replace("\r\n", "\n").split("\n") if content else []
+
+
 def result_lines(result: ToolResult) -> list[str]:
     """The mark and the first lines of a result; then how much is left out, and a line for each image."""
-    rows = sanitize(result.content).splitlines() or [""]
+    rows = [sanitize(row) for row in content_lines(result.content)] or [""]
     shown = rows if len(rows) <= RESULT_LINES else rows[: RESULT_LINES - 1]
     lines = [f"{MARKS[result.status]} {shown[0]}", *(f"  {row}" for row in shown[1:])]
     if len(shown) < len(rows):
-        lines.append(f"  … {len(rows) - len(shown)} more lines")
+        lines.append(f"  … {more_lines(len(rows) - len(shown), result)}")
     return [*lines, *(f"  {image_line(image, image.file or 'not kept')}" for image in result.images)]
+
+
+def more_lines(number: int, result: ToolResult) -> str:
+    """How much of a result is not on the screen: "12 more lines"."""
+    lines = "1 more line" if number == 1 else f"{number:,} more lines"
+    return f"{lines} of what the model is shown of it" if result.left_out else lines
 
 
 def image_line(image: Image, where: str) -> str:

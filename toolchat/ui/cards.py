@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from toolchat.ui.calls import call_text
+from toolchat.ui.calls import call_text, content_lines, more_lines, output_rows
 from toolchat.ui.text.cells import cut, width_of
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.text.styles import paint
@@ -13,7 +13,7 @@ from toolchat.ui.text.wrapping import wrapped
 from toolchat.wire.messages import FailedCall, ResultStatus, ToolCall, ToolResult
 
 RESULT_LINES = 5
-"""Rows of a result that are shown; `/last` shows all."""
+"""Rows of a result that are shown; `/last` shows more."""
 OUTPUT_LINES = 5
 """Rows of what the tool said that stay on the screen: the last ones."""
 ARGUMENT_ROWS = 6
@@ -45,6 +45,8 @@ class Card:
     """Rows that the tool has said to the user, made safe."""
     said: int = 0
     """How many there were in all."""
+    replaceable: bool = False
+    """Whether what comes next takes the place of the last row: it is a progress bar."""
 
     def start(self, call: ToolCall, now: float) -> None:
         """It runs, with these arguments."""
@@ -52,7 +54,13 @@ class Card:
         self.started = now
 
     def say(self, text: str) -> None:
-        rows = sanitize(text).splitlines()
+        rows, live = output_rows(text)
+        if self.replaceable:
+            self.output = self.output[:-1]
+            self.said -= 1
+        self.replaceable = bool(live)
+        if live:
+            rows.append(live)
         self.said += len(rows)
         self.output = [*self.output, *rows][-OUTPUT_LINES:]
 
@@ -113,7 +121,7 @@ def seconds(number: float, *, whole: bool = False) -> str:
 
 def _result_rows(result: ToolResult, width: int) -> list[str]:
     images = [f"[image {image.source or image.media_type}, {image.width}×{image.height}]" for image in result.images]
-    lines = [*result.content.splitlines(), *images]
+    lines = [*content_lines(result.content), *images]
     rows: list[str] = []
     taken = 0
     # A result may be a megabyte: no more of it is looked at than is shown.
@@ -126,9 +134,10 @@ def _result_rows(result: ToolResult, width: int) -> list[str]:
     shown = [f"  {row}" for row in rows[:RESULT_LINES]]
     if len(rows) > RESULT_LINES or taken < len(lines):
         left = len(lines) - taken
-        shown.append(f"  … {_lines(left, 'more ')}; /last shows all" if left else "  … /last shows all")
+        last = "/last shows more" if result.left_out else "/last shows all"
+        shown.append(f"  … {more_lines(left, result)}; {last}" if left else f"  … {last}")
     return shown
 
 
-def _lines(number: int, more: str = "") -> str:
-    return f"1 {more}line" if number == 1 else f"{number:,} {more}lines"
+def _lines(number: int) -> str:
+    return "1 line" if number == 1 else f"{number:,} lines"

@@ -10,7 +10,7 @@ import termios
 import threading
 from contextlib import suppress
 
-_BYTES = 65536
+from toolchat.standard_streams import read_some
 
 
 class LineReader:
@@ -27,7 +27,7 @@ class LineReader:
         self._thread: threading.Thread | None = None
         self._rest = ""
         self._ended = False
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
 
     async def line(self) -> str | None:
         """The next line without its newline; None at the end. Where this is cancelled, the next call gets that line."""
@@ -63,7 +63,7 @@ class LineReader:
     def _next(self) -> str | None:
         while "\n" not in self._rest and not self._ended:
             try:
-                data = os.read(self._fd, _BYTES)
+                data = read_some(self._fd)
             except OSError:
                 data = b""
             self._ended = not data

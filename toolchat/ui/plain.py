@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Self, TextIO
 from rich.status import Status
 from rich.text import Text
 
-from toolchat.ui.calls import call_line, image_line, output_lines, result_lines, writing_text
+from toolchat.ui.calls import call_line, image_line, output_rows, result_lines, writing_text
 from toolchat.ui.tables import console
+from toolchat.ui.text.cells import cut
 from toolchat.ui.text.sanitize import StreamSanitizer, sanitize, sanitize_line
 from toolchat.wire import events
 from toolchat.wire.events import Event
@@ -78,8 +79,11 @@ class PlainRenderer:
                 self._note(f"→ {call_line(call)}", "cyan")
                 self._wait(f"{call.name} is running")
             case events.ToolOutput(_, text):
-                for row in output_lines(text):
-                    self._note(f"  {row}", "dim")
+                rows, live = output_rows(text)
+                for row in rows:
+                    self._note(f"  │ {row}", "dim")
+                if live:
+                    self._wait(f"│ {cut(live, self._err.width - 4)}")
             case events.CallFinished(result):
                 self._wait(None)
                 for row in result_lines(result):
@@ -132,11 +136,11 @@ class PlainRenderer:
     def _note(self, text: str, style: str) -> None:
         self._wait(None)
         self._end_line()
-        self._err.print(Text(text, style=style), soft_wrap=not self._err.is_terminal)
+        self._err.print(Text(text, style=style), soft_wrap=not self._err.on_screen)
 
     def _wait(self, text: str | None) -> None:
         """Show a spinner with `text` on stderr, where that is a terminal; None takes it away."""
-        if not self._err.is_terminal:
+        if not self._err.on_screen:
             return
         if text is not None and not self._midline:
             if self._status is None:

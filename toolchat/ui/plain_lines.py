@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from toolchat.ui.calls import call_text, output_lines, writing_text
+from toolchat.ui.calls import call_text, output_rows, writing_text
 from toolchat.ui.cards import Card
 from toolchat.ui.progress import milestone
 from toolchat.ui.text.sanitize import sanitize
@@ -66,8 +66,8 @@ class PlainLines:
                 self._cards.setdefault(call.id, Card(call)).start(call, self._clock())
                 self._line(f"→ {call_text(call)}")
             case events.ToolOutput(_, text):
-                for row in output_lines(text):
-                    self._line(f"  {row}")
+                for row in output_rows(text)[0]:
+                    self._line(f"  │ {row}")
             case events.CallFinished(result):
                 if (card := self._cards.pop(result.call_id, None)) is not None:
                     for fragments in card.rows(result, UNWRAPPED):

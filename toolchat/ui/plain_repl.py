@@ -11,17 +11,15 @@ from typing import TextIO
 
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
-from toolchat.session.session import Session
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
 from toolchat.ui.commands import Commands, Outcome, is_command, question
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.plain_lines import PlainLines
-from toolchat.ui.repl import LEAVE_SECONDS, OpenChat, Taking
-from toolchat.ui.stops import Stops
+from toolchat.ui.stops import Stops, read_awake
 from toolchat.ui.text.sanitize import sanitize
-from toolchat.ui.turns import KILL_AFTER
+from toolchat.ui.turns import LEAVE_SECONDS, OneTurn, OpenChat, Taking
 from toolchat.wire.errors import ExitCode, ToolchatError
-from toolchat.wire.events import TurnFinished, TurnStatus
+from toolchat.wire.events import TurnFinished
 
 PROMPT = "> "
 
@@ -41,13 +39,12 @@ class PlainRepl:
         self._to_person = to_person
         self._reader = reader or LineReader()
         self._clock = clock
-        self._chat: Session | None = None
+        self._one_turn: OneTurn | None = None
+        """Plays the turns, once the session is open."""
         self._lines = PlainLines(self._line, clock, to_person=to_person)
         self._prompted = ""
         """The prompt at which a line is being typed, if one is."""
-        self._in_turn = False
         self._declined = False
-        self._stopping: float | None = None
         self._hinted = -LEAVE_SECONDS
         # After `fg` the shell's own rows stand below the prompt.
         self._stops = Stops(lambda: self._write(self._prompted), clock)
@@ -74,7 +71,7 @@ class PlainRepl:
 
     async def _run(self, open_chat: OpenChat) -> int:
         async with open_chat(self._lines.show, self._ask if self._to_person else None, None) as chat:
-            self._chat = chat
+            self._one_turn = turn = OneTurn(chat, self._clock)
             commands = Commands(chat, width=lambda: 80)
             while (line := await self._next_line()) is not None:
                 if not line.strip():
@@ -85,11 +82,11 @@ class PlainRepl:
                     if outcome.quit:
                         break
                     if outcome.ask is not None:
-                        await self._turn(chat, partial(chat.ask, outcome.ask))
+                        await self._turn(turn, partial(chat.ask, outcome.ask))
                     elif outcome.retry_round:
-                        await self._turn(chat, chat.retry_round)
+                        await self._turn(turn, chat.retry_round)
                 else:
-                    await self._turn(chat, partial(chat.ask, question(line)))
+                    await self._turn(turn, partial(chat.ask, question(line)))
             # A person has seen it; a script is told.
             return ExitCode.DECLINED if self._declined and not self._to_person else ExitCode.OK
 
@@ -117,64 +114,51 @@ class PlainRepl:
             running.cancel()
             self._waiting = None
 
-    async def _turn(self, chat: Session, begin: Callable[[], Awaitable[TurnFinished]]) -> None:
+    async def _turn(self, turn: OneTurn, begin: Callable[[], Awaitable[TurnFinished]]) -> None:
         try:
-            if chat.info is None:
-                # Where nobody is there to mend it, a load that failed is not tried again.
-                if not chat.loading and (self._lines.state != "failed" or self._to_person):
-                    await chat.launch()
-                self._waiting = asyncio.create_task(chat.ready())
-                await asyncio.wait({self._waiting})
-                if self._waiting.cancelled():
-                    self._line("cancelled")
-                    return
-                self._waiting.result()
-            self._in_turn = True
-            finished = await begin()
+            # Where nobody is there to mend it, a load that failed is not tried again.
+            launch = self._to_person or self._lines.state != "failed"
+            self._waiting = asyncio.create_task(turn.ready(launch=launch))
+            await asyncio.wait({self._waiting})
+            if self._waiting.cancelled():
+                self._line("cancelled")
+                return
+            self._waiting.result()
+            finished = await turn.play(begin)
             self._declined = self._declined or finished.declined
-            if finished.status is TurnStatus.INTERRUPTED:
-                await chat.settled()
         except ToolchatError as error:
             if not self._to_person:
                 raise
             self._line(f"toolchat: {sanitize(str(error))}")
         finally:
-            self._in_turn, self._stopping, self._waiting = False, None, None
+            self._waiting = None
             self._lines.end_turn()
 
     async def _ask(self, pending: PendingCall) -> Reply:
         self._lines.end_text()
 
-        async def prompt(text: str) -> str | None:
-            while True:
-                self._reader.drop_pending()
-                self._write(text)
-                # Of a question that stands above it the last row.
-                self._prompted = text.rpartition("\n")[2]
-                try:
-                    line = await self._reader.line()
-                    blindly = await self._stops.typed_blindly()
-                except asyncio.CancelledError:
-                    self._write("\n")
-                    raise
-                finally:
-                    self._prompted = ""
-                if not blindly:
-                    return line
-                text = TOO_SOON
+        async def read(text: str) -> str | None:
+            self._reader.drop_pending()
+            self._write(text)
+            # Of a question that stands above it the last row.
+            self._prompted = text.rpartition("\n")[2]
+            try:
+                return await self._reader.line()
+            except asyncio.CancelledError:
+                self._write("\n")
+                raise
+            finally:
+                self._prompted = ""
 
+        prompt = partial(read_awake, read, self._stops, TOO_SOON)
         return await ask_by_lines(pending, prompt, lambda: screen_size(self._out))
 
     def _interrupt(self) -> None:
         now = self._clock()
         if not self._to_person:
             self._leave(ExitCode.INTERRUPTED)
-        elif self._in_turn and self._chat is not None:
-            if self._stopping is None:
-                self._stopping = now
-                self._chat.interrupt()
-            elif now - self._stopping >= KILL_AFTER:
-                self._chat.kill()
+        elif self._one_turn is not None and self._one_turn.since is not None:
+            self._one_turn.interrupt()
         elif self._waiting is not None:
             self._waiting.cancel()
         elif now - self._hinted < LEAVE_SECONDS:

@@ -35,7 +35,7 @@ def progress(title: str) -> Iterator[Shown]:
     """Show how far something is. The finished bar is taken away again: it is of no interest above a chat."""
     title = sanitize_line(title)
     err = console(stderr=True)
-    if not err.is_terminal:
+    if not err.on_screen:
         last: tuple[str, int] | None = None
 
         def line(stage: str, fraction: float) -> None:

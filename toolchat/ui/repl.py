@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
@@ -27,30 +25,18 @@ from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.ui.text.styles import paint, rendered
 from toolchat.ui.toolbar import Status, toolbar
 from toolchat.ui.transcript import Transcript
-from toolchat.ui.turns import Turns
+from toolchat.ui.turns import LEAVE_SECONDS, Changed, OpenChat, PutBack, Say, Taking, Told, Turns
 from toolchat.wire import events
 from toolchat.wire.errors import ExitCode
 from toolchat.wire.events import Event
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:  # these take a while to import, and the prompt is not to wait for them
-    from toolchat.chat.approval import Ask, Reply
+    from toolchat.chat.approval import Reply
     from toolchat.chat.calls import PendingCall
-    from toolchat.session.session import Session
     from toolchat.ui.commands import Commands, Outcome
     from toolchat.ui.plain_lines import PlainLines
 
-Show: TypeAlias = Callable[[Event], None]
-OpenChat: TypeAlias = "Callable[[Show, Ask | None, Show | None], AbstractAsyncContextManager[Session]]"
-"""Opens the session whose events are shown, and whose calls are asked about; it may take a while.
-
-The last function takes the place of the first once that has failed; None where nothing can.
-"""
-Taking: TypeAlias = Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
-"""Gives SIGINT to a function for the length of a `with` block."""
-
-LEAVE_SECONDS = 1.0
-"""Within these, a second Ctrl-C at an empty prompt leaves."""
 HUNG_UP = 129
 
 _TICK = 1 / 8
@@ -66,7 +52,7 @@ class Repl:
         self._model = model
         self._color = color
         self._clock = clock
-        self._turns = Turns(self, clock)
+        self._turns = Turns(self._told, clock)
         self._plain: PlainLines | None = None
         """Shows the events once the transcript has failed."""
         self._images: tuple[Image, ...] = ()
@@ -115,9 +101,9 @@ class Repl:
             case events.SessionStarted(model):
                 self._model = model
             case events.EngineState("failed", detail):
-                self.say(f"{detail}\n/model NAME loads another model; a message tries this one again.", "red")
+                self._say(f"{detail}\n/model NAME loads another model; a message tries this one again.", "red")
         self._transcript.show(event)
-        self.changed()
+        self._changed()
 
     def show_plain(self, event: Event) -> None:
         """Consume an event in place of `show`, which has failed: plain lines above the prompt, which stays."""
@@ -127,7 +113,7 @@ class Repl:
             self._plain = PlainLines(self._print_line, self._clock, to_person=True)
         self._turns.see(event)
         self._plain.show(event)
-        self.changed()
+        self._changed()
 
     async def ask(self, pending: PendingCall) -> Reply:
         """Have the user decide on a call."""
@@ -152,20 +138,26 @@ class Repl:
         else:
             self._hinted = self._clock()
             self._say_below("Ctrl-C again or Ctrl-D leaves")
-        self.changed()
+        self._changed()
 
-    # What `Turns` needs of a front.
+    def _told(self, told: Told) -> None:
+        match told:
+            case Say(text, style):
+                self._say(text, style)
+            case PutBack(lines):
+                self._input.put("\n".join(lines))
+            case Changed():
+                self._changed()
+            case outcome:
+                self._apply(outcome)
 
-    def say(self, text: str, style: str) -> None:
+    def _say(self, text: str, style: str) -> None:
         if self._plain is not None:
             self._print_line(sanitize(text))
             return
         self._transcript.say(f"toolchat: {text}" if style == "red" else text, style)
 
-    def put_back(self, lines: Sequence[str]) -> None:
-        self._input.put("\n".join(lines))
-
-    def apply(self, outcome: Outcome) -> None:
+    def _apply(self, outcome: Outcome) -> None:
         if outcome.lines:
             self._terminal.print(rendered(outcome.lines, self._terminal.columns, color=self._color) + "\n")
         if outcome.write:
@@ -176,7 +168,7 @@ class Repl:
         if outcome.quit:
             self._terminal.leave(ExitCode.OK)
 
-    def changed(self) -> None:
+    def _changed(self) -> None:
         self._terminal.redraw()
 
     async def _serve(self, open_chat: OpenChat, drawn: asyncio.Event) -> None:
@@ -185,7 +177,7 @@ class Repl:
             async with open_chat(self.show, self.ask, self.show_plain) as chat:
                 from toolchat.ui.commands import Commands
 
-                self.changed()
+                self._changed()
                 await self._turns.serve(chat, Commands(chat, width=lambda: self._terminal.columns))
         except Exception as error:
             self._terminal.fail(error)
@@ -195,7 +187,7 @@ class Repl:
         while True:
             await asyncio.sleep(_TICK)
             if self._turns.since is not None:
-                self.changed()
+                self._changed()
 
     def _submit(self, line: str) -> None:
         if not line.strip():
@@ -256,7 +248,7 @@ class Repl:
         def take_away() -> None:
             if self._hint == hint and self._clock() - self._hinted >= LEAVE_SECONDS:
                 self._hint = ""
-                self.changed()
+                self._changed()
 
         asyncio.get_running_loop().call_later(LEAVE_SECONDS + 0.05, take_away)
 
@@ -304,7 +296,7 @@ class Repl:
                 return f"running {turns.command}"
             loads_tools = turns.chat is None and turns.engine_state == "ready"
             return "loading tools" if loads_tools else turns.engine_state or "starting"
-        if turns.stopping is not None:
+        if turns.is_stopping:
             return "stopping"
         what = "running tools" if self._transcript.running else "answering"
         return f"{what} {int(self._clock() - turns.since)} s"

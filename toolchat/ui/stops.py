@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from toolchat.ui.approval import ARMING_SECONDS
 
@@ -39,3 +39,13 @@ class Stops:
     def _continued(self) -> None:
         self._last = self._clock()
         self._resumed()
+
+
+async def read_awake(
+    read: Callable[[str], Awaitable[str | None]], stops: Stops, too_soon: str, text: str
+) -> str | None:
+    """The line that `read` returns for a prompt, first `text`, and `too_soon` as long as it was typed blindly."""
+    line = await read(text)
+    while await stops.typed_blindly():
+        line = await read(too_soon)
+    return line

@@ -20,23 +20,30 @@ PIPE_WIDTH = 200
 """Columns where there is no terminal to ask: wide enough that a grep finds whole lines."""
 
 
-class _Console(Console):
+class OwnConsole(Console):
+    """A console that knows a terminal from a file into which colours are to go, as FORCE_COLOR has it."""
+
+    @property
+    def on_screen(self) -> bool:
+        """Whether a person sees it now, so that it may be drawn over, and has a width."""
+        return self.file.isatty()
+
     def on_broken_pipe(self) -> None:
         # rich's own exits with 1; the command line answers with the code of a broken pipe.
         raise BrokenPipeError(errno.EPIPE, "the reader has gone")
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False) -> OwnConsole:
     """A console that never reads markup or highlights in what it is given."""
-    made = _Console(stderr=stderr, markup=False, highlight=False, emoji=False)
-    if not made.is_terminal:
-        made = _Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPE_WIDTH)
+    made = OwnConsole(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not made.on_screen:
+        made = OwnConsole(stderr=stderr, markup=False, highlight=False, emoji=False, width=PIPE_WIDTH)
     return made
 
 
 def print_tools(toolbox: Toolbox) -> None:
     out = console()
-    if out.is_terminal and out.width < 70:
+    if out.on_screen and out.width < 70:
         # Four columns would be a word wide each.
         for tool in toolbox.tools:
             out.print(Text(sanitize_line(tool.signature), style="bold"))
@@ -104,7 +111,7 @@ class ModelRow:
 
 def print_models(rows: Sequence[ModelRow]) -> None:
     out = console()
-    if out.is_terminal and out.width < 110:
+    if out.on_screen and out.width < 110:
         # Seven columns would be a few letters wide each.
         for row in rows:
             name = Text(sanitize_line(row.name), style="bold")
@@ -114,7 +121,7 @@ def print_models(rows: Sequence[ModelRow]) -> None:
             out.print(Text(f"  {facts}") if facts else Text(""), end="\n" if facts else "")
             out.print(Text(f"  {row.place}", style="dim"))
         return
-    if not out.is_terminal:
+    if not out.on_screen:
         out.width *= 2  # so that no folder is broken
     table = _table("Name", "", "Source", "Size", "Context", "Sampling", "Folder")
     for row in rows:

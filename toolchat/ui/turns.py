@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
+from toolchat.environment import refused
 from toolchat.wire import events
 from toolchat.wire.errors import ToolchatError
-from toolchat.wire.events import Event, TurnStatus
+from toolchat.wire.events import Event, TurnFinished, TurnStatus
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:  # commands take a while to import, and the prompt is not to wait for them
+    from toolchat.chat.approval import Ask
     from toolchat.session.session import Session
     from toolchat.ui.commands import Commands, Outcome
 
+Show: TypeAlias = Callable[[Event], None]
+OpenChat: TypeAlias = "Callable[[Show, Ask | None, Show | None], AbstractAsyncContextManager[Session]]"
+"""Opens the session whose events are shown, and whose calls are asked about; it may take a while.
+
+The last function takes the place of the first once that has failed; None where nothing can.
+"""
+Taking: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
+"""Gives SIGINT to a function for the length of a `with` block."""
+
+LEAVE_SECONDS = 1.0
+"""Within these, a second Ctrl-C at an empty prompt leaves."""
 KILL_AFTER = 1.0
 """Seconds that an interrupt may take; then another one ends the engine. Two quick presses are one impatient one."""
 
@@ -51,35 +65,98 @@ class Sent:
         return as_line(self.line) if self.asks and not self.retries_round else self.line
 
 
-class Front(Protocol):
-    """Who sees to the screen."""
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A line of toolchat's own."""
 
-    def say(self, text: str, style: str) -> None:
-        """Print a line of toolchat's own."""
+    text: str
+    style: str
 
-    def put_back(self, lines: Sequence[str]) -> None:
-        """Put what was sent into the input line again."""
 
-    def apply(self, outcome: Outcome) -> None:
-        """Do what a command's outcome says, but for its question."""
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """What was sent belongs into the input line again."""
 
-    def changed(self) -> None:
-        """Something that the toolbar or the live region shows is different now."""
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Something that the toolbar or the live region shows is different now."""
+
+
+Told: TypeAlias = "Say | PutBack | Changed | Outcome"
+"""What turns tell whoever owns the screen. Of a command's outcome, all but its question is to be done."""
+
+
+class OneTurn:
+    """Turns of a chat, one at a time: the model is waited for, and interrupts stop the turn, then the engine."""
+
+    def __init__(self, chat: Session, clock: Callable[[], float]) -> None:
+        self._chat = chat
+        self._clock = clock
+        self._since: float | None = None
+        self._stopping: float | None = None
+
+    @property
+    def since(self) -> float | None:
+        """When the turn under way began; None between turns."""
+        return self._since
+
+    @property
+    def is_stopping(self) -> bool:
+        """True where the turn under way has been interrupted."""
+        return self._stopping is not None
+
+    @property
+    def may_kill(self) -> bool:
+        """True where one more interrupt ends the engine."""
+        return self._stopping is not None and self._clock() - self._stopping >= KILL_AFTER
+
+    def interrupt(self) -> None:
+        """Stop the turn under way. Again, where that is without effect for a second: end the engine."""
+        if self._since is None:
+            return
+        if self._stopping is None:
+            self._stopping = self._clock()
+            self._chat.interrupt()
+        elif self.may_kill:
+            self._chat.kill()
+
+    async def ready(self, *, launch: bool = True) -> None:
+        """Wait for the model; with `launch`, one that has failed, or died unseen, is tried again.
+
+        Raises EngineError where it cannot be loaded.
+        """
+        if self._chat.info is None:
+            if launch and not self._chat.loading:
+                await self._chat.launch()
+            await self._chat.ready()
+
+    async def play(self, begin: Callable[[], Awaitable[TurnFinished]]) -> TurnFinished:
+        """The turn that `begin` begins, once the engine answers again. Raises what `begin` does."""
+        self._since = self._clock()
+        try:
+            finished = await begin()
+            if finished.status is TurnStatus.INTERRUPTED:
+                await self._chat.settled()
+            return finished
+        finally:
+            self._since = self._stopping = None
 
 
 class Turns:
-    def __init__(self, front: Front, clock: Callable[[], float]) -> None:
-        self._front = front
+    """The queue of what was sent to one chat. What the screen is to show is told to `tell`."""
+
+    def __init__(self, tell: Callable[[Told], None], clock: Callable[[], float]) -> None:
+        self._tell = tell
         self._clock = clock
+        self._turn: OneTurn | None = None
         self.chat: Session | None = None
         """None until the session is open."""
         self.commands: Commands | None = None
         self.waiting: list[Sent] = []
         self.engine_state = ""
-        self.since: float | None = None
-        """When the turn under way began; None between turns."""
-        self.stopping: float | None = None
-        """When it was interrupted."""
         self._woken = asyncio.Event()
         self._exclusive: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,10 +164,11 @@ class Turns:
     async def serve(self, chat: Session, commands: Commands) -> None:
         """Take what is sent, until cancelled."""
         self.chat, self.commands = chat, commands
+        self._turn = turn = OneTurn(chat, self._clock)
         try:
             while True:
                 while self.waiting:
-                    await self._next(chat)
+                    await self._next(chat, turn)
                 self._woken.clear()
                 await self._woken.wait()
         finally:
@@ -109,12 +187,22 @@ class Turns:
             return
         self.waiting.append(sent)
         self._woken.set()
-        self._front.changed()
+        self._tell(Changed())
 
     def see(self, event: Event) -> None:
         """Follow the engine."""
         if isinstance(event.body, events.EngineState):
             self.engine_state = event.body.state
+
+    @property
+    def since(self) -> float | None:
+        """When the turn under way began; None between turns."""
+        return self._turn.since if self._turn is not None else None
+
+    @property
+    def is_stopping(self) -> bool:
+        """True where the turn under way has been interrupted."""
+        return self._turn is not None and self._turn.is_stopping
 
     @property
     def is_busy(self) -> bool:
@@ -128,22 +216,17 @@ class Turns:
     @property
     def may_kill(self) -> bool:
         """True where one more interrupt ends the engine."""
-        return self.stopping is not None and self._clock() - self.stopping >= KILL_AFTER
+        return self._turn is not None and self._turn.may_kill
 
     def interrupt(self) -> None:
-        """Stop the turn under way. Again, where that is without effect for a second: end the engine."""
-        if self.chat is None or self.since is None:
-            return
-        if self.stopping is None:
-            self.stopping = self._clock()
-            self.chat.interrupt()
-        elif self.may_kill:
-            self.chat.kill()
-        self._front.changed()
+        """Stop the turn under way, if there is one, see `OneTurn.interrupt`."""
+        if self._turn is not None:
+            self._turn.interrupt()
+            self._tell(Changed())
 
     def cancel_command(self) -> None:
         if self._exclusive is not None and not self._exclusive.cancelling():
-            self._front.say(f"cancelled: {self._exclusive.get_name()}", "dim")
+            self._tell(Say(f"cancelled: {self._exclusive.get_name()}", "dim"))
             self._exclusive.cancel()
 
     def take_back(self) -> None:
@@ -152,12 +235,12 @@ class Turns:
         dropped = [sent.line for sent in self.waiting if sent.is_command]
         self.waiting.clear()
         if dropped:
-            self._front.say(f"not run: {', '.join(dropped)}", "dim")
+            self._tell(Say(f"not run: {', '.join(dropped)}", "dim"))
         if lines:
-            self._front.put_back(lines)
-        self._front.changed()
+            self._tell(PutBack(tuple(lines)))
+        self._tell(Changed())
 
-    async def _next(self, chat: Session) -> None:
+    async def _next(self, chat: Session, turn: OneTurn) -> None:
         """Begin the first of what waits, and see it through."""
         first = self.waiting[0]
         if self._exclusive is not None:
@@ -167,43 +250,38 @@ class Turns:
             assert self.commands is not None
             self._run_now(self.commands, first.line)
         elif chat.info is None:
-            if not await self._becomes_ready(chat):
+            if not await self._becomes_ready(turn):
                 self.take_back()
         else:
             self.waiting.pop(0)
-            await self._turn(chat, first)
+            await self._see_through(chat, turn, first)
 
-    async def _becomes_ready(self, chat: Session) -> bool:
-        # Whoever sends something to an engine that has failed, or died unseen, wants it tried again.
-        if not chat.loading:
-            await chat.launch()
+    async def _becomes_ready(self, turn: OneTurn) -> bool:
         try:
-            await chat.ready()
+            await turn.ready()
         except ToolchatError as error:
             if self.engine_state != "failed":  # else its event has told
-                self._front.say(str(error), "red")
+                self._tell(Say(str(error), "red"))
             return False
         return True
 
-    async def _turn(self, chat: Session, sent: Sent) -> None:
-        self.since = self._clock()
-        self._front.changed()
+    async def _see_through(self, chat: Session, turn: OneTurn, sent: Sent) -> None:
+        def begin() -> Awaitable[TurnFinished]:
+            self._tell(Changed())
+            return chat.retry_round() if sent.retries_round else chat.ask(sent.question, sent.images)
+
         interrupted = False
         try:
-            finished = await (chat.retry_round() if sent.retries_round else chat.ask(sent.question, sent.images))
-            interrupted = finished.status is TurnStatus.INTERRUPTED
-            if interrupted:
-                await chat.settled()
+            interrupted = (await turn.play(begin)).status is TurnStatus.INTERRUPTED
         except ToolchatError as error:
-            self._front.say(str(error), "red")
-            self._front.put_back([sent.typed])
+            self._tell(Say(str(error), "red"))
+            self._tell(PutBack((sent.typed,)))
         finally:
-            self.since = self.stopping = None
-            self._front.changed()
+            self._tell(Changed())
         if interrupted:
             self.take_back()
         if chat.info is None:
-            self._front.say("The engine is started again; the conversation is kept.", "yellow")
+            self._tell(Say("The engine is started again; the conversation is kept.", "yellow"))
             await chat.launch()
 
     def _run_now(self, commands: Commands, line: str) -> None:
@@ -212,11 +290,11 @@ class Turns:
         task.add_done_callback(self._ended)
         if not commands.at_once(line):
             self._exclusive = task
-        self._front.changed()
+        self._tell(Changed())
 
     async def _run(self, commands: Commands, line: str) -> None:
         outcome = await commands.run(line)
-        self._front.apply(outcome)
+        self._tell(outcome)
         if outcome.ask is not None:
             self.waiting.insert(0, Sent(outcome.ask, outcome.images, asks=True))
         elif outcome.retry_round:
@@ -228,6 +306,6 @@ class Turns:
             self._exclusive = None
         if not task.cancelled() and (error := task.exception()) is not None:
             # `Commands.run` raises nothing that a user could have caused.
-            self._front.say(f"unexpected {type(error).__name__}: {error}", "red")
+            self._tell(Say(refused(error) or f"unexpected {type(error).__name__}: {error}", "red"))
         self._woken.set()
-        self._front.changed()
+        self._tell(Changed())

@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import reduce
 from typing import Any
 
+from toolchat.wire.excerpt import NOTHING, Excerpt
+
 
 class CallOrigin(StrEnum):
     """How a tool call came to be well-formed."""
@@ -88,6 +90,18 @@ class ToolResult:
     status: ResultStatus = ResultStatus.OK
     seconds: float = 0.0
     images: tuple[Image, ...] = ()
+    left_out: int = 0
+    """Characters of what the tool returned that `content` does not have: it says so itself, in a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutResult(ToolResult):
+    """A result that is longer than the chat takes from a tool's process. The chat makes a ToolResult of it.
+
+    `content` is the excerpt as a text, for whoever does not cut it further.
+    """
+
+    excerpt: Excerpt = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,11 @@ class Mute:
         raise RuntimeError
 
 
+def return_long(size: int) -> str:
+    """Return that many characters of four bytes."""
+    return "𝄞" * size
+
+
 def return_object() -> Any:
     """Return what has no form in JSON, and no text either."""
     return Mute()

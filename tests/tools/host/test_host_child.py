@@ -9,6 +9,8 @@ import pytest
 
 from toolchat.tools.host.child import Executor
 
+LONG = f"{'x' * 1333}\n[… 8,000 of 10,000 characters are left out here …]\n{'x' * 667}"
+
 
 def test_what_an_asynchronous_generator_yields_is_its_result() -> None:
     async def steps() -> AsyncIterator[str]:
@@ -101,7 +103,7 @@ def raised_between(which: str) -> Iterator[str]:
     [
         ("value", "Error: ValueError: unknown time zone: Mars"),
         ("empty", "Error: ValueError"),
-        ("long", f"Error: ValueError: {'x' * 2000}..."),
+        ("long", f"Error: ValueError: {LONG}"),
         ("exit", "Error: SystemExit: 3"),
         ("interrupt", "Error: KeyboardInterrupt"),
         ("generator", "Error: GeneratorExit"),

@@ -2,12 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from host_bench import LIMIT, Bench, eventually, exists, runs, unique
 
-from toolchat.wire.messages import ResultStatus, ToolCall
+from toolchat.chat.conversation import Conversation
+from toolchat.chat.loop import ChatLoop
+from toolchat.engine.base import GenerateOptions
+from toolchat.engine.scripted import Answer, ScriptedEngine, call
+from toolchat.store.results import KeptResults
+from toolchat.tools.result import MAX_KEPT
+from toolchat.wire.events import CallFinished, Stamper
+from toolchat.wire.messages import CutResult, ResultStatus, ToolCall, ToolMessage, ToolResult
 
 pytestmark = pytest.mark.process
 
@@ -96,7 +105,7 @@ def test_printing_without_end_is_counted_and_not_kept(bench: Bench) -> None:
     assert outcome.result.content == "printed"
     assert outcome.output.startswith("the beginning\nxxx")
     assert outcome.output.endswith("xxx\nthe end\n")
-    assert "characters of its output are not shown" in outcome.output
+    assert "characters are left out here" in outcome.output
     assert len(outcome.output) < 50_000
     assert bench.is_alive()
 
@@ -213,3 +222,50 @@ def test_the_traceback_is_in_the_log_and_not_in_the_result(bench: Bench) -> None
 def test_processes_are_gone_after_the_call(bench: Bench) -> None:
     pid = json.loads(bench.call("whereabouts").result.content)["pid"]
     assert eventually(lambda: not exists(pid))
+
+
+def test_of_a_huge_result_the_beginning_comes_in_parts_up_to_the_bound(bench: Bench) -> None:
+    parts: list[str] = []
+    result = bench.loop.run(bench.prepare("return_much").run(on_part=parts.append))
+    assert isinstance(result, CutResult)
+    assert result.excerpt.total == 100_000_008
+    assert MAX_KEPT - 1_000_000 < sum(map(len, parts)) <= MAX_KEPT
+    assert parts[0].startswith("headxxx")
+    assert result.content == result.excerpt.text()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_chat_says_of_a_long_result_what_is_true(bench: Bench, tmp_path: Path, kept: bool) -> None:
+    engine = ScriptedEngine()
+    engine.enqueue(Answer(calls=[call("return_long", size=2_000_000)]), "Long.")
+    results = KeptResults(tmp_path)
+    keep: dict[str, Any] = {"keep": results.keep, "keep_part": results.add} if kept else {}
+    conversation = Conversation()
+    loop = ChatLoop(
+        engine=engine,
+        conversation=conversation,
+        runner=bench.runner,
+        options=GenerateOptions(max_tokens=100),
+        stamp=Stamper("s", time.time),
+        **keep,
+    )
+
+    async def play() -> None:
+        async for _ in engine.start():
+            pass
+        async for event in loop.turn("How long?"):
+            if isinstance(event.body, CallFinished):
+                # What is recorded is the plain type, which the codec knows.
+                assert type(event.body.result) is ToolResult
+
+    bench.loop.run(play())
+    content = next(one.content for one in conversation.messages if isinstance(one, ToolMessage))
+    head, line, tail = content.split("\n")
+    missing = 2_000_000 - len(head) - len(tail)
+    where = ""
+    if kept:
+        (file,) = tmp_path.iterdir()
+        where = f"; the whole is in {file}"
+        assert file.read_text(encoding="utf-8") == "𝄞" * 2_000_000
+    assert line == f"[… {missing:,} of 2,000,000 characters are left out here{where} …]"
+    assert set(head + tail) == {"𝄞"}

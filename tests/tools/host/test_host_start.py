@@ -77,6 +77,33 @@ def test_a_module_that_hangs_leaves_nothing(tmp_path: Path) -> None:
     assert eventually(lambda: not runs(seconds))
 
 
+def test_without_proc_it_is_said_that_proc_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolchat.tools.host.client._PROC", tmp_path / "proc" / "self")
+    message = refused(write_tools(tmp_path, {"fine:f": {}}, fine=TOOL))
+    assert message.startswith("/proc is not mounted, ")
+    assert message.endswith("; mount it, or leave the tools out with --no-tools")
+
+
+def test_tools_load_in_a_working_directory_that_has_been_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tools(tmp_path, {"fine:f": {}}, fine=TOOL)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert load_toolbox(path).names == ("f",)
+
+
+def test_a_process_that_ends_before_any_import_blames_no_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolchat.tools.host.client._SERVER", ("-c", "raise SystemExit(7)"))
+    log = tmp_path / "logs" / "tools.log"
+    path = write_tools(tmp_path, {"fine:f": {}}, fine=TOOL)
+    assert refused(path, log=log) == f"{path}: the tools' process could not be prepared (exit code 7); {log} says why"
+
+
 def test_the_chats_process_never_imports_a_tool(tmp_path: Path) -> None:
     toolbox = load_toolbox(write_tools(tmp_path, {"quiet_one:f": {}}, quiet_one=TOOL))
     assert toolbox.names == ("f",)

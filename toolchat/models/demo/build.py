@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from toolchat.models.demo import pins, wheel
+from toolchat.offline import VARIABLE, is_offline, remedy
 from toolchat.private_file import LOCK_SECONDS, make_folder, open_file
 from toolchat.wire.errors import EngineError
 
@@ -87,6 +88,8 @@ def build(cache: Path, progress: Progress | None = None) -> Path:
         _remove_all(folder.parent, _UNFINISHED)
         if is_built(cache):
             return folder
+        if is_offline():
+            raise EngineError(f"the demo model is not built yet, and {remedy(VARIABLE)}: toolchat models pull demo")
         _require_packages()
         _require_space(folder.parent)
         work = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder.parent))

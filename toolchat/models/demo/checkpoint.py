@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolchat.models.demo import pins
+from toolchat.private_file import make_folder
 from toolchat.wire.errors import EngineError
 
 Tensors = dict[str, NDArray[np.uint16]]
@@ -47,7 +48,7 @@ def read(folder: Path) -> Checkpoint:
 
 def write(checkpoint: Checkpoint, folder: Path, progress: Callable[[float], None] | None = None) -> None:
     """Write `checkpoint` into `folder`, made if absent, and wait until the disk has it. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name, text in ((pins.TOKENIZER, checkpoint.tokenizer), (pins.PARAMS, checkpoint.params)):
         with (folder / name).open("wb") as file:
             file.write(text)

@@ -20,9 +20,11 @@ from toolchat.tools.host.call_process import CLOSED, CallProcess, Cause, NoAnswe
 from toolchat.tools.host.channel import Message
 from toolchat.tools.host.client import HostDied
 from toolchat.tools.host.supervisor import Supervisor
+from toolchat.tools.result import MAX_KEPT
 from toolchat.tools.toolbox import MIB, Tool
 from toolchat.wire.errors import UsageError
-from toolchat.wire.messages import CallOrigin, ResultStatus, ToolCall, ToolResult
+from toolchat.wire.excerpt import Excerpt
+from toolchat.wire.messages import CallOrigin, CutResult, Image, ResultStatus, ToolCall, ToolResult
 
 STATE_LOST = "[The tool's process was started anew: what earlier calls had changed in it is lost.]"
 """Below the first result after a stateful tool's process ended."""
@@ -35,6 +37,7 @@ _HIDES = (
 )
 
 OnOutput = Callable[[str], None]
+OnPart = Callable[[str], None]
 
 
 class Prepared:
@@ -63,20 +66,29 @@ class Prepared:
         finally:
             self._group.turn.release()
 
-    async def run(self, cancel: asyncio.Event | None = None, on_output: OnOutput | None = None) -> ToolResult:
+    async def run(
+        self,
+        cancel: asyncio.Event | None = None,
+        on_output: OnOutput | None = None,
+        on_part: OnPart | None = None,
+    ) -> ToolResult:
         """Run the call until it answers, its tool's time is over, or `cancel` is set.
 
-        `on_output` is given what the tool says to the user, as it comes; the text is as the tool wrote it.
+        `on_output` is given what the tool says to the user, as it comes; the text is as the tool wrote it. A result of
+        more than MAX_RESULT bytes is a CutResult; its beginning, up to MAX_KEPT bytes, is given to `on_part` before.
         """
+        listener = _up_to(MAX_KEPT, on_part) if on_part is not None else None
         if self._group is None:
-            return await self._timed(cancel, on_output)
+            return await self._timed(cancel, on_output, listener)
         if not await _acquired(self._group.turn, cancel):
             return self._result(_INTERRUPTED, ResultStatus.INTERRUPTED)
         try:
-            result = await self._timed(cancel, on_output)
+            result = await self._timed(cancel, on_output, listener)
             if self._group.lost:
                 self._group.lost = False
-                result = replace(result, content=f"{result.content}\n{STATE_LOST}")
+                if listener is not None and isinstance(result, CutResult):
+                    listener(f"\n{STATE_LOST}")
+                result = _with_line(result, STATE_LOST)
             return result
         finally:
             self._group.turn.release()
@@ -104,19 +116,23 @@ class Prepared:
                 return self._result(message)
         return await self._failure(answer, f"did not check its arguments within {seconds_text(seconds)}")
 
-    async def _timed(self, cancel: asyncio.Event | None, on_output: OnOutput | None) -> ToolResult:
+    async def _timed(
+        self, cancel: asyncio.Event | None, on_output: OnOutput | None, on_part: OnPart | None
+    ) -> ToolResult:
         started = time.monotonic()
         if cancel is not None and cancel.is_set():
             await self.discard()
             return self._result(_INTERRUPTED, ResultStatus.INTERRUPTED)
-        result = await self._run(cancel, on_output)
+        result = await self._run(cancel, on_output, on_part)
         return replace(result, seconds=time.monotonic() - started)
 
-    async def _run(self, cancel: asyncio.Event | None, on_output: OnOutput | None) -> ToolResult:
+    async def _run(
+        self, cancel: asyncio.Event | None, on_output: OnOutput | None, on_part: OnPart | None
+    ) -> ToolResult:
         seconds = self.tool.options.timeout
         if self._group is not None:
             self._group.used = True
-        answer = await self._ask("run", seconds, cancel, on_output)
+        answer = await self._ask("run", seconds, cancel, on_output, on_part)
         match answer:
             case {"op": "result", "content": str(content), "ok": bool(ok), "traceback": str(traceback), **rest}:
                 await self.discard()
@@ -127,13 +143,28 @@ class Prepared:
                 if (images := received(rest.get("images", []), self.tool.name)) is None:
                     return self._result(_NO_ANSWER)
                 return replace(self._result(content, ResultStatus.OK if ok else ResultStatus.ERROR), images=images)
+            case {
+                "op": "result",
+                "content": {"head": str(head), "tail": str(tail), "total": int(total)},
+                "ok": True,
+                "images": [*files],
+            } if total >= len(head) + len(tail):
+                await self.discard()
+                if (images := received(files, self.tool.name)) is None:
+                    return self._result(_NO_ANSWER)
+                return _cut(self._result("", ResultStatus.OK), Excerpt(head, tail, total), images)
             case {"op": "rejected", "message": str(message)}:
                 await self.discard()
                 return self._result(message)
         return await self._failure(answer, f"did not answer within {seconds_text(seconds)}")
 
     async def _ask(
-        self, op: str, seconds: float, cancel: asyncio.Event | None = None, on_output: OnOutput | None = None
+        self,
+        op: str,
+        seconds: float,
+        cancel: asyncio.Event | None = None,
+        on_output: OnOutput | None = None,
+        on_part: OnPart | None = None,
     ) -> Message | NoAnswer:
         """The answer of the process that the call belongs to; of a new one where there is none, or none any more."""
         # Only the code that was shown is run; what it is shows when it is checked.
@@ -148,7 +179,7 @@ class Prepared:
         window = Window(on_output) if on_output is not None else None
         process.output.show(window)
         try:
-            return await process.ask(message, seconds, cancel)
+            return await process.ask(message, seconds, cancel, on_part)
         except asyncio.CancelledError:
             process.drop()
             raise
@@ -212,6 +243,32 @@ class Prepared:
                 file = open_private(self._supervisor.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
                 with os.fdopen(file, "a", encoding="utf-8", errors="replace") as log:
                     log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self.tool.name}\n{traceback}\n")
+
+
+def _cut(result: ToolResult, excerpt: Excerpt, images: tuple[Image, ...]) -> CutResult:
+    about = (result.status, result.seconds, images or result.images, excerpt.left_out)
+    return CutResult(result.call_id, result.name, excerpt.text(), *about, excerpt)
+
+
+def _with_line(result: ToolResult, line: str) -> ToolResult:
+    """The result with another line at its end."""
+    if not isinstance(result, CutResult):
+        return replace(result, content=f"{result.content}\n{line}")
+    before = result.excerpt
+    return _cut(result, replace(before, tail=f"{before.tail}\n{line}", total=before.total + 1 + len(line)), ())
+
+
+def _up_to(most: int, on_part: OnPart) -> OnPart:
+    """`on_part` for the parts that fit into so many bytes, whatever a tool's process sends."""
+    room = most
+
+    def take(text: str) -> None:
+        nonlocal room
+        room -= len(text.encode("utf-8", "replace"))
+        if room >= 0:
+            on_part(text)
+
+    return take
 
 
 def _over_memory(limit: int) -> str:

@@ -19,6 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from toolchat.tools.host.channel import LOST_CHANNEL, AsyncChannel, Message
+from toolchat.wire.excerpt import gap_line
 
 _EOF_SECONDS = 0.5
 """A process that closed its channel has this long to end, and so to say how."""
@@ -26,12 +27,16 @@ _EOF_SECONDS = 0.5
 _KILL_SECONDS = 0.7
 """For the host to report a killed process."""
 
+
 HEAD = 32 * 1024
 TAIL = 4 * 1024
 """Characters shown of what one call prints."""
 
 _EVERY = 0.1
 """Seconds between two messages, at least."""
+_EVERY_ROW = 0.25
+"""As above, where only the row has changed that carriage returns replace: each of these goes into the record."""
+_ERASE = re.compile("\x1b\\[[012]?K")
 _READ = 256 * 1024
 # Of what faulthandler writes when a tool crashes: the frames of this package, below the tool's own, and what follows.
 _NOT_THE_TOOLS = re.compile(
@@ -91,12 +96,30 @@ class CallProcess:
             self._channel.pump()
             self._heard.put_nowait(None)
 
-    async def ask(self, message: Message, seconds: float, cancel: asyncio.Event | None = None) -> Message | NoAnswer:
+    async def ask(
+        self,
+        message: Message,
+        seconds: float,
+        cancel: asyncio.Event | None = None,
+        on_part: Callable[[str], None] | None = None,
+    ) -> Message | NoAnswer:
         """The answer to `message`, waited for until `seconds` have passed or `cancel` is set.
 
-        A process that gave no answer is of no further use; see `end`.
+        `on_part` is given the parts of a long result, which come before its answer. A process that gave no answer is of
+        no further use; see `end`.
         """
         self._channel.send(message)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + seconds
+        while True:
+            match answer := await self._next(max(0.0, deadline - clock()), cancel):
+                case {"op": "part", "text": str(text)}:
+                    if on_part is not None:
+                        on_part(text)
+                case _:
+                    return answer
+
+    async def _next(self, seconds: float, cancel: asyncio.Event | None) -> Message | NoAnswer:
         answer = asyncio.create_task(self._heard.get())
         cancelled = asyncio.create_task(cancel.wait()) if cancel is not None else None
         tasks = {task for task in (answer, cancelled) if task is not None}
@@ -142,49 +165,91 @@ class CallProcess:
 
 
 class Window:
-    """What is shown of one call's output. The listener is given whole lines."""
+    """What is shown of one call's output, as text in whole lines.
+
+    A row that carriage returns replace, such as a progress bar, is shown as it is at the moment, and ends with "\\r"
+    until it is final: what comes next takes its place.
+    """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._row = ""
+        """The unfinished one: without "\\r", or its last state with one before or behind it."""
+        self._shown_row = ""
         self._pending = ""
         self._room = HEAD
         self._tail = ""
-        self._left_out = 0
+        self._total = 0
+        """Characters of all rows that are final."""
         self._timer: asyncio.TimerHandle | None = None
 
     def feed(self, data: bytes) -> None:
-        text = self._decoder.decode(data)
-        shown, rest = text[: self._room], text[self._room :]
-        self._room -= len(shown)
-        self._pending += shown
-        if rest:
-            tail = self._tail + rest[-TAIL:]
-            self._left_out += len(rest)
-            self._tail = tail[-TAIL:]
-        if self._pending and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_EVERY, self._show_lines)
+        self._take(self._decoder.decode(data))
+        if self._timer is None and (self._pending or "\r" in self._row):
+            delay = _EVERY if self._pending else _EVERY_ROW
+            self._timer = asyncio.get_running_loop().call_later(delay, self._show)
 
     def finish(self) -> None:
         """Show what is left."""
         if self._timer is not None:
             self._timer.cancel()
-        text = self._pending + self._decoder.decode(b"", final=True)
-        self._pending = ""
-        missing = self._left_out - len(self._tail)
-        if missing > 0:
-            text += f"\n[… {missing:,} characters of its output are not shown …]\n"
-        text += self._tail
-        self._tell(text)
+        self._take(self._decoder.decode(b"", final=True))
+        row = _last_state(self._row)
+        if "\r" in self._row and not row.strip():
+            # It was wiped, as bars are that are to leave nothing.
+            row = "\r" if self._shown_row else ""
+        self._keep(row)
+        text, self._pending = self._pending, ""
+        if (missing := self._total - HEAD - len(self._tail)) > 0:
+            text += f"\n{gap_line(missing, self._total)}\n"
+        self._tell(text + self._tail)
 
-    def _show_lines(self) -> None:
+    def _take(self, text: str) -> None:
+        """Keep the rows that are final; the last one may still be replaced."""
+        text = self._row + text
+        if "\r" in text:
+            *rows, last = text.replace("\r\n", "\n").split("\n")
+            self._keep("".join(f"{_last_state(row)}\n" for row in rows))
+            if "\r" in last:
+                # What comes next goes on with this state of the row, or begins another, or makes a line's end of this.
+                last = f"{_last_state(last)}\r" if last.endswith("\r") else f"\r{_last_state(last)}"
+            self._row = last
+        else:
+            whole, newline, self._row = text.rpartition("\n")
+            self._keep(whole + newline)
+        if len(self._row) > HEAD:
+            self._keep(_last_state(self._row))
+            self._row = ""
+
+    def _keep(self, text: str) -> None:
+        shown, rest = text[: self._room], text[self._room :]
+        self._room -= len(shown)
+        self._pending += shown
+        self._total += len(text)
+        if rest:
+            self._tail = (self._tail + rest[-TAIL:])[-TAIL:]
+
+    def _show(self) -> None:
         self._timer = None
-        whole, newline, self._pending = self._pending.rpartition("\n")
-        self._tell(whole + newline)
+        text, self._pending = self._pending, ""
+        if text:
+            self._shown_row = ""
+        if "\r" in self._row and (row := _last_state(self._row)) != self._shown_row:
+            self._shown_row = row
+            text += f"{row}\r"
+        self._tell(text)
 
     def _tell(self, text: str) -> None:
         if text := _NOT_THE_TOOLS.sub("", text):
             self._listener(text)
+
+
+def _last_state(row: str) -> str:
+    """What a row with carriage returns shows in the end: what stands behind the last of them, or before it."""
+    if "\r" not in row:
+        return row
+    return next((state for state in reversed(_ERASE.sub("", row).split("\r")) if state), "")
 
 
 class Output:

@@ -34,13 +34,16 @@ from toolchat.tools.host.confine import call_ruleset, enter_call
 from toolchat.tools.host.process_tree import uses_gpu
 from toolchat.tools.host.protocol import ChildRequest, ProcessSetup, Share
 from toolchat.tools.load import load_tools
-from toolchat.tools.result import bounded, error_text, result_text
+from toolchat.tools.result import MAX_KEPT, MAX_RESULT, clean, error_text, result_text
 from toolchat.tools.toolbox import MIB, LoadedToolbox
 from toolchat.tools.values import Yielded
 from toolchat.wire.errors import ToolchatError
+from toolchat.wire.excerpt import Excerpt, cut_to_bytes, shortened
 
 MAX_OPEN_FILES = 4096
 """Of one process. Systems allow up to a million, and a kernel has a table for all users."""
+_PART = 256 * 1024
+"""Characters of a long result in one message."""
 
 _SPARE_MEMORY = 64 * MIB
 """Beyond the limit, for telling the chat that it was reached."""
@@ -101,11 +104,22 @@ def serve(channel: BlockingChannel, output: int, loaded: LoadedToolbox, setup: P
             answer = _answer(message, loaded, executor, limit)
             if os.getpid() != me:  # the tool forked, and this is the copy
                 os._exit(0)
+            _send_parts(channel, answer.pop("whole", ""))
             channel.send(answer)
             if setup.once and answer["op"] in ("result", "refused"):
                 os._exit(0)
     except ChannelClosed:
         os._exit(LOST_CHANNEL)
+
+
+def _send_parts(channel: BlockingChannel, text: str) -> None:
+    """The beginning of a result that is longer than one message may be, for its file."""
+    room = MAX_KEPT
+    for start in range(0, len(text), _PART):
+        part = text[start : start + _PART]
+        if (room := room - len(part.encode())) < 0:
+            return
+        channel.send({"op": "part", "text": part})
 
 
 def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor, limit: int | None) -> dict[str, Any]:
@@ -176,14 +190,16 @@ def run_forked(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    content: str
-    """For the model; bounded, and fit for UTF-8."""
+    content: str | Excerpt
+    """For the model; of at most MAX_RESULT bytes, and fit for UTF-8."""
     ok: bool
     traceback: str = ""
     """For the log."""
     out_of_memory: bool = False
     images: tuple[str, ...] = ()
     """Files in base64."""
+    whole: str = ""
+    """All of the result, where `content` is an excerpt."""
 
 
 class Executor:
@@ -202,7 +218,12 @@ class Executor:
         try:
             try:
                 value, pictures = without_pictures(self._value(function(**values)))
-                return Outcome(result_text(value), ok=True, images=tuple(b64encode(one).decode() for one in pictures))
+                images = tuple(b64encode(one).decode() for one in pictures)
+                text = result_text(value)
+                excerpt = cut_to_bytes(text, MAX_RESULT)
+                if excerpt is None:
+                    return Outcome(text, ok=True, images=images)
+                return Outcome(excerpt, ok=True, images=images, whole=text)
             finally:
                 _flush()
         # SystemExit and KeyboardInterrupt too: raised by a tool they are its error, not the program's end.
@@ -243,7 +264,7 @@ class Executor:
 
     def _progress(self, value: Any) -> None:
         if value is not None:
-            self._say(result_text(without_pictures(value)[0]))
+            self._say(shortened(result_text(without_pictures(value)[0]), MAX_RESULT))
 
     def _wait(self, awaitable: Any) -> Any:
         if self._loop is None:
@@ -277,7 +298,7 @@ def _traceback(error: BaseException) -> str:
         frames = error.__traceback__
         while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
             frames = frames.tb_next
-        return bounded("".join(traceback.format_exception(type(error), error, frames)), _MAX_TRACEBACK)
+        return shortened(clean("".join(traceback.format_exception(type(error), error, frames))), _MAX_TRACEBACK)
     return ""
 
 

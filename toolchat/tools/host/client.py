@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from toolchat.environment import refused, working_folder
 from toolchat.private_file import open_private, private_folder
 from toolchat.process import hide_memory
 from toolchat.settings import cache_folder
@@ -34,6 +35,7 @@ from toolchat.wire.errors import ToolchatError, UsageError
 IMPORT_SECONDS = 30.0
 """For the imports of all the modules that a tools file names."""
 
+_PROC = Path("/proc/self")
 _END_SECONDS = 3.0
 _MARK = "_TOOL_HOST"
 """The variable with one host's own random value: it is how what a dead host left behind is found."""
@@ -140,6 +142,9 @@ class HostClient:
         await self.close()
         how = how_it_ended(self._process.returncode)
         what = f"{_module(module)} ended Python while it was imported ({how}); expected it to import quietly"
+        if module is None:  # nothing of the file's has run
+            more = f"; {self._log} says why" if self._log is not None else ""
+            raise UsageError(f"{self._path}: the tools' process could not be prepared ({how}){more}")
         if self._process.returncode == LOST_CHANNEL:
             what = f"{_module(module)} closed files that are not its own while it was imported"
             what = f"{what}; expected it to close what it opened"
@@ -156,7 +161,8 @@ class HostClient:
         token = new_token()
         process = CallProcess(ours, token, read, lambda: self._channel.send({"op": "kill", "number": number}))
         self._processes[number] = process
-        setup = asdict(ProcessSetup(token, _cwd(), memory, once))
+        folder = working_folder()
+        setup = asdict(ProcessSetup(token, str(folder) if folder is not None else None, memory, once))
         self._channel.send({"op": "open", "number": number, "setup": setup}, (theirs.detach(), write))
         return process
 
@@ -181,11 +187,17 @@ class HostClient:
         ]
 
     def _spawn(self, known: Loaded | None) -> None:
-        ours, theirs = socket_pair()
+        if not _PROC.exists():
+            what = "/proc is not mounted, and the processes of tools are watched there"
+            raise UsageError(f"{what}; mount it, or leave the tools out with --no-tools")
+        try:
+            ours, theirs = socket_pair()
+            code = self._code.to_descriptor()
+        except OSError as error:
+            raise self._unstarted(error) from None
         token = new_token()
         name, _, value = self._mark.partition("=")
         share = self._share
-        code = self._code.to_descriptor()
         request = HostRequest(
             channel=theirs.fileno(),
             token=token,
@@ -224,13 +236,17 @@ class HostClient:
             )
         except OSError as error:
             ours.close()
-            raise UsageError(f"{self._path}: no process can be started for the tools: {error.strerror}") from None
+            raise self._unstarted(error) from None
         finally:
             theirs.close()
             os.close(code)
             if log is not subprocess.DEVNULL:
                 log.close()
         self._channel = AsyncChannel(ours, token, self._heard, self._ended)
+
+    def _unstarted(self, error: OSError) -> UsageError:
+        why = refused(error) or error.strerror
+        return UsageError(f"{self._path}: no process can be started for the tools: {why}")
 
     def _heard(self, message: Message) -> None:
         match message:
@@ -292,10 +308,3 @@ def _bytecode_folder() -> Path:
     except OSError:
         # Below what is no folder nothing can be, which Python takes for an empty cache.
         return Path(os.devnull, "bytecode")
-
-
-def _cwd() -> str | None:
-    try:
-        return str(Path.cwd())
-    except OSError:
-        return None

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Never
 
+from toolchat.environment import refused, working_folder
 from toolchat.tools import import_guard
 from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host.channel import BlockingChannel, ChannelClosed
@@ -34,8 +35,9 @@ _SETTLE_SECONDS = 0.2
 
 def load(control: BlockingChannel, code: ToolsCode, share: Share | None, fence: Fence) -> tuple[Share, LoadedToolbox]:
     """The loaded tools of `share`; of the file's first where that is None. Ends the process where it cannot."""
-    cwd, path, guard = Path.cwd(), code.path, import_guard.install(code)
+    cwd, path = working_folder(), code.path
     try:
+        guard = import_guard.install(code)
         file, _ = scan_tools_file(path, code.text)  # its problems are for load_tools to report, with its own
         if share is None:
             share = _first_share(control, file)
@@ -43,16 +45,18 @@ def load(control: BlockingChannel, code: ToolsCode, share: Share | None, fence: 
         with _Watch(control, file):
             loaded = load_tools(code, only=lambda entry: Share.of(entry.options) == share)
     except ToolchatError as error:
-        _refuse(control, path, guard.refusal() or error)
+        installed = import_guard.current()
+        _refuse(control, path, (installed.refusal() if installed is not None else None) or error)
     except ChannelClosed:
         raise
     except BaseException as error:
-        what = " ".join(error_text(error).removeprefix("Error: ").split())
+        what = refused(error) or " ".join(error_text(error).removeprefix("Error: ").split())
         _refuse(control, path, UsageError(f"{path}: the tools cannot be loaded: {what}"))
     if (refusal := guard.refusal()) is not None:  # which the code that was refused its import may not have minded
         _refuse(control, path, refusal)
-    with suppress(OSError):
-        os.chdir(cwd)
+    if cwd is not None:
+        with suppress(OSError):
+            os.chdir(cwd)
     reason = _unsafe_to_fork()
     toolbox = loaded.toolbox
     if reason is not None:

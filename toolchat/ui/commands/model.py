@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -98,8 +97,8 @@ def _folders(text: str) -> Iterator[Completion]:
         yield Completion(f"{text}/", "", len(text))
         return
     try:
-        found = sorted(path for path in Path(begun + slash).expanduser().iterdir() if path.name.startswith(word))
-    except (OSError, RuntimeError):
+        found = sorted(path for path in user_path(begun + slash).iterdir() if path.name.startswith(word))
+    except (OSError, UsageError):
         return
     for path in found:
         if path.name.startswith(".") and not word:

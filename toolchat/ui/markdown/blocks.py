@@ -125,7 +125,8 @@ class Blocks:
             if closes:
                 fence.nested -= 1
             elif fence.of_markdown and whole and (inner := _FENCE.fullmatch(body)) and (inner[2] or inner[4]):
-                fence.nested += 1
+                # Only where what closes it would also close this one: else nobody would count that.
+                fence.nested += (inner[1] or inner[3]).startswith(fence.fence)
             self._add(fence, rest[min(indent, fence.indent) :])
 
     def _blank(self, depth: int) -> None:

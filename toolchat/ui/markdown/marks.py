@@ -26,7 +26,7 @@ _LITERAL = re.compile(
     r"|(?:https?|ftp|file)://[^\s<>\"`\[\]|]+?(?=[*_~.,;:!?)]*(?:[\s<>\"`\[\]|]|$))"
     # Names of Python and of the C preprocessor: __init__, __FILE__.
     r"|(?<![\w\\])__(?:[a-z0-9]|[a-z0-9][a-z0-9_]*[a-z0-9]|[A-Z0-9]|[A-Z0-9][A-Z0-9_]*[A-Z0-9])__(?!\w)"
-    r")|(?<![^\s`])(?P<word>[^\s`\\]*\\[^\s`]*)"
+    r")|(?<![^\s`])(?P<word>[^\s`\\]*\\(?!`)[^\s`]*)"
 )
 _ESCAPE = re.compile(r"\\[*_~`#|]|^(?:\d{1,9}\\[.)]|\\[-+>])$")
 _AROUND = re.compile(r"([*_~]*)(.*?)((?:\*\*|~~)?[.,;:!?)]*)", re.DOTALL)

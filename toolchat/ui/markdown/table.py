@@ -23,6 +23,8 @@ _SEPARATOR = 3
 
 _ADDRESS = re.compile(r"\b[a-z]{3,6}://\S+")
 _BAR = re.compile(r"(?<!\\)((?:\\\\)*)\|")
+_CODE = re.compile(r"(?<![`\\])(`+)(?!`)[^`|]*\|[^`]*?(?<!`)\1(?!`)")
+"""Code with a bar. GFM has it end a cell there too; a row that then has too many cells was not meant so."""
 _DELIMITER = re.compile(r" {0,3}\|? *:?-+:? *(?:\| *:?-+:? *)*\|? *")
 
 Cell = tuple[Row, int]
@@ -48,6 +50,10 @@ def alignments(line: str, columns: int) -> list[str] | None:
     if len(found) != columns:
         return None
     return ["^" if one[0] == ":" and one[-1] == ":" else ">" if one[-1] == ":" else "<" for one in found]
+
+
+def _with_bars(code: re.Match[str]) -> str:
+    return _BAR.sub(r"\1\|", code[0])
 
 
 def column_widths(wanted: Sequence[int], room: int, least: Sequence[int] = ()) -> list[int] | None:
@@ -96,8 +102,11 @@ class Table:
 
     def end_line(self, page: Page) -> None:
         self._held += len(self._line)
-        sources, self._line = split_row(self._line), ""
+        line, self._line = self._line, ""
+        sources = split_row(line)
         columns = len(self._header)
+        if len(sources) > columns and len(meant := split_row(_CODE.sub(_with_bars, line))) == columns:
+            sources = meant
         # Cells that the header has no column for are part of the last one.
         sources[columns - 1 :] = [" | ".join(sources[columns - 1 :])] if len(sources) >= columns else []
         sources += [""] * (columns - len(sources))

@@ -1,0 +1,137 @@
+"""`toolchat doctor`: looks at everything that a chat needs, and says what to do where something is missing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolchat.cli.options import Offline, Tools
+
+if TYPE_CHECKING:
+    from toolchat.models.health import Check
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead, for scripts.")]
+
+_MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
+_PLAIN_MARKS = {"ok": "ok", "warning": "warning:", "problem": "problem:"}
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+def doctor(tools: Tools = None, offline: Offline = False, json: Json = False) -> int:
+    """Look at this machine and say what is missing. Exits with 1 where there is a problem."""
+    checks = examine(tools)
+    _print_json(checks) if json else _print(checks)
+    return int(any(check.state == "problem" for check in checks))
+
+
+def examine(tools: str | None) -> list[Check]:
+    """All lines, in the order in which they are shown. What is added later has its place between hub and tools."""
+    from toolchat.models import health
+    from toolchat.settings import cache_folder, config_file, state_folder
+
+    places = health.Folders(config_file(), cache_folder(), state_folder())
+    looks = (
+        ("python", health.python),
+        ("packages", health.packages),
+        ("machine", health.machine),
+        ("gpu", health.gpus),
+        ("hub", health.hub),
+        ("settings", _settings),
+        ("tools", lambda: _tools(tools)),
+        ("folders", lambda: health.folders(places)),
+        ("terminal", _terminal),
+    )
+    return [check for name, look in looks for check in health.guarded(name, look)]
+
+
+def _settings() -> Iterator[Check]:
+    from toolchat.models.health import ok
+    from toolchat.models.resolve import default_model
+    from toolchat.settings import config_file, resolve
+
+    named = resolve({}).model
+    file = config_file()
+    yield ok("settings", f"{file}{'' if file.is_file() else ' is not there: defaults'}")
+    yield ok("model", f"the model is {named or default_model()}" + ("" if named else ", where none is named"))
+
+
+def _tools(flag: str | None) -> Iterator[Check]:
+    """The tools file that a command would use here. Nothing of it is run."""
+    from toolchat.cli.tools_file import FOUND, choose_tools_file
+    from toolchat.models.health import ok, problem
+    from toolchat.settings import resolve
+    from toolchat.tools.code import read_code
+    from toolchat.tools.spec import sample_tools_path
+    from toolchat.wire.errors import UsageError
+
+    try:
+        chosen = choose_tools_file(resolve({"tools": flag}), ask=False)
+    except UsageError as error:
+        found, _, remedy = str(error).partition("; ")
+        # That of a chat speaks of another terminal and of /reload; this is no chat.
+        accept = f"accept it with: toolchat tools trust {flag or FOUND}, or name it with --tools"
+        yield problem("tools", found, accept if remedy.startswith("accept it") else remedy or "name another: --tools")
+        return
+    if isinstance(chosen, Path):
+        sample = chosen == sample_tools_path()
+        count = len(read_code(chosen).entries())
+        where = f"no ./{FOUND} here: the samples" if sample else f"{chosen}, named by you"
+    else:
+        count, where = len(chosen.entries()), f"{chosen.real}, {'only samples' if chosen.samples_only else 'accepted'}"
+    yield ok("tools", f"{where}; {count} {'entry' if count == 1 else 'entries'}")
+
+
+def _terminal() -> Iterator[Check]:
+    from toolchat.models.health import ok, warning
+
+    if not sys.stdout.isatty():
+        yield ok("terminal", "standard output is no terminal")
+        return
+    columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    term, encoding = os.environ.get("TERM", ""), (sys.stdout.encoding or "").lower()
+    facts = f"TERM={term or 'not set'}, {columns} columns, {encoding}"
+    facts += ", no colours (NO_COLOR)" if os.environ.get("NO_COLOR") else ""
+    if term in ("", "dumb"):
+        yield warning("terminal", f"{facts}: repl goes line by line", "set TERM to your terminal's, as xterm-256color")
+    elif encoding.replace("-", "") != "utf8":
+        yield warning("terminal", facts, "set LANG to one that is UTF-8, as C.UTF-8")
+    elif columns < 40:
+        yield warning("terminal", facts, "make the window wider: 40 columns or more")
+    else:
+        yield ok("terminal", facts)
+
+
+def _print(checks: Sequence[Check]) -> None:
+    from toolchat.ui.tables import console
+    from toolchat.ui.text.sanitize import sanitize_line
+
+    out = console()
+    marks = _MARKS if out.is_terminal else _PLAIN_MARKS
+    for check in checks:
+        for row in rows(f"{marks[check.state]} ", sanitize_line(check.text), sanitize_line(check.remedy), out.width):
+            out.print(row, style=_COLOURS[check.state] if check.state != "ok" else "", soft_wrap=True)
+    numbers = {state: sum(check.state == state for check in checks) for state in _MARKS}
+    out.print(f"{numbers['ok']} ok, {numbers['warning']} warnings, {numbers['problem']} problems", soft_wrap=True)
+
+
+def rows(mark: str, text: str, remedy: str, width: int) -> list[str]:
+    """A line and its remedy, wrapped to `width` with what follows the mark in one column."""
+    from toolchat.ui.text.wrapping import wrapped
+
+    indent = " " * len(mark)
+    room = max(16, width - len(mark))
+    found = [*wrapped(text, room), *(wrapped(f"→ {remedy}", room) if remedy else ())]
+    return [f"{indent if number else mark}{row}" for number, row in enumerate(found)]
+
+
+def _print_json(checks: Sequence[Check]) -> None:
+    import json
+    from dataclasses import asdict
+
+    worst = next((s for s in ("problem", "warning") if any(check.state == s for check in checks)), "ok")
+    print(json.dumps({"version": 1, "state": worst, "checks": [asdict(check) for check in checks]}, indent=1))
