@@ -114,9 +114,10 @@ def read(engine: Requiring, model: Path) -> list[Round]:
 
     tokenizer: Any = MistralTokenizer.from_file(str(model / "tekken.json"))
     vocabulary = MistralVocabulary(tokenizer)
-    thinks = vocabulary.special("[THINK]") is not None
+    supports_reasoning = vocabulary.special("[THINK]") is not None
     prompts = [
-        encode(tokenizer, vocabulary.version, messages, tools, thinks=thinks).tokens for messages, tools in engine.asked
+        encode(tokenizer, vocabulary.version, messages, tools, supports_reasoning=supports_reasoning).tokens
+        for messages, tools in engine.asked
     ]
     shared = [0, *(common_prefix(before, after) for before, after in pairwise(prompts))]
     assert [len(prompt) for prompt in prompts] == [usage.prompt_tokens for usage in engine.usages]

@@ -72,7 +72,7 @@ def tekken_file(
     folder: Path,
     label: str,
     *,
-    sees: bool = False,
+    supports_images: bool = False,
     efforts: Sequence[str] = ("none", "high"),
     has_schema: bool = False,
 ) -> Path:
@@ -98,9 +98,9 @@ def tekken_file(
     }
     if version == "v15":
         content["model_settings_builder"] = settings_builder(efforts, has_schema=has_schema)
-    if sees:
+    if supports_images:
         content["image"] = {"image_patch_size": PATCH, "max_image_size": LARGEST_SIDE, "spatial_merge_size": 1}
-    path = folder / f"tekken_{label}_{sees:d}{has_schema:d}_{'_'.join(efforts)}.json"
+    path = folder / f"tekken_{label}_{supports_images:d}{has_schema:d}_{'_'.join(efforts)}.json"
     path.write_text(json.dumps(content))
     return path
 

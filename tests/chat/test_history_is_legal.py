@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from mistral_tokenizers import ALL, SEEING, load
 from played_chat import TOOLBOX, play
 
-from toolchat.mistral.account import account
 from toolchat.mistral.render import encode
+from toolchat.mistral.token_count import count_tokens
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import Message
 
 
 @cache
-def _tokenizer(folder: Path, label: str, sees: bool) -> Any:
-    return load(folder, label, sees=sees)
+def _tokenizer(folder: Path, label: str, supports_images: bool) -> Any:
+    return load(folder, label, supports_images=supports_images)
 
 
 def _tokens(*arguments: Any, **more: Any) -> list[int]:
@@ -32,14 +32,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_every_version(folder: Path, requests: list[tuple[Message, ...]]) -> None:
-    for label, sees in [*((label, False) for label in ALL), *((label, True) for label in SEEING)]:
-        tokenizer = _tokenizer(folder, label, sees)
+    for label, supports_images in [*((label, False) for label in ALL), *((label, True) for label in SEEING)]:
+        tokenizer = _tokenizer(folder, label, supports_images)
         vocabulary = MistralVocabulary(tokenizer)
-        thinks = vocabulary.special("[THINK]") is not None
-        tokens = partial(_tokens, tokenizer, vocabulary.version, thinks=thinks, sees=sees)
+        supports_reasoning = vocabulary.special("[THINK]") is not None
+        tokens = partial(
+            _tokens,
+            tokenizer,
+            vocabulary.version,
+            supports_reasoning=supports_reasoning,
+            supports_images=supports_images,
+        )
         for messages in requests:
             prompt = tokens(messages, TOOLBOX.specs)
-            count = account(vocabulary, tokens, prompt, messages, TOOLBOX.specs, sees=sees)
+            count = count_tokens(vocabulary, tokens, prompt, messages, TOOLBOX.specs, supports_images=supports_images)
             assert sum(count.messages) + sum(count.tools) + count.format == count.total == len(prompt)
             assert all(size > 0 for size in count.tools)
 

@@ -412,7 +412,7 @@ def test_an_attached_image_is_kept_beside_the_record(chat: Chat) -> None:
     async def play() -> None:
         session = await chat.started()
         assert chat.engine.info is not None
-        chat.engine.info = replace(chat.engine.info, sees=True)
+        chat.engine.info = replace(chat.engine.info, supports_images=True)
         chat.engine.enqueue("Red.")
         await session.ask("What is it?", (image(),))
         await session.close()

@@ -93,7 +93,7 @@ def calls_of(deltas: Sequence[Delta]) -> list[ToolCall]:
 def test_what_is_known_of_the_demo_model_once_it_is_loaded(running: Running) -> None:
     info = running.engine.info
     assert info is not None
-    assert (info.model, info.context, info.tokenizer_version) == ("demo", CONTEXT, 13)
+    assert (info.model, info.context_window, info.tokenizer_version) == ("demo", CONTEXT, 13)
     assert info.constrains_calls
 
 

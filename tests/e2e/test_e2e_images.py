@@ -78,7 +78,7 @@ def tokens(running: Running, messages: Sequence[Message]) -> int:
 
 def test_the_engine_says_that_it_sees(running: Running) -> None:
     assert running.engine.info is not None
-    assert running.engine.info.sees
+    assert running.engine.info.supports_images
 
 
 def test_what_an_image_shows_decides_the_answer(running: Running) -> None:

@@ -77,7 +77,13 @@ class FakeWorker:
         self._channel.send({"op": "state", "state": name})
 
     def do_ready(self, _: str) -> None:
-        known = {"context": 512, "tokenizer_version": 13, "constrains_calls": True, "thinks": False, "sees": False}
+        known = {
+            "context_window": 512,
+            "tokenizer_version": 13,
+            "constrains_calls": True,
+            "supports_reasoning": False,
+            "supports_images": False,
+        }
         details = {"device": "none", "pid": str(os.getpid()), "temporary folder": os.environ.get("TMPDIR", "")}
         self._channel.send({"op": "ready", **known, "reasoning_efforts": ["none", "high"], "details": details})
 

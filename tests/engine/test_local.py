@@ -102,7 +102,11 @@ def test_a_start_tells_its_states_and_then_what_is_known_of_the_model(tmp_path: 
         told = [getattr(event, "state", None) or getattr(event, "text", "") async for event in engine.start()]
         assert told == ["starting", "a note", "importing", "loading weights", "ready"]
         assert engine.info is not None
-        assert (engine.info.model, engine.info.context, engine.info.reasoning_efforts) == ("m", 512, ("none", "high"))
+        assert (engine.info.model, engine.info.context_window, engine.info.reasoning_efforts) == (
+            "m",
+            512,
+            ("none", "high"),
+        )
         await engine.close()
 
     play(test())

@@ -78,7 +78,7 @@ def arguments(rng: random.Random, depth: int = 0) -> dict[str, Any]:
     return {word(rng): value(rng, depth) for _ in range(rng.randint(0, 3))}
 
 
-def case(rng: random.Random, version: int, *, thinks: bool = False) -> Case:
+def case(rng: random.Random, version: int, *, supports_reasoning: bool = False) -> Case:
     count = rng.randint(1, 4)
     ids = [new_call_id(rng) for _ in range(count)]
     calls = tuple((rng.choice(_NAMES), arguments(rng), ids[index]) for index in range(count))
@@ -87,7 +87,7 @@ def case(rng: random.Random, version: int, *, thinks: bool = False) -> Case:
         calls,
         # mistral_common drops spaces at the end of an assistant's text.
         text=word(rng, 1).rstrip(" ") if with_text else "",
-        thinking=word(rng, 1) if thinks and rng.random() < 0.5 else "",
+        thinking=word(rng, 1) if supports_reasoning and rng.random() < 0.5 else "",
     )
 
 

@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 
 from toolchat.images.image import ImageError, image_from_bytes
 from toolchat.images.pixels import LARGEST_SIDE, decoded
-from toolchat.mistral.account import account
 from toolchat.mistral.render import Encoded, encode, render
+from toolchat.mistral.token_count import count_tokens
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import (
     AssistantMessage,
@@ -41,8 +41,8 @@ TURN: list[Message] = [
 LATER: list[Message] = [AssistantMessage("Colors."), UserMessage("Thanks.")]
 
 
-def encoded(tokenizer: Any, messages: list[Message], *, sees: bool) -> Encoded:
-    return encode(tokenizer, MistralVocabulary(tokenizer).version, messages, TOOLS, sees=sees)
+def encoded(tokenizer: Any, messages: list[Message], *, supports_images: bool) -> Encoded:
+    return encode(tokenizer, MistralVocabulary(tokenizer).version, messages, TOOLS, supports_images=supports_images)
 
 
 def colors(prompt: Encoded) -> list[Any]:
@@ -55,9 +55,9 @@ def chunk_of(image: Image) -> dict[str, Any]:
 
 @pytest.mark.parametrize("label", SEEING)
 def test_every_version_that_sees_accepts_images_from_users_and_tools(tokenizer_of: Any, label: str) -> None:
-    tokenizer = tokenizer_of(label, sees=True)
+    tokenizer = tokenizer_of(label, supports_images=True)
     for messages in (TURN, TURN + LATER):
-        prompt = encoded(tokenizer, messages, sees=True)
+        prompt = encoded(tokenizer, messages, supports_images=True)
         assert colors(prompt) == [(255, 0, 0), (0, 0, 255), (0, 128, 0), (255, 0, 0), (0, 128, 0)]
         # One patch each, and the end of its only row.
         assert prompt.tokens.count(MistralVocabulary(tokenizer).special("[IMG]")) == 5
@@ -68,7 +68,7 @@ def test_every_version_that_sees_accepts_images_from_users_and_tools(tokenizer_o
 def test_every_version_that_does_not_see_is_told_in_text(tokenizer_of: Any, label: str) -> None:
     tokenizer = tokenizer_of(label)
     for messages in (TURN, TURN + LATER):
-        prompt = encoded(tokenizer, messages, sees=False)
+        prompt = encoded(tokenizer, messages, supports_images=False)
         assert prompt.images == []
     groups = render(TURN, MistralVocabulary(tokenizer).version)
     # v2 is told the second of two calls after the result of the first.
@@ -83,7 +83,9 @@ def test_every_version_that_does_not_see_is_told_in_text(tokenizer_of: Any, labe
 @pytest.mark.parametrize("label", SEEING)
 def test_without_images_a_model_that_sees_reads_what_another_reads(tokenizer_of: Any, label: str) -> None:
     plain = [replace(message, images=()) if hasattr(message, "images") else message for message in TURN]
-    assert encoded(tokenizer_of(label, sees=True), plain, sees=True) == encoded(tokenizer_of(label), plain, sees=False)
+    assert encoded(tokenizer_of(label, supports_images=True), plain, supports_images=True) == encoded(
+        tokenizer_of(label), plain, supports_images=False
+    )
 
 
 def test_images_of_a_round_follow_all_its_results_before_v15() -> None:
@@ -112,14 +114,14 @@ def test_results_hold_their_images_themselves_from_v15_on() -> None:
 
 @pytest.mark.parametrize("label", SEEING)
 def test_images_count_as_the_message_that_brought_them(tokenizer_of: Any, label: str) -> None:
-    tokenizer = tokenizer_of(label, sees=True)
+    tokenizer = tokenizer_of(label, supports_images=True)
     vocabulary = MistralVocabulary(tokenizer)
 
     def tokens(messages: Any, tools: Any) -> list[int]:
-        return encode(tokenizer, vocabulary.version, messages, tools, sees=True).tokens
+        return encode(tokenizer, vocabulary.version, messages, tools, supports_images=True).tokens
 
     def counted(messages: list[Message]) -> Any:
-        return account(vocabulary, tokens, tokens(messages, TOOLS), messages, TOOLS, sees=True)
+        return count_tokens(vocabulary, tokens, tokens(messages, TOOLS), messages, TOOLS, supports_images=True)
 
     count = counted(TURN)
     assert sum(count.messages) + sum(count.tools) + count.format == count.total
@@ -133,13 +135,13 @@ def test_images_count_as_the_message_that_brought_them(tokenizer_of: Any, label:
 
 @pytest.mark.parametrize("label", SEEING)
 def test_a_broken_image_of_a_tool_is_told_and_one_of_the_user_is_refused(tokenizer_of: Any, label: str) -> None:
-    tokenizer = tokenizer_of(label, sees=True)
+    tokenizer = tokenizer_of(label, supports_images=True)
     results = [TURN[3], ToolMessage("bcdefghij", "plot", "[image 1]", (BROKEN,))]
-    prompt = encoded(tokenizer, [*TURN[:3], *results], sees=True)
+    prompt = encoded(tokenizer, [*TURN[:3], *results], supports_images=True)
     assert len(prompt.images) == 3
     assert "broken.png: the image cannot be decoded" in tokenizer.decode(prompt.tokens)
     with pytest.raises(ImageError, match=r"broken\.png: the image cannot be decoded"):
-        encoded(tokenizer, [UserMessage("What?", (RED, BROKEN))], sees=True)
+        encoded(tokenizer, [UserMessage("What?", (RED, BROKEN))], supports_images=True)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_thinking_is_kept_where_the_version_has_a_place_for_it(tokenizer_of: Any
     tokenizer = tokenizer_of(label)
     vocabulary = MistralVocabulary(tokenizer)
     think = vocabulary.special("[THINK]")
-    prompt = encode(tokenizer, vocabulary.version, THOUGHT, (), thinks=think is not None)
+    prompt = encode(tokenizer, vocabulary.version, THOUGHT, (), supports_reasoning=think is not None)
     assert (think is not None) == (label in ("v13", "v15"))
     assert prompt.count(think) == (1 if think is not None else 0)
     if think is None:
@@ -58,7 +58,7 @@ def test_what_was_thought_and_said_reads_back_as_it_was_generated(tokenizer_of: 
         *(inner.get_special_token("[/THINK]"), *inner.encode("It is 2. ", False, False), inner.eos_id),
     ]
     messages = [UserMessage("a"), AssistantMessage("It is 2. ", thinking="Let me see.\n"), UserMessage("b")]
-    prompt = encode(tokenizer, 13, messages, (), thinks=True)
+    prompt = encode(tokenizer, 13, messages, (), supports_reasoning=True)
     begin = len(encode(tokenizer, 13, messages[:1], ()))
     assert prompt[begin : begin + len(generated)] == generated
 
@@ -76,7 +76,9 @@ def system_prompt(tokenizer: Any, content: Any) -> list[int]:
 def encoded_system(tokenizer: Any, content: str) -> list[int]:
     vocabulary = MistralVocabulary(tokenizer)
     messages = [SystemMessage(content), UserMessage("a")]
-    return encode(tokenizer, vocabulary.version, messages, (), thinks=vocabulary.special("[THINK]") is not None)
+    return encode(
+        tokenizer, vocabulary.version, messages, (), supports_reasoning=vocabulary.special("[THINK]") is not None
+    )
 
 
 PLACES = [
@@ -106,7 +108,7 @@ def test_thinking_anywhere_is_sent_again_exactly_as_it_was_generated(
                 calls.append(call)
     answer = replace(spoken.message(), calls=tuple(calls))
     results = [ToolMessage(call.id, call.name, "1") for call in calls] or [UserMessage("b")]
-    prompt = encode(tokenizer, vocabulary.version, [UserMessage("a"), answer, *results], (), thinks=True)
+    prompt = encode(tokenizer, vocabulary.version, [UserMessage("a"), answer, *results], (), supports_reasoning=True)
     begin = len(encode(tokenizer, vocabulary.version, [UserMessage("a")], ()))
     assert prompt[begin : begin + len(ids)] == ids
 

@@ -20,7 +20,7 @@ def check_round_trip(tokenizer, label, count, seed):
     vocabulary = MistralVocabulary(tokenizer)
     rng = random.Random(seed)
     for _ in range(count):
-        wanted = case(rng, vocabulary.version, thinks=vocabulary.special("[THINK]") is not None)
+        wanted = case(rng, vocabulary.version, supports_reasoning=vocabulary.special("[THINK]") is not None)
         ids = encode(tokenizer, wanted)
         whole = parse(vocabulary, [ids])
         assert parse(vocabulary, [[token] for token in ids]) == whole
@@ -62,7 +62,7 @@ def test_cut_anywhere_only_whole_calls_come_back(tokenizer_of, label):
     rng = random.Random(f"{label} cut")
     marker = vocabulary.special("[TOOL_CALLS]")
     for _ in range(CASES):
-        wanted = case(rng, vocabulary.version, thinks=vocabulary.special("[THINK]") is not None)
+        wanted = case(rng, vocabulary.version, supports_reasoning=vocabulary.special("[THINK]") is not None)
         expected = [(name, canonical(arguments)) for name, arguments, _ in wanted.calls]
         begun, found, parser = 0, Read(), parser_for(vocabulary)
         for token in encode(tokenizer, wanted)[:-1]:

@@ -42,7 +42,7 @@ def test_undo_takes_the_last_turn_back_and_gives_its_question(bench: Bench) -> N
     async def scene(session: Session) -> None:
         await session.ask("first")
         assert bench.engine.info is not None
-        bench.engine.info = replace(bench.engine.info, sees=True)
+        bench.engine.info = replace(bench.engine.info, supports_images=True)
         await session.ask("second", [IMAGE])
         assert session.conversation.turns == 2
         undone = session.undo()

@@ -45,8 +45,8 @@ async def left_for_results(
     info, sizes = engine.info, conversation.turn_sizes
     if info is None:
         return None
-    left = info.context - reserve - usage.prompt_tokens - usage.completion_tokens
-    if len(sizes) < 2 or result_budget(None, info.context, calls, left) == info.context // RESULT_SHARE:
+    left = info.context_window - reserve - usage.prompt_tokens - usage.completion_tokens
+    if len(sizes) < 2 or result_budget(None, info.context_window, calls, left) == info.context_window // RESULT_SHARE:
         return left
     # The turns before this one will be set aside for it, where need be.
     messages = conversation.messages

@@ -325,8 +325,8 @@ class TurnCalls:
         content, left_out = result.content, result.excerpt.left_out if isinstance(result, CutResult) else 0
         info = self._engine.info
         if info is not None:
-            left = info.context if self._left is None else self._left
-            budget = result_budget(tool.options.max_result_tokens, info.context, self._asked, left)
+            left = info.context_window if self._left is None else self._left
+            budget = result_budget(tool.options.max_result_tokens, info.context_window, self._asked, left)
             count = partial(self._tokens, result)
             text = result.excerpt if isinstance(result, CutResult) else content
             content, left_out = await cut_to_budget(text, budget, count, lambda: self._keep(result))

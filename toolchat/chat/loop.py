@@ -214,10 +214,10 @@ class ChatLoop:
                     self._conversation.messages,
                     toolbox.specs,
                     self._conversation.turn_sizes[-1],
-                    self._needed(error.context, options),
+                    self._needed(error.context_window, options),
                 )
                 if rounds == 1:
-                    raise ContextOverflowError(why, error.count, error.context) from None
+                    raise ContextOverflowError(why, error.count, error.context_window) from None
                 status, closing = TurnStatus.LIMIT, "[stopped: the context is full]"
                 self._conversation.close("", closing)
                 yield rounds, events.Notice(f"the turn ends here: {why}")
@@ -311,8 +311,8 @@ class ChatLoop:
         return max(options.reserve, reserve(context, options.max_tokens))
 
     def _to_set_aside(self, error: ContextOverflowError, options: GenerateOptions) -> int:
-        needed = self._needed(error.context, options)
-        return turns_to_set_aside(error.count, self._conversation.turn_sizes, error.context, needed)
+        needed = self._needed(error.context_window, options)
+        return turns_to_set_aside(error.count, self._conversation.turn_sizes, error.context_window, needed)
 
     async def _left(
         self, usage: deltas.Usage, calls: int, tools: Sequence[ToolSpec], options: GenerateOptions
@@ -324,7 +324,7 @@ class ChatLoop:
             usage,
             tools,
             calls=calls,
-            reserve=self._needed(info.context, options) if info is not None else 0,
+            reserve=self._needed(info.context_window, options) if info is not None else 0,
             reasoning_effort=options.reasoning_effort,
         )
 
@@ -333,7 +333,7 @@ class ChatLoop:
     ) -> AsyncGenerator[list[deltas.Delta], None]:
         """The deltas of one generation, a list for each display frame."""
         if (info := self._engine.info) is not None:
-            options = replace(options, reserve=self._needed(info.context, options))
+            options = replace(options, reserve=self._needed(info.context_window, options))
         stream = self._engine.generate(request_id, self._conversation.messages, tools, options)
         return frames(stream, self._interrupt)
 

@@ -63,8 +63,8 @@ def too_long(
     takes = ", ".join(part.text for part in parts)
     total = sum(part.tokens for part in parts) + count.format
     return (
-        f"the prompt takes {total:,} tokens, and the context of {error.context:,} has room for "
-        f"{max(0, error.context - needed):,} beside the answer: {takes}; {parts[0].advice}"
+        f"the prompt takes {total:,} tokens, and the context of {error.context_window:,} has room for "
+        f"{max(0, error.context_window - needed):,} beside the answer: {takes}; {parts[0].advice}"
     )
 
 

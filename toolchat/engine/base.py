@@ -22,11 +22,11 @@ class ContextOverflowError(EngineError):
 
     exit_code = ExitCode.LIMIT
 
-    def __init__(self, message: str, count: TokenCount, context: int) -> None:
+    def __init__(self, message: str, count: TokenCount, context_window: int) -> None:
         super().__init__(message)
         self.count = count
         """What the prompt would have taken, by part."""
-        self.context = context
+        self.context_window = context_window
         """Tokens of prompt and answer together."""
 
 
@@ -61,13 +61,13 @@ class EngineInfo:
     """What is known of a model once it is loaded."""
 
     model: str
-    context: int
+    context_window: int
     """Tokens of prompt and answer together."""
     tokenizer_version: int
     constrains_calls: bool
     """True where tool calls are generated under a grammar."""
-    thinks: bool = False
-    sees: bool = False
+    supports_reasoning: bool = False
+    supports_images: bool = False
     """Whether user messages may hold images."""
     details: Mapping[str, str] = field(default_factory=dict)
     """How it was loaded, for --debug and for reports: "number format", "context", "KV cache" and so on."""

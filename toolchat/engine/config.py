@@ -127,7 +127,7 @@ def plan(
         model,
         device,
         eager=eager,
-        sees=has_vision(params),
+        supports_images=has_vision(params),
     )
     window = None
     if device == "cpu":
@@ -234,14 +234,14 @@ def _read_object(path: Path) -> dict[str, Any] | None:
 
 
 def _without_effect(
-    values: Mapping[str, Any], flags: Collection[str], model: str, device: str, *, eager: bool, sees: bool
+    values: Mapping[str, Any], flags: Collection[str], model: str, device: str, *, eager: bool, supports_images: bool
 ) -> list[str]:
     """A line for each reason why flags on the command line have no effect on this model and device."""
     given = {name: f"--{name.replace('_', '-')}" for name, value in values.items() if value and name in flags}
     reasons: dict[str, list[str]] = {}
     for name, flag in given.items():
         if name == "text_only":
-            if not sees:
+            if not supports_images:
                 reasons.setdefault(f"{model} has no image encoder", []).append(flag)
         elif device == "cpu":
             reasons.setdefault("the engine runs on the CPU", []).append(flag)

@@ -57,7 +57,7 @@ class Encoded:
 
 
 def render(
-    messages: Sequence[Message], version: int, *, thinks: bool = False, show: Show | None = None
+    messages: Sequence[Message], version: int, *, supports_reasoning: bool = False, show: Show | None = None
 ) -> list[list[dict[str, Any]]]:
     """Convert each message to OpenAI's form: a list of one message, or of two.
 
@@ -73,7 +73,7 @@ def render(
         if version < _FIRST_SEVERAL and isinstance(message, AssistantMessage):
             delayed = list(message.calls[1:])
             message = replace(message, calls=message.calls[:1])
-        groups.append([to_openai(message, version, thinks=thinks, show=show)])
+        groups.append([to_openai(message, version, supports_reasoning=supports_reasoning, show=show)])
         if delayed and isinstance(message, ToolMessage):
             groups[-1].append(to_openai(AssistantMessage("", (delayed.pop(0),)), version))
         if show is None or version >= _FIRST_PICTURED or not isinstance(message, ToolMessage):
@@ -87,13 +87,15 @@ def render(
     return groups
 
 
-def parts(messages: Sequence[Message], version: int, *, sees: bool) -> list[list[str]]:
+def parts(messages: Sequence[Message], version: int, *, supports_images: bool) -> list[list[str]]:
     """The roles of the messages that `render` returns for each message; decodes no image."""
-    groups = render(messages, version, show=(lambda _: {}) if sees else None)
+    groups = render(messages, version, show=(lambda _: {}) if supports_images else None)
     return [[str(one["role"]) for one in group] for group in groups]
 
 
-def to_openai(message: Message, version: int, *, thinks: bool = False, show: Show | None = None) -> dict[str, Any]:
+def to_openai(
+    message: Message, version: int, *, supports_reasoning: bool = False, show: Show | None = None
+) -> dict[str, Any]:
     """Convert one message to OpenAI's form, legal for a tokenizer of `version`.
 
     `show` is None for a model that does not see: images are then described in text.
@@ -106,7 +108,7 @@ def to_openai(message: Message, version: int, *, thinks: bool = False, show: Sho
     match message:
         case SystemMessage(content):
             text = _encodable(content)
-            chunks = _system_chunks(text) if thinks and version == _THINKING_SYSTEM else []
+            chunks = _system_chunks(text) if supports_reasoning and version == _THINKING_SYSTEM else []
             return {"role": "system", "content": chunks or text}
         case UserMessage(content, images):
             if images and show is not None:
@@ -118,7 +120,7 @@ def to_openai(message: Message, version: int, *, thinks: bool = False, show: Sho
                 answer = [_text(content), *_shown(images, show)]
             return {"role": "tool", "tool_call_id": call_id, "name": name, "content": answer}
         case AssistantMessage(content, calls, thinking, parts):
-            keeps = thinks and version >= _FIRST_THINKING
+            keeps = supports_reasoning and version >= _FIRST_THINKING
             said: str | list[dict[str, Any]]
             if keeps and parts:
                 said = [_thinking(part.text) if part.thinking else _text(part.text) for part in parts]
@@ -222,16 +224,16 @@ def encode(
     messages: Sequence[Message],
     tools: Sequence[ToolSpec],
     *,
-    thinks: bool = False,
-    sees: bool = False,
+    supports_reasoning: bool = False,
+    supports_images: bool = False,
     reasoning_effort: str | None = None,
     response_schema: dict[str, Any] | None = None,
 ) -> Encoded:
     """Encode a prompt: its token ids, and the images among them.
 
     In tools, too, half a surrogate pair becomes U+FFFD: SentencePiece raises for it, at every request.
-    `thinks` says whether the tokenizer has tokens for thinking,
-    `sees` whether both it and the model support images;
+    `supports_reasoning` says whether the tokenizer has tokens for thinking,
+    `supports_images` whether both it and the model support images;
     `reasoning_effort` is for v15 and later. The model is told of `response_schema`, which the answer will be held to,
     if its settings can hold it. Raises mistral_common's exceptions if the history is not legal, ImageError if a user's
     image cannot be decoded.
@@ -246,7 +248,7 @@ def encode(
         images.append(picture)
         return {"type": "image", "image": picture}
 
-    rendered = render(messages, version, thinks=thinks, show=show if sees else None)
+    rendered = render(messages, version, supports_reasoning=supports_reasoning, show=show if supports_images else None)
     answer: dict[str, Any] = {}
     if response_schema is not None and takes_schema(tokenizer):
         answer["response_format"] = {

@@ -170,7 +170,7 @@ class Session:
         Raises UsageError where there are images and the model does not see.
         """
         assert self._loop is not None
-        if images and self.info is not None and not self.info.sees:
+        if images and self.info is not None and not self.info.supports_images:
             raise refuse_unseen(self.model)
         return await self._play(self._loop.turn(text, images))
 

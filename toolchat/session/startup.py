@@ -12,7 +12,7 @@ from typing import Any
 
 from toolchat.engine.base import Engine
 from toolchat.images.attached import read_images, refuse_unseen
-from toolchat.models.abilities import reasoning_efforts, sees
+from toolchat.models.capabilities import reasoning_efforts, supports_images
 from toolchat.models.card import OwnPrompt, own_prompt
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
@@ -181,7 +181,7 @@ def _without_eyes(plan: Plan) -> str:
 
 def check_sight(choice: ModelChoice) -> None:
     """Raise UsageError where it is known that the model sees no images."""
-    if sees(choice) is False:
+    if supports_images(choice) is False:
         raise refuse_unseen(choice.name)
 
 

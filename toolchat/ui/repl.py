@@ -282,7 +282,7 @@ class Repl:
         return dataclasses.replace(
             status,
             used_tokens=chat.used_tokens,
-            context=chat.info.context if chat.info is not None else None,
+            context=chat.info.context_window if chat.info is not None else None,
             tools=len(tools),
             tools_on=len([name for name in tools if name not in chat.switched_off]),
         )

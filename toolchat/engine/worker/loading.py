@@ -14,14 +14,14 @@ BASES = {"cpu": "vllm.v1.worker.cpu_worker.CPUWorker", "cuda": "vllm.v1.worker.g
 """What vLLM's platforms put in place of "auto" (vllm/platforms/cpu.py and cuda.py, `check_and_update_config`)."""
 
 
-def hide_unloadable_modules(*, sees: bool = False) -> None:
+def hide_unloadable_modules(*, supports_images: bool = False) -> None:
     """Make absent what is installed but cannot load, before transformers looks for it.
 
     PyPI's torchvision, torchaudio and torchcodec are built for another torch than the CPU build of it; importing
     them raises ("operator torchvision::nms does not exist"), and transformers imports them wherever it finds them.
-    With `sees`, torchvision is kept: vLLM's classes of models that take images need it.
+    With `supports_images`, torchvision is kept: vLLM's classes of models that take images need it.
     """
-    if sees:
+    if supports_images:
         make_torchvision_loadable()
     for name in ("torchvision", "torchaudio", "torchcodec"):
         try:

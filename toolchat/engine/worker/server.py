@@ -91,9 +91,11 @@ class Worker:
         self._context = kept_context(config, self._engine.model_config.max_model_len)
         self._tokenizer: MistralTokenizer = self._engine.get_tokenizer().mistral
         self._vocabulary: MistralVocabulary = MistralVocabulary(self._tokenizer)
-        self._thinks = self._vocabulary.special("[THINK]") is not None
+        self._supports_reasoning = self._vocabulary.special("[THINK]") is not None
         # Tokenizer files are shared: one that knows images may lie beside a model that does not see.
-        self._sees = vision and not config.text_only and self._tokenizer.instruct_tokenizer.image_encoder is not None
+        self._supports_images = (
+            vision and not config.text_only and self._tokenizer.instruct_tokenizer.image_encoder is not None
+        )
         self._channel = channel
         self._serving: dict[str, Serving] = {}
 
@@ -101,11 +103,11 @@ class Worker:
         from toolchat.mistral.render import reasoning_efforts
 
         return {
-            "context": self._context,
+            "context_window": self._context,
             "tokenizer_version": self._vocabulary.version,
             "constrains_calls": self._vocabulary.special("[TOOL_CALLS]") is not None,
-            "thinks": self._thinks,
-            "sees": self._sees,
+            "supports_reasoning": self._supports_reasoning,
+            "supports_images": self._supports_images,
             "reasoning_efforts": reasoning_efforts(self._tokenizer),
             "details": self._details(),
         }
@@ -161,8 +163,8 @@ class Worker:
             self._vocabulary.version,
             messages,
             tools,
-            thinks=self._thinks,
-            sees=self._sees,
+            supports_reasoning=self._supports_reasoning,
+            supports_images=self._supports_images,
             reasoning_effort=reasoning_effort,
             response_schema=response_schema,
         )
@@ -178,20 +180,24 @@ class Worker:
         return rendered
 
     def _count(self, command: dict[str, Any]) -> None:
-        from toolchat.mistral.account import measured
+        from toolchat.mistral.token_count import count_conversation
 
         messages, tools = decode_prompt(command)
         tokens = partial(self._tokens, effort=command["reasoning_effort"])
-        count = encode_count(measured(self._vocabulary, tokens, messages, tools, sees=self._sees))
+        count = encode_count(
+            count_conversation(self._vocabulary, tokens, messages, tools, supports_images=self._supports_images)
+        )
         self._channel.send({"op": "count", "id": command["id"], "count": count})
 
     def _account(
         self, prompt: Sequence[int], messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None
     ) -> dict[str, Any]:
-        from toolchat.mistral.account import account
+        from toolchat.mistral.token_count import count_tokens
 
         tokens = partial(self._tokens, effort=effort)
-        return encode_count(account(self._vocabulary, tokens, prompt, messages, tools, sees=self._sees))
+        return encode_count(
+            count_tokens(self._vocabulary, tokens, prompt, messages, tools, supports_images=self._supports_images)
+        )
 
     def _tokens(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None = None
@@ -362,7 +368,7 @@ def main(worker_class: type[Worker] = Worker) -> None:
         # fifth of the imports, and vLLM's own calls of gc.collect another 1.8 s.
         gc.disable()
         channel.send({"op": "state", "state": "importing"})
-        hide_unloadable_modules(sees=has_vision(read_params(Path(config.folder))) and not config.text_only)
+        hide_unloadable_modules(supports_images=has_vision(read_params(Path(config.folder))) and not config.text_only)
         import vllm.v1.engine.llm_engine  # noqa: F401  # the better part of vLLM's imports
 
         gc.freeze()

@@ -63,14 +63,14 @@ def lark_grammar(
     """
     choice = choice if tools else "none"
     think = [vocabulary.special(name) for name in ("[THINK]", "[/THINK]")]
-    thinks = None not in think
+    supports_reasoning = None not in think
     body = (_BODIES if answer is None else _ANSWER_BODIES)[choice]
-    rules = [f"start: {'think? ' if thinks else ''}({body})"]
+    rules = [f"start: {'think? ' if supports_reasoning else ''}({body})"]
     if choice != "none":
         rules += _calls(vocabulary, tools, parallel=parallel)
     if answer is not None:
         rules.append(f'answer: " "? {_json(answer)}')
-    if thinks:
+    if supports_reasoning:
         rules.append(f"think: <[{think[0]}]> content <[{think[1]}]>")
     return "\n".join([*rules, _CONTENT, _SAFE_WS, ""])
 

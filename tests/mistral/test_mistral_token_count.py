@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from mistral_tokenizers import ALL, Mark, spell
 
-from toolchat.mistral.account import account, measured
 from toolchat.mistral.render import encode
+from toolchat.mistral.token_count import count_conversation, count_tokens
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import AssistantMessage, SystemMessage, ToolCall, ToolMessage, ToolSpec, UserMessage
 from toolchat.wire.tokens import TokenCount
@@ -33,12 +33,12 @@ def counted(tokenizer_of: Callable[[str], Any]) -> Callable[..., TokenCount]:
     def count(label: str, messages: Any, tools: Any = ()) -> TokenCount:
         tokenizer = tokenizer_of(label)
         vocabulary = MistralVocabulary(tokenizer)
-        thinks = vocabulary.special("[THINK]") is not None
+        supports_reasoning = vocabulary.special("[THINK]") is not None
 
         def tokens(messages: Any, tools: Any) -> list[int]:
-            return encode(tokenizer, vocabulary.version, messages, tools, thinks=thinks).tokens
+            return encode(tokenizer, vocabulary.version, messages, tools, supports_reasoning=supports_reasoning).tokens
 
-        return account(vocabulary, tokens, tokens(messages, tools), messages, tools)
+        return count_tokens(vocabulary, tokens, tokens(messages, tools), messages, tools)
 
     return count
 
@@ -96,14 +96,14 @@ def test_between_turns_too_the_parts_are_what_the_next_question_finds(
 ) -> None:
     tokenizer = tokenizer_of(label)
     vocabulary = MistralVocabulary(tokenizer)
-    thinks = vocabulary.special("[THINK]") is not None
+    supports_reasoning = vocabulary.special("[THINK]") is not None
 
     def tokens(messages: Any, tools: Any) -> list[int]:
-        return encode(tokenizer, vocabulary.version, messages, tools, thinks=thinks).tokens
+        return encode(tokenizer, vocabulary.version, messages, tools, supports_reasoning=supports_reasoning).tokens
 
-    count = measured(vocabulary, tokens, messages, TOOLS)
+    count = count_conversation(vocabulary, tokens, messages, TOOLS)
     asked = [*messages, UserMessage("And what is that in words?")]
-    whole = measured(vocabulary, tokens, asked, TOOLS)
+    whole = count_conversation(vocabulary, tokens, asked, TOOLS)
     assert len(count.messages) == len(messages)
     assert (count.tools, count.messages) == (whole.tools, whole.messages[:-1])
     assert count.total + whole.messages[-1] == whole.total == len(tokens(asked, TOOLS))

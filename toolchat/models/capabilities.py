@@ -33,7 +33,7 @@ def reasoning_efforts(folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def sees(choice: ModelChoice) -> bool | None:
+def supports_images(choice: ModelChoice) -> bool | None:
     """Whether the model knows images; None where that cannot be told yet, since its files are still to be fetched.
 
     Raises EngineError where its params.json cannot be read.

@@ -23,25 +23,25 @@ _FIRST_KEPT = 3
 """From this version on the calls and results of earlier turns are sent again."""
 
 
-def account(
+def count_tokens(
     vocabulary: Vocabulary,
     encode: Encode,
     prompt: Sequence[int],
     messages: Sequence[Message],
     tools: Sequence[ToolSpec],
     *,
-    sees: bool = False,
+    supports_images: bool = False,
 ) -> TokenCount:
     """Count the parts of `prompt`, which `encode` made of `messages` and `tools`.
 
-    `sees` is that of `render.encode`.
+    `supports_images` is that of `render.encode`.
 
     Images that a round of tools returned count as its last result's. Encodes again what the prompt does not tell: the
     tools one by one, and a system prompt that stands within a user message.
     """
     whole_tools, sizes = _read(vocabulary, prompt)
     counts = [0] * len(messages)
-    roles = parts(messages, vocabulary.version, sees=sees)
+    roles = parts(messages, vocabulary.version, supports_images=supports_images)
     system = next((index for index, message in enumerate(messages) if isinstance(message, SystemMessage)), None)
     sent = [index for index in _sent(vocabulary.version, messages) if index != system]
     if system is not None and vocabulary.version >= _FIRST_SYSTEM:
@@ -59,13 +59,13 @@ def account(
     return TokenCount(len(prompt), by_tool, tuple(counts), len(prompt) - sum(counts) - sum(by_tool))
 
 
-def measured(
+def count_conversation(
     vocabulary: Vocabulary,
     encode: Encode,
     messages: Sequence[Message],
     tools: Sequence[ToolSpec],
     *,
-    sees: bool = False,
+    supports_images: bool = False,
 ) -> TokenCount:
     """Count the parts of the prompt of `messages` and `tools`, also between turns.
 
@@ -74,7 +74,7 @@ def measured(
     """
     is_open = bool(messages) and isinstance(messages[-1], UserMessage | ToolMessage)
     asked = messages if is_open else [*messages, UserMessage("x")]
-    count = account(vocabulary, encode, encode(asked, tools), asked, tools, sees=sees)
+    count = count_tokens(vocabulary, encode, encode(asked, tools), asked, tools, supports_images=supports_images)
     if is_open:
         return count
     return TokenCount(count.total - count.messages[-1], count.tools, count.messages[:-1], count.format)
