@@ -67,6 +67,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/help_time.py
 	$(BIN)/python benchmarks/long_line.py
 	$(BIN)/python benchmarks/tool_call.py
+	$(BIN)/python benchmarks/real_functions.py
 	$(BIN)/python benchmarks/valid_calls.py
 	$(BIN)/python benchmarks/prefix_cache.py
 	$(BIN)/python benchmarks/first_prompt.py

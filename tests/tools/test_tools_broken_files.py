@@ -59,7 +59,7 @@ STRUCTURAL = [
     ("version: 1\ntools: []\nDefaults: {}", "3:1", 'unknown key "Defaults"; expected version, defaults, tools; did you mean "defaults"?'),
     ("version: 1\ndefaults: ask\ntools: []", "2:11", 'defaults is "ask"; expected the keys approval, timeout, memory'),
     ("version: 1\ndefaults: {aproval: ask}\ntools: []", "2:12", 'did you mean "approval"?'),
-    ("version: 1\ndefaults: {name: x}\ntools: []", "2:12", 'unknown key "name"; expected approval, timeout, memory, max_result_tokens, stateful, enabled, env, privileges; remove it'),
+    ("version: 1\ndefaults: {name: x}\ntools: []", "2:12", 'unknown key "name"; expected approval, timeout, memory, max_result_tokens, stateful, enabled, env, privileges, untyped; remove it'),
     ("version: 1\ndefaults: {timeout: fast}\ntools: []", "2:21", 'timeout is "fast"; expected seconds, as 30, "30s" or "2m"'),
     (f"{HEAD}a.b:c", "3:3", 'a tool is "a.b:c"; expected the keys callable, name, description'),
     (f"{HEAD}name: x", "3:3", "callable is missing; expected callable: module:function; name the tool's function"),
@@ -70,7 +70,7 @@ STRUCTURAL = [
     (f"{HEAD}callable: sub/tools.py:greet", "3:13", 'did you mean "./sub/tools.py:greet"?'),
     (f"{HEAD}callable: ./tools:greet", "3:13", 'did you mean "./tools.py:greet"?'),
     (f"{HEAD}callable: my-tools:greet", "3:13", 'did you mean "./my-tools.py:greet"?'),
-    (f"{HEAD}callable: m:Store.add", "3:13", 'a method comes with its class: did you mean "m:Store"?'),
+    (f"{HEAD}callable: m:Store.", "3:13", 'callable is "m:Store."; expected module:function or ./file.py:function'),
     (f"{HEAD}callable: /home/me/x.py:f", "3:13", "expected a file in the folder of the tools file or below it; put it there"),
     (f"{HEAD}callable: ../x.py:f", "3:13", "expected a file in the folder of the tools file or below it"),
     (f"{HEAD}callable: 'm:'", "3:13", 'callable is "m:"; expected module:function or ./file.py:function'),
@@ -102,6 +102,9 @@ STRUCTURAL = [
     (f"{ONE}stateful: 'true'", "4:13", 'stateful is "true"; expected true or false; write stateful: true'),
     (f"{ONE}enabled: 1", "4:12", "enabled is 1; expected true or false"),
     (f"{ONE}privileges: kep", "4:15", 'privileges is "kep"; expected drop or keep; did you mean "keep"?'),
+    (f"{ONE}untyped: refus", "4:12", 'untyped is "refus"; expected take or refuse; did you mean "refuse"?'),
+    (f"{PARAMETER}{{type: str}}", "5:18", 'type of city is "str"; expected string, number, integer, boolean, null, array, object, any; did you mean "string"?'),
+    (f"{PARAMETER}{{type: []}}", "5:18", "type of city is an empty list"),
     (f"{ONE}privileges: true", "4:15", "privileges is true; expected drop or keep; write privileges: keep"),
     (f"{ONE}env: HOME", "4:8", 'env is "HOME"; expected a list of variable names; write env: [HOME]'),
     (f"{ONE}env: [API_KEY=secret]", "4:9", 'write "API_KEY"'),
@@ -163,7 +166,7 @@ class Empty: pass
 
 class Bad:
     def add(self, x): "Add."
-    def sub(self, *x): "Sub."
+    def use(self, callback): "Use."
 
 def f(n: int, name: str = "x", unit: Unit = Unit.C, tags: list[str] = [], ok: bool = True, day: datetime.date | None = None) -> str:
     """Do."""
@@ -207,7 +210,11 @@ BY_LOADING = [
     (f"{STORE}arguments: {{path: x}}\n  stateful: false", "5:13", "stateful is false for the class Store; expected true"),
     (f"{STORE}arguments: {{path: x}}\n  name: {'s' * 60}", "3:13", "cannot be a tool's name; expected 1 to 64"),
     (f"{LOCAL}Empty", "3:13", 'the class "./broken_tools.py:Empty" has no public methods'),
-    (f"{LOCAL}Bad", "3:13", '"./broken_tools.py:Bad.add" cannot be a tool: its parameter x has no type; add a type hint such as x: str'),
+    (f"{LOCAL}Bad", "3:13", '"./broken_tools.py:Bad.use" cannot be a tool: its parameter callback has no type, and what is said of it cannot be had from JSON; wrap it in a def without callback'),
+    (f"{LOCAL}Bad\n  untyped: refuse", "3:13", '"./broken_tools.py:Bad.add" cannot be a tool: its parameter x has no type; add a type hint such as x: str'),
+    (f"{LOCAL}Bad.ad", "3:13", '"./broken_tools.py:Bad" has no "ad"; expected a method of it; did you mean "add"?'),
+    (f"{LOCAL}Bad.add\n  methods: [use]", "4:12", 'methods: "./broken_tools.py:Bad.add" is one method; expected a class here; remove the key'),
+    (f"{F}n: {{type: string}}", "5:15", "type of n is given, but its signature says int; expected it of a parameter without a type; remove it"),
 ]  # fmt: skip
 
 

@@ -100,7 +100,7 @@ def test_public_methods_become_tools_that_share_an_instance(tmp_path: Path) -> N
 def test_a_name_is_the_prefix_and_methods_chooses_also_inherited_ones(tmp_path: Path) -> None:
     one = "- callable: ./note_tools.py:Notes\n  name: work\n  arguments: {folder: a}\n  methods: [search, encode]\n"
     with pytest.raises(UsageError, match=r'Notes.encode" cannot be a tool: its parameter o has no type'):
-        load_tools(write(tmp_path, one))
+        load_tools(write(tmp_path, f"{one}  untyped: refuse\n"))
     two = one.replace(", encode", ", add")
     toolbox = load_tools(write(tmp_path, two + two.replace("work", "home").replace("folder: a", "folder: b")))
     assert toolbox.toolbox.names == ("work_search", "work_add", "home_search", "home_add")

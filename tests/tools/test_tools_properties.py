@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import typing
 from collections.abc import Callable
@@ -192,7 +193,7 @@ def signatures(draw: st.DrawFn) -> tuple[Callable[..., Any], dict[str, Kind], se
 def loaded_of(function: Callable[..., Any]) -> LoadedTool:
     schema = function_schema(function)
     return LoadedTool(
-        Tool("tool", "A tool.", schema.parameters, "m:tool", schema.signature, "t:1:1"), function, schema.model
+        Tool("tool", "A tool.", schema.parameters, "m:tool", schema.signature, "t:1:1"), schema.call, schema.model
     )
 
 
@@ -285,6 +286,119 @@ def test_a_wrong_instance_is_refused_in_one_line_that_names_the_argument(data: A
     assert isinstance(result, Rejected), (result, arguments)
     assert result.message.startswith(f"Error: {bad}")
     assert "\n" not in result.message
+
+
+SCALARS = st.one_of(WORD, st.integers(-SAFE, SAFE), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+NO_SCALAR = st.sampled_from([[1], {"a": 1}, [[]]])
+UNTYPED = Kind(None, SCALARS, NO_SCALAR, is_a(str, int, float, bool))
+# By what their defaults say.
+BY_DEFAULT: dict[Any, Kind] = {
+    1: Kind(None, st.integers(-SAFE, SAFE) | st.just(1.5), st.sampled_from(["many", [1]]), is_a(int, float)),
+    "x": Kind(None, WORD, NO_SCALAR, is_a(str)),
+    False: Kind(None, st.booleans(), st.sampled_from(["perhaps", [1]]), is_a(bool)),
+    None: UNTYPED,
+}
+ORDER = ("only", "either", "keyword")
+
+
+@dataclass(frozen=True)
+class Loose:
+    """A signature of parameters that may have no type, be positional-only, have a default or stand for many."""
+
+    function: Callable[..., Any]
+    kinds: dict[str, Kind]
+    defaults: dict[str, Any]
+    rest: str | None
+
+
+@st.composite
+def loose_signatures(draw: st.DrawFn) -> Loose:
+    names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+    places = sorted((draw(st.sampled_from(ORDER)) for _ in names), key=ORDER.index)
+    chosen: dict[str, Kind] = {}
+    defaults: dict[str, Any] = {}
+    parts: list[str] = []
+    scope: dict[str, Any] = {}
+    begun = rested = False
+    rest = draw(st.sampled_from([None, "rest"]))
+    for name, place in zip(names, places, strict=True):
+        if begun and place != "only" and "/" not in parts:
+            parts.append("/")
+        if place == "keyword" and not rested:
+            parts.append(f"*{rest}: int" if rest else "*")
+            rested = True
+        begun = begun or place == "only"
+        typed = draw(st.booleans())
+        # A parameter that is passed by position and follows one with a default has one, too.
+        optional = draw(st.booleans()) or (place != "keyword" and bool(defaults))
+        if typed:
+            kind = draw(leaves)
+            default = None
+        else:
+            default = draw(st.sampled_from(list(BY_DEFAULT)))
+            kind = BY_DEFAULT[default] if optional else UNTYPED
+        chosen[name] = kind
+        scope[f"H_{name}"], scope[f"D_{name}"] = kind.hint, default
+        if optional:
+            defaults[name] = default
+        parts.append(f"{name}{f': H_{name}' if typed else ''}{f' = D_{name}' if optional else ''}")
+    if begun and "/" not in parts:
+        parts.append("/")
+    if rest and not rested:
+        parts.append(f"*{rest}: int")
+    exec(f"def tool({', '.join(parts)}):\n    'A tool.'\n    return locals()", scope)
+    return Loose(scope["tool"], chosen, defaults, rest)
+
+
+def called(loose: Loose, loaded: LoadedTool, arguments: dict[str, Any]) -> dict[str, Any]:
+    result = check_arguments(loaded, arguments)
+    assert isinstance(result, Checked), (result, arguments)
+    received: dict[str, Any] = loaded.function(**result.values)
+    return received
+
+
+@settings(QUICK, max_examples=80)
+@given(st.data(), loose_signatures())
+def test_untyped_positional_and_variadic_parameters_reach_the_function(data: Any, loose: Loose) -> None:
+    loaded = loaded_of(loose.function)
+    assert list(loaded.tool.parameters["properties"]) == list(inspect.signature(loose.function).parameters)
+    given_names = [name for name in loose.kinds if name not in loose.defaults or data.draw(st.booleans())]
+    arguments = {name: data.draw(loose.kinds[name].right) for name in given_names}
+    if loose.rest is not None and data.draw(st.booleans()):
+        arguments[loose.rest] = data.draw(st.lists(st.integers(-9, 9), max_size=3))
+    jsonschema.Draft202012Validator.check_schema(loaded.tool.parameters)
+    assert jsonschema.Draft202012Validator(loaded.tool.parameters).is_valid(arguments)
+    received = called(loose, loaded, arguments)
+    for name, kind in loose.kinds.items():
+        if name in arguments:
+            assert kind.holds(received[name]), (name, received[name])
+            assert kind.hint is not None or received[name] == arguments[name]
+        else:
+            assert received[name] is loose.defaults[name]
+    if loose.rest is not None:
+        assert received[loose.rest] == tuple(arguments.get(loose.rest, ()))
+
+
+@settings(QUICK, max_examples=80)
+@given(st.data(), loose_signatures())
+def test_a_wrong_value_for_an_untyped_parameter_is_refused_by_name(data: Any, loose: Loose) -> None:
+    loaded = loaded_of(loose.function)
+    arguments = {name: data.draw(kind.right) for name, kind in loose.kinds.items()}
+    bad = data.draw(st.sampled_from(sorted(loose.kinds)))
+    arguments[bad] = data.draw(loose.kinds[bad].wrong)
+    result = check_arguments(loaded, arguments)
+    assert isinstance(result, Rejected), (result, arguments)
+    assert result.message.startswith(f"Error: {bad}")
+    assert "\n" not in result.message
+
+
+@pytest.mark.long
+@settings(QUICK, max_examples=80)
+@given(loose_signatures())
+def test_a_grammar_holds_whatever_has_no_type(tokenizer: Any, loose: Loose) -> None:
+    spec = loaded_of(loose.function).tool.spec
+    planned = constraint(MistralVocabulary(tokenizer), [spec], choice="required")
+    assert (planned.held, planned.notes) == ({spec.name}, ())
 
 
 def _without_nulls(arguments: dict[str, Any], optional_ones: set[str]) -> dict[str, Any]:

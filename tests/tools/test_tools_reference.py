@@ -36,12 +36,19 @@ def documented(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_every_block_of_code_is_one_that_the_tests_load() -> None:
-    assert len(re.findall(r"^```(?:yaml|python)", PAGE, re.MULTILINE)) == len(BLOCK.findall(PAGE)) == 9
+    assert len(re.findall(r"^```(?:yaml|python)", PAGE, re.MULTILINE)) == len(BLOCK.findall(PAGE)) == 10
 
 
 def test_every_file_loads_and_fits_the_schema(documented: Path) -> None:
     files = sorted(documented.glob("*/tools.yaml"))
-    assert [file.parent.name for file in files] == ["classes", "options", "parameters", "schema-hint", "smallest"]
+    assert [file.parent.name for file in files] == [
+        "builtins",
+        "classes",
+        "options",
+        "parameters",
+        "schema-hint",
+        "smallest",
+    ]
     for file in files:
         jsonschema.Draft7Validator(file_schema()).validate(yaml.safe_load(file.read_text()))
         load_tools(file)

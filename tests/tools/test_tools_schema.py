@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import typing
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -179,11 +178,9 @@ def test_a_decorated_function_keeps_its_own_signature() -> None:
     assert function_schema(greet).signature == "greet(name: str)"
 
 
-def variadic(*args: int) -> None: ...
-def keywords(**options: int) -> None: ...
-def positional(x: int, /) -> None: ...
 def untyped(x, y: int) -> None: ...  # type: ignore[no-untyped-def]
-def unresolved(x: Missing) -> None: ...
+def calls_back(callback): ...  # type: ignore[no-untyped-def]
+def unresolved(x: NoSuchName) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 def callback(x: int, done: Callable[[], None]) -> None: ...
 def custom(x: object | Iterator[int] | Path) -> None: ...
 def strange(x: functools.partial[int]) -> None: ...
@@ -192,29 +189,20 @@ def nested(x: Outer) -> None: ...
 def strange_later(x: int, y: range) -> None: ...
 
 
-async def stream() -> AsyncIterator[int]:
-    yield 1  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (variadic, "it takes *args; expected named parameters"),
-        (keywords, "it takes **options; expected named parameters"),
-        (positional, "its parameter x is positional-only"),
-        (untyped, "its parameter x has no type; add a type hint such as x: str"),
-        (unresolved, "the type of its parameter x cannot be resolved (name 'Missing' is not defined)"),
+        (unresolved, "the type of its parameter x cannot be resolved (name 'NoSuchName' is not defined)"),
         (callback, "its parameter done is a Callable[[], None], which JSON cannot hold"),
         (strange, "its parameter x is a partial[int], which JSON cannot hold"),
         (lambda x: x, "it is a lambda"),
-        (Point, "it is a class"),
-        (functools.partial(untyped, 1), "it is a partial; expected a function"),
-        (stream, "it is an asynchronous generator, which cannot return a result; expected a function"),
+        (Color, "it is a class"),
+        (functools.partial(callback, 1), "its parameter done is a Callable[[], None], which JSON cannot hold"),
         (iterates, "its parameter x can be read only once, and JSON cannot hold that; take a list"),
         (nested, "its parameter x holds a TypedDict inside another type; import it from typing_extensions"),
         (strange_later, "its parameter y is a range, which JSON cannot hold"),
-        (math.sqrt, "its parameter x is positional-only"),
-        (max, "it has no readable signature"),
+        (max, "it has no readable signature; expected its parameters in the tools file, in their order"),
+        (calls_back, "its parameter callback has no type, and what is said of it cannot be had from JSON"),
     ],
 )  # fmt: skip
 def test_what_a_model_cannot_be_asked_for_is_refused_with_the_reason(function: Callable[..., Any], reason: str) -> None:
@@ -222,6 +210,12 @@ def test_what_a_model_cannot_be_asked_for_is_refused_with_the_reason(function: C
         function_schema(function)
     assert str(caught.value).startswith(reason)
     assert "\n" not in str(caught.value)
+
+
+def test_a_parameter_without_a_type_is_refused_where_the_file_says_so() -> None:
+    with pytest.raises(SchemaError) as caught:
+        function_schema(untyped, refuse_untyped=True)
+    assert str(caught.value) == "its parameter x has no type; add a type hint such as x: str"
 
 
 def spec(function: Callable[..., Any]) -> ToolSpec:

@@ -26,7 +26,7 @@ PICTURE_BYTES = 1_500_000
 """Of one picture's file: eight of them, in base64, and a whole result beside them fit into one message of the pipe."""
 
 _DEPTH = 4
-"""How deep a result is searched. Deeper down, a picture is what cannot be written as JSON, as ever."""
+"""How deep a result is searched. Deeper down, a picture is an object like any other."""
 
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 

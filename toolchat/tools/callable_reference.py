@@ -9,8 +9,9 @@ from pathlib import PurePosixPath
 from toolchat.tools.options import OptionError
 
 _NAME = r"[^\W\d]\w*"
-_MODULE = re.compile(rf"(?P<where>{_NAME}(?:\.{_NAME})*):(?P<attribute>{_NAME})")
-_FILE = re.compile(rf"(?P<where>\./(?:[^/:]+/)*[^/:]+\.py):(?P<attribute>{_NAME})")
+_INSIDE = rf"{_NAME}(?:\.{_NAME})*"
+_MODULE = re.compile(rf"(?P<where>{_INSIDE}):(?P<attribute>{_INSIDE})")
+_FILE = re.compile(rf"(?P<where>\./(?:[^/:]+/)*[^/:]+\.py):(?P<attribute>{_INSIDE})")
 _PACKAGE = "toolchat.samples"
 SAMPLES = frozenset(
     f"{_PACKAGE}.{name}"
@@ -34,6 +35,12 @@ class CallableReference:
     where: str
     """A module's dotted name, or a file's path from the folder of the tools file, beginning with "./"."""
     attribute: str
+    """A name in it, or what names lead to from one: "function", "Class.method", "object.method"."""
+
+    @property
+    def name(self) -> str:
+        """Its last name, which the tool has unless the file gives it another."""
+        return self.attribute.rpartition(".")[2]
 
     @property
     def text(self) -> str:
@@ -76,8 +83,6 @@ def _fix(text: str) -> str:
     if not colon:
         where, _, attribute = text.rpartition(".")
         guesses = [text] if text.endswith(".py") else [f"{where}:{attribute}"]
-    elif "." in attribute:
-        return f'a method comes with its class: did you mean "{where}:{attribute.partition(".")[0]}"?'
     else:
         local = where if where.startswith("./") else f"./{where}"
         guesses = [f"{local if local.endswith('.py') else f'{local}.py'}:{attribute}"]

@@ -153,6 +153,8 @@ def _explained(loaded: LoadedTool, error: ValidationError) -> list[str]:
             wrong.append(_unknown(name, properties))
         elif details[0]["type"] == "missing" and len(details[0]["loc"]) == 1:
             missing.append(f'missing argument "{name}"{_parenthesised(schema)}')
+        elif len(details) > 1 and isinstance(schema.get("type"), list):
+            wrong.append(f"{name} must be {_allowed(schema)} (got {_quoted(details[0]['input'])})")
         elif len(details) > 1 and "anyOf" in schema and _allowed(schema):
             wrong.append(f"{name} must be {_allowed(schema)}")
         else:
@@ -220,6 +222,8 @@ def _allowed(schema: dict[str, Any]) -> str | None:
         case {"anyOf": [*choices]}:
             names = [_allowed(choice) for choice in choices if isinstance(choice, dict)]
             return " or ".join(name for name in names if name) if all(names) else None
+        case {"type": [*kinds]}:
+            return " or ".join(str(_allowed({"type": kind})) for kind in kinds)
         case {"type": "array", "items": {"type": str(item)}}:
             return f"an array of {item}s"
         case {"type": "string", "format": str(form)}:

@@ -42,6 +42,17 @@ def class_problems(entry: ToolEntry, made_of: type) -> list[Problem]:
     return problems
 
 
+def method_problems(entry: ToolEntry) -> list[Problem]:
+    """What an entry of one method, "module:Class.method", says that does not suit it."""
+    what = f'methods: "{entry.callable_ref}" is one method; expected a class here; remove the key, or name the class'
+    return [(entry.places["methods"], what)] if "methods" in entry.places else []
+
+
+def has_methods(made_of: type) -> bool:
+    """Whether a class has public methods, which would be tools."""
+    return bool(_public(made_of))
+
+
 def function_problems(entry: ToolEntry) -> list[Problem]:
     """What the entry says that suits a class only."""
     what = f'"{entry.callable_ref}" is a function; expected a class here; remove the key, or name a class'

@@ -453,17 +453,20 @@ def source_digest(
     *,
     parameters: Mapping[str, Any],
     reference: str,
+    plain: Callable[..., Any] | None = None,
     made_of: type | None = None,
     loaded: Iterable[str] = (),
 ) -> str:
     """A SHA-256 (hexadecimal) over a tool's code, its schema, its reference, and its entry in the tools file.
 
-    Of a method, `made_of` is the class; `loaded` is of `ToolsCode.of_tool`. The name that the model uses is no part
-    of it. The same words in another folder have another digest: they may lead to other helpers there.
+    `plain` is the function below partials and objects. Of a method, `made_of` is the class; `loaded` is of
+    `ToolsCode.of_tool`. The name that the model uses is no part of it. The same words in another folder have another
+    digest: they may lead to other helpers there.
     """
     local = code.of_tool(entry.target.where, loaded)
     parts = [reference.encode(), _json(parameters), _json(_of_entry(entry)), _json(local)]
     items = [function, inspect.unwrap(function)]
+    items += [plain] if plain is not None and plain not in items else []
     items += [base for base in (made_of.__mro__ if made_of is not None else ()) if not _of_python(base)]
     for item in items:
         paths = _files_of(item)
@@ -475,7 +478,9 @@ def source_digest(
             for part in (os.fsencode(path), _digest_of(path))
         ]
         if not paths:
-            parts.append(f"{item.__module__}.{item.__qualname__} of Python {sys.version}".encode())
+            # An object that can be called has no such name of its own.
+            name = getattr(item, "__qualname__", type(item).__qualname__)
+            parts.append(f"{item.__module__}.{name} of Python {sys.version}".encode())
     digest = hashlib.sha256()
     for part in parts:
         # Lengths before contents: two lists must not hash like one that is split elsewhere.

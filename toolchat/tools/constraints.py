@@ -66,6 +66,8 @@ def contradictions(parameter: Parameter, entry: ParameterEntry) -> Iterator[tupl
     name, words, schema = parameter.name, entry.keywords, parameter.schema
     kinds = _kinds(schema, parameter.definitions)
     for word, value in words.items():
+        if word == "type":
+            continue
         place = entry.places[word]
         applies, noun = _APPLIES.get(word, (kinds, ""))
         if not kinds & applies:
@@ -116,13 +118,17 @@ def _misfit(parameter: Parameter, value: Any) -> str | None:
 
 def merged(parameter: Parameter, entry: ParameterEntry, *, required: bool) -> Schema:
     """The property with the keywords of `entry` put over it."""
-    words = dict(entry.keywords)
+    # The type is in the property already.
+    words = {word: value for word, value in entry.keywords.items() if word != "type"}
     base = dict(parameter.schema)
     if "enum" in words:
         nullable = required and "null" in _kinds(base, parameter.definitions)
         words["enum"] = [*words["enum"], *([None] if nullable and None not in words["enum"] else [])]
         for replaced in ("anyOf", "const"):
             base.pop(replaced, None)
+        if isinstance(base.get("type"), list):
+            # The values say it, and say more.
+            del base["type"]
     result = {**base, **words}
     order = ("type", "description", "enum")
     return {**{key: result[key] for key in order if key in result}, **result}
@@ -221,6 +227,8 @@ def _kinds(schema: Any, definitions: Schema, seen: frozenset[str] = frozenset())
             return set().union(*(_kinds(choice, definitions, seen) for choice in choices))
         case {"type": str(kind)}:
             return {kind}
+        case {"type": [*kinds]}:
+            return {str(kind) for kind in kinds}
         case {"enum": [*values]}:
             return {_NAMES.get(type(value), "null") for value in values}
         case {"const": value}:

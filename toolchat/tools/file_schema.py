@@ -10,7 +10,8 @@ from toolchat.tools.spec import MAX_DESCRIPTION
 
 _TEXT = {"type": "string", "pattern": r"\S"}
 _CALLABLE = (
-    r"^(\./([^/:]+/)*[^/:]+\.py|(?!.*\.py:)[^\s:./0-9-][^\s:./-]*(\.[^\s:./0-9-][^\s:./-]*)*):[^\s:./0-9-][^\s:./-]*$"
+    r"^(\./([^/:]+/)*[^/:]+\.py|(?!.*\.py:)[^\s:./0-9-][^\s:./-]*(\.[^\s:./0-9-][^\s:./-]*)*)"
+    r":[^\s:./0-9-][^\s:./-]*(\.[^\s:./0-9-][^\s:./-]*)*$"
 )
 
 
@@ -52,7 +53,7 @@ def _tool(options: dict[str, Any]) -> dict[str, Any]:
                 "type": "string",
                 "pattern": _CALLABLE,
                 "description": "module:function, or ./file.py:function from this file's folder. A class in the "
-                "function's place makes its public methods tools.",
+                "function's place makes its public methods tools; Class.method and object.method are one tool.",
             },
             "name": {
                 **name,

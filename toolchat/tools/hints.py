@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import collections.abc
+import dataclasses
+import functools
+import importlib.util
 import inspect
+import numbers
+import os
 import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import typing_extensions
-from pydantic import Field
+from pydantic import Field, TypeAdapter
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
+
+from toolchat.tools.untyped import ANYTHING, NUMBER, OBJECT
 
 
 class HintError(Exception):
@@ -26,57 +40,308 @@ _READ_ONCE: tuple[Any, ...] = (
     collections.abc.AsyncIterable,
     collections.abc.Awaitable,
 )
+_AS_LIST = (
+    collections.abc.Iterable,
+    collections.abc.Collection,
+    collections.abc.Container,
+    collections.abc.Reversible,
+    collections.abc.MutableSequence,
+)
+_AS_SET = (collections.abc.Set, collections.abc.MutableSet)
+_INSTEAD: tuple[tuple[Any, Any], ...] = (
+    *((one, list) for one in (*_AS_LIST, collections.abc.Sequence, typing.Iterable, typing.Collection)),
+    *((one, set) for one in (*_AS_SET, typing.AbstractSet)),
+    (typing.LiteralString, str),
+    (typing_extensions.LiteralString, str),
+    (os.PathLike, Path),
+    (numbers.Number, NUMBER),
+    (numbers.Complex, NUMBER),
+    (numbers.Real, NUMBER),
+    (numbers.Rational, NUMBER),
+    (numbers.Integral, int),
+    (typing.SupportsFloat, NUMBER),
+    (typing.SupportsInt, int),
+    (typing.SupportsIndex, int),
+)
+_PLAIN: tuple[Any, ...] = (str, int, float, bool, type(None), bytes, list, dict, tuple, set)
+_ALIASES: tuple[Any, ...] = tuple(
+    {alias for module in (typing, typing_extensions) if (alias := getattr(module, "TypeAliasType", None)) is not None}
+)
+_MAX_WRAPPED = 50
 
 
-def resolved_hints(function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+def plain_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that holds the code: below partials, decorators, bound methods and callable objects."""
+    for _ in range(_MAX_WRAPPED):
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, types.MethodType):
+            function = function.__func__
+        elif (inner := inspect.getattr_static(function, "__wrapped__", None)) is not None and callable(inner):
+            function = inner
+        elif isinstance(called := inspect.getattr_static(type(function), "__call__", None), types.FunctionType):
+            return called
+        else:
+            break
+    return function
+
+
+def resolved_hints(
+    function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], notes: list[str] | None = None
+) -> dict[str, Any]:
     """The parameters' types. The result's type is left alone: it may exist for type checkers only.
+
+    Names that are imported for type checkers only are looked up where that imports no other package; of the rest the
+    type is any JSON value of bounded depth, and `notes` is given their names.
 
     Raises:
         HintError: a name in an annotation means nothing where the program runs, or the type cannot be asked for.
     """
-    plain = inspect.unwrap(function)
-    plain = plain.__func__ if isinstance(plain, types.MethodType) else plain
-    scope = plain.__globals__ if isinstance(plain, types.FunctionType) else {}
-    hints: dict[str, Any] = {}
-    for name, parameter in parameters.items():
-        holder = types.SimpleNamespace(__annotations__={name: parameter.annotation})
+    return {name: resolved_hint(function, name, item.annotation, notes) for name, item in parameters.items()}
+
+
+def resolved_hint(function: Callable[..., Any], name: str, annotation: Any, notes: list[str] | None = None) -> Any:
+    """As `resolved_hints`, of the one parameter `name`."""
+    plain = plain_function(function)
+    scope = _globals(plain)
+    holder = types.SimpleNamespace(__annotations__={name: annotation})
+    names = _Names(scope)
+    try:
         try:
             found = typing.get_type_hints(holder, globalns=scope, include_extras=True)
-        except Exception as error:
-            reason = f"the type of its parameter {name} cannot be resolved ({error})"
-            raise HintError(f"{reason}; import that type where the program runs") from None
-        try:
-            hints[name] = _rewritten(found[name], ())
-        except HintError as error:
-            raise HintError(f"its parameter {name} {error}") from None
-    return hints
+        except NameError:
+            found = typing.get_type_hints(holder, globalns=scope, localns=names, include_extras=True)
+    except AttributeError:
+        # A module has a name for type checkers only, or has it no more.
+        if notes is not None:
+            notes.append(name)
+        return ANYTHING
+    except Exception as error:
+        reason = f"the type of its parameter {name} cannot be resolved ({error})"
+        raise HintError(f"{reason}; import that type where the program runs") from None
+    try:
+        hint = _rewritten(found[name], ())
+    except HintError as error:
+        raise HintError(f"its parameter {name} {error}") from None
+    if names.unknown and notes is not None:
+        notes.append(name)
+    return hint
+
+
+def _globals(function: Any) -> dict[str, Any]:
+    if isinstance(function, types.FunctionType):
+        return function.__globals__
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    return vars(module) if module is not None else {}
+
+
+class _AnyName(type):
+    def __getattr__(cls, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Unresolved
+
+    def __or__(cls, other: Any) -> Any:
+        return typing.Union[_Unresolved, other]  # noqa: UP007
+
+    def __ror__(cls, other: Any) -> Any:
+        return typing.Union[other, _Unresolved]  # noqa: UP007
+
+
+class _Unresolved(metaclass=_AnyName):
+    """Stands for a name that only a type checker knows, and for all that is written of it."""
+
+    def __class_getitem__(cls, item: Any) -> type:
+        return cls
+
+
+class _Names(dict[str, Any]):
+    """The names of a module, with those that it imports for type checkers only."""
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._scope = scope
+        self.unknown: set[str] = set()
+
+    def __missing__(self, name: str) -> Any:
+        if name in self._scope or hasattr(builtins, name):
+            raise KeyError(name)
+        imports = _checkers_imports(str(self._scope.get("__file__")))
+        if name not in imports:
+            raise KeyError(name)
+        module, attribute, level = imports[name]
+        value = _imported(module, attribute, level, self._scope)
+        if value is _Unresolved:
+            self.unknown.add(name)
+        return value
+
+
+@lru_cache(maxsize=64)
+def _checkers_imports(file: str) -> Mapping[str, tuple[str, str | None, int]]:
+    """What a module imports where TYPE_CHECKING holds: by name the module, the name in it, and the dots before it."""
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    found: dict[str, tuple[str, str | None, int]] = {}
+    for block in ast.walk(tree):
+        match block:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"), body=body):
+                for node in body:
+                    match node:
+                        case ast.Import(names=names):
+                            for alias in names:
+                                top = alias.name.partition(".")[0]
+                                found[alias.asname or top] = (alias.name if alias.asname else top, None, 0)
+                        case ast.ImportFrom(module=module, names=names, level=level):
+                            for alias in names:
+                                found[alias.asname or alias.name] = (module or "", alias.name, level)
+    return found
+
+
+def _imported(module: str, attribute: str | None, level: int, scope: Mapping[str, Any]) -> Any:
+    """What the import means, where looking does not import a package that the program does without."""
+    package = str(scope.get("__package__") or "")
+    try:
+        name = importlib.util.resolve_name("." * level + module, package) if level else module
+        top = name.partition(".")[0]
+        # A module beside this one is the user's own, and counts as code of the tools file already.
+        beside = Path(str(scope.get("__file__"))).parent
+        own = top in (package.partition(".")[0], "") or (beside / f"{top}.py").is_file() or (beside / top).is_dir()
+        if not (name in sys.modules or top in sys.modules or top in sys.stdlib_module_names or own):
+            return _Unresolved
+        value = importlib.import_module(name)
+        return value if attribute is None else getattr(value, attribute)
+    except Exception:
+        # Whatever it raises: the program runs without it.
+        return _Unresolved
 
 
 def _rewritten(hint: Any, inside: tuple[Any, ...]) -> Any:
-    """`hint` with plain text in Annotated as a description, Iterable as list, and TypedDict as pydantic wants it."""
+    """`hint` in the words of pydantic, such as plain text in Annotated as a description, and Iterable as list."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint in _READ_ONCE or origin in _READ_ONCE:
+    if isinstance(hint, type) and origin is None and issubclass(hint, _Unresolved):
+        return ANYTHING
+    if any(hint is one or origin is one for one in _READ_ONCE):
         raise HintError("can be read only once, and JSON cannot hold that; take a list")
     if hint is type or origin is type:
         raise HintError("is a class, which JSON cannot hold; take its name as a string")
     if typing.is_typeddict(hint):
         return _typed_dict(hint, inside)
-    if hint is collections.abc.Iterable or hint is typing.Iterable:
-        return list
+    if isinstance(hint, typing.NewType):
+        return _rewritten(hint.__supertype__, inside)
+    if isinstance(hint, dataclasses.InitVar):
+        return _rewritten(hint.type, inside)
+    kind = hint if origin is None else origin
+    if isinstance(kind, type) and issubclass(kind, collections.abc.Mapping) and not holdable(hint):
+        # Of a library's own kind, as requests has one: whatever can be done with it can be done with a dict, mostly.
+        return OBJECT
+    if isinstance(hint, _ALIASES):
+        # One that holds itself stays: pydantic gives it a definition of its own.
+        value = hint.__value__
+        return hint if hint in inside or _holds(value, hint) else _rewritten(value, (*inside, hint))
+    if isinstance(hint, typing.TypeVar):
+        return _of_variable(hint, inside)
+    for known, instead in _INSTEAD:
+        if hint is known:
+            return instead
     if origin in (None, typing.Literal, collections.abc.Callable):
         return hint
     if origin is typing.Annotated:
         inner = _rewritten(arguments[0], inside)
-        return typing.Annotated[(inner, *(_described(item) for item in arguments[1:]))]
+        extras = [_described(item) for item in arguments[1:]]
+        return _annotated(inner, extras)
+    if origin in (typing.Union, types.UnionType):
+        return _union(hint, arguments, inside)
     changed = tuple(_rewritten(argument, inside) for argument in arguments)
-    if origin is collections.abc.Iterable:
+    if origin in _AS_LIST:
         # Pydantic would hand over an iterator that checks each item only when it is read, inside the function.
         return list[changed[0]]  # type: ignore[valid-type]
+    if origin in _AS_SET:
+        return set[changed[0]]  # type: ignore[valid-type]
+    if origin is os.PathLike:
+        return Path
     if all(new is old for new, old in zip(changed, arguments, strict=True)):
         return hint
-    if origin in (typing.Union, types.UnionType):
-        return typing.Union[changed]  # noqa: UP007
-    return origin[changed]
+    # Unpack does not take a tuple.
+    return origin[changed[0]] if len(changed) == 1 else origin[changed]
+
+
+def _union(hint: Any, choices: tuple[Any, ...], inside: tuple[Any, ...]) -> Any:
+    """Without the choices that JSON cannot hold, as long as one is left that it can."""
+    kept: list[Any] = []
+    problem: HintError | None = None
+    for choice in choices:
+        try:
+            changed = _rewritten(choice, inside)
+        except HintError as error:
+            problem = error
+            continue
+        if changed in _PLAIN or holdable(changed):
+            kept.append(changed)
+    if not [choice for choice in kept if choice is not type(None)]:
+        if problem is not None:
+            raise problem
+        return hint
+    return hint if kept == list(choices) else typing.Union[tuple(kept)]  # noqa: UP007
+
+
+def holdable(hint: Any) -> bool:
+    """Whether pydantic can describe the type in JSON."""
+    if any(hint is plain for plain in _PLAIN):
+        return True
+    try:
+        return _holdable_once(hint)
+    except TypeError:
+        # What is put into an Annotated need not have a hash.
+        return _holdable(hint)
+
+
+def _holdable(hint: Any) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            TypeAdapter(hint).json_schema()
+    except PydanticUserError as error:
+        # These are told with what to do about them.
+        return error.code in ("typed-dict-version", "class-not-fully-defined")
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        return False
+    return True
+
+
+# One type stands at many parameters, and asking pydantic takes a millisecond.
+_holdable_once = lru_cache(maxsize=1024, typed=True)(_holdable)
+
+
+def _annotated(inner: Any, extras: list[Any]) -> Any:
+    """Without what other libraries mean by it, where pydantic stumbles over that."""
+    made = typing.Annotated[(inner, *extras)]
+    if all(_of_pydantic(item) for item in extras) or holdable(made) or not holdable(inner):
+        return made
+    kept = [item for item in extras if _of_pydantic(item)]
+    return typing.Annotated[(inner, *kept)] if kept else inner
+
+
+def _of_pydantic(item: Any) -> bool:
+    return type(item).__module__.partition(".")[0] in ("pydantic", "annotated_types", "toolchat")
+
+
+def _of_variable(hint: typing.TypeVar, inside: tuple[Any, ...]) -> Any:
+    if hint.__bound__ is not None and not isinstance(hint.__bound__, typing.ForwardRef):
+        return _rewritten(hint.__bound__, inside)
+    if str in hint.__constraints__:
+        # AnyStr and its like: text, which of its choices JSON holds as it is.
+        return str
+    return _union(hint, hint.__constraints__, inside) if hint.__constraints__ else hint
+
+
+def _holds(value: Any, hint: Any) -> bool:
+    return value is hint or any(_holds(item, hint) for item in typing.get_args(value)) or _names(value, hint)
+
+
+def _names(value: Any, hint: Any) -> bool:
+    return isinstance(value, str | typing.ForwardRef) and getattr(value, "__forward_arg__", value) == hint.__name__
 
 
 def _described(item: Any) -> Any:
@@ -84,7 +349,23 @@ def _described(item: Any) -> Any:
         return Field(description=" ".join(item.split()))
     if isinstance(item, typing_extensions.Doc):
         return Field(description=" ".join(item.documentation.split()))
-    return item
+    return field_of(item) or item
+
+
+def field_of(item: Any) -> FieldInfo | None:
+    """What `typer.Option(...)` and `typer.Argument(...)` say, as pydantic's Field; None for all else."""
+    if type(item).__module__ != "typer.models" or not isinstance(getattr(item, "help", ""), str | None):
+        return None
+    words: dict[str, Any] = {"ge": getattr(item, "min", None), "le": getattr(item, "max", None)}
+    words = {key: value for key, value in words.items() if value is not None}
+    if item.help:
+        words["description"] = " ".join(item.help.split())
+    if item.default_factory is not None:
+        words["default_factory"] = item.default_factory
+    elif item.default is not ...:
+        words["default"] = item.default
+    field: FieldInfo = Field(**words)
+    return field
 
 
 def _typed_dict(hint: Any, inside: tuple[Any, ...]) -> Any:

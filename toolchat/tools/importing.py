@@ -23,6 +23,7 @@ from typing import Any
 from toolchat.private_file import no_file
 from toolchat.tools.import_guard import without_the_folder
 from toolchat.tools.problems import did_you_mean, reason, with_article
+from toolchat.tools.signatures import held_function
 from toolchat.tools.spec import ToolEntry
 
 
@@ -41,6 +42,8 @@ class Imported:
     value: Callable[..., Any]
     """A function, or a class."""
     printed: str
+    owner: type | None = None
+    """The class whose method the entry names, where calling that takes an object of the class."""
 
 
 def import_callable(entry: ToolEntry, folder: Path) -> Imported:
@@ -62,8 +65,8 @@ def import_callable(entry: ToolEntry, folder: Path) -> Imported:
         _put_first(path.parent if path is not None else folder)
     with quiet() as output, near:
         module = _module(entry, folder) if path is None else _file_module(entry, path, folder)
-        value = _attribute(module, entry, folder)
-    return Imported(value, output.getvalue())
+        value, owner = _attribute(module, entry, folder)
+    return Imported(value, output.getvalue(), owner)
 
 
 @contextmanager
@@ -160,7 +163,8 @@ def _check_not_shadowed(top: str, entry: ToolEntry, folder: Path) -> None:
     if entry.from_samples:
         return
     local = next((path for path in (folder / f"{top}.py", folder / top / "__init__.py") if path.is_file()), None)
-    found = sys.modules[top].__file__
+    # Modules that are built into the interpreter have no file.
+    found = getattr(sys.modules[top], "__file__", None)
     # A module may be a link to a file elsewhere, and the folder be known by another path.
     places = [Path(found), Path(found).resolve()] if found is not None else []
     if local is None or any(place.is_relative_to(folder) for place in places):
@@ -169,18 +173,20 @@ def _check_not_shadowed(top: str, entry: ToolEntry, folder: Path) -> None:
     raise ModuleError(f'module "{top}" is already taken by {where}; expected {local.name}; rename {local.name}')
 
 
-def _attribute(module: ModuleType, entry: ToolEntry, folder: Path) -> Callable[..., Any]:
+def _attribute(module: ModuleType, entry: ToolEntry, folder: Path) -> tuple[Callable[..., Any], type | None]:
+    attribute, *inner = entry.target.attribute.split(".")
     try:
-        value: Any = getattr(module, entry.target.attribute)
+        value: Any = getattr(module, attribute)
     except AttributeError:
         own = [name for name, item in vars(module).items() if _could_be_tool(module.__name__, name, item)]
-        fix = did_you_mean(entry.target.attribute, own, f"it has: {', '.join(own[:8]) or 'no functions'}")
+        fix = did_you_mean(attribute, own, f"it has: {', '.join(own[:8]) or 'no functions'}")
         kind = "module" if entry.target.file is None else "file"
-        what = f'{kind} "{entry.target.where}" has no "{entry.target.attribute}"'
+        what = f'{kind} "{entry.target.where}" has no "{attribute}"'
         raise CallableError(f"{what}; expected a function of that {kind}; {fix}") from None
     except Exception as error:
         raise CallableError(f'"{entry.callable_ref}" cannot be had: {reason(error, folder)}; correct it') from None
-    if not callable(value):
+    value, owner = _inside(value, attribute, inner, entry, folder)
+    if not callable(value) and held_function(value) is None:
         what = f'"{entry.callable_ref}" is {with_article(type(value).__name__)}'
         raise CallableError(f"{what}; expected a function; name one that can be called")
     # A tools file of samples alone is used without asking: only what the samples themselves define counts.
@@ -188,8 +194,26 @@ def _attribute(module: ModuleType, entry: ToolEntry, folder: Path) -> Callable[.
         raise CallableError(
             f'"{entry.target.attribute}" is no sample of {entry.target.where}; expected one; see tools.yaml'
         )
-    function: Callable[..., Any] = value
-    return function
+    return value, owner
+
+
+def _inside(value: Any, path: str, names: list[str], entry: ToolEntry, folder: Path) -> tuple[Any, type | None]:
+    """What `names` lead to in `value`, at `path` in its module, and the class that it takes an object of."""
+    owner: type | None = None
+    for name in names:
+        try:
+            inner = getattr(value, name)
+        except AttributeError:
+            public = [one for one in dir(value) if not one.startswith("_")]
+            fix = did_you_mean(name, public, f"it has: {', '.join(public[:8]) or 'nothing public'}")
+            what = f'"{entry.target.where}:{path}" has no "{name}"'
+            raise CallableError(f"{what}; expected a method of it; {fix}") from None
+        except Exception as error:
+            raise CallableError(f'"{entry.callable_ref}" cannot be had: {reason(error, folder)}; correct it') from None
+        plain = inspect.isclass(value) and inspect.isfunction(inspect.getattr_static(value, name, None))
+        owner = value if plain else None
+        value, path = inner, f"{path}.{name}"
+    return value, owner
 
 
 def _could_be_tool(module: str, name: str, item: Any) -> bool:

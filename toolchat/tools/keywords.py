@@ -12,11 +12,17 @@ import yaml
 
 from toolchat.tools.options import OptionError, read_json, read_text
 from toolchat.tools.problems import Place, Problems, did_you_mean
-from toolchat.tools.yaml_file import FLOAT, INTEGER, shown
+from toolchat.tools.yaml_file import FLOAT, INTEGER, NULL, shown
 
 _NUMBER: dict[str, Any] = {"type": "number"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
+_KINDS = ("string", "number", "integer", "boolean", "null", "array", "object", "any")
 KEYWORDS: dict[str, dict[str, Any]] = {
+    "type": {
+        "anyOf": [{"enum": list(_KINDS)}, {"type": "array", "minItems": 1, "items": {"enum": list(_KINDS)}}],
+        "description": "Of a parameter without a type: string, number, integer, boolean, null, array, object or any, "
+        "or a list of these.",
+    },
     "description": {"type": "string", "minLength": 1, "description": "What the model is told of it."},
     "enum": {"type": "array", "minItems": 1, "uniqueItems": True, "description": "The values it may have."},
     "minimum": {**_NUMBER, "description": "The least number."},
@@ -33,6 +39,11 @@ KEYWORDS: dict[str, dict[str, Any]] = {
     "examples": {"type": "array", "minItems": 1, "description": "Shown to the model; enforces nothing."},
 }
 """The keywords of a parameter, each with the JSON Schema of its value."""
+
+_SPELLED = {
+    **{"str": "string", "text": "string", "int": "integer", "float": "number", "double": "number", "bool": "boolean"},
+    **{"none": "null", "list": "array", "tuple": "array", "dict": "object", "mapping": "object"},
+}
 
 _PAIRS = (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"))
 _STRICT_PAIRS = (
@@ -105,6 +116,8 @@ def _value(label: str, word: str, node: yaml.Node) -> Any:
     match word:
         case "description":
             return read_text(label, node)
+        case "type":
+            return _kinds(label, node)
         case "pattern":
             return _pattern(label, node)
         case "enum" | "examples":
@@ -119,6 +132,22 @@ def _value(label: str, word: str, node: yaml.Node) -> Any:
     if word == "multipleOf" and number <= 0:
         raise OptionError(f"{label} is {shown(node)}; expected more than 0; correct it")
     return number
+
+
+def _kinds(label: str, node: yaml.Node) -> list[str]:
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    kinds: list[str] = []
+    for item in items:
+        word = str(item.value) if isinstance(item, yaml.ScalarNode) else ""
+        # A bare null is YAML's own, and means the type of that name.
+        word = "null" if isinstance(item, yaml.ScalarNode) and item.tag == NULL and word else word
+        if word not in _KINDS:
+            fix = did_you_mean(_SPELLED.get(word.lower(), word), _KINDS, "write type: string")
+            raise OptionError(f"{label} is {shown(item)}; expected {', '.join(_KINDS)}; {fix}", item)
+        kinds.append(word)
+    if not kinds:
+        raise OptionError(f"{label} is an empty list; expected {', '.join(_KINDS)}; write type: string")
+    return list(dict.fromkeys(kinds))
 
 
 def _pattern(label: str, node: yaml.Node) -> str:

@@ -12,13 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.tools import import_guard
-from toolchat.tools.classes import class_problems, function_problems, make_instance, method_names
+from toolchat.tools.classes import (
+    class_problems,
+    function_problems,
+    has_methods,
+    make_instance,
+    method_names,
+    method_problems,
+)
 from toolchat.tools.code import ToolsCode, read_code, source_digest
 from toolchat.tools.importing import CallableError, ModuleError, import_callable, quiet
-from toolchat.tools.problems import Problems
-from toolchat.tools.schema import ParametersError, SchemaError, function_schema
+from toolchat.tools.problems import Problems, reason
+from toolchat.tools.schema import FunctionSchema, ParametersError, SchemaError, function_schema
+from toolchat.tools.signatures import is_record
 from toolchat.tools.spec import MAX_DESCRIPTION, TOOL_NAME, ToolEntry, sample_tools_path, scan_tools_file
-from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool
+from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, Untyped
 
 __all__ = ["load_tools", "sample_tools_path"]
 
@@ -89,18 +97,22 @@ class _Loader:
             return
         kind = "module" if entry.target.file is None else "file"
         self._printed(entry, f'{kind} "{entry.target.where}"', "while it was imported", imported.printed)
-        if inspect.isclass(imported.value):
+        if imported.owner is not None:
+            yield from self._class(entry, imported.owner, entry.target.name)
+            return
+        if inspect.isclass(imported.value) and not (is_record(imported.value) and not has_methods(imported.value)):
             yield from self._class(entry, imported.value)
             return
         for place, message in function_problems(entry):
             self._problems.add(place, message)
         group = entry.target.where if entry.options.stateful else None
-        loaded = self._tool(entry, imported.value, entry.name or entry.target.attribute, entry.callable_ref, group)
+        loaded = self._tool(entry, imported.value, entry.name or entry.target.name, entry.callable_ref, group)
         if loaded is not None:
             yield loaded
 
-    def _class(self, entry: ToolEntry, made_of: type) -> Iterator[tuple[LoadedTool, _Digest]]:
-        wrong = class_problems(entry, made_of)
+    def _class(self, entry: ToolEntry, made_of: type, only: str | None = None) -> Iterator[tuple[LoadedTool, _Digest]]:
+        """The methods of a class that is made here; with `only`, that one, which the entry names itself."""
+        wrong = class_problems(entry, made_of) if only is None else method_problems(entry)
         instance: Any = None
         if not wrong and entry.sound:
             with quiet() as output:
@@ -112,9 +124,9 @@ class _Loader:
             return
         stateful = replace(entry, options=replace(entry.options, stateful=True))
         group = self._group(entry)
-        for method in method_names(entry, made_of):
-            name = method if entry.name is None else f"{entry.name}_{method}"
-            reference = f"{entry.callable_ref}.{method}"
+        for method in method_names(entry, made_of) if only is None else (only,):
+            name = entry.name_of(entry.callable_ref if only else f"{entry.callable_ref}.{method}") or method
+            reference = entry.callable_ref if only else f"{entry.callable_ref}.{method}"
             loaded = self._tool(stateful, getattr(instance, method), name, reference, group, made_of)
             if loaded is not None:
                 yield loaded
@@ -138,7 +150,7 @@ class _Loader:
         made_of: type | None = None,
     ) -> tuple[LoadedTool, _Digest] | None:
         try:
-            schema = function_schema(function, entry.parameters)
+            schema = self._schema(function, entry)
             description = _description(entry, schema.summary, reference)
             if not TOOL_NAME.fullmatch(name):
                 what = f'"{name}" cannot be a tool\'s name; expected 1 to 64 of the characters a-z A-Z 0-9 _ -'
@@ -161,14 +173,34 @@ class _Loader:
             options=entry.options,
             group=group,
         )
+        where = self._problems.where(entry.place)
+        self.notices.extend(f'{where}: "{reference}" {note}' for note in schema.notes)
 
         def digest(code: ToolsCode, imported: tuple[str, ...]) -> str:
-            parameters = schema.parameters
             return source_digest(
-                function, entry, code, parameters=parameters, reference=reference, made_of=made_of, loaded=imported
+                function,
+                entry,
+                code,
+                parameters=schema.parameters,
+                reference=reference,
+                plain=schema.plain,
+                made_of=made_of,
+                loaded=imported,
             )
 
-        return LoadedTool(tool, function, schema.model), digest
+        return LoadedTool(tool, schema.call, schema.model), digest
+
+    def _schema(self, function: Callable[..., Any], entry: ToolEntry) -> FunctionSchema:
+        """Whatever an object does while it is looked at is a problem of its own tool."""
+        try:
+            with quiet():
+                entries = entry.parameters if "parameters" in entry.places else None
+                return function_schema(function, entries, refuse_untyped=entry.options.untyped is Untyped.REFUSE)
+        except (SchemaError, ParametersError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            what = f"it cannot be looked at: {reason(error, self._folder)}"
+            raise SchemaError(f"{what}; expected a signature and a docstring; wrap it in a def") from None
 
     def _printed(self, entry: ToolEntry, what: str, when: str, text: str) -> None:
         if text.strip():
@@ -184,7 +216,11 @@ def _description(entry: ToolEntry, summary: str | None, reference: str) -> str:
     if text is None:
         what = f'"{reference}" has no description'
         raise SchemaError(f"{what}; expected one sentence for the model; add description: or a docstring")
-    if len(text) > MAX_DESCRIPTION:
-        what = f'"{reference}" has a docstring that begins with {len(text)} characters before its first empty line'
-        raise SchemaError(f"{what}; expected at most {MAX_DESCRIPTION}; begin it with one sentence")
-    return text
+    return text if len(text) <= MAX_DESCRIPTION else _whole_sentences(text)
+
+
+def _whole_sentences(text: str) -> str:
+    """The beginning of a docstring's first paragraph that is longer than a description may be."""
+    head = text[: MAX_DESCRIPTION - 1]
+    end = max(head.rfind(mark) for mark in (". ", "! ", "? "))
+    return head[: end + 1] if end > 0 else f"{head.rpartition(' ')[0] or head}…"

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from toolchat.tools.problems import did_you_mean
-from toolchat.tools.toolbox import MIB, Approval, Privileges
+from toolchat.tools.toolbox import MIB, Approval, Privileges, Untyped
 from toolchat.tools.yaml_file import BOOLEAN, INTEGER, STRING, NotJsonError, json_value, shown
 
 OWN_PREFIX = "TOOLCHAT_"
@@ -145,6 +145,14 @@ def _privileges(key: str, node: yaml.Node) -> Privileges:
     raise OptionError(f"{key} is {shown(node)}; expected drop or keep; {fix}")
 
 
+def _untyped(key: str, node: yaml.Node) -> Untyped:
+    word = _word(node)
+    if isinstance(node, yaml.ScalarNode) and node.tag == STRING and word in tuple(Untyped):
+        return Untyped(word)
+    fix = did_you_mean(word, Untyped, f"write {key}: refuse")
+    raise OptionError(f"{key} is {shown(node)}; expected take or refuse; {fix}")
+
+
 def _word(node: yaml.Node) -> str:
     return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
 
@@ -227,6 +235,15 @@ OPTIONS = (
         {
             "enum": list(Privileges),
             "description": "keep lets the tool run sudo, signal other processes and open terminals. Default: drop.",
+        },
+    ),
+    Option(
+        "untyped",
+        _untyped,
+        {
+            "enum": list(Untyped),
+            "description": "refuse makes a parameter without a type a mistake; take offers it as a string, number, "
+            "boolean or null, or as what its docstring, a stub file, its examples or its default say. Default: take.",
         },
     ),
 )  # fmt: skip

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
+from toolchat.tools.values import raised_text, value_text
 from toolchat.wire.excerpt import shortened
 
 NO_RESULT = "(no result)"
@@ -25,32 +23,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def result_text(value: Any) -> str:
-    """A string as it is, None as "(no result)", anything else as JSON; however long, and clean, see `clean`.
-
-    Raises:
-        TypeError: the value cannot be written as JSON.
-    """
-    if value is None:
-        return NO_RESULT
-    if isinstance(value, str):
-        # Not str(value): a subclass may have a __str__ of its own.
-        return clean(str.__str__(value))
-    try:
-        # json.dumps rather than pydantic's writer: its spacing is the one that models are trained on, and it
-        # does not fail on half of a surrogate pair.
-        return clean(json.dumps(to_jsonable_python(value, inf_nan_mode="constants"), ensure_ascii=False))
-    except (ValueError, TypeError, RecursionError):
-        raise TypeError(f"the tool returned a {type(value).__name__}, which cannot be written as JSON") from None
+    """A string as it is, None as "(no result)", anything else as `values` writes it; however long, and clean."""
+    return NO_RESULT if value is None else clean(value_text(value))
 
 
 def error_text(error: BaseException) -> str:
     """ "Error: ValueError: unknown time zone: Mars", from whatever was raised. Never raises."""
-    try:
-        message = shortened(clean(str.__str__(str(error)).strip()), _MAX_ERROR)
-    except BaseException:
-        message = "its message cannot be shown"
-    kind = type(error).__name__
-    return f"Error: {kind}: {message}" if message else f"Error: {kind}"
+    kind, colon, message = clean(raised_text(error)).partition(": ")
+    return f"Error: {kind}{colon}{shortened(message, _MAX_ERROR)}"
 
 
 def clean(text: str) -> str:

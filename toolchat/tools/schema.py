@@ -8,12 +8,12 @@ parameter. Nothing here calls the function.
 from __future__ import annotations
 
 import copy
-import inspect
+import json
 import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Annotated, Any
 
@@ -23,22 +23,25 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
 
 from toolchat.tools.constraints import Parameter, contradictions, enforcer, merged
-from toolchat.tools.docstrings import documentation
-from toolchat.tools.hints import HintError, resolved_hints
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import Place, did_you_mean
+from toolchat.tools.signatures import EMPTY, Offered, SchemaError, signature_of
+from toolchat.tools.untyped import Shown, of_kinds
+
+__all__ = ["FunctionSchema", "ParametersError", "SchemaError", "function_schema"]
 
 
-def signature_text(name: str, parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any]) -> str:
+def signature_text(name: str, parameters: Mapping[str, Offered]) -> str:
     """For example `get_current_weather(city: str, unit: "celsius" | "fahrenheit")`."""
-    return f"{name}({', '.join(_parameter(parameter, hints[key]) for key, parameter in parameters.items())})"
+    return f"{name}({', '.join(map(_parameter, parameters.values()))})"
 
 
-def _parameter(parameter: inspect.Parameter, annotation: Any) -> str:
-    text = f"{parameter.name}: {type_text(annotation)}"
-    if parameter.default is inspect.Parameter.empty:
+def _parameter(parameter: Offered) -> str:
+    kind = type_text(parameter.hint)
+    text = f"{parameter.name}: {kind}" if kind else parameter.name
+    if parameter.default is EMPTY:
         return text
-    return f"{text} = {_value(parameter.default)}"
+    return f"{text}{' = ' if kind else '='}{_value(parameter.default)}"
 
 
 def type_text(annotation: Any) -> str:
@@ -49,13 +52,14 @@ def type_text(annotation: Any) -> str:
         return "None"
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return type_text(arguments[0])
+        shown = next((item.text for item in arguments[1:] if isinstance(item, Shown)), None)
+        return type_text(arguments[0]) if shown is None else shown
     if origin is typing.Literal:
         return " | ".join(_value(argument) for argument in arguments)
     if origin in (typing.Union, types.UnionType):
-        return " | ".join(type_text(argument) for argument in arguments)
+        return " | ".join(dict.fromkeys(type_text(argument) or "any" for argument in arguments))
     if origin is not None:
-        inner = ", ".join("..." if argument is Ellipsis else type_text(argument) for argument in arguments)
+        inner = ", ".join("..." if argument is Ellipsis else type_text(argument) or "any" for argument in arguments)
         return f"{_class_name(origin)}[{inner}]"
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return " | ".join(_value(member) for member in annotation)
@@ -203,21 +207,27 @@ def _plainer(schema: Schema) -> Schema:
 def _optional(schema: Any) -> Any:
     """A property that may be left out need not also allow null: {"type": "integer"} says enough."""
     if not isinstance(schema, dict) or "anyOf" not in schema:
-        return {key: value for key, value in schema.items() if (key, value) != ("default", None)}
+        return _without_null({key: value for key, value in schema.items() if (key, value) != ("default", None)})
     others = [choice for choice in schema["anyOf"] if choice != {"type": "null"}]
     rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
-    result = {**others[0], **rest} if len(others) == 1 else {**rest, "anyOf": others}
+    if len(others) == 1:
+        result = _without_null({**others[0], **rest})
+    else:
+        result = {**rest, "anyOf": [_without_null(choice) for choice in others]}
     first = {key: result[key] for key in _ORDER if key in result}
     return {**first, **result}
 
 
-_EMPTY = inspect.Parameter.empty
+def _without_null(schema: Any) -> Any:
+    """Without the null of a list of types."""
+    if not isinstance(schema, dict) or not isinstance(kinds := schema.get("type"), list):
+        return schema
+    kept = [kind for kind in kinds if kind != "null"] or kinds
+    return {**schema, "type": kept[0] if len(kept) == 1 else kept}
+
+
 # A small model writes 264 where "264" is asked for; the check marks such a conversion as a repair.
 _CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
-
-
-class SchemaError(Exception):
-    """A function that cannot be a tool; the message says why and what to change."""
 
 
 class ParametersError(Exception):
@@ -241,70 +251,67 @@ class FunctionSchema:
     signature: str
     summary: str | None
     """The docstring's first paragraph, on one line."""
+    call: Callable[..., Any]
+    """Takes what the model checked, all of it by name."""
+    plain: Callable[..., Any]
+    """The function that holds the code, below decorators and partials."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it is offered."""
+    untyped: tuple[str, ...] = ()
+    """Parameters that neither the signature nor the tools file gives a type."""
 
 
 def function_schema(
-    function: Callable[..., Any], entries: Mapping[str, ParameterEntry] | None = None
+    function: Callable[..., Any],
+    entries: Mapping[str, ParameterEntry] | None = None,
+    *,
+    refuse_untyped: bool = False,
 ) -> FunctionSchema:
     """The schema of a function from its type hints, its docstring and what a tools file says of its parameters.
 
     Raises:
         SchemaError: the function takes something that a model cannot be asked for.
-        ParametersError: `entries` name parameters that it does not have, or contradict their types.
+        ParametersError: `entries` (None where the file says nothing) name parameters that it does not have, or
+            contradict their types.
     """
-    _check_kind(function)
-    parameters = _parameters(function)
-    try:
-        hints = resolved_hints(function, parameters)
-    except HintError as error:
-        raise SchemaError(str(error)) from None
-    documented = documentation(function, parameters)
+    described = None if entries is None else {name: "type" in entry.keywords for name, entry in entries.items()}
+    signature = signature_of(function, described, refuse_untyped=refuse_untyped)
+    entries, described = entries or {}, described or {}
+    parameters = {name: _as_in_file(offered, entries.get(name)) for name, offered in signature.parameters.items()}
     fields: dict[str, Any] = {}
     for number, (name, parameter) in enumerate(parameters.items()):
         info: dict[str, Any] = {"alias": name}
-        if parameter.default is not _EMPTY:
+        if parameter.given is not None:
+            info["default_factory"] = parameter.given
+        elif parameter.default is not EMPTY:
             info["default"] = None
         # Given as None, it would hide a description in the annotation.
-        if name in documented.parameters:
-            info["description"] = documented.parameters[name]
-        fields[f"p{number}"] = (hints[name], Field(**info))
-    model, schema = _model(fields, hints)
+        if name in signature.documented.parameters:
+            info["description"] = signature.documented.parameters[name]
+        fields[f"p{number}"] = (parameter.hint, Field(**info))
+    model, schema = _model(fields, {name: parameter.hint for name, parameter in parameters.items()})
     _set_defaults(schema["properties"], parameters)
     if entries:
-        model, schema = _with_entries(fields, parameters, hints, schema, entries)
-    return FunctionSchema(schema, model, signature_text(function.__name__, parameters, hints), documented.summary)
+        model, schema = _with_entries(fields, parameters, schema, entries)
+    return FunctionSchema(
+        schema,
+        model,
+        signature_text(signature.name, parameters),
+        signature.documented.summary,
+        signature.call,
+        signature.plain,
+        signature.notes,
+        tuple(
+            name for name, parameter in signature.parameters.items() if not parameter.typed and not described.get(name)
+        ),
+    )
 
 
-def _check_kind(function: Callable[..., Any]) -> None:
-    if inspect.isclass(function):
-        raise SchemaError("it is a class; expected a function; name the class in the tools file itself")
-    if not inspect.isroutine(function):
-        raise SchemaError(f"it is a {type(function).__name__}; expected a function; wrap it in a def")
-    if function.__name__ == "<lambda>":
-        raise SchemaError("it is a lambda, which has neither types nor a docstring; expected a def")
-    if inspect.isasyncgenfunction(function):
-        raise SchemaError(
-            "it is an asynchronous generator, which cannot return a result; expected a function, or a generator that "
-            "yields its progress and returns its result; leave out the async or the yield"
-        )
-
-
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        parameters = inspect.signature(function).parameters
-    except (ValueError, TypeError):
-        raise SchemaError("it has no readable signature; wrap it in a def with type hints") from None
-    for name, parameter in parameters.items():
-        match parameter.kind:
-            case inspect.Parameter.VAR_POSITIONAL:
-                raise SchemaError(f"it takes *{name}; expected named parameters; take a list instead")
-            case inspect.Parameter.VAR_KEYWORD:
-                raise SchemaError(f"it takes **{name}; expected named parameters; name each of them")
-            case inspect.Parameter.POSITIONAL_ONLY:
-                raise SchemaError(f"its parameter {name} is positional-only; remove the / from the signature")
-        if parameter.annotation is _EMPTY:
-            raise SchemaError(f"its parameter {name} has no type; add a type hint such as {name}: str")
-    return parameters
+def _as_in_file(offered: Offered, entry: ParameterEntry | None) -> Offered:
+    """With the type that the tools file gives a parameter that has none."""
+    if entry is None or "type" not in entry.keywords or offered.typed:
+        return offered
+    return replace(offered, hint=of_kinds(entry.keywords["type"]))
 
 
 class _Generator(GenerateJsonSchema):
@@ -340,10 +347,10 @@ def _probe(hint: Any) -> type[BaseModel]:
     return create_model("Probe", __config__=_CONFIG, value=(hint, ...))
 
 
-def _set_defaults(properties: dict[str, Any], parameters: Mapping[str, inspect.Parameter]) -> None:
+def _set_defaults(properties: dict[str, Any], parameters: Mapping[str, Offered]) -> None:
     """Tell the model the defaults that mean something; None only says "may be left out"."""
     for name, parameter in parameters.items():
-        if parameter.default is _EMPTY or parameter.default is None:
+        if parameter.default is EMPTY or parameter.default is None:
             continue
         try:
             with warnings.catch_warnings():
@@ -351,12 +358,22 @@ def _set_defaults(properties: dict[str, Any], parameters: Mapping[str, inspect.P
                 properties[name]["default"] = to_jsonable_python(parameter.default)
         except (PydanticSerializationError, RecursionError):
             continue
+        if properties[name]["default"] is None or not _is_written(properties[name]["default"]):
+            del properties[name]["default"]
+
+
+def _is_written(value: Any) -> bool:
+    """Whether it is JSON, which has no NaN and no infinity."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _with_entries(
     fields: dict[str, Any],
-    parameters: Mapping[str, inspect.Parameter],
-    hints: Mapping[str, Any],
+    parameters: Mapping[str, Offered],
     plain: dict[str, Any],
     entries: Mapping[str, ParameterEntry],
 ) -> tuple[type[BaseModel], dict[str, Any]]:
@@ -375,9 +392,13 @@ def _with_entries(
             name,
             plain["properties"][name],
             plain.get("$defs", {}),
-            _probe(hints[name]),
-            None if default is _EMPTY else default,
+            _probe(parameters[name].hint),
+            None if default is EMPTY else default,
         )
+        if "type" in entry.keywords and parameters[name].typed:
+            what = f"type of {name} is given, but its signature says {type_text(parameters[name].hint)}"
+            problems.append((entry.places["type"], f"{what}; expected it of a parameter without a type; remove it"))
+            continue
         problems.extend(contradictions(own[name], entry))
     if problems:
         raise ParametersError(problems)

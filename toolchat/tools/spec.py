@@ -67,7 +67,7 @@ class ToolEntry:
         """The name of the tool that this entry makes of a callable, or of a method of one; None where it makes none."""
         method = reference.removeprefix(f"{self.callable_ref}.")
         if reference == self.callable_ref:
-            return self.name or self.target.attribute
+            return self.name or self.target.name
         if method == reference:
             return None
         return method if self.name is None else f"{self.name}_{method}"
@@ -166,8 +166,8 @@ class _Reader:
         if name is not None and not TOOL_NAME.fullmatch(name):
             self._problems.add(keys["name"], f'name is "{name}"; expected {_LEGAL}; rename the tool')
             name = None
-        elif name is None and target is not None and not TOOL_NAME.fullmatch(target.attribute):
-            what = f'"{target.attribute}" cannot be a tool\'s name; expected {_LEGAL}; add name:'
+        elif name is None and target is not None and not TOOL_NAME.fullmatch(target.name):
+            what = f'"{target.name}" cannot be a tool\'s name; expected {_LEGAL}; add name:'
             self._problems.add(keys["callable"], what)
         if description is not None and len(description) > MAX_DESCRIPTION:
             what = f"description has {len(description)} characters; expected at most {MAX_DESCRIPTION}; shorten it"

@@ -36,6 +36,13 @@ class Privileges(StrEnum):
     """It may run sudo, signal any process of the user's, and open terminals."""
 
 
+class Untyped(StrEnum):
+    """What becomes of a parameter without a type, see `toolchat.tools.untyped`."""
+
+    TAKE = "take"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class ToolOptions:
     """How a tool may be run."""
@@ -53,6 +60,7 @@ class ToolOptions:
     env: tuple[str, ...] = ()
     """Names of environment variables it may see beyond the basic ones."""
     privileges: Privileges = Privileges.DROP
+    untyped: Untyped = Untyped.TAKE
 
 
 @dataclass(frozen=True, slots=True)

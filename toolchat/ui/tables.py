@@ -62,6 +62,8 @@ def print_tools(toolbox: Toolbox) -> None:
         out.print(table)
     for mark in dict.fromkeys(mark for tool in toolbox.tools for mark in look_alikes(tool.callable_ref)):
         out.print(Text(f"Mind the names: {mark}", style="yellow"))
+    for notice in toolbox.notices:
+        out.print(Text(sanitize_line(notice), style="dim"))
     if toolbox.path is not None:
         out.print(Text(f"{_tools(len(toolbox.tools))} in {sanitize_line(str(toolbox.path))}", style="dim"))
 

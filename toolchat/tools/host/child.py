@@ -36,6 +36,7 @@ from toolchat.tools.host.protocol import ChildRequest, ProcessSetup, Share
 from toolchat.tools.load import load_tools
 from toolchat.tools.result import MAX_KEPT, MAX_RESULT, clean, error_text, result_text
 from toolchat.tools.toolbox import MIB, LoadedToolbox
+from toolchat.tools.values import Yielded
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.excerpt import Excerpt, cut_to_bytes, shortened
 
@@ -243,21 +244,23 @@ class Executor:
         return returned
 
     def _drained(self, generator: Generator[Any, Any, Any]) -> Any:
-        """What it returns in the end; what it yields is progress."""
+        """What it returns in the end, and what it yields is progress; where it returns nothing, all that it yields."""
+        yielded = Yielded()
         while True:
             try:
-                self._progress(next(generator))
+                value = next(generator)
             except StopIteration as end:
-                return end.value
+                return yielded.whole() if end.value is None else end.value
+            yielded.add(value)
+            self._progress(value)
 
     async def _drained_async(self, generator: AsyncGenerator[Any, Any]) -> Any:
-        """An asynchronous generator cannot return a value: the last one that it yields is its result."""
-        last, begun = None, False
+        """An asynchronous generator cannot return a value: what it yields is its result."""
+        yielded = Yielded()
         async for value in generator:
-            if begun:
-                self._progress(last)
-            last, begun = value, True
-        return last
+            yielded.add(value)
+            self._progress(value)
+        return yielded.whole()
 
     def _progress(self, value: Any) -> None:
         if value is not None:

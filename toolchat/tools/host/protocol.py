@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from toolchat.tools.toolbox import Approval, Privileges, Tool, Toolbox, ToolOptions
+from toolchat.tools.toolbox import Approval, Privileges, Tool, Toolbox, ToolOptions, Untyped
 
 PYTHON_FLAGS = ("-P", "-X", "pycache_prefix=")
 """Flags of the interpreters that tools run in: the folder the user is in shadows no module, and bytecode of installed
@@ -133,5 +133,6 @@ def _tool(*, options: dict[str, Any], **rest: Any) -> Tool:
         "approval": Approval(options["approval"]),
         "env": tuple(options["env"]),
         "privileges": Privileges(options["privileges"]),
+        "untyped": Untyped(options["untyped"]),
     }
     return Tool(**rest, options=ToolOptions(**options))

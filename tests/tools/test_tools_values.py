@@ -1,0 +1,338 @@
+# ruff: noqa: E501 (a row of a table reads best as one line)
+from __future__ import annotations
+
+import array
+import collections
+import dataclasses
+import datetime
+import io
+import itertools
+import math
+import os
+import re
+import threading
+import time
+import types
+import typing
+import uuid
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from enum import Enum, IntFlag
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy
+import pytest
+from pydantic import BaseModel
+
+from toolchat.tools.host.child import Executor
+from toolchat.tools.result import NO_RESULT, error_text, result_text
+from toolchat.tools.values import MAX_ITEMS, Yielded
+
+
+class Point(typing.NamedTuple):
+    x: int
+    y: str
+
+
+class Side(Enum):
+    LEFT = "l"
+
+
+class Mode(IntFlag):
+    READ = 4
+
+
+@dataclasses.dataclass
+class Stop:
+    city: str
+    when: datetime.date
+
+
+class Model(BaseModel):
+    name: str
+    at: datetime.datetime
+    side: Side = Side.LEFT
+
+
+class Spoken:
+    def __str__(self) -> str:
+        return "a spoken thing"
+
+
+class Silent:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+class Own(collections.UserList[int]):
+    pass
+
+
+class Shelf(collections.abc.Mapping[str, int]):
+    def __getitem__(self, key: str) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["a"])
+
+    def __len__(self) -> int:
+        return 1
+
+
+def loop() -> list[Any]:
+    items: list[Any] = [1]
+    items.append(items)
+    return items
+
+
+def of(library: str, kind: str, /, **attributes: Any) -> Any:
+    """A stand-in for a class of a library that is not installed: what is asked of the real one."""
+    return type(kind, (), {"__module__": f"{library}.core", **attributes})()
+
+
+class Labels(list[Any]):
+    name = "day"
+
+
+class Numbers(list[Any]):
+    name = None
+
+
+RangeIndex = type("RangeIndex", (Numbers,), {})
+
+
+def pandas_frame(rows: list[tuple[Any, ...]], columns: list[str], index: list[Any] | None = None) -> Any:
+    labels = RangeIndex(range(len(rows))) if index is None else Labels(index)
+
+    def head(self: Any, count: int) -> Any:
+        return pandas_frame(rows[:count], columns, None if index is None else index[:count])
+
+    def itertuples(self: Any, *, index: bool, name: None) -> Iterator[tuple[Any, ...]]:
+        return ((label, *row) if index else row for label, row in zip(labels, rows, strict=True))
+
+    return of(
+        "pandas",
+        "DataFrame",
+        columns=columns,
+        index=labels,
+        head=head,
+        itertuples=itertuples,
+        __len__=lambda _: len(rows),
+    )
+
+
+def pandas_series(values: list[Any], name: str | None, index: list[Any] | None = None) -> Any:
+    labels = RangeIndex(range(len(values))) if index is None else Labels(index)
+    return of(
+        "pandas",
+        "Series",
+        name=name,
+        index=labels,
+        head=lambda _, count: pandas_series(values[:count], name, None if index is None else index[:count]),
+        items=lambda _: zip(labels, values, strict=True),
+        __len__=lambda _: len(values),
+    )
+
+
+def polars_frame(rows: list[tuple[Any, ...]], columns: list[str]) -> Any:
+    return of(
+        "polars",
+        "DataFrame",
+        columns=columns,
+        height=len(rows),
+        head=lambda _, count: polars_frame(rows[:count], columns),
+        rows=lambda _: rows,
+    )
+
+
+def polars_series(values: list[Any], name: str) -> Any:
+    return of(
+        "polars",
+        "Series",
+        name=name,
+        head=lambda _, count: polars_series(values[:count], name),
+        to_list=lambda _: values,
+        __len__=lambda _: len(values),
+    )
+
+
+def torch_tensor() -> Any:
+    # The real one takes seconds to import.
+    def plain(self: Any) -> Any:
+        return self
+
+    return of("torch", "Tensor", detach=plain, cpu=plain, numel=lambda _: 2, tolist=lambda _: [1.5, math.nan])
+
+
+def grouped() -> ExceptionGroup[Exception]:
+    return ExceptionGroup("two failed", [ValueError("a"), KeyError("b")])
+
+
+HERE = f"{__name__}."
+FORM = ", for which JSON has no form: this is its repr]"
+
+VALUES: list[tuple[str, Callable[[], Any], str]] = [
+    ("none", lambda: None, NO_RESULT),
+    ("text", lambda: "It is 5 °C", "It is 5 °C"),
+    ("empty text", lambda: "", ""),
+    ("number", lambda: 264, "264"),
+    ("huge integer", lambda: 10**5000, "1" + "0" * 5000),
+    ("true", lambda: True, "true"),
+    ("not a number", lambda: math.nan, "NaN"),
+    ("infinities", lambda: [math.inf, -math.inf], "[Infinity, -Infinity]"),
+    ("complex", lambda: 1 + 2j, "(1+2j)"),
+    ("decimal", lambda: Decimal("1.10"), "1.10"),
+    ("fraction", lambda: Fraction(1, 3), "1/3"),
+    ("dict", lambda: {"temp": 5, "city": "Zürich"}, '{"temp": 5, "city": "Zürich"}'),
+    ("dict with other keys", lambda: {(1, 2): "a", None: "b", 3: "c", "3": "d", Side.LEFT: "e"}, '{"(1, 2)": "a", "null": "b", "3": "c", "\'3\'": "d", "l": "e"}'),
+    ("tuple", lambda: (1, "a"), '[1, "a"]'),
+    ("named tuple", lambda: Point(1, "a"), '{"x": 1, "y": "a"}'),
+    ("named tuples", lambda: [Point(1, "a")], '[{"x": 1, "y": "a"}]'),
+    ("time of the system", lambda: time.gmtime(0), '{"tm_year": 1970, "tm_mon": 1, "tm_mday": 1, "tm_hour": 0, "tm_min": 0, "tm_sec": 0, "tm_wday": 3, "tm_yday": 1, "tm_isdst": 0}'),
+    ("terminal size", lambda: os.terminal_size((80, 24)), '{"columns": 80, "lines": 24}'),
+    ("set", lambda: {"b", "a", "c"}, '["a", "b", "c"]'),
+    ("mixed set", lambda: frozenset({2, "a"}), '[2, "a"]'),
+    ("range", lambda: range(3), "[0, 1, 2]"),
+    ("long range", lambda: range(10**12), "range(0, 1000000000000)"),
+    ("keys", lambda: {"a": 1}.keys(), '["a"]'),
+    ("values", lambda: {"a": 1}.values(), "[1]"),
+    ("items", lambda: {"a": 1}.items(), '[["a", 1]]'),
+    ("counter", lambda: collections.Counter("aab"), '{"a": 2, "b": 1}'),
+    ("deque", lambda: collections.deque([1, 2]), "[1, 2]"),
+    ("chain of maps", lambda: collections.ChainMap({"a": 1}), '{"a": 1}'),
+    ("own mapping", Shelf, '{"a": 1}'),
+    ("own sequence", lambda: Own([1, 2]), "[1, 2]"),
+    ("array of the library", lambda: array.array("i", [1, 2]), "[1, 2]"),
+    ("bytes of text", lambda: "5 °C".encode(), "5 °C"),
+    ("other bytes", lambda: b"\xff\x00", "[2 bytes of binary data]"),
+    ("a file's bytes", lambda: b"%PDF-1.7\xff", "[9 bytes of a PDF file]"),
+    ("memory view", lambda: memoryview(b"ab"), "ab"),
+    ("date", lambda: datetime.date(2025, 3, 1), "2025-03-01"),
+    ("dates", lambda: {"at": datetime.datetime(2025, 3, 1, 12), "for": datetime.timedelta(seconds=90)}, '{"at": "2025-03-01T12:00:00", "for": "PT1M30S"}'),
+    ("uuid", lambda: uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+    ("path", lambda: PurePosixPath("a/b"), "a/b"),
+    ("enum", lambda: Side.LEFT, "l"),
+    ("flag", lambda: [Mode.READ], "[4]"),
+    ("dataclass", lambda: Stop("Rome", datetime.date(2025, 3, 1)), '{"city": "Rome", "when": "2025-03-01"}'),
+    ("pydantic model", lambda: Model(name="a", at=datetime.datetime(2025, 1, 1)), '{"name": "a", "at": "2025-01-01T00:00:00", "side": "l"}'),
+    ("namespace", lambda: types.SimpleNamespace(a=1), "namespace(a=1)"),
+    ("object with a text", Spoken, "a spoken thing"),
+    ("objects with a text", lambda: {"x": Spoken()}, '{"x": "a spoken thing"}'),
+    ("class", lambda: datetime.date, "<class 'datetime.date'>"),
+    ("pattern", lambda: re.compile("a+"), "re.compile('a+')"),
+    ("text in memory", lambda: io.StringIO("kept"), "kept"),
+    ("exception", lambda: ValueError("no such zone"), "ValueError: no such zone"),
+    ("exceptions", lambda: [grouped()], '["ExceptionGroup: two failed (2 sub-exceptions): ValueError: a; KeyError: \'b\'"]'),
+    ("iterator", lambda: map(str, [1, 2]), '["1", "2"]'),
+    ("endless iterator", itertools.count, f"[{', '.join(map(str, range(MAX_ITEMS)))}]\n[the first 1,000 items; there are more]"),
+    ("iterator that fails", lambda: map(int, ["1", "x"]), "[1]\n[then it raised ValueError: invalid literal for int() with base 10: 'x']"),
+    ("list that holds itself", loop, '[1, "[…]"]\n[a value that holds itself is written as […] there]'),
+    ("silent object", Silent, "<Silent>\n[a value of the type Silent, whose repr fails, is not shown]"),
+    ("half a surrogate pair", lambda: ["\udfff"], '["\ufffd"]'),
+    ("numpy scalars", lambda: [numpy.int64(3), numpy.float32(0.5), numpy.float64(0.1), numpy.bool_(True), numpy.str_("a")], '[3, 0.5, 0.1, true, "a"]'),
+    ("numpy scalar", lambda: numpy.int64(3), "3"),
+    ("numpy long double", lambda: numpy.longdouble("0.5"), "0.5"),
+    ("numpy date", lambda: numpy.datetime64("2025-03-01"), "2025-03-01"),
+    ("numpy array", lambda: numpy.arange(4).reshape(2, 2), "[[0, 1], [2, 3]]"),
+    ("numpy array of dates", lambda: numpy.array(["2025-03-01"], dtype="datetime64[ns]"), '["2025-03-01T00:00:00.000000000"]'),
+    ("numpy array without a dimension", lambda: numpy.array(5), "5"),
+    ("long numpy array", lambda: numpy.zeros((2000, 2), int), "[[0 0]\n [0 0]\n [0 0]\n ...\n [0 0]\n [0 0]\n [0 0]]\n[an array of shape (2000, 2), int64]"),
+    ("torch tensor", torch_tensor, "[1.5, NaN]"),
+    ("pandas frame", lambda: pandas_frame([("Rome", 1.5), ("a|b\nc", None)], ["city", "n"]), "| city | n |\n| --- | --- |\n| Rome | 1.5 |\n| a\\|b c |  |"),
+    ("pandas frame with labels", lambda: pandas_frame([(1,)], ["n"], index=["mon"]), "| day | n |\n| --- | --- |\n| mon | 1 |"),
+    ("long pandas frame", lambda: pandas_frame([(n,) for n in range(1200)], ["n"]), "| n |\n| --- |\n" + "".join(f"| {n} |\n" for n in range(50)) + "[the first 50 of 1,200 rows × 1 column]"),
+    ("pandas frame inside", lambda: {"t": pandas_frame([(1,)], ["n"])}, '{"t": [{"n": 1}]}'),
+    ("pandas series", lambda: pandas_series([1, 2], "n", index=["a", "b"]), "| day | n |\n| --- | --- |\n| a | 1 |\n| b | 2 |"),
+    ("plain pandas series", lambda: pandas_series([1], None), "| value |\n| --- |\n| 1 |"),
+    ("polars frame", lambda: polars_frame([(1, "a")], ["n", "s"]), "| n | s |\n| --- | --- |\n| 1 | a |"),
+    ("polars series", lambda: polars_series([1], "n"), "| n |\n| --- |\n| 1 |"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "text"), [pytest.param(make, text, id=kind) for kind, make, text in VALUES])
+def test_each_kind_of_value_has_its_text(make: Callable[[], Any], text: str) -> None:
+    assert result_text(make()) == text
+
+
+def test_there_are_more_kinds_than_the_43_that_were_counted() -> None:
+    assert len({kind for kind, _, _ in VALUES}) >= 43
+
+
+def test_an_expression_of_sympy_is_what_it_prints() -> None:
+    sympy = pytest.importorskip("sympy")
+    x = sympy.Symbol("x")
+    assert result_text(sympy.diff(x**3, x)) == "3*x**2"
+    assert result_text({"roots": sympy.solve(x**2 - 4, x)}) == '{"roots": ["-2", "2"]}'
+
+
+@pytest.mark.long
+def test_a_real_tensor_is_its_numbers() -> None:
+    torch = pytest.importorskip("torch")
+    assert result_text(torch.ones(2, 2, dtype=torch.bfloat16, requires_grad=True)) == "[[1.0, 1.0], [1.0, 1.0]]"
+    assert result_text(torch.zeros(2000)).endswith("[a tensor of shape (2000,), torch.float32]")
+
+
+@pytest.mark.parametrize("value", [object(), loop, threading.Lock(), {"x": object()}])
+def test_what_json_cannot_hold_is_its_repr_with_a_note_and_no_error(value: Any) -> None:
+    outcome = Executor(lambda _: None).run(lambda: value, {})
+    assert outcome.ok
+    lines = outcome.content.splitlines()
+    shown = value["x"] if isinstance(value, dict) else value
+    assert repr(shown) in lines[0]
+    assert lines[1:] == [f"[a value of the type {type(shown).__name__}{FORM}"]
+
+
+def test_what_a_generator_yields_is_its_result_unless_it_returns_one() -> None:
+    def steps(last: Any = None, count: int = 2) -> Iterator[Any]:
+        for n in range(count):
+            yield f"step {n}"
+        return last
+
+    said: list[str] = []
+    executor = Executor(said.append)
+    assert executor.run(steps, {}).content == '["step 0", "step 1"]'
+    assert said == ["step 0", "step 1"]
+    assert executor.run(steps, {"last": "done"}).content == "done"
+    assert executor.run(steps, {"count": 0}).content == NO_RESULT
+    many = executor.run(steps, {"count": MAX_ITEMS + 5}).content
+    assert many.endswith("\n[the first 1,000 of 1,005 values that it yielded]")
+
+
+def test_yielded_values_are_not_all_kept() -> None:
+    yielded = Yielded()
+    for number in range(MAX_ITEMS * 3):
+        yielded.add(number)
+    assert len(yielded.whole().values) == MAX_ITEMS
+
+
+def test_an_error_names_those_of_a_group_and_what_caused_it() -> None:
+    assert error_text(grouped()) == "Error: ExceptionGroup: two failed (2 sub-exceptions): ValueError: a; KeyError: 'b'"
+    error, cause = ValueError("no key"), KeyError("k")
+    error.__cause__ = cause
+    assert error_text(error) == "Error: ValueError: no key (caused by KeyError: 'k')"
+    cause.__cause__ = error
+    assert error_text(error) == "Error: ValueError: no key (caused by KeyError: 'k')"
+
+
+def test_running_out_of_memory_while_writing_is_said_as_such() -> None:
+    class Large:
+        def __str__(self) -> str:
+            raise MemoryError
+
+    outcome = Executor(lambda _: None).run(lambda: [Large()], {})
+    assert (outcome.ok, outcome.out_of_memory) == (False, True)
+
+
+def test_a_value_that_is_nested_without_end_has_a_text() -> None:
+    deep: Any = 1
+    for _ in range(10_000):
+        deep = [deep]
+    assert result_text(deep).endswith("[what is nested deeper than 50 levels is written as […]]")
+
+
+def test_a_file_that_is_returned_is_read(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("a\nb\n")
+    with (tmp_path / "notes").open() as file:
+        assert result_text(file) == '["a\\n", "b\\n"]'
