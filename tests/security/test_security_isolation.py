@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attacking_tools
 import pytest
 from attack_bench import NOBODY, Answers, User, attack, environment, unprivileged
 
@@ -242,6 +244,19 @@ def test_the_kernel_takes_no_orders_about_the_chat_or_the_guardian_by_files_unde
 def test_no_ring_can_be_made_that_holds_files_out_of_sight() -> None:
     answers = attack({"use_io_uring": {}}, ("use_io_uring", {}))
     assert answers.results == ["Error: PermissionError: [Errno 1] Operation not permitted"]
+
+
+@pytest.mark.parametrize("call", ["add_key", "request_key", "keyctl"])
+def test_no_keyring_of_the_kernels_can_be_used(call: str) -> None:
+    # As a control, it is not permission that is missing outside.
+    assert attacking_tools.reach(call) != os.strerror(errno.EPERM)
+    answers = attack({"reach": {}}, ("reach", {"call": call}))
+    assert answers.results == [os.strerror(errno.EPERM)]
+
+
+def test_no_secret_memory_can_be_made_that_nobody_counts() -> None:
+    answers = attack({"reach": {}}, ("reach", {"call": "memfd_secret"}))
+    assert answers.results == [os.strerror(errno.EPERM)]
 
 
 def test_a_call_has_no_descriptor_of_the_hosts() -> None:

@@ -183,7 +183,8 @@ def _drop_capabilities() -> None:
 # - prlimit(2) of another process of the same user, say of the chat with a second of CPU time;
 # - what changes a terminal, by ioctl(2): a stop of its output (TCXONC) freezes the chat. A filter sees no more of a
 #   descriptor than its number, so a terminal of the tool's own cannot be set either;
-# - prctl(2) with PR_SET_DUMPABLE, and io_uring: by both, files in memory are held where nobody can count them.
+# - prctl(2) with PR_SET_DUMPABLE, io_uring and memfd_secret(2): by all three, memory is held where nobody can count it;
+# - the kernel's keyrings, which belong to the user and hold Kerberos tickets and keys of encrypted folders.
 @dataclass(frozen=True, slots=True)
 class _Calls:
     """The numbers of system calls on one architecture."""
@@ -193,17 +194,26 @@ class _Calls:
     prlimit: int
     prctl: int
     ioctl: tuple[int, ...]
+    keyrings: tuple[int, ...]
+    """add_key, request_key, keyctl."""
     x32: bool = False
     """Whether there may be numbers of x32's: nothing uses them, and some mean what the filter is to refuse."""
 
 
 _CALLS = {
     # Kernels before 5.4 take x32's number for ioctl, 514, without x32's bit.
-    "x86_64": (_Calls(0xC000003E, 302, 157, (16, 514), x32=True), _Calls(0x40000003, 340, 172, (54,))),
-    "aarch64": (_Calls(0xC00000B7, 261, 167, (29,)), _Calls(0x40000028, 369, 172, (54,))),
+    "x86_64": (
+        _Calls(0xC000003E, 302, 157, (16, 514), (248, 249, 250), x32=True),
+        _Calls(0x40000003, 340, 172, (54,), (286, 287, 288)),
+    ),
+    "aarch64": (
+        _Calls(0xC00000B7, 261, 167, (29,), (217, 218, 219)),
+        _Calls(0x40000028, 369, 172, (54,), (309, 310, 311)),
+    ),
 }
 """For 64-bit programs and for 32-bit ones."""
 _IO_URING_SETUP = 425
+_MEMFD_SECRET = 447
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_FILTER = 1
 _SPEC_ALLOW = 1 << 2
@@ -262,6 +272,7 @@ def _rules(calls: _Calls) -> dict[str, list[_Row]]:
             *((_EQUAL, number, "ioctl", "") for number in calls.ioctl),
             (_EQUAL, calls.prlimit, "prlimit", ""),
             (_EQUAL, calls.prctl, "prctl", ""),
+            *((_EQUAL, number, "refuse", "") for number in (*calls.keyrings, _MEMFD_SECRET)),
             (_EQUAL, _IO_URING_SETUP, "refuse", "allow"),
         ],
         # prlimit(pid, resource, new, old) where pid is not 0 (this process) and new is not NULL (a change).
