@@ -13,6 +13,9 @@ REPOSITORY = Path(__file__).parent.parent
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn"})
 """Python's audit events of starting a process."""
 
+# Users have none of it: with it, what is not written in time would not show.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 _pure_test = ""
 """The test that is running and must not start a process; empty for none."""
 

@@ -80,3 +80,22 @@ def test_a_full_standard_error_costs_no_output() -> None:
 def test_standard_error_is_written_at_once() -> None:
     done = run("import os; print('first', file=sys.stderr); os.write(2, b'second')")
     assert done.stderr == b"first\nsecond"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_was_written_when_a_signal_came_is_not_written_again(stream: str) -> None:
+    code = f"""
+import os
+write = os.write
+def interrupted(fd, data):
+    os.write = write
+    write(fd, data)
+    raise KeyboardInterrupt
+os.write = interrupted
+try:
+    print("once", file=sys.{stream}, flush=True)
+except KeyboardInterrupt:
+    pass
+"""
+    done = run(code)
+    assert getattr(done, stream).count(b"once") == 1

@@ -117,11 +117,11 @@ def _rewrapped(stream: TextIO, place: str, *, optional: bool) -> TextIO:
     assert isinstance(stream, io.TextIOWrapper)
     errors = "replace" if stream.errors in ("strict", "surrogateescape") else stream.errors
     output = _Output(stream.fileno(), place, optional=optional)
-    # PYTHONUNBUFFERED has Python write at once, but then not all of what a full pipe takes in parts.
+    # Without a buffer between: one would write again what was written when a signal's handler raised.
     return io.TextIOWrapper(
-        cast("BinaryIO", output) if stream.write_through else io.BufferedWriter(output),
+        cast("BinaryIO", output),
         encoding=stream.encoding,
         errors=errors,
         line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
+        write_through=True,
     )

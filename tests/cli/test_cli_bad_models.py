@@ -89,9 +89,14 @@ def test_a_name_that_means_no_model(toolchat: Program, name: str) -> None:
 @pytest.mark.parametrize("command", [("ask", "hi", "--model"), ("models", "pull")])
 def test_an_unknown_model_while_offline(toolchat: Program, command: tuple[str, ...]) -> None:
     began = time.monotonic()
-    line = toolchat(*command, "nobody/nothing", variables={"HF_ENDPOINT": "http://127.0.0.1:9"}).refused(3)
-    assert line.startswith("nobody/nothing: not on this machine, and the Hugging Face hub cannot be asked for it")
-    assert line.endswith("check the network and the name")
+    ran = toolchat(*command, "nobody/nothing", variables={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert (ran.code, ran.out) == (3, "")
+    stage, line = ran.err.splitlines()
+    assert stage == "nobody/nothing: fetching, asking the hub"
+    assert line.startswith(
+        "toolchat: nobody/nothing: not on this machine, and there is no connection to http://127.0.0.1:9"
+    )
+    assert "check the network and the proxy (HTTPS_PROXY)" in line
     # The hub's library must not retry for minutes what was refused at once.
     assert time.monotonic() - began < 30
 

@@ -75,8 +75,10 @@ def enter(
         os.close(nothing)
     for standard in (1, 2):
         os.dup2(said, standard)
-    with suppress(Exception):
-        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    # One by one: where Python has taken the stream for one with a position, the second fails after it is done.
+    for change in ({"line_buffering": True}, {"errors": "backslashreplace"}):
+        with suppress(Exception):
+            sys.stdout.reconfigure(**change)  # type: ignore[union-attr]
     with suppress(OSError):
         # Where memory runs out, the kernel is to end the tool rather than the model.
         Path("/proc/self/oom_score_adj").write_text("500", encoding="utf-8")
