@@ -18,6 +18,25 @@ from cli_program import Program, Ran
 
 pytestmark = pytest.mark.process
 
+REPORTS = (
+    *(
+        "\x1b[I",
+        "\x1b[O",
+        "\x1b[?62;1c",
+        "\x1b[>41;390;0c",
+        "\x1b[0n",
+        "\x1b[24;80R",
+        "\x1b[?2026;2$y",
+        "\x1b[8;24;80t",
+    ),
+    *(
+        "\x1b]11;rgb:1e1e/1e1e/1e1e\x1b\\",
+        "\x1b]10;rgb:ffff/ffff/ffff\x07",
+        "\x1bP>|tmux 3.4\x1b\\",
+        "\x1b_Gi=31;OK\x1b\\",
+    ),
+)
+"""What terminals report by themselves."""
 SCRIPT = Path(__file__).with_name("scripted_program.py")
 CODE = '''
 from pathlib import Path
@@ -252,7 +271,7 @@ def test_nothing_granted_is_said_and_a_slip_in_revoke_is_told(toolchat: Program)
 def test_reports_of_the_terminal_are_no_part_of_a_typed_answer(chat: Chat) -> None:
     with chat.terminal([NOTE, DONE]) as child:
         child.expect_exact("? explains] ")
-        reply(child, "\x1b[I\x1b[?62;1c\x1b]11;rgb:1e1e/1e1e/1e1e\x1b\\y\x1b[O")
+        reply(child, f"{''.join(REPORTS)}y{''.join(REPORTS)}")
         child.expect_exact(DONE)
         assert end(child) == 0
     assert chat.noted == "a;"

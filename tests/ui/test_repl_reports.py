@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from scripted_terminal import OpenRepl
 from terminal_screen import Terminal
+from test_keys import KEYS as NEWER
 from test_keys import REPORTS
 from test_repl_calls import KEYS, MINE, TOOLS, answer, armed
 
@@ -45,6 +46,18 @@ def test_at_the_prompt_newer_keys_are_the_keys(repl: OpenRepl) -> None:
     chat.wait_for("a second row", lambda: "› hi" in chat.display and "  Y" in chat.display)
     chat.press("\x1b[13u")
     chat.wait_for_row("Hello.")
+
+
+def test_at_the_prompt_every_newer_key_with_a_character_types_it(repl: OpenRepl) -> None:
+    chat = repl('engine = answering("Hello.")')
+    chat.wait_for_prompt()
+    expected = ""
+    for sent, key in NEWER.values():
+        if key.isprintable():
+            chat.press(sent)
+            expected += key
+    chat.wait_for_typed(expected)
+    assert len(expected) >= 8
 
 
 def test_a_late_report_declines_no_call(asked: Terminal) -> None:
