@@ -154,4 +154,5 @@ def test_an_answer_passes_at_most_four_asynchronous_generators(tmp_path: Path) -
 
     bench.play(scene, ToolRunner.none())
     assert counted
+    assert all(counted)
     assert all(len(names) <= 4 for names in counted), counted

@@ -418,3 +418,17 @@ def test_the_record_of_a_session_folds_into_its_conversation(bench: Bench, sampl
     assert [event.sequence for event in recorded] == list(range(len(recorded)))
     (started,) = (event.body for event in recorded if isinstance(event.body, events.SessionStarted))
     assert (started.system, started.settings["max_tokens"]) == ("Be brief.", 8192)
+
+
+def test_a_question_that_never_began_takes_no_earlier_turn_back(bench: Bench) -> None:
+    bench.engine.enqueue("One.")
+
+    async def scene(session: Session) -> None:
+        await session.ask("first")
+        with pytest.raises(ValueError, match="needs text"):
+            await session.ask(" ")
+        assert fold(read_record(session.record.path)) == session.conversation
+        assert session.conversation.turns == 1
+
+    bench.play(scene)
+    assert bench.edits() == []

@@ -25,11 +25,12 @@ from pydantic import BaseModel, Field
 from toolchat.mistral.grammar.constraint import constraint
 from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.tools.check import Checked, Rejected, check_arguments
-from toolchat.tools.keywords import ParameterEntry
+from toolchat.tools.keywords import KINDS, ParameterEntry
 from toolchat.tools.load import load_tools
 from toolchat.tools.problems import Place
 from toolchat.tools.schema import FunctionSchema, SchemaError, function_schema
 from toolchat.tools.toolbox import LoadedTool, Tool
+from toolchat.tools.untyped import of_kinds
 from toolchat.wire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -307,6 +308,24 @@ def left_out(
 )
 def test_what_a_function_takes_reaches_it(function: Any, arguments: dict[str, Any], result: Any) -> None:
     assert call(loaded(function), arguments) == result
+
+
+def more_of_text(q: str, token: str, n: Annotated[int, Field(le=10)] = 5, callback: Any = print, **more: str) -> str:
+    return f"{q} {token} {n} {more}"
+
+
+@pytest.mark.parametrize("key", ["token", "n", "q", "callback"])
+def test_no_key_of_more_sets_what_has_a_name_of_its_own(key: str) -> None:
+    """What a partial has fixed, what is checked by its own type, and what is left out."""
+    tool = loaded(functools.partial(more_of_text, token="secret"))
+    assert call(tool, {"q": "x", "more": {"other": "y"}}) == "x secret 5 {'other': 'y'}"
+    with pytest.raises(TypeError, match=f"more cannot have the key {key}"):
+        call(tool, {"q": "x", "more": {key: "1000"}})
+
+
+def test_a_key_of_an_unpacked_dictionary_that_a_partial_has_fixed_is_not_offered() -> None:
+    schema = function_schema(functools.partial(unpacked, width=9))
+    assert list(schema.parameters["properties"]) == ["a", "color"]
 
 
 @pytest.mark.parametrize(
@@ -596,3 +615,8 @@ def test_a_long_first_paragraph_is_cut_after_a_sentence(tmp_path: Path) -> None:
 def test_a_lambda_is_refused() -> None:
     with pytest.raises(SchemaError, match="it is a lambda"):
         function_schema(lambda x: x)
+
+
+def test_every_type_that_a_tools_file_may_give_a_parameter_is_known() -> None:
+    for kind in KINDS:
+        of_kinds([kind, "null"])

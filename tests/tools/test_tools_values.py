@@ -336,3 +336,29 @@ def test_a_file_that_is_returned_is_read(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("a\nb\n")
     with (tmp_path / "notes").open() as file:
         assert result_text(file) == '["a\\n", "b\\n"]'
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"1": "a", 1: "b"}, '{"1": "a", "1 (2)": "b"}'),
+        ({1: "b", "1": "a"}, '{"1": "b", "\'1\'": "a"}'),
+        ({"1.5": "a", 1.5: "b"}, '{"1.5": "a", "1.5 (2)": "b"}'),
+        ({"null": 1, None: 2, "None": 3}, '{"null": 1, "None": 2, "\'None\'": 3}'),
+    ],
+)
+def test_keys_that_read_alike_lose_no_entry(value: Any, text: str) -> None:
+    assert result_text(value) == text
+
+
+def test_a_model_with_bytes_that_are_no_text_is_an_object_all_the_same() -> None:
+    class Blob(BaseModel):
+        name: str
+        data: bytes
+
+    assert result_text(Blob(name="a", data=b"\xff\x00")) == '{"name": "a", "data": "[2 bytes of binary data]"}'
+
+
+def test_the_heading_of_a_table_is_as_safe_as_its_cells() -> None:
+    head, rule, row = result_text(pandas_frame([(1, "x|y")], ["a|b\nc", "d"])).splitlines()[:3]
+    assert head.count("|") - head.count("\\|") == rule.count("|") == row.count("|") - row.count("\\|")

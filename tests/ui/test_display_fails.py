@@ -9,6 +9,7 @@ from scripted_terminal import OpenRepl
 from terminal_screen import ENTER
 
 from toolchat.ui.plain import PlainRenderer
+from toolchat.ui.plain_lines import PlainLines
 from toolchat.wire import events
 from toolchat.wire.deltas import Usage
 from toolchat.wire.events import Stamper, TurnStatus
@@ -58,3 +59,30 @@ def test_the_answer_of_ask_still_goes_to_stdout_and_the_rest_to_stderr(capsys: p
     assert "toolchat: the display failed" in told
     assert "f()" in told
     assert "85␛[2J" in told
+
+
+def after_failing(*bodies: events.EventBody) -> str:
+    """What plain lines print that are told only of these events: what came before was shown by another display."""
+    said: list[str] = []
+    lines = PlainLines(said.append, lambda: 0.0, to_person=False)
+    stamp = Stamper("s", lambda: 0.0)
+    for body in bodies:
+        lines.show(stamp(body))
+    return "\n".join(said)
+
+
+def test_the_result_of_a_call_that_another_display_was_told_of_is_shown() -> None:
+    said = after_failing(events.ToolOutput("abcdefghi", "hello"), events.CallFinished(RESULT))
+    assert "85 degrees" in said
+    assert "weather(" in said
+
+
+def test_an_answer_that_nothing_ends_is_printed_to_its_last_character(capsys: pytest.CaptureFixture[str]) -> None:
+    out = io.StringIO()
+    stamp = Stamper("s", lambda: 0.0)
+    with PlainRenderer(out) as renderer:
+        renderer.show_plain(stamp(events.TextDelta("The answer\nis 85")))
+    assert out.getvalue() == "The answer\nis 85\n"
+
+
+RESULT = ToolResult("abcdefghi", "weather", "85 degrees")

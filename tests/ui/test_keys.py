@@ -21,6 +21,11 @@ REPORTS = {
     "clipboard": "\x1b]52;c;eQ==\x07",
     "status": "\x1b[0n",
     "cursor": "\x1b[24;80R",
+    "cursor at the beginning of a row": "\x1b[24;1R",
+    "cursor in the first row": "\x1b[1;2R",
+    "Ctrl-Alt and a key that Ctrl makes nothing of": "\x1b[49;7u",
+    "the same of xterm": "\x1b[27;7;49~",
+    "the same beyond ASCII": "\x1b[233;7u",
     "private cursor": "\x1b[?24;80;1R",
     "mode": "\x1b[?2026;2$y",
     "size in characters": "\x1b[8;24;80t",
@@ -118,7 +123,7 @@ def test_a_key_in_a_newer_encoding_is_the_key(sent: str, key: str) -> None:
     "sequence", [one for one in ANSI_SEQUENCES if not one.startswith(("\x1b[27;", "\x1b[200", "\x9b"))]
 )
 def test_what_prompt_toolkit_knows_is_what_it_was(sequence: str) -> None:
-    if not sequence.endswith("u"):
+    if not sequence.endswith(("u", "R")):
         assert decoded(sequence) == sequence
 
 
@@ -169,6 +174,15 @@ def test_a_paste_is_left_alone_whatever_is_in_it() -> None:
     assert decoded(f"{paste}\x1b[I!") == f"{paste}!"
     decoder = KeyDecoder()
     assert "".join(map(decoder.feed, paste)) == paste
+
+
+@given(st.integers(1, 20))
+def test_after_a_paste_that_came_in_pieces_reports_are_none_of_its_text(size: int) -> None:
+    decoder = KeyDecoder()
+    paste = "\x1b[200~ab\x1b[201\x1b[201~"
+    fed = [decoder.feed(paste[at : at + size]) for at in range(0, len(paste), size)]
+    assert "".join(fed) == paste
+    assert decoder.feed("\x1b[Iy") == "y"
 
 
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)

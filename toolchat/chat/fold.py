@@ -103,6 +103,7 @@ class _Folder:
             self.conversation.close(said.content, closing, failed=status is TurnStatus.ENGINE_FAILED)
         else:
             self.conversation.add_answer(said.content, said.thinking, said.parts)
+        self._before = None
         self._forget_round()
 
     def _forget_round(self) -> None:

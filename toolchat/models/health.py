@@ -26,6 +26,7 @@ from pathlib import Path
 
 import toolchat
 from toolchat.engine import gpu
+from toolchat.engine.gpu import GIB
 from toolchat.engine.granted import granted_cores, granted_memory
 from toolchat.engine.number_format import cpu_flags
 from toolchat.images.image import size_text
@@ -34,7 +35,6 @@ from toolchat.offline import hub_offline
 from toolchat.private_file import distrusted, no_folder
 from toolchat.wire.errors import ToolchatError
 
-GIB = 1024**3
 HUB_SECONDS = 5.0
 """How long the hub may take to say anything at all."""
 LEAST_MEMORY = 2 * GIB

@@ -184,12 +184,13 @@ class Session:
         return await self._play(self._loop.retry())
 
     async def _play(self, events: AsyncGenerator[Event, None]) -> TurnFinished:
-        finished: TurnFinished | None = None
+        begun, finished = False, None
         try:
             # aclosing: where `show` raises (a closed pipe), the turn ends here and now and not at some later
             # collection.
             async with contextlib.aclosing(events) as turn:
                 async for event in turn:
+                    begun = True
                     self._kept.see(event.body)
                     match event.body:
                         case EngineState("crashed"):
@@ -202,7 +203,7 @@ class Session:
         except EngineError:
             raise
         except BaseException:
-            if finished is None:
+            if begun and finished is None:
                 # The loop took the turn back, and cannot say so to whoever has stopped listening.
                 self._stream.only_record(HistoryEdited(TurnWithdrawn()))
             raise

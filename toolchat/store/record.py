@@ -39,13 +39,15 @@ class SessionRecord:
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             self.failure = error
+        except RecursionError:
+            self.failure = OSError("a call's arguments are nested too deeply to be written")
 
     def append(self, event: Event) -> None:
         """Write one event. Sets `failure`, once, where that cannot be done."""
         if self.failure is not None:
             return
-        line = event_line(event)
         try:
+            line = event_line(event)
             while line:
                 line = line[os.write(self._file, line) :]
         except OSError as error:

@@ -16,10 +16,11 @@ from toolchat.tools.yaml_file import FLOAT, INTEGER, NULL, shown
 
 _NUMBER: dict[str, Any] = {"type": "number"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
-_KINDS = ("string", "number", "integer", "boolean", "null", "array", "object", "any")
+KINDS = ("string", "number", "integer", "boolean", "null", "array", "object", "any")
+"""The types that a tools file may give a parameter without one."""
 KEYWORDS: dict[str, dict[str, Any]] = {
     "type": {
-        "anyOf": [{"enum": list(_KINDS)}, {"type": "array", "minItems": 1, "items": {"enum": list(_KINDS)}}],
+        "anyOf": [{"enum": list(KINDS)}, {"type": "array", "minItems": 1, "items": {"enum": list(KINDS)}}],
         "description": "Of a parameter without a type: string, number, integer, boolean, null, array, object or any, "
         "or a list of these.",
     },
@@ -141,12 +142,12 @@ def _kinds(label: str, node: yaml.Node) -> list[str]:
         word = str(item.value) if isinstance(item, yaml.ScalarNode) else ""
         # A bare null is YAML's own, and means the type of that name.
         word = "null" if isinstance(item, yaml.ScalarNode) and item.tag == NULL and word else word
-        if word not in _KINDS:
-            fix = did_you_mean(_SPELLED.get(word.lower(), word), _KINDS, "write type: string")
-            raise OptionError(f"{label} is {shown(item)}; expected {', '.join(_KINDS)}; {fix}", item)
+        if word not in KINDS:
+            fix = did_you_mean(_SPELLED.get(word.lower(), word), KINDS, "write type: string")
+            raise OptionError(f"{label} is {shown(item)}; expected {', '.join(KINDS)}; {fix}", item)
         kinds.append(word)
     if not kinds:
-        raise OptionError(f"{label} is an empty list; expected {', '.join(_KINDS)}; write type: string")
+        raise OptionError(f"{label} is an empty list; expected {', '.join(KINDS)}; write type: string")
     return list(dict.fromkeys(kinds))
 
 

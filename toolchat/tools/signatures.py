@@ -23,6 +23,7 @@ from toolchat.tools.untyped import ANYTHING, SCALAR, NotJson, in_examples, type_
 
 EMPTY = inspect.Parameter.empty
 _Kind: Any = type(inspect.Parameter.KEYWORD_ONLY)
+_BY_NAME = (_Kind.POSITIONAL_OR_KEYWORD, _Kind.KEYWORD_ONLY)
 # For types that are known only here.
 _LIST: Any = list
 _DICT: Any = dict
@@ -77,10 +78,14 @@ class Call:
     """The parameter that becomes `*rest`."""
     more: str | None
     """The parameter that becomes `**more`."""
+    named: frozenset[str] = frozenset()
+    """What is set by name, by the model or by whoever wrote the tool: no key of `**more` may set it another time."""
 
     def __call__(self, /, **values: Any) -> Any:
         rest = list(values.pop(self.rest, None) or ()) if self.rest is not None else []
         more = dict(values.pop(self.more, None) or {}) if self.more is not None else {}
+        if taken := sorted(more.keys() & self.named):
+            raise TypeError(f"{self.more} cannot have the key {taken[0]}, which is a parameter of its own")
         # A value behind one that is left out needs the default of that one in its place.
         last = max((i for i, (name, _) in enumerate(self.positional[: self.forced]) if name in values), default=-1) + 1
         count = len(self.positional) if rest else last
@@ -116,12 +121,13 @@ def signature_of(
     except (ValueError, TypeError):
         signature = _from_file(described)
     fixed = _fixed(function)
+    named = frozenset(fixed) | {key for key, item in signature.items() if item.kind in _BY_NAME}
     signature = {key: item for key, item in signature.items() if key not in fixed}
     described = described or {}
     documented = _documentation(function, plain, signature)
-    reader = _Reader(function, plain, signature, documented, described, refuse_untyped=refuse_untyped)
+    reader = _Reader(function, plain, signature, documented, described, named, refuse_untyped=refuse_untyped)
     offered = reader.offered()
-    call = _call(function, signature, offered, reader.rest, reader.more)
+    call = _call(function, signature, offered, reader.rest, reader.more, named)
     return Signature(name, plain, offered, documented, call, tuple(reader.notes))
 
 
@@ -183,6 +189,7 @@ class _Reader:
         signature: Mapping[str, inspect.Parameter],
         documented: Documentation,
         described: Mapping[str, bool],
+        named: frozenset[str],
         *,
         refuse_untyped: bool,
     ) -> None:
@@ -191,6 +198,7 @@ class _Reader:
         self._signature = signature
         self._documented = documented
         self._described = described
+        self._named = named
         self._refuse_untyped = refuse_untyped
         text = inspect.getdoc(plain) or ""
         name = str(getattr(plain, "__name__", ""))
@@ -219,7 +227,7 @@ class _Reader:
                     one = self._rest(name, parameter)
                     self.rest = name if one is not None else None
                 case _Kind.VAR_KEYWORD:
-                    found.update(self._more(name, parameter, found))
+                    found.update(self._more(name, parameter))
                     continue
                 case _:
                     one = self._one(name, parameter)
@@ -288,7 +296,7 @@ class _Reader:
             return None
         return Offered(name, _LIST[hint], None, typed=typed)
 
-    def _more(self, name: str, parameter: inspect.Parameter, found: Mapping[str, Offered]) -> dict[str, Offered]:
+    def _more(self, name: str, parameter: inspect.Parameter) -> dict[str, Offered]:
         """`**kwargs`, where it is typed: an object, or the keys of an unpacked TypedDict one by one."""
         if parameter.annotation is EMPTY:
             return {}
@@ -298,14 +306,14 @@ class _Reader:
             return {}
         unpacked = typing.get_args(hint)[0] if str(typing.get_origin(hint)).endswith("Unpack") else None
         if unpacked is not None and typing_extensions.is_typeddict(unpacked):
-            return _keys(unpacked, found)
+            return _keys(unpacked, self._named)
         if unpacked is not None or hint in (Any, object, ANYTHING) or not holdable(hint):
             return {}
         self.more = name
         return {name: Offered(name, _DICT[str, hint], None)}
 
 
-def _keys(unpacked: Any, found: Mapping[str, Offered]) -> dict[str, Offered]:
+def _keys(unpacked: Any, named: frozenset[str]) -> dict[str, Offered]:
     hints = typing.get_type_hints(unpacked, include_extras=True)
     keys: dict[str, Offered] = {}
     for key, value in hints.items():
@@ -313,7 +321,7 @@ def _keys(unpacked: Any, found: Mapping[str, Offered]) -> dict[str, Offered]:
         if str(typing.get_origin(value)).endswith(("Required", "NotRequired")):
             required = not str(typing.get_origin(value)).endswith("NotRequired")
             value = typing.get_args(value)[0]
-        if key not in found and (required or holdable(value)):
+        if key not in named and (required or holdable(value)):
             keys[key] = Offered(key, value, EMPTY if required else None)
     return keys
 
@@ -357,6 +365,7 @@ def _call(
     offered: Mapping[str, Offered],
     rest: str | None,
     more: str | None,
+    named: frozenset[str],
 ) -> Callable[..., Any]:
     forced = [name for name, item in signature.items() if item.kind is _Kind.POSITIONAL_ONLY]
     if hasattr(function, "dispatch") and hasattr(function, "registry") and signature:
@@ -369,4 +378,4 @@ def _call(
         for name, item in signature.items()
         if item.kind in (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)
     ]
-    return Call(function, tuple(ordered), len(forced), rest, more)
+    return Call(function, tuple(ordered), len(forced), rest, more, named)

@@ -150,8 +150,6 @@ _KINDS: dict[str, Any] = {
     "object": OBJECT,
     "any": ANYTHING,
 }
-KINDS = tuple(_KINDS)
-"""The types that a tools file may give a parameter."""
 
 
 def of_kinds(kinds: str | list[str]) -> Any:

@@ -160,7 +160,10 @@ class _Writer:
             case datetime.timedelta() | datetime.date() | datetime.time():
                 return _of_time(value)
             case BaseModel():
-                return self._plain(to_jsonable_python(value, fallback=self._plain, inf_nan_mode="constants"))
+                try:
+                    return self._plain(to_jsonable_python(value, fallback=self._plain, inf_nan_mode="constants"))
+                except ValueError:  # bytes that are no text
+                    return {name: self._plain(getattr(value, name, None)) for name in type(value).model_fields}
             case BaseException():
                 return raised_text(value)
             case io.StringIO():
@@ -188,8 +191,9 @@ class _Writer:
             if name is None:
                 plain = self._plain(key)
                 name = plain if isinstance(plain, str) else str(key)
-            # {1: ..., "1": ...} has two keys.
-            result[name if name not in result else repr(key)] = self._plain(item)
+            # {1: ..., "1": ...} has two keys, in either order.
+            names = itertools.chain((name, repr(key)), (f"{key!r} ({number})" for number in itertools.count(2)))
+            result[next(free for free in names if free not in result)] = self._plain(item)
         return result
 
     def _read(self, items: Iterator[Any]) -> Any:
@@ -354,7 +358,11 @@ def _table(value: Any) -> str | None:
         return None
     if rows is None:
         return None
-    lines = [_row(rows.names), _row(["---"] * len(rows.names)), *(_row(map(_cell, row)) for row in rows.cells)]
+    lines = [
+        _row(map(_cell, rows.names)),
+        _row(["---"] * len(rows.names)),
+        *(_row(map(_cell, row)) for row in rows.cells),
+    ]
     if rows.count > len(rows.cells):
         lines.append(f"[the first {len(rows.cells)} of {_shape(rows)}]")
     return "\n".join(lines)

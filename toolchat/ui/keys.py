@@ -36,6 +36,9 @@ _SEQUENCE = re.compile(
     r"|(?:\x1b[PX\]^_]|[\x90\x98\x9d-\x9f])[^\x03\x07\n\r\x1b\x9c]*(?:\x07|\x9c|\x1b\\|\x1b?\Z)"  # DCS, OSC, APC …
     r"|\x1b\Z"
 )
+_BEGINS = re.compile("[\x1b\x90\x98\x9b\x9d-\x9f]")
+_BREAKS_OFF = re.compile(r"[\x03\n\r\x1b]")
+_BEGUN_CSI = re.compile(r"(?:\x1b\[|\x9b)[\x20-\x3f]*")
 _STRING = re.compile(r"\x1b[PX\]^_]|[\x90\x98\x9d-\x9f]")
 _WHOLE_CSI = re.compile(r"(?:\x1b\[|\x9b)([\x20-\x3f]*)([\x40-\x7e])\Z")
 _WHOLE_STRING_ENDS = ("\x07", "\x9c", "\x1b\\")
@@ -64,10 +67,10 @@ class KeyDecoder:
         self._clock = clock
         self._held = ""
         """The beginning of a sequence."""
-        self._flushed = False
-        """Whether the rest of it is late."""
         self._fed_at = 0.0
         self._pasting = False
+        self._pasted = ""
+        """The end of what was pasted so far, in which the mark of its end may have begun."""
 
     def feed(self, text: str) -> str:
         """What of the stream is typed or pasted, as prompt-toolkit knows it. The beginning of a sequence is held."""
@@ -80,9 +83,7 @@ class KeyDecoder:
         at = 0
         while at < len(text):
             if self._pasting:
-                end = text.find(_PASTE_END, at)
-                end = len(text) if end < 0 else end + len(_PASTE_END)
-                self._pasting = not text.endswith(_PASTE_END, at, end)
+                end = self._paste_ends(text, at)
                 out.append(text[at:end])
                 at = end
                 continue
@@ -104,6 +105,18 @@ class KeyDecoder:
             out.append(_decoded(sequence))
         return "".join(out)
 
+    def _paste_ends(self, text: str, at: int) -> int:
+        """Where in `text` the paste ends that goes on at `at`; its length where that is still to come."""
+        pasted = self._pasted + text[at:]
+        end = pasted.find(_PASTE_END)
+        self._pasting = end < 0
+        if self._pasting:
+            self._pasted = pasted[1 - len(_PASTE_END) :]
+            return len(text)
+        end += len(_PASTE_END) - len(self._pasted)
+        self._pasted = ""
+        return at + end
+
     def flush(self) -> str:
         """What is held and was typed after all, as nothing has followed: Escape, or Alt with the next key.
 
@@ -119,10 +132,10 @@ class KeyDecoder:
         """Deal with what begins like a sequence and is none; returns where to go on."""
         if string := _STRING.match(text, at):
             # Up to the key that broke it off.
-            end = re.compile(r"[\x03\n\r\x1b]").search(text, string.end())
+            end = _BREAKS_OFF.search(text, string.end())
             return end.start() if end else len(text)
         if text.startswith("\x1b[", at) or text[at] == "\x9b":
-            broken = re.compile(r"(?:\x1b\[|\x9b)[\x20-\x3f]*").match(text, at)
+            broken = _BEGUN_CSI.match(text, at)
             return broken.end() if broken else at + 1
         out.append(text[at])
         return at + 1
@@ -166,9 +179,6 @@ def _next_escape(text: str, at: int) -> int:
     return match.start() if match else len(text)
 
 
-_BEGINS = re.compile("[\x1b\x90\x98\x9b\x9d-\x9f]")
-
-
 def _is_whole(sequence: str) -> bool:
     if _STRING.match(sequence):
         return sequence.endswith(_WHOLE_STRING_ENDS)
@@ -191,6 +201,8 @@ def _decoded(sequence: str) -> str:
         return _key(numbers)
     if match[2] == "~" and len(numbers) == 3 and numbers[0] == [27]:
         return _key([numbers[2], numbers[1]])
+    if match[2] == "R" and len(numbers) == 2:
+        return ""  # the cursor's place; xterm's F3 with Shift looks alike and means nothing here
     if _known(sequence):
         return sequence
     if len(numbers) == 2:
@@ -230,6 +242,8 @@ def _key(fields: list[list[int]]) -> str:
         return ""  # Super, Hyper and Meta have no meaning here
     if modifiers & _CTRL:
         character = _control(character)
+    if not character:
+        return ""  # and no Escape alone, which Alt with nothing would be
     return f"\x1b{character}" if modifiers & _ALT else character
 
 

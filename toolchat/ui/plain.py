@@ -47,6 +47,8 @@ class PlainRenderer:
         self._wait(None)
         with contextlib.suppress(BrokenPipeError):
             self._end_line()
+            if self._plain is not None:
+                self._plain.end_turn()
 
     def show(self, event: Event) -> None:
         match event.body:

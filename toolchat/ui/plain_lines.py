@@ -11,6 +11,7 @@ from toolchat.ui.progress import milestone
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.wire import events
 from toolchat.wire.events import Event
+from toolchat.wire.messages import ToolCall
 
 UNWRAPPED = 100_000
 """Columns: the terminal breaks rows itself, and a screen reader needs none broken."""
@@ -69,9 +70,10 @@ class PlainLines:
                 for row in output_rows(text)[0]:
                     self._line(f"  │ {row}")
             case events.CallFinished(result):
-                if (card := self._cards.pop(result.call_id, None)) is not None:
-                    for fragments in card.rows(result, UNWRAPPED):
-                        self._line("".join(text for _, text in fragments))
+                # Another display may have been told of the call, and failed.
+                card = self._cards.pop(result.call_id, None) or Card(ToolCall(result.call_id, result.name, {}))
+                for fragments in card.rows(result, UNWRAPPED):
+                    self._line("".join(text for _, text in fragments))
             case events.Notice(text):
                 self._line(f"toolchat: {sanitize(text)}")
             case events.Interrupted():

@@ -19,7 +19,7 @@ from toolchat.ui.stops import Stops, read_awake
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import LEAVE_SECONDS, OneTurn, OpenChat, Taking
 from toolchat.wire.errors import ExitCode, ToolchatError
-from toolchat.wire.events import TurnFinished
+from toolchat.wire.events import Event, TurnFinished
 
 PROMPT = "> "
 
@@ -42,6 +42,7 @@ class PlainRepl:
         self._one_turn: OneTurn | None = None
         """Plays the turns, once the session is open."""
         self._lines = PlainLines(self._line, clock, to_person=to_person)
+        self._shows_again = False
         self._prompted = ""
         """The prompt at which a line is being typed, if one is."""
         self._declined = False
@@ -69,8 +70,16 @@ class PlainRepl:
                     raise
                 return self._code
 
+    def _show_again(self, event: Event) -> None:
+        """Show an event at which the lines have failed, and those after it, with new ones."""
+        if not self._shows_again:
+            self._shows_again = True
+            state, self._lines = self._lines.state, PlainLines(self._line, self._clock, to_person=self._to_person)
+            self._lines.state = state
+        self._lines.show(event)
+
     async def _run(self, open_chat: OpenChat) -> int:
-        async with open_chat(self._lines.show, self._ask if self._to_person else None, None) as chat:
+        async with open_chat(self._lines.show, self._ask if self._to_person else None, self._show_again) as chat:
             self._one_turn = turn = OneTurn(chat, self._clock)
             commands = Commands(chat, width=lambda: 80)
             while (line := await self._next_line()) is not None:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -110,6 +111,9 @@ class Repl:
         if self._plain is None:
             from toolchat.ui.plain_lines import PlainLines
 
+            # What only the live rows have shown so far.
+            with suppress(Exception):
+                self._transcript.leave()
             self._plain = PlainLines(self._print_line, self._clock, to_person=True)
         self._turns.see(event)
         self._plain.show(event)

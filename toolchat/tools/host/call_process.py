@@ -28,6 +28,9 @@ _KILL_SECONDS = 0.7
 """For the host to report a killed process."""
 
 
+_MOST_UNREAD = 16
+"""Messages that wait to be read; each request has one answer."""
+
 HEAD = 32 * 1024
 TAIL = 4 * 1024
 """Characters shown of what one call prints."""
@@ -78,7 +81,9 @@ class CallProcess:
         self._heard: asyncio.Queue[Message | None] = asyncio.Queue()
         """None for the channel's end."""
         self._exit: asyncio.Future[NoAnswer] = asyncio.get_running_loop().create_future()
-        self._channel = AsyncChannel(sock, token, self._heard.put_nowait, self._closed)
+        self._on_part: Callable[[str], None] | None = None
+        """Of the request under way."""
+        self._channel = AsyncChannel(sock, token, self._hear, self._closed)
         self._open = True
         self._kill = kill
         self.output = Output(output)
@@ -108,24 +113,15 @@ class CallProcess:
         `on_part` is given the parts of a long result, which come before its answer. A process that gave no answer is of
         no further use; see `end`.
         """
+        self._on_part = on_part
         self._channel.send(message)
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + seconds
-        while True:
-            match answer := await self._next(max(0.0, deadline - clock()), cancel):
-                case {"op": "part", "text": str(text)}:
-                    if on_part is not None:
-                        on_part(text)
-                case _:
-                    return answer
-
-    async def _next(self, seconds: float, cancel: asyncio.Event | None) -> Message | NoAnswer:
         answer = asyncio.create_task(self._heard.get())
         cancelled = asyncio.create_task(cancel.wait()) if cancel is not None else None
         tasks = {task for task in (answer, cancelled) if task is not None}
         try:
             await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._on_part = None
             for task in tasks:
                 task.cancel()
             self.output.pump()
@@ -153,6 +149,15 @@ class CallProcess:
         self.output.close()
         if not self._exit.done():
             self._kill()
+
+    def _hear(self, message: Message) -> None:
+        # A process may send what it likes, as fast as it likes: none of it may pile up, nor hold up the deadline.
+        match message:
+            case {"op": "part", "text": str(text)}:
+                if self._on_part is not None:
+                    self._on_part(text)
+            case _ if self._heard.qsize() < _MOST_UNREAD:
+                self._heard.put_nowait(message)
 
     def _closed(self) -> None:
         self._open = False

@@ -29,6 +29,7 @@ LOST_CHANNEL = 111
 _CHUNK = 32 * 1024
 _MAX_FDS = 2
 _PACKETS_AT_ONCE = 64
+_PUMPS = 64
 _MORE, _LAST = b"+", b"."
 
 
@@ -169,9 +170,10 @@ class AsyncChannel:
         self._write()
 
     def pump(self) -> None:
-        """Take in all that has been sent up to now."""
-        while self._read():
-            pass
+        """Take in all that has been sent up to now: no more than the kernel keeps for a socket."""
+        for _ in range(_PUMPS):
+            if not self._read():
+                return
 
     def close(self) -> None:
         """Stop without calling `on_end`."""

@@ -136,11 +136,6 @@ def _script(character: str) -> str:
     return "" if script in _NO_SCRIPTS else script
 
 
-def is_suspect(character: str) -> bool:
-    """True for a character that `sanitize` would replace."""
-    return (match := _SEQUENCES.match(character)) is not None and match[1] is not None
-
-
 def _visible(match: re.Match[str]) -> str:
     character = match[1]
     if character is None:
