@@ -179,6 +179,12 @@ def test_a_config_folder_that_is_no_folder_holds_no_settings() -> None:
     assert resolve({}, environment={}, file=Path("/dev/null/toolchat/config.toml")) == Settings()
 
 
+@pytest.mark.parametrize("folder", ["loop", "x" * 300, "y/" * 3000, "/dev/full", "/proc/self/fd/none"])
+def test_a_place_where_no_file_can_be_has_no_settings(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert resolve({}, environment={}, file=tmp_path / folder / "config.toml") == Settings()
+
+
 def test_a_config_that_this_user_may_not_look_for_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")

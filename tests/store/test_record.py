@@ -117,6 +117,30 @@ def test_what_a_missing_state_folder_costs_is_one_line_with_the_remedy(folder: P
     assert SessionRecord(folder, "s1").loss == f"this session is not recorded, {loss}"
 
 
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("loop", "Too many levels of symbolic links"),
+        ("file", "Not a directory"),
+        ("dangling", "No such file or directory"),
+        ("x" * 300, "File name too long"),
+        ("/proc/self/fd", "No such file or directory"),
+        ("/dev/full", "Not a directory"),
+    ],
+)
+def test_a_state_folder_of_any_unusable_kind_costs_the_record_and_one_line(
+    tmp_path: Path, state: str, reason: str
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("/nothing/here")
+    (tmp_path / "file").write_text("")
+    record = SessionRecord(tmp_path / state / "toolchat" / "sessions", "s1")
+    record.append(Stamper("s1", lambda: 1.0)(events.TextDelta("x")))
+    assert f"{tmp_path / state / 'toolchat'}: {reason}; " in record.loss
+    assert record.loss.endswith("make that folder writable, or set XDG_STATE_HOME to one that is")
+    assert "\n" not in record.loss
+
+
 def test_a_records_folder_that_cannot_be_had_costs_the_record_only(tmp_path: Path) -> None:
     (tmp_path / "sessions").write_text("")
     loss = SessionRecord(tmp_path / "sessions", "s1").loss

@@ -114,5 +114,6 @@ def _question(given: str | None) -> str:
     parts = [part.strip() for part in (given or "", piped)]
     text = "\n\n".join(part for part in parts if part)
     if not text:
-        raise UsageError('there is no question; write toolchat ask "…", or pipe one in')
+        hint = 'ask -- "-…" for one that begins with "-"'
+        raise UsageError(f'there is no question; write toolchat ask "…" ({hint}), or pipe one in')
     return text

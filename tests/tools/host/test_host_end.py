@@ -114,7 +114,7 @@ def test_no_descriptor_of_the_chat_is_left_open(start: Callable[..., Bench], tmp
     def descriptors() -> set[tuple[str, str]]:
         """With what they are of: what an earlier test left to the garbage collector may be closed, and be reused."""
         opened = list(Path("/proc/self/fd").iterdir())
-        return {(one.name, os.readlink(one)) for one in opened if os.path.lexists(one)}
+        return {(one.name, str(one.readlink())) for one in opened if os.path.lexists(one)}
 
     for code in (0, 3):
         bench.call("f", code=code)
