@@ -13,7 +13,7 @@ import pytest
 from image_files import image
 from inprocess_tools import InProcessRunner
 
-from toolchat.cli.exits import exit_code
+from toolchat.cli.ask import exit_code
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.images.image import image_bytes
 from toolchat.session.session import Session

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_program import PROGRAM, Program
 
-from toolchat.cli.exits import exit_code
+from toolchat.cli.ask import exit_code
 from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import ExitCode
 from toolchat.wire.events import TurnFinished, TurnStatus

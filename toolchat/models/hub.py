@@ -17,8 +17,7 @@ from toolchat.images.image import size_text
 from toolchat.models import hub_cache, parts
 from toolchat.models.files import NEEDED, OPTIONAL, check_folder, is_needed, is_weights, lacking_kinds
 from toolchat.models.hub_cache import CachedModel
-from toolchat.models.hub_library import free_bytes, library, offline, reason, told, with_home
-from toolchat.models.pace import Pace, amounts
+from toolchat.models.hub_library import Pace, amounts, free_bytes, library, offline, reason, told, with_home
 from toolchat.offline import remedy
 from toolchat.wire.errors import EngineError
 

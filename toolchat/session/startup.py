@@ -19,7 +19,7 @@ from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.session.background import in_background
 from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
-from toolchat.store.logs import appendable
+from toolchat.store.state import appendable
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.trust import note_refusal, refusals_noted
