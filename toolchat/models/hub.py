@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub, in its own cache, which other programs share; only Mistral's format is fetched."""
+"""Fetches models in Mistral's format from the Hugging Face hub into the hub's own cache, shared with other programs."""
 
 from __future__ import annotations
 

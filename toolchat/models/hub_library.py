@@ -1,4 +1,4 @@
-"""The Hugging Face hub's library, which may be missing, and its failures and the disk's told in one line."""
+"""Wraps the Hugging Face hub's library, which may be missing: its failures and the disk's in one line, and progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chat starts from: settings, model, tools file, engine factory. Never asks the user and never prints."""
+"""Resolves what a chat starts with: settings, model, tools file, engine factory. Never asks the user, never prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens in a session, as a stream of small facts that the loop yields, and renderers and the record consume.
+"""The events of a session: a stream of small facts that the loop yields, and renderers and the record consume.
 
 An `Event` is a body and the stamp that places it. Events are frozen, and the codec writes and reads them
 (`toolchat.wire.codec`). They hold all that the conversation holds: `toolchat.chat.fold` makes it of them.
