@@ -10,23 +10,6 @@ from typing import Annotated
 import typer
 
 from toolchat.cli import options
-from toolchat.wire.errors import ExitCode
-from toolchat.wire.events import TurnFinished, TurnStatus
-
-_CODES = {
-    TurnStatus.INTERRUPTED: ExitCode.INTERRUPTED,
-    TurnStatus.ENGINE_FAILED: ExitCode.ENGINE,
-    TurnStatus.LIMIT: ExitCode.LIMIT,
-    TurnStatus.TRUNCATED: ExitCode.TRUNCATED,
-}
-
-
-def exit_code(finished: TurnFinished) -> ExitCode:
-    """The first that applies."""
-    if finished.status in _CODES:
-        return _CODES[finished.status]
-    return ExitCode.DECLINED if finished.declined else ExitCode.OK
-
 
 WAIT_SECONDS = 2.0
 """How long standard input may stay silent before a person is told that it is being waited for."""
@@ -62,7 +45,6 @@ def ask(
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     from toolchat.cli.approval import ask_on_terminal, make_policy
-    from toolchat.cli.ask import exit_code
     from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.signals import Interrupts, run_async
     from toolchat.cli.tools_file import choose_tools_file
@@ -107,7 +89,7 @@ def ask(
                 plan, renderer.show, policy, ask_on_terminal(renderer.pause), renderer.show_plain
             ) as session:
                 await session.ready()
-                return exit_code(await session.ask(text, plan.images))
+                return (await session.ask(text, plan.images)).exit_code
 
     return run_async(main)
 
