@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 from typing import Annotated
@@ -110,7 +111,8 @@ def _question(given: str | None) -> str:
             raise UsageError(f"standard input cannot be read: {error.strerror}; </dev/null leaves it out") from None
         except UnicodeDecodeError as error:
             raise UsageError(f"standard input is not text in UTF-8 (byte {error.start}); pipe text") from None
-    parts = [part.strip() for part in (given or "", piped)]
+    # Files that were joined, and one that a shell has read, have further marks of their beginning.
+    parts = [re.sub("^\ufeff", "", part, flags=re.MULTILINE).strip() for part in (given or "", piped)]
     text = "\n\n".join(part for part in parts if part)
     if not text:
         hint = 'ask -- "-…" for one that begins with "-"'
