@@ -275,7 +275,7 @@ def _read(file: Path) -> dict[str, Any]:
         if _hidden(file):
             return {}
         raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file}: not valid TOML: {error}") from None

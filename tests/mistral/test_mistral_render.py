@@ -175,7 +175,10 @@ def test_a_result_that_json_chokes_on_is_sent_as_a_text(content: str) -> None:
     assert json.loads(sent) == content
 
 
-@pytest.mark.parametrize("content", ["", "plain", '{"a": 1}', "12", "[1, 2", "NaN", "[" * 101, "[" * 100 + "]" * 100, '{"a": "\\ud83d\\ude00"}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "plain", '{"a": 1}', "12", "[1, 2", "NaN", "[" * 101, "[" * 100 + "]" * 100, '{"a": "\\ud83d\\ude00"}'],
+)
 def test_other_results_are_sent_as_they_are(content: str) -> None:
     assert to_openai(ToolMessage("abcdefghi", "f", content), 13)["content"] == content
 

@@ -25,6 +25,7 @@ class Front:
         self.said: list[str] = []
         self.put: list[str] = []
         self.images: list[Image] = []
+        self.came_back: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
         self.outcomes: list[Outcome] = []
 
     def told(self, told: Told) -> None:
@@ -34,6 +35,7 @@ class Front:
             case PutBack(lines, images):
                 self.put += lines
                 self.images += images
+                self.came_back.put_nowait(lines)
             case Outcome():
                 self.outcomes.append(told)
 
@@ -116,11 +118,9 @@ def test_a_question_that_was_refused_goes_back_with_its_images(front: Front) -> 
         serving = asyncio.create_task(turns.serve(chat, Commands(chat, width=lambda: 80)))
         await asyncio.sleep(0)
         turns.send("/retry")
-        while not front.put:
-            await asyncio.sleep(0)
+        await front.came_back.get()
         turns.send("And this?", (second,))
-        while len(front.put) < 2:
-            await asyncio.sleep(0)
+        await front.came_back.get()
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
 

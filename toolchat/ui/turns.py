@@ -314,6 +314,4 @@ class Turns:
 
 
 def _put_back(*questions: Sent) -> PutBack:
-    return PutBack(
-        tuple(sent.typed for sent in questions), tuple(image for sent in questions for image in sent.images)
-    )
+    return PutBack(tuple(sent.typed for sent in questions), tuple(image for sent in questions for image in sent.images))
