@@ -1,4 +1,4 @@
-"""The code of a tools file: the file, the local modules that it leads to, and the digests that identify each tool.
+"""Holds the code of a tools file: the file, the local modules that it leads to, and the digests that identify a tool.
 
 What a person is shown is what the tools' processes run: each file is read once. Values only; `local_modules` finds the
 files, `trust` says what was accepted, and `import_guard` holds imports to it.

@@ -1,4 +1,4 @@
-"""The local modules that a tools file leads to: found by reading imports, without running any, and read once.
+"""Finds the local modules that a tools file leads to, by reading imports and without running any; reads each once.
 
 Values only: `code` says what counts as a tools file's code, and `import_guard` holds imports to it.
 """

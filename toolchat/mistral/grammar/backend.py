@@ -1,4 +1,4 @@
-"""What one grammar backend enforces of a JSON Schema, and what that costs it; one budget for all parts of a grammar."""
+"""Describes what a grammar backend enforces of a JSON Schema and what that costs it; one budget for a whole grammar."""
 
 from __future__ import annotations
 
