@@ -59,10 +59,8 @@ class TurnStory:
     usage: Usage = field(default_factory=Usage)
     declined: bool = False
     closing: str = ""
-    set_aside: bool = False
-    """The model is not sent it any more."""
-    summary: bool = False
-    """It stands for turns that were summed up."""
+    replaced: list[TurnStory] = field(default_factory=list)
+    """The turns that this one, a summary, stands for; empty for a turn of the user's."""
     began: float = 0.0
     """Seconds since the epoch."""
     ended: float = 0.0
@@ -128,7 +126,7 @@ class Transcript:
         match event.body:
             case events.SessionStarted(model=model, program=program, system=system, tools=tools):
                 self.model, self.program, self.system, self.tools = model, program, system, tools
-            case events.TurnStarted():
+            case events.TurnStarted() if event.turn != turn.number:  # else the last turn goes on, see RoundRetried
                 self._retried = None
                 self.turns.append(TurnStory(event.turn, model=self.model, began=event.time))
                 self._calls = {}
@@ -184,8 +182,10 @@ class Transcript:
         match edit:
             case events.TurnWithdrawn():
                 self._withdraw()
-            case events.TurnUndone(number):
-                self.turns = [turn for turn in self.turns if turn.number != number]
+            case events.TurnUndone() if self.turns:
+                while replaced := self.turns[-1].replaced:
+                    self.turns[-1:] = replaced
+                self.turns.pop()
             case events.RoundRetried(number):
                 for turn in self.turns:
                     if turn.number == number:
@@ -194,18 +194,13 @@ class Transcript:
                         # It goes on behind the results of its last calls.
                         while turn.steps and isinstance(turn.steps[-1], Part):
                             turn.steps.pop()
-            case events.TurnsSetAside(numbers):
-                for turn in self.turns:
-                    turn.set_aside = turn.set_aside or turn.number in numbers
             case events.TurnsSummarised(numbers, text, number):
-                for turn in self.turns:
-                    turn.set_aside = turn.set_aside or turn.number in numbers
-                place = next((at for at, turn in enumerate(self.turns) if turn.number in numbers), len(self.turns))
-                place += sum(turn.number in numbers for turn in self.turns)
-                summary = TurnStory(number, model=self.model, summary=True, finished=True, began=event.time)
-                summary.steps.append(Part(text))
-                summary.status, summary.ended = TurnStatus.ANSWERED, event.time
-                self.turns.insert(place, summary)
+                at = next((at for at, turn in enumerate(self.turns) if turn.number in numbers), len(self.turns))
+                summary = TurnStory(number, steps=[Part(text)], model=self.model, began=event.time, ended=event.time)
+                summary.finished, summary.status = True, TurnStatus.ANSWERED
+                summary.replaced = [turn for turn in self.turns if turn.number in numbers]
+                self.turns = [turn for turn in self.turns if turn.number not in numbers]
+                self.turns.insert(at, summary)
             case events.Cleared():
                 self.turns, self._retried = [], None
             case events.SystemChanged(system):
