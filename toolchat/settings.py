@@ -280,7 +280,7 @@ def _read(file: Path) -> dict[str, Any]:
         if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
             return {}  # where no file can be
         raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file}: not valid TOML: {error}") from None

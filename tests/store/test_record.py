@@ -43,6 +43,16 @@ def test_a_full_disk_is_remembered_and_raises_nothing(tmp_path: Path) -> None:
     record.close()
 
 
+def test_what_is_nested_beyond_reason_ends_the_record_and_not_the_chat(tmp_path: Path) -> None:
+    record = SessionRecord(tmp_path, "s1")
+    deep: object = 1
+    for _ in range(5_000):
+        deep = [deep]
+    record.append(Stamper("s1", lambda: 0.0)(events.CallStarted(ToolCall("abcdefghi", "f", {"x": deep}))))
+    assert "nested too deeply" in record.loss
+    record.close()
+
+
 def test_a_folder_that_cannot_be_made_is_remembered(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     record = SessionRecord(tmp_path / "file" / "sessions", "s1")

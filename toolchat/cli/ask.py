@@ -45,6 +45,7 @@ def ask(
     offline: options.Offline = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
+    given = locals()
     from toolchat.cli.approval import ask_on_terminal, make_policy
     from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.signals import Interrupts, run_async
@@ -57,23 +58,7 @@ def ask(
 
     open_state(state_folder())
     text = _question(question)
-    flags = {
-        "model": model,
-        "tools": tools,
-        "system": options.system_flag(system, no_system),
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-        "context": context,
-        "kv_cache_gib": kv_cache,
-        "gpu_memory": gpu_memory,
-        "dtype": dtype,
-        "fast_start": fast_start,
-        "text_only": text_only,
-        "reasoning_effort": reasoning_effort,
-        "tool_choice": tool_choice,
-        "parallel_calls": parallel_calls,
-    }
+    flags = options.settings_flags(given)
     plan = prepare(
         flags,
         None if no_tools else choose_tools_file(resolve(flags)),
