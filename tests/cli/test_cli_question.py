@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from toolchat.cli.ask import _question
+from toolchat.cli.question import read_question
 from toolchat.wire.errors import UsageError
+
+
+def _question(given: str | None) -> str:
+    return read_question(given, (), read_stdin=True, note=lambda _: None).text
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from toolchat.chat.calls import CallRunner, Decide, Outcome, TurnCalls, allow_all, possible_choice
 from toolchat.chat.context_window import left_for_results, reserve, too_long, turns_to_set_aside
@@ -103,6 +104,8 @@ class ChatLoop:
         self._keep_image = keep_image
         self._offered = offered
         self._new_id = new_id
+        self._response_schema: dict[str, Any] | None = None
+        """Of the turn under way, and of the last one, which `retry` goes on with."""
         self._noted: set[str] = set()
         self._interrupt = asyncio.Event()
 
@@ -110,8 +113,12 @@ class ChatLoop:
         """Stop the turn under way: the answer, or the tools that are running. The turn ends by itself, soon."""
         self._interrupt.set()
 
-    def turn(self, text: str, images: Sequence[Image] = ()) -> AsyncGenerator[Event, None]:
-        """Answer `text`. The last event is `TurnFinished`, whatever happens; the conversation is closed by then.
+    def turn(
+        self, text: str, images: Sequence[Image] = (), response_schema: dict[str, Any] | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Answer `text`, held to `response_schema` where there is one.
+
+        The last event is `TurnFinished`, whatever happens; the conversation is closed by then.
 
         Where the context is full, the oldest turns are set aside, whole, and the events say so. Raises EngineError
         where the engine refuses the request, and ContextOverflowError where the question alone is too long for the
@@ -120,6 +127,7 @@ class ChatLoop:
         """
 
         def begin() -> tuple[int, EventBody]:
+            self._response_schema = response_schema
             kept = tuple(map(self._keep_image, images))
             return self._conversation.add_user(text, kept), events.QuestionAsked(text, kept)
 
@@ -168,7 +176,10 @@ class ChatLoop:
         rounds = self._conversation.rounds
         allowed = rounds + self._limits.rounds
         toolbox = self._toolbox()
-        options, notice = possible_choice(_after_calls(self._options) if rounds else self._options, toolbox)
+        asked = self._options
+        if self._response_schema is not None:
+            asked = replace(asked, response_schema=self._response_schema)
+        options, notice = possible_choice(_after_calls(asked) if rounds else asked, toolbox)
         if notice and notice not in self._noted:
             self._noted.add(notice)
             yield rounds, events.Notice(notice)

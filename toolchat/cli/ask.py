@@ -1,19 +1,60 @@
-"""`toolchat ask`: one question, one answer on stdout; everything else on stderr."""
+"""`toolchat ask`: one question, one answer on stdout; everything else on stderr. Many of both with --n and --batch."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
-import select
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from toolchat.cli import options
 
-WAIT_SECONDS = 2.0
-"""How long standard input may stay silent before a person is told that it is being waited for."""
+if TYPE_CHECKING:
+    from toolchat.chat.approval import ApprovalPolicy
+    from toolchat.cli.question import Note
+    from toolchat.session.startup import Plan
+
+MOST_ANSWERS = 64
+"""Of --n."""
+
+Files = Annotated[
+    list[str] | None,
+    typer.Option("--file", "-f", help="A text file or image to send with the question; repeatable.", metavar="PATH"),
+]
+OnlyTools = Annotated[
+    list[str] | None,
+    typer.Option("--tool", help="Offer this tool, and no others that are not named; repeatable.", metavar="NAME"),
+]
+Schema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema",
+        help="Hold the answer to a JSON Schema: a file, JSON, or module:Model, which is imported.",
+        metavar="SCHEMA",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object: answer, calls, usage, exit code.")]
+StreamJson = Annotated[bool, typer.Option("--stream-json", help="Print each event as a line of JSON as it comes.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only what went wrong on stderr.")]
+Answers = Annotated[
+    int,
+    typer.Option("--n", min=1, max=MOST_ANSWERS, help="So many answers; with --temperature.", metavar="K"),
+]
+BatchFile = Annotated[
+    str | None,
+    typer.Option(
+        "--batch", help='Answer every row of a file, one JSON object a line: {"question": "…"}.', metavar="FILE"
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="Where --batch writes; what is there is not asked again.", metavar="FILE"),
+]
+NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Leave standard input alone, as in a loop that reads it.")]
 
 
 def ask(
@@ -21,9 +62,11 @@ def ask(
         str | None,
         typer.Argument(help="What to ask; standard input is added to it, or is it.", show_default=False),
     ] = None,
+    file: Files = None,
     model: options.Model = None,
     tools: options.Tools = None,
     no_tools: options.NoTools = False,
+    tool: OnlyTools = None,
     yes: options.Yes = False,
     allow: options.Allow = None,
     deny: options.Deny = None,
@@ -43,63 +86,153 @@ def ask(
     tool_choice: options.ToolChoice = None,
     parallel_calls: options.ParallelCalls = None,
     offline: options.Offline = False,
+    schema: Schema = None,
+    as_json: AsJson = False,
+    stream_json: StreamJson = False,
+    quiet: Quiet = False,
+    n: Answers = 1,
+    batch: BatchFile = None,
+    output: Output = None,
+    no_stdin: NoStdin = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     given = locals()
-    from toolchat.cli.approval import ask_on_terminal, make_policy
-    from toolchat.cli.models import obtain_with_progress
-    from toolchat.cli.signals import Interrupts, run_async
-    from toolchat.cli.tools_file import choose_tools_file
-    from toolchat.session.session import open_session
-    from toolchat.session.startup import prepare
-    from toolchat.settings import resolve, state_folder
-    from toolchat.store.state import open_state
-    from toolchat.ui.plain import PlainRenderer
+    _check(given)
+    with _errors_too(as_json):
+        from toolchat.cli.approval import make_policy
+        from toolchat.settings import state_folder
+        from toolchat.store.state import open_state
 
-    open_state(state_folder())
-    text = _question(question)
+        open_state(state_folder())
+        policy = make_policy(yes=yes, allow=allow, deny=deny)
+        if batch is not None:
+            return _batch(given, policy)
+        return _one(given, policy)
+
+
+_ALONE: Mapping[str, tuple[str, ...]] = {
+    "batch": ("question", "file", "image", "as_json", "stream_json", "n"),
+    "n": ("stream_json",),
+    "stream_json": ("as_json",),
+    "no_tools": ("tool",),
+}
+"""Flags that leave no sense to others."""
+_NAMES = {"question": "a question", "as_json": "--json"}
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Raise UsageError for flags that contradict each other."""
+    from toolchat.wire.errors import UsageError
+
+    def is_given(name: str) -> bool:
+        return given[name] != 1 if name == "n" else bool(given[name] or given[name] == "")
+
+    for one, others in _ALONE.items():
+        for other in filter(is_given, others if is_given(one) else ()):
+            first, second = (_NAMES.get(name, f"--{name.replace('_', '-')}") for name in (one, other))
+            raise UsageError(f"{first} and {second} do not go together; leave one of them out")
+    if given["batch"] is not None and given["output"] is None:
+        raise UsageError("--batch: name the file that the answers go to with -o")
+    if given["output"] is not None and given["batch"] is None:
+        raise UsageError("-o: is where the answers of --batch go; without that, use > FILE")
+
+
+@contextlib.contextmanager
+def _errors_too(as_json: bool) -> Iterator[None]:
+    """With --json, what ends the command without an answer is an object too, beside its line on stderr."""
+    from toolchat.wire.errors import ToolchatError
+
+    try:
+        yield
+    except ToolchatError as error:
+        if as_json:
+            from toolchat.ui.machine import write_json
+
+            write_json(sys.stdout, {"answer": None, "error": str(error), "exit_code": int(error.exit_code)})
+        raise
+
+
+def _note(quiet: bool) -> Note:
+    from toolchat.ui.text.sanitize import sanitize
+
+    def note(text: str) -> None:
+        if not quiet:
+            print(f"toolchat: {sanitize(text)}", file=sys.stderr, flush=True)
+
+    return note
+
+
+def _plan(given: Mapping[str, Any], images: tuple[str, ...] = (), *, see: bool = False) -> Plan:
+    """What the chat starts from, the model's files here. `see`: whether there will be other images."""
+    from toolchat.cli.models import obtain_with_progress
+    from toolchat.cli.tools_file import choose_tools_file
+    from toolchat.session.startup import prepare
+    from toolchat.settings import resolve
+
     flags = options.settings_flags(given)
     plan = prepare(
         flags,
-        None if no_tools else choose_tools_file(resolve(flags)),
+        None if given["no_tools"] else choose_tools_file(resolve(flags)),
         obtain_with_progress,
-        images=image or (),
+        images=images,
+        see=see,
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
+    return replace(plan, only=tuple(given["tool"] or ()))
 
-    policy = make_policy(yes=yes, allow=allow, deny=deny)
+
+def _batch(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
+    from toolchat.cli.batch import run_batch
+    from toolchat.cli.schema import check_schema, read_schema
+    from toolchat.session.batch import read_rows
+    from toolchat.settings import user_path
+
+    schema = read_schema(given["schema"]) if given["schema"] is not None else None
+    rows = read_rows(user_path(given["batch"]), schema, check_schema)
+    plan = _plan(given, see=any(row.images for row in rows))
+    source, out = user_path(given["batch"]), user_path(given["output"])
+    return run_batch(plan, rows, source, out, policy, _note(given["quiet"]), quiet=given["quiet"])
+
+
+def _one(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
+    from toolchat.cli.question import read_question
+    from toolchat.cli.schema import read_schema
+
+    schema = read_schema(given["schema"]) if given["schema"] is not None else None
+    note = _note(given["quiet"])
+    question = read_question(given["question"], given["file"] or (), read_stdin=not given["no_stdin"], note=note)
+    images = (*(given["image"] or ()), *question.images)
+    plan = _plan(given, images)
+    if given["n"] > 1:
+        from toolchat.cli.batch import run_several
+        from toolchat.session.batch import Row
+
+        row = Row(1, question.text, images=images, schema=schema)
+        return run_several(plan, row, given["n"], policy, as_json=given["as_json"], quiet=given["quiet"])
+    return _answer(plan, question.text, schema, policy, given)
+
+
+def _answer(
+    plan: Plan, question: str, schema: dict[str, Any] | None, policy: ApprovalPolicy, given: Mapping[str, Any]
+) -> int:
+    """Ask one question, and print its answer in the form that the flags say."""
+    from toolchat.cli.approval import ask_on_terminal
+    from toolchat.cli.signals import Interrupts, run_async
+    from toolchat.session.session import open_session
+    from toolchat.ui.machine import Answer
+    from toolchat.ui.plain import PlainRenderer
+
+    as_json, as_events = given["as_json"], given["stream_json"]
+    streams = schema is None and not as_json and not as_events
+    renderer = PlainRenderer(sys.stdout if streams else None, quiet=given["quiet"])
+    answer = Answer(sys.stdout, renderer, events=as_events)
 
     async def main(_: Interrupts) -> int:
-        with PlainRenderer(sys.stdout) as renderer:
-            async with open_session(
-                plan, renderer.show, policy, ask_on_terminal(renderer.pause), renderer.show_plain
-            ) as session:
+        with renderer:
+            ask_person = ask_on_terminal(renderer.pause)
+            async with open_session(plan, answer.show, policy, ask_person, answer.show_plain) as session:
                 await session.ready()
-                return (await session.ask(text, plan.images)).exit_code
+                return (await session.ask(question, plan.images, schema)).exit_code
 
-    return run_async(main)
-
-
-def _question(given: str | None) -> str:
-    """The question and what stands on standard input, in this order. Raises UsageError where there is neither."""
-    from toolchat.standard_streams import read_all
-    from toolchat.wire.errors import UsageError
-
-    piped = ""
-    if sys.stdin is not None and not sys.stdin.isatty():
-        ready, _, _ = select.select([sys.stdin], [], [], WAIT_SECONDS)
-        if not ready:
-            print("toolchat: reading standard input to its end; </dev/null leaves it out", file=sys.stderr)
-        try:
-            piped = read_all(sys.stdin.fileno()).decode("utf-8-sig")
-        except OSError as error:
-            raise UsageError(f"standard input cannot be read: {error.strerror}; </dev/null leaves it out") from None
-        except UnicodeDecodeError as error:
-            raise UsageError(f"standard input is not text in UTF-8 (byte {error.start}); pipe text") from None
-    # Files that were joined, and one that a shell has read, have further marks of their beginning.
-    parts = [re.sub("^\ufeff", "", part, flags=re.MULTILINE).strip() for part in (given or "", piped)]
-    text = "\n\n".join(part for part in parts if part)
-    if not text:
-        hint = 'ask -- "-…" for one that begins with "-"'
-        raise UsageError(f'there is no question; write toolchat ask "…" ({hint}), or pipe one in')
-    return text
+    code = run_async(main)
+    return code if streams or as_events else answer.write(schema, as_json=as_json)

@@ -71,6 +71,8 @@ class EngineInfo:
     """Whether user messages may hold images."""
     details: Mapping[str, str] = field(default_factory=dict)
     """How it was loaded, for --debug and for reports: "number format", "context", "KV cache" and so on."""
+    width: int = 2
+    """Requests that are generated at the same time; more of them wait for their turn."""
     reasoning_efforts: tuple[str, ...] = ()
     """What may be asked for; empty where the model's format knows no such thing (before v15)."""
 

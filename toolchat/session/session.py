@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
@@ -95,7 +95,7 @@ class Session:
         self.used_tokens = 0
         self._stream = Stream(records, show, plain)
         self._keeper = EngineKeeper(engine, self._stream.emit, self._engine_died)
-        self._options = _options(settings)
+        self._options = generate_options(settings)
         self._sources = sources
         self._kept = KeptAnswers()
         self._crash_told = False
@@ -110,18 +110,26 @@ class Session:
         program = f"toolchat {toolchat.__version__}"
         self._stream.emit(SessionStarted(model, program, settings.system, asdict(self._options)))
 
-    def equip(self, runner: CallRunner, policy: ApprovalPolicy | None = None, ask: Ask | None = None) -> None:
+    def equip(
+        self,
+        runner: CallRunner,
+        policy: ApprovalPolicy | None = None,
+        ask: Ask | None = None,
+        only: Collection[str] = (),
+    ) -> None:
         """Say which tools there are, and who decides on calls; before the first turn. They end with the session.
 
-        Calls run as `policy` says (None: all); where it says to ask, `ask` does, and None declines. Raises UsageError
-        where the tool that the model is to call, or one that the policy names, is not among them.
+        Calls run as `policy` says (None: all); where it says to ask, `ask` does, and None declines. Where `only` names
+        tools, the others are switched off. Raises UsageError where the tool that the model is to call, or one that the
+        policy or `only` names, is not among them.
         """
         self._policy = policy
         self._decide = decider(policy, ask) if policy is not None else allow_all
         self._use(runner)
         if policy is not None:
             policy.check(runner.toolbox)
-        check_tool_choice(self._options.tool_choice, runner.toolbox)
+        self.switched_off = left_out(runner.toolbox, only)
+        check_tool_choice(self._options.tool_choice, runner.toolbox, self.switched_off)
         if runner.toolbox.tools:
             self._edited(ToolsChanged(tuple(self._offered())))
 
@@ -168,15 +176,16 @@ class Session:
             # Another model counts otherwise.
             self._count()
 
-    async def ask(self, text: str, images: Sequence[Image] = ()) -> TurnFinished:
-        """One turn. Raises EngineError where the engine refuses it; the conversation is then as it was.
+    async def ask(self, text: str, images: Sequence[Image] = (), schema: dict[str, Any] | None = None) -> TurnFinished:
+        """One turn, its answer held to the JSON Schema `schema` where there is one.
 
-        Raises UsageError where there are images and the model does not see.
+        Raises EngineError where the engine refuses it; the conversation is then as it was. Raises UsageError where
+        there are images and the model does not see.
         """
         assert self._loop is not None
         if images and self.info is not None and not self.info.supports_images:
             raise refuse_unseen(self.model)
-        return await self._play(self._loop.turn(text, images))
+        return await self._play(self._loop.turn(text, images, schema))
 
     @property
     def can_retry_round(self) -> bool:
@@ -306,7 +315,7 @@ class Session:
             if not self.loading and (told or not (self.info is not None)):
                 self._stream.emit(EngineState("ready" if (self.info is not None) else "not loaded", self.model))
             raise
-        self.model, self._options = found.model, _options(found.settings)
+        self.model, self._options = found.model, generate_options(found.settings)
         self._renew_loop()
         self._edited(ModelChanged(self.model, asdict(self._options)))
         if found.notice:
@@ -383,7 +392,8 @@ class Session:
             self.used_tokens = count.total
 
 
-def _options(settings: Settings) -> GenerateOptions:
+def generate_options(settings: Settings) -> GenerateOptions:
+    """How the model is asked to generate, by these settings."""
     return GenerateOptions(
         max_tokens=settings.max_tokens,
         temperature=settings.temperature,
@@ -397,12 +407,26 @@ def _options(settings: Settings) -> GenerateOptions:
 NEEDS_NO_TOOL = ("auto", "none")
 
 
-def check_tool_choice(choice: str, toolbox: Toolbox) -> None:
+def left_out(toolbox: Toolbox, only: Collection[str]) -> frozenset[str]:
+    """The tools that are switched off where `only` names those to be offered; none where it names none.
+
+    Raises UsageError for a name that no tool has.
+    """
+    for name in only:
+        if name not in toolbox.names:
+            known = f"the tools are {', '.join(toolbox.names)}" if toolbox.tools else "there are no tools"
+            raise UsageError(f"--tool {name}: there is no such tool; {did_you_mean(name, toolbox.names, known)}")
+    return frozenset(toolbox.names).difference(only) if only else frozenset()
+
+
+def check_tool_choice(choice: str, toolbox: Toolbox, switched_off: Collection[str] = ()) -> None:
     """Raise UsageError where `choice` has no meaning and names no tool, or there are no tools to call."""
     if choice in NEEDS_NO_TOOL:
         return
     if not toolbox.tools:
         raise UsageError(f"--tool-choice {choice}: there are no tools to call; see --tools and --no-tools")
+    if choice in switched_off:
+        raise UsageError(f"--tool-choice {choice}: that tool is not offered; name it with --tool, or leave --tool out")
     if choice == "required" or choice in toolbox.names:
         return
     known = [*toolbox.names, *NEEDS_NO_TOOL, "required"]
@@ -430,7 +454,7 @@ async def open_session(
             session.notify(plan.notice)
         await session.launch()
         runner = await plan.start_tools()
-        session.equip(runner, policy, ask)
+        session.equip(runner, policy, ask, plan.only)
         yield session
     finally:
         await session.close()

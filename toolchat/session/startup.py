@@ -50,6 +50,8 @@ class Plan:
     """What the settings were resolved from, to do so again for another model."""
     images: tuple[Image, ...] = ()
     """For the first question."""
+    only: tuple[str, ...] = ()
+    """The tools that are offered; empty for all of the file."""
 
     @property
     def model(self) -> str:
@@ -132,11 +134,13 @@ def prepare(
     obtain: Obtain,
     *,
     images: Sequence[str] = (),
+    see: bool = False,
     debug: bool = False,
 ) -> Plan:
     """What `sketch` finds, with the model's files here: see `Obtain`.
 
-    Reads `images`, files or addresses, where the model sees. What is cheap to find wrong is found first.
+    Reads `images`, files or addresses, where the model sees; `see` is whether it will be sent others. What is cheap to
+    find wrong is found first.
     """
     found = sketch(flags, tools, debug=debug)
     if images:
@@ -145,7 +149,7 @@ def prepare(
         raise UsageError(_without_eyes(found))
     pictures = read_images(images)
     folder = obtain(found.choice, found.fits)
-    if not images and tools is None and found.engines.leaves_out_vision(folder):
+    if not images and not see and tools is None and found.engines.leaves_out_vision(folder):
         # This chat cannot get any image. --no-text-only overrides.
         found = replace(found, settings=resolve(flags, model_defaults={**found.choice.defaults, "text_only": True}))
     if images:

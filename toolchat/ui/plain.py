@@ -29,9 +29,11 @@ class PlainRenderer:
     In a pipe the answer is data and goes out as the model wrote it; on a terminal it is made safe first.
     """
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO | None, *, quiet: bool = False) -> None:
+        """The answer goes to `out`, or nowhere; where `quiet`, only what went wrong goes to stderr."""
         self._out = out
-        self._to_terminal = out.isatty()
+        self._quiet = quiet
+        self._to_terminal = out is not None and out.isatty()
         self._err = console(stderr=True)
         self._status: Status | None = None
         self._safe = StreamSanitizer()
@@ -57,7 +59,7 @@ class PlainRenderer:
             case events.EngineState("failed" | "crashed", detail):
                 self._wait(None)
                 if event.body.state == "crashed":
-                    self._note(f"toolchat: {detail}", "red")
+                    self._tell(f"toolchat: {sanitize(detail)}", "red")
             case events.EngineState(state, detail):
                 self._wait(f"{sanitize_line(detail)}: {state}" if detail else state)
             case events.QuestionAsked(_, images):
@@ -105,12 +107,15 @@ class PlainRenderer:
                 self.pause()
 
             def note(text: str) -> None:
-                print(text, file=sys.stderr, flush=True)
+                if not self._quiet:
+                    print(text, file=sys.stderr, flush=True)
 
-            self._plain = PlainLines(
-                note, time.monotonic, to_person=False, answer=lambda text: print(text, file=self._out, flush=True)
-            )
+            self._plain = PlainLines(note, time.monotonic, to_person=False, answer=self._print)
         self._plain.show(event)
+
+    def _print(self, text: str) -> None:
+        if self._out is not None:
+            print(text, file=self._out, flush=True)
 
     def pause(self) -> None:
         """Leave the terminal to somebody else for a while, its cursor at the beginning of a line."""
@@ -121,7 +126,7 @@ class PlainRenderer:
         self._write_safe(self._safe.feed(text) if self._to_terminal else text.encode("utf-8", "replace").decode())
 
     def _write_safe(self, text: str) -> None:
-        if not text:
+        if not text or self._out is None:
             return
         self._out.write(text)
         self._out.flush()
@@ -130,19 +135,23 @@ class PlainRenderer:
 
     def _end_line(self) -> None:
         self._write_safe(self._safe.finish())
-        if self._midline:
+        if self._midline and self._out is not None:
             self._out.write("\n")
             self._out.flush()
             self._midline = False
 
     def _note(self, text: str, style: str) -> None:
+        if not self._quiet:
+            self._tell(text, style)
+
+    def _tell(self, text: str, style: str) -> None:
         self._wait(None)
         self._end_line()
         self._err.print(Text(text, style=style), soft_wrap=not self._err.on_screen)
 
     def _wait(self, text: str | None) -> None:
         """Show a spinner with `text` on stderr, where that is a terminal; None takes it away."""
-        if not self._err.on_screen:
+        if not self._err.on_screen or self._quiet:
             return
         if text is not None and not self._midline:
             if self._status is None:

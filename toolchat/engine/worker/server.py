@@ -108,6 +108,7 @@ class Worker:
 
         return {
             "context_window": self._context,
+            "width": self._config.max_num_seqs,
             "tokenizer_version": self._vocabulary.version,
             "constrains_calls": self._vocabulary.special("[TOOL_CALLS]") is not None,
             "supports_reasoning": self._supports_reasoning,
