@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli_program import REPOSITORY, Program
+from forked_program import ForkingServer
 
 
 @pytest.fixture
@@ -44,3 +49,13 @@ def wheel_folder(tmp_path: Path) -> Path:
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     return folder
+
+
+@pytest.fixture(scope="session")
+def forking_server() -> Iterator[ForkingServer]:
+    """Runs the program quickly, see `forked_program`; each run says its own home."""
+    folder = Path(tempfile.mkdtemp(prefix="toolchat-forks-"))  # a socket's path may not be long
+    server = ForkingServer(folder / "socket", os.environ | {"PYTHONPATH": str(REPOSITORY)})
+    yield server
+    server.close()
+    shutil.rmtree(folder)

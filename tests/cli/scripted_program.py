@@ -1,6 +1,7 @@
 """`toolchat` with a scripted engine in place of the real one: `python scripted_program.py ANSWERS ARGUMENT…`.
 
-ANSWERS is JSON, a list with an item for each generation: a text, or a list of `[tool, arguments]`. All else is real.
+ANSWERS is JSON, a list with an item for each generation: a text, a list of `[tool, arguments]`, or an object of the
+fields of an `Answer`. All else is real.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import Any
 from toolchat.cli import main
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.session.startup import Plan
+from toolchat.wire.deltas import FinishReason
 
 
 def answer(item: Any) -> Answer:
+    if isinstance(item, dict):
+        return Answer(**item | {"reason": FinishReason(item.get("reason", "stop"))})
     return Answer(item) if isinstance(item, str) else Answer(calls=[call(name, **given) for name, given in item])
 
 

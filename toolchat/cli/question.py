@@ -114,11 +114,11 @@ def _bytes(name: str, note: Note) -> tuple[bytes, bool]:
             facts = os.fstat(descriptor)
             if stat.S_ISFIFO(facts.st_mode):
                 return _read_to_end(descriptor, name, "Ctrl-C ends it", note), True
-            if stat.S_ISDIR(facts.st_mode):
-                raise UsageError(f"{name}: a folder; expected a text file or an image")
             if not stat.S_ISREG(facts.st_mode):
                 raise UsageError(f"{name}: not a file; expected a text file or an image")
             data = stream.read(MAX_TEXT + 1)
+    except IsADirectoryError:
+        raise UsageError(f"{name}: a folder; expected a text file or an image") from None
     except FileNotFoundError:
         raise UsageError(f"{name}: no such file; expected a text file or an image") from None
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, a home that there is not

@@ -189,8 +189,12 @@ class RowAsker:
             await self._runner.close()
         await self._keeper.close()
 
-    async def run(self, rows: Sequence[Row], done: Callable[[Row, dict[str, Any]], None]) -> None:
+    async def run(
+        self, rows: Sequence[Row], done: Callable[[Row, dict[str, Any]], None], *, places: int | None = None
+    ) -> None:
         """Ask all rows; `done` is called with each and its answer, see `answer_json`, in the order of their ends.
+
+        So many as `places` are asked at the same time; None for as many as the engine generates at the same time.
 
         Where the engine dies it is started again, and the rows that it was at are asked once more, one at a time: what
         kills it costs one row. Raises EngineError where it cannot be started again.
@@ -208,15 +212,20 @@ class RowAsker:
                     else:
                         crashed.append(row)
 
-            info = self._keeper.engine.info
-            places = (info.width if info is not None else 1) + _SPARE
+            several = places or self.width + _SPARE
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(places, len(waiting))):
+                for _ in range(min(several, len(waiting))):
                     group.create_task(work())
             for row in crashed:
                 await self._alive_again()
                 done(row, await self._answer(row))
             await self._alive_again()
+
+    @property
+    def width(self) -> int:
+        """Of the engine, see `EngineInfo.width`."""
+        info = self._keeper.engine.info
+        return info.width if info is not None else 1
 
     @property
     def _alive(self) -> bool:
