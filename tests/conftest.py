@@ -13,8 +13,11 @@ REPOSITORY = Path(__file__).parent.parent
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn"})
 """Python's audit events of starting a process."""
 
-# Users have none of it: with it, what is not written in time would not show.
+# Users have neither: with the first, what is not written in time would not show; with the second, each of the hundreds of
+# programs that tests start would compile whatever was changed since bytecode was last written.
 os.environ.pop("PYTHONUNBUFFERED", None)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _pure_test = ""
 """The test that is running and must not start a process; empty for none."""

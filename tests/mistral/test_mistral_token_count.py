@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mistral_tokenizers import ALL, Mark, spell
+from mistral_tokenizers import ALL, Mark, spell, vocabulary_of
 
 from toolchat.mistral.render import encode
 from toolchat.mistral.token_count import count_conversation, count_tokens
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import AssistantMessage, SystemMessage, ToolCall, ToolMessage, ToolSpec, UserMessage
 from toolchat.wire.tokens import TokenCount
 
@@ -32,7 +31,7 @@ LAST = [
 def counted(tokenizer_of: Callable[[str], Any]) -> Callable[..., TokenCount]:
     def count(label: str, messages: Any, tools: Any = ()) -> TokenCount:
         tokenizer = tokenizer_of(label)
-        vocabulary = MistralVocabulary(tokenizer)
+        vocabulary = vocabulary_of(tokenizer)
         supports_reasoning = vocabulary.special("[THINK]") is not None
 
         def tokens(messages: Any, tools: Any) -> list[int]:
@@ -95,7 +94,7 @@ def test_between_turns_too_the_parts_are_what_the_next_question_finds(
     tokenizer_of: Any, label: str, messages: list[Any]
 ) -> None:
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     supports_reasoning = vocabulary.special("[THINK]") is not None
 
     def tokens(messages: Any, tools: Any) -> list[int]:
