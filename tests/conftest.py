@@ -8,13 +8,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from forked_program import ProgramServer
 
 REPOSITORY = Path(__file__).parent.parent
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn"})
 """Python's audit events of starting a process."""
 
-# Users have neither: with the first, what is not written in time would not show; with the second, each of the hundreds of
-# programs that tests start would compile whatever was changed since bytecode was last written.
+# Users have neither: with the first, what is not written in time would not show; with the second, each of the
+# hundreds of programs that tests start would compile whatever was changed since bytecode was last written.
 os.environ.pop("PYTHONUNBUFFERED", None)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -32,6 +33,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     for name in [name for name in os.environ if name.startswith("TOOLCHAT_")]:
         monkeypatch.delenv(name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def program_server() -> Generator[ProgramServer, None, None]:
+    """Forks toolchat for tests that are not about how it starts."""
+    server = ProgramServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture

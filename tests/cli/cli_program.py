@@ -6,8 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from forked_program import ProgramServer
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = (sys.executable, "-m", "toolchat")
@@ -30,12 +34,19 @@ class Ran:
         return self.err.removeprefix("toolchat: ").removesuffix("\n")
 
 
+def read_to_end(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        return file.read()
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """`toolchat`, started in `folder` without a terminal."""
 
     folder: Path
     python_path: tuple[Path, ...] = (REPOSITORY,)
+    server: ProgramServer | None = None
+    """Where it is forked from; None to start an interpreter for it."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -50,17 +61,35 @@ class Program:
         variables: Mapping[str, str] | None = None,
     ) -> Ran:
         """Run to the end. `before` is put before the command line: a wrapper, such as a shell that redirects."""
+        environment = {**self.environment, **(variables or {})}
+        if self.server is not None and not before and stdout == subprocess.PIPE:
+            return self._forked(self.server, arguments, stdin, environment)
         done = subprocess.run(
             [*before, *PROGRAM, *arguments],
             input=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
             cwd=self.folder,
-            env={**self.environment, **(variables or {})},
+            env=environment,
             timeout=TIMEOUT,
             check=False,
         )
         return Ran(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())
+
+    def _forked(
+        self, server: ProgramServer, arguments: Sequence[str], stdin: bytes, environment: Mapping[str, str]
+    ) -> Ran:
+        (given, give), (out, write_out), (err, write_err) = os.pipe(), os.pipe(), os.pipe()
+        pid = server.start(("-m", "toolchat", *arguments), (given, write_out, write_err), self.folder, environment)
+        for fd in (given, write_out, write_err):
+            os.close(fd)
+        with ThreadPoolExecutor(2) as readers:
+            said = [readers.submit(read_to_end, fd) for fd in (out, err)]
+            with suppress(BrokenPipeError), open(give, "wb") as feed:  # noqa: PTH123
+                feed.write(stdin)
+            code = server.exit_code(pid, TIMEOUT)
+            assert code is not None, f"still running after {TIMEOUT:.0f} s: {arguments}"
+        return Ran(code, said[0].result().decode(), said[1].result().decode())
 
     def start(self, *arguments: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start it and go on, its streams being pipes."""

@@ -114,6 +114,11 @@ def end(child: pexpect.spawn[str]) -> int:
 
 
 @pytest.fixture
+def toolchat(forked_toolchat: Program) -> Program:
+    return forked_toolchat
+
+
+@pytest.fixture
 def chat(toolchat: Program, model_folder: Path) -> Chat:
     (toolchat.folder / "mine.py").write_text(CODE)
     (toolchat.folder / "tools.yaml").write_text(FILE)
