@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 from forked_program import ProgramServer
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 REPOSITORY = Path(__file__).parent.parent
+SHARE_AN_ENGINE = frozenset(f"tests/e2e/test_e2e_{name}.py" for name in ("engine", "drawn_questions", "prefix_cache"))
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn"})
 """Python's audit events of starting a process."""
 
@@ -54,6 +57,28 @@ def model_folder(tmp_path: Path) -> Path:
     (folder / "consolidated.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (folder / "tekken.json").write_text("{}")
     return folder
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """Gives a whole file to one process, and all files that share an engine to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return "the demo engine" if file in SHARE_AN_ENGINE else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that no process is left alone with one at the end."""
+    ranks: dict[Path, int] = {}
+    for item in items:
+        marks = [item.get_closest_marker(name) is not None for name in ("engine", "terminal", "process")]
+        rank = marks.index(True) if any(marks) else len(marks)
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -26,6 +26,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Never
 
@@ -87,6 +89,25 @@ class ProgramServer:
             pass
         return int(message["started"])
 
+    def run(
+        self, command: Sequence[str], stdin: bytes, cwd: Path, environment: Mapping[str, str], seconds: float
+    ) -> tuple[int, bytes, bytes]:
+        """Run to the end, with pipes for streams; the exit code, and what was written to both outputs."""
+        (given, give), (out, write_out), (err, write_err) = os.pipe(), os.pipe(), os.pipe()
+        theirs = (given, write_out, write_err)
+        pid = self.start(command, theirs, cwd, environment)
+        for fd in theirs:
+            os.close(fd)
+        with ThreadPoolExecutor(2) as readers:
+            said = [readers.submit(_read_to_end, fd) for fd in (out, err)]
+            with suppress(BrokenPipeError), open(give, "wb") as feed:  # noqa: PTH123
+                feed.write(stdin)
+            code = self.exit_code(pid, seconds)
+            if code is None:
+                os.kill(pid, signal.SIGKILL)
+                raise TimeoutError(f"still running after {seconds:.0f} s: {command}")
+        return code, said[0].result(), said[1].result()
+
     def exit_code(self, pid: int, seconds: float = 0.0) -> int | None:
         """The exit code of what was started, waited for so long; negative for a signal, None while it runs."""
         until = time.monotonic() + seconds
@@ -123,6 +144,11 @@ class ProgramServer:
         return message
 
 
+def _read_to_end(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        return file.read()
+
+
 class _Pty(ptyprocess.PtyProcess):  # type: ignore[misc]
     """A terminal's process that is the server's child, and not ours."""
 
@@ -133,11 +159,13 @@ class _Pty(ptyprocess.PtyProcess):  # type: ignore[misc]
     def isalive(self) -> bool:
         code = self._server.exit_code(self.pid)
         self.terminated = code is not None
-        self.exitstatus, self.signalstatus = (None, -code) if code is not None and code < 0 else (code, None)
+        died = code is not None and code < 0
+        self.exitstatus: int | None = None if died else code
+        self.signalstatus: int | None = -(code or 0) if died else None
         return code is None
 
 
-class ForkedSpawn(pexpect.spawn):  # type: ignore[type-arg,misc]
+class ForkedSpawn(pexpect.spawn):  # type: ignore[misc]
     """`pexpect.spawn` of a program that the server forks."""
 
     def __init__(self, server: ProgramServer, command: Sequence[str], notes: Path, **options: Any) -> None:
@@ -166,11 +194,11 @@ def serve(connection: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     while True:
-        ready = select.select([connection, woken], [], [])[0]
+        ready = select.select([connection.fileno(), woken], [], [])[0]
         if woken in ready:
             os.read(woken, 4096)
             _reap(connection)
-        if connection in ready:
+        if connection.fileno() in ready:
             data, streams, _, _ = socket.recv_fds(connection, _MESSAGE, 3)
             if not data:
                 return
@@ -225,7 +253,7 @@ def _open_streams() -> None:
 
     def opened(fd: int, mode: str, errors: str, line_buffering: bool) -> io.TextIOWrapper:
         raw = open(fd, mode, closefd=False)  # noqa: SIM115
-        return io.TextIOWrapper(raw, "utf-8", errors, line_buffering=line_buffering)  # type: ignore[type-var]
+        return io.TextIOWrapper(raw, "utf-8", errors, line_buffering=line_buffering)
 
     sys.stdin = sys.__stdin__ = opened(0, "rb", "strict", False)  # type: ignore[misc]
     sys.stdout = sys.__stdout__ = opened(1, "wb", "strict", os.isatty(1))  # type: ignore[misc]

@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +32,6 @@ class Ran:
         return self.err.removeprefix("toolchat: ").removesuffix("\n")
 
 
-def read_to_end(fd: int) -> bytes:
-    with open(fd, "rb") as file:
-        return file.read()
-
-
 @dataclass(frozen=True, slots=True)
 class Program:
     """`toolchat`, started in `folder` without a terminal."""
@@ -63,7 +56,7 @@ class Program:
         """Run to the end. `before` is put before the command line: a wrapper, such as a shell that redirects."""
         environment = {**self.environment, **(variables or {})}
         if self.server is not None and not before and stdout == subprocess.PIPE:
-            return self._forked(self.server, arguments, stdin, environment)
+            return self.fork("-m", "toolchat", *arguments, stdin=stdin, environment=environment)
         done = subprocess.run(
             [*before, *PROGRAM, *arguments],
             input=stdin,
@@ -76,20 +69,11 @@ class Program:
         )
         return Ran(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())
 
-    def _forked(
-        self, server: ProgramServer, arguments: Sequence[str], stdin: bytes, environment: Mapping[str, str]
-    ) -> Ran:
-        (given, give), (out, write_out), (err, write_err) = os.pipe(), os.pipe(), os.pipe()
-        pid = server.start(("-m", "toolchat", *arguments), (given, write_out, write_err), self.folder, environment)
-        for fd in (given, write_out, write_err):
-            os.close(fd)
-        with ThreadPoolExecutor(2) as readers:
-            said = [readers.submit(read_to_end, fd) for fd in (out, err)]
-            with suppress(BrokenPipeError), open(give, "wb") as feed:  # noqa: PTH123
-                feed.write(stdin)
-            code = server.exit_code(pid, TIMEOUT)
-            assert code is not None, f"still running after {TIMEOUT:.0f} s: {arguments}"
-        return Ran(code, said[0].result().decode(), said[1].result().decode())
+    def fork(self, *command: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Ran:
+        """Run what `python COMMAND` would run, with the server, to the end."""
+        assert self.server is not None
+        code, out, err = self.server.run(command, stdin, self.folder, environment or self.environment, TIMEOUT)
+        return Ran(code, out.decode(), err.decode())
 
     def start(self, *arguments: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start it and go on, its streams being pipes."""

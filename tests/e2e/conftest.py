@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
-from e2e_engine import Running, copy_model
+from e2e_engine import CONTEXT, Running, copy_model
 from e2e_processes import PATIENCE, PROGRAM
 from terminal_screen import Terminal
 
@@ -61,6 +61,21 @@ def make_engine(
                 loop.run(running.engine.close())
 
     return make
+
+
+@pytest.fixture(scope="session")
+def demo_engine(make_engine: Callable[..., contextlib.AbstractContextManager[Running]]) -> Iterator[Running]:
+    """One engine for the tests that only ask it something, which tests/conftest.py keeps in one process."""
+    with make_engine(context=CONTEXT) as running:
+        yield running
+
+
+@pytest.fixture
+def running(demo_engine: Running) -> Running:
+    """The engine, started where it is not, so that no test depends on what another did to it."""
+    if demo_engine.engine.info is None:
+        demo_engine.start()
+    return demo_engine
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,10 @@ DRAWN, ENOUGH = 20, 18
 
 
 @pytest.fixture(scope="module")
-def running(make_engine: Callable[[], AbstractContextManager[Running]]) -> Iterator[Running]:
-    with make_engine() as running:
-        running.start()
-        yield running
-
-
-@pytest.fixture(scope="module")
-def runner(running: Running) -> Iterator[ToolRunner]:
-    runner = running.loop.run(ToolRunner.start(REPOSITORY / "tools.yaml"))
+def runner(demo_engine: Running) -> Iterator[ToolRunner]:
+    runner = demo_engine.loop.run(ToolRunner.start(REPOSITORY / "tools.yaml"))
     yield runner
-    running.loop.run(runner.close())
+    demo_engine.loop.run(runner.close())
 
 
 def answer_to(running: Running, runner: ToolRunner, question: str, records: Path) -> str:
