@@ -38,8 +38,8 @@ install: $(ENGINE)
 demo: $(ENGINE)
 	$(BIN)/toolchat ask --model demo --tools tools.yaml "$(QUESTION)"
 
-# Two at a time, each file in one process: terminals and engines wait more than they work.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three at a time on two cores: tests of terminals wait for keys, timers and processes. tests/spread.py has the rest.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(DEV)
 	$(PYTEST)

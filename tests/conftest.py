@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from forked_program import ProgramServer
+from spread import ByFile
 from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
 
 REPOSITORY = Path(__file__).parent.parent
-SHARE_AN_ENGINE = frozenset(f"tests/e2e/test_e2e_{name}.py" for name in ("engine", "drawn_questions", "prefix_cache"))
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn"})
 """Python's audit events of starting a process."""
 
@@ -59,15 +58,7 @@ def model_folder(tmp_path: Path) -> Path:
     return folder
 
 
-class ByFile(LoadFileScheduling):  # type: ignore[misc]
-    """Gives a whole file to one process, and all files that share an engine to the same one."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = str(super()._split_scope(nodeid))
-        return "the demo engine" if file in SHARE_AN_ENGINE else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
