@@ -24,6 +24,8 @@ from toolchat.tools.import_guard import install
 from toolchat.tools.load import load_tools
 from toolchat.wire.messages import ToolResult
 
+pytestmark = pytest.mark.process
+
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 USE = (
     'import importlib\n\ndef use(name: str) -> str:\n    """Use."""\n    return str(importlib.import_module(name).X)\n'
