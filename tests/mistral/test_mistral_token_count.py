@@ -115,7 +115,7 @@ def test_each_tool_is_counted_by_what_it_adds_and_many_cost_no_more_than_their_n
     tokenizer_of: Any, label: str
 ) -> None:
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     tools = [replace(tool, name=f"{tool.name}_{number}") for number in range(4) for tool in TOOLS]
     sent: list[int] = []
 
