@@ -94,6 +94,7 @@ def test_a_full_card_must_be_refused_with_its_numbers(
             full(Report(False, "m"))
 
 
+@pytest.mark.process
 def test_a_check_that_breaks_is_a_row_and_what_it_started_holds_no_card(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
