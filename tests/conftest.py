@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from forked_program import ProgramServer
+from hypothesis import settings
 from spread import ByFile
 from xdist.remote import Producer
 
@@ -21,6 +22,10 @@ STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn
 os.environ.pop("PYTHONUNBUFFERED", None)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# The time on the clock says nothing while other tests run beside; pytest-timeout ends what hangs.
+settings.register_profile("toolchat", deadline=None)
+settings.load_profile("toolchat")
 
 _pure_test = ""
 """The test that is running and must not start a process; empty for none."""
