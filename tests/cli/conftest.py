@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli_program import REPOSITORY, Program
-from forked_program import ForkingServer
+from forked_program import ProgramServer
 
 
 @pytest.fixture
@@ -18,6 +14,14 @@ def toolchat(tmp_path: Path, home: Path) -> Program:
     folder = tmp_path / "work"
     folder.mkdir()
     return Program(folder)
+
+
+@pytest.fixture
+def forked_toolchat(tmp_path: Path, home: Path, program_server: ProgramServer) -> Program:
+    """The same, without an interpreter's start each time."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Program(folder, server=program_server)
 
 
 @pytest.fixture
@@ -49,13 +53,3 @@ def wheel_folder(tmp_path: Path) -> Path:
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     return folder
-
-
-@pytest.fixture(scope="session")
-def forking_server() -> Iterator[ForkingServer]:
-    """Runs the program quickly, see `forked_program`; each run says its own home."""
-    folder = Path(tempfile.mkdtemp(prefix="toolchat-forks-"))  # a socket's path may not be long
-    server = ForkingServer(folder / "socket", os.environ | {"PYTHONPATH": str(REPOSITORY)})
-    yield server
-    server.close()
-    shutil.rmtree(folder)

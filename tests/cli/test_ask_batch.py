@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked_program import Done, Forked, ForkingServer
+from asking import Asking, Done
+from forked_program import ProgramServer
 
 pytestmark = pytest.mark.process
 
@@ -20,34 +21,32 @@ QUESTIONS = [f"question {number}" for number in range(24)]
 class Batch:
     """A file of questions in a home, and runs of it."""
 
-    def __init__(self, server: ForkingServer, model: Path, home: Path) -> None:
-        self._server = server
-        self._home = home
-        self._flags = ("ask", "--batch", "rows.jsonl", "-o", "out.jsonl", "--no-tools", "--model", str(model))
+    def __init__(self, server: ProgramServer, model: Path, home: Path) -> None:
+        flags = ("--batch", "rows.jsonl", "--no-tools", "--model", str(model))
+        self.asking = Asking(server, home, flags)
         self.out = home / "out.jsonl"
         self.part = home / "out.jsonl.part"
-        self.log = home / "asked"
 
     def write(self, *rows: Any) -> None:
         lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-        (self._home / "rows.jsonl").write_text("\n".join(lines))
+        (self.asking.home / "rows.jsonl").write_text("\n".join(lines))
 
-    def run(self, *flags: str, answers: list[Any], **more: Any) -> Done:
-        return self._server.run(*self._flags, *flags, folder=self._home, answers=answers, log=self.log, **more)
+    def run(self, *flags: str, answers: list[Any], out: str = "out.jsonl") -> Done:
+        return self.asking.run(*flags, "-o", out, answers=answers)
 
-    def start(self, *flags: str, err: int | None = None, **more: Any) -> Forked:
-        streams = [None, None, err]
-        variables = {"HOME": str(self._home)}
-        return self._server.start(
-            *self._flags, *flags, streams=streams, folder=self._home, variables=variables, log=self.log, **more
-        )
+    def start(self, delay: float, err: int | None = None) -> int:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        streams = (nowhere, nowhere, nowhere if err is None else err)
+        pid = self.asking.start("-o", "out.jsonl", streams=streams, answers=["Yes."], delay=delay)
+        os.close(nowhere)
+        return pid
 
     def rows(self, path: Path | None = None) -> list[dict[str, Any]]:
         whole = (path or self.out).read_text()
         return [json.loads(line) for line in whole[: whole.rfind("\n") + 1].splitlines()]
 
     def asked(self) -> list[str]:
-        return self.log.read_text().splitlines() if self.log.exists() else []
+        return self.asking.asked()
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         until = time.monotonic() + 60
@@ -57,8 +56,8 @@ class Batch:
 
 
 @pytest.fixture
-def batch(forking_server: ForkingServer, model_folder: Path, home: Path) -> Batch:
-    return Batch(forking_server, model_folder, home)
+def batch(program_server: ProgramServer, model_folder: Path, home: Path) -> Batch:
+    return Batch(program_server, model_folder, home)
 
 
 def test_a_batch_writes_an_object_a_row_in_their_order_and_tells_how_far_it_is(batch: Batch) -> None:
@@ -96,9 +95,9 @@ def test_flags_that_were_others_are_told(batch: Batch) -> None:
     assert ran.err.startswith("toolchat: out.jsonl, line 1: answers another question than row 1 has now, or was asked")
 
 
-def test_the_questions_are_not_written_over(batch: Batch, home: Path) -> None:
+def test_the_questions_are_not_written_over(batch: Batch) -> None:
     batch.write({"question": "a"})
-    ran = batch.run("-o", "rows.jsonl", answers=[])
+    ran = batch.run(out="rows.jsonl", answers=[])
     assert ran == Done(2, "", "toolchat: -o rows.jsonl: that is the file with the questions; name another one\n")
 
 
@@ -109,12 +108,12 @@ def test_a_batch_that_was_killed_goes_on_and_asks_nothing_twice_that_was_answere
     answered: set[str] = set()
     for _ in range(2):
         before = len(batch.asked())
-        ran = batch.start(answers=["Yes."], delay=0.01)
+        ran = batch.start(0.01)
         wanted = before + random_.randrange(1, 10)
         batch.wait_for(lambda wanted=wanted: len(batch.asked()) >= wanted)  # type: ignore[misc]
         time.sleep(random_.random() * 0.005)
-        os.kill(ran.pid, 9)
-        assert ran.wait() == -9
+        os.kill(ran, 9)
+        assert batch.asking.code(ran) == -9
         # What it had written before is not asked again.
         assert not answered.intersection(batch.asked()[before:])
         answered = {row["question"] for row in batch.rows(batch.part)}
@@ -128,12 +127,12 @@ def test_a_batch_that_was_killed_goes_on_and_asks_nothing_twice_that_was_answere
 def test_an_interrupted_batch_says_how_to_go_on(batch: Batch) -> None:
     batch.write(*({"question": question} for question in QUESTIONS))
     read, write = os.pipe()
-    ran = batch.start(answers=["Yes."], delay=0.02, err=write)
+    ran = batch.start(0.02, write)
     os.close(write)
     batch.wait_for(lambda: len(batch.asked()) >= 2)
-    os.kill(ran.pid, 2)
+    os.kill(ran, 2)
     with os.fdopen(read) as err:
-        assert (ran.wait(), len(batch.rows(batch.part)) < len(QUESTIONS)) == (130, True)
+        assert (batch.asking.code(ran), len(batch.rows(batch.part)) < len(QUESTIONS)) == (130, True)
         *_, last = err.read().splitlines()
     answered = len(batch.rows(batch.part))
     assert last == f"toolchat: {answered} of 24 rows are answered; the same command goes on with the others"

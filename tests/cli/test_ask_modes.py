@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked_program import Done, ForkingServer
+from asking import Asking, Done
+from forked_program import ProgramServer
 from image_files import image_file
 
 pytestmark = pytest.mark.process
@@ -25,12 +26,15 @@ Ask = Callable[..., Done]
 
 
 @pytest.fixture
-def ask(forking_server: ForkingServer, model_folder: Path, home: Path) -> Ask:
+def asking(program_server: ProgramServer, home: Path) -> Asking:
+    return Asking(program_server, home)
+
+
+@pytest.fixture
+def ask(asking: Asking, model_folder: Path) -> Ask:
     def run(*arguments: str, answers: list[Any], tools: bool = False, **more: Any) -> Done:
         flags = () if tools else ("--no-tools",)
-        return forking_server.run(
-            "ask", *arguments, *flags, "--model", str(model_folder), folder=home, answers=answers, **more
-        )
+        return asking.run(*arguments, *flags, "--model", str(model_folder), answers=answers, **more)
 
     return run
 
@@ -183,7 +187,7 @@ def test_a_name_without_a_character_of_the_encoding_is_escaped_in_json(ask: Ask)
 def test_files_are_sent_with_their_names_before_standard_input(ask: Ask, home: Path) -> None:
     (home / "a.md").write_bytes("\ufeff# A\n```\ncode\n```\n".encode())
     (home / "b.txt").write_text("b\n\n")
-    ran = ask("Compare.", "-f", "a.md", "--file", "b.txt", stdin=b"c\n", answers=["Same."], log=home / "asked")
+    ran = ask("Compare.", "-f", "a.md", "--file", "b.txt", stdin=b"c\n", answers=["Same."])
     assert ran.code == 0
     asked = "Compare.\n\na.md:\n````\n# A\n```\ncode\n```\n````\n\nb.txt:\n```\nb\n```\n\nc\n"
     assert (home / "asked").read_text() == asked
@@ -265,7 +269,7 @@ def test_only_the_tools_that_are_named_are_offered(ask: Ask, home: Path) -> None
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_what_never_ends_is_told(forking_server: ForkingServer, home: Path, named: bool) -> None:
+def test_what_never_ends_is_told(asking: Asking, home: Path, named: bool) -> None:
     path = home / "fifo"
     os.mkfifo(path)
     # Opened for reading too: nobody waits for a reader, and the pipe has no end while it is open.
@@ -274,14 +278,12 @@ def test_what_never_ends_is_told(forking_server: ForkingServer, home: Path, name
     stdin = os.open(os.devnull, os.O_RDONLY) if named else os.open(path, os.O_RDONLY)
     read, write = os.pipe()
     flags = ("--file", str(path)) if named else ()
-    ran = forking_server.start(
-        "ask", "hi", *flags, "--model", "./none", streams=[stdin, None, write], folder=home, answers=[], wait=0.1
-    )
+    pid = asking.start("hi", *flags, "--model", "./none", streams=(stdin, write, write), wait=0.1)
     os.close(write)
     with os.fdopen(read, encoding="utf-8") as err:
         line = err.readline()
-        os.kill(ran.pid, 2)
-        assert (ran.wait(), err.read()) == (130, "")
+        os.kill(pid, 2)
+        assert (asking.code(pid), err.read()) == (130, "")
     for descriptor in (held, stdin):
         os.close(descriptor)
     place, remedy = (str(path), "Ctrl-C ends it") if named else ("standard input", "--no-stdin leaves it out")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from forked_program import Forked, ForkingServer
+from asking import Asking
+from forked_program import ProgramServer
 
 pytestmark = pytest.mark.process
 
@@ -234,27 +235,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made.close()
 
 
-def begin(
-    server: ForkingServer, arguments: tuple[str, ...], streams: list[int | None], home: Path, encoding: str = "utf-8"
-) -> Forked:
-    try:
-        return server.start(
-            "ask",
-            *arguments,
-            "--no-tools",
-            streams=streams,
-            folder=home,
-            answers=[ANSWER],
-            variables={"HOME": str(home)},
-            encoding=encoding,
-            log=home / "asked",
-        )
-    finally:
-        for stream in streams:
-            if stream is not None:
-                os.close(stream)
-
-
 def test_there_are_forty_uses() -> None:
     assert len(USES) >= 40
     assert len(set(map(str, USES))) == len(USES)
@@ -262,14 +242,20 @@ def test_there_are_forty_uses() -> None:
 
 @pytest.mark.parametrize("use", USES, ids=str)
 def test_ask_in_odd_states_loses_nothing_and_says_what_is_wrong(
-    forking_server: ForkingServer, model_folder: Path, use: Use, place: Place, home: Path
+    program_server: ProgramServer, model_folder: Path, use: Use, place: Place, home: Path
 ) -> None:
     out, read_out = place.stdout(use.stdout)
     err, read_err = place.stderr()
+    stdin = place.stdin(use.stdin)
+    given = [stream if stream is not None else os.open(os.devnull, os.O_RDWR) for stream in (stdin, out, err)]
+    closed = [number for number, stream in enumerate((stdin, out)) if stream is None]
+    asking = Asking(program_server, home, ("--no-tools", "--model", str(model_folder)))
     arguments = (*([use.question] if use.question is not None else []), *use.flags)
-    arguments = (*arguments, "--model", str(model_folder))
-    ran = begin(forking_server, arguments, [place.stdin(use.stdin), out, err], home, use.encoding)
-    code = ran.wait()
+    how = {"answers": [ANSWER], "closed": closed, "encoding": use.encoding}
+    pid = asking.start(*arguments, streams=(given[0], given[1], given[2]), **how)
+    for stream in given:
+        os.close(stream)
+    code = asking.code(pid)
     told = read_err().decode(use.encoding)
     assert code == use.code, told
     assert "Traceback" not in told
