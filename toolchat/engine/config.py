@@ -75,8 +75,9 @@ class EngineConfig:
     sampling: Sampling = field(default_factory=Sampling)
     """The model's own, for requests that name none."""
     max_num_seqs: int = 8
-    """Requests that are generated for at once; others wait. On two cores and with the demo model, 24 answers made 1.8 times
-    the tokens a second of one after the other at 2, 5.6 times at 8 and 7.4 at 16, where one alone took an eighth longer."""
+    """Requests that are generated for at once; others wait. On two cores and with the demo model, 24 at once made 1.8
+    times the tokens a second of one after the other at a width of 2, 5.6 times at 8 and 8.4 at 16, where one alone took
+    an eighth longer."""
     threads: int = 1
     load_threads: int = 1
     """While the model is loaded, when nothing else of toolchat needs a core."""
