@@ -64,6 +64,7 @@ lint: $(DEV)
 bench: $(DEV)
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/help_time.py
 	$(BIN)/python benchmarks/long_line.py
 	$(BIN)/python benchmarks/tool_call.py

@@ -101,6 +101,13 @@ def test_the_questions_are_not_written_over(batch: Batch) -> None:
     assert ran == Done(2, "", "toolchat: -o rows.jsonl: that is the file with the questions; name another one\n")
 
 
+def test_a_folder_that_is_not_there_is_one_line(batch: Batch) -> None:
+    batch.write({"question": "a"})
+    ran = batch.run(out="none/out.jsonl", answers=[])
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert ran.err.startswith("toolchat: none/out.jsonl.part: No such file or directory; ")
+
+
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_batch_that_was_killed_goes_on_and_asks_nothing_twice_that_was_answered(batch: Batch, seed: int) -> None:
     random_ = random.Random(seed)

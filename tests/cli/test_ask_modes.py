@@ -173,6 +173,7 @@ def test_several_answers_come_in_their_order_and_the_first_code_that_applies(ask
     flags = ("A colour.", "--n", "3", "--temperature", "0.7")
     ran = ask(*flags, "--quiet", answers=answers)
     assert ran == Done(6, "Red.\n---\nGre\n---\nBlue.\n", "")
+    assert "toolchat: answer 2: the answer was cut off after 5 tokens; --max-tokens" in ask(*flags, answers=answers).err
     ran = ask(*flags, "--json", "--quiet", answers=answers)
     told = only(ran.out)
     assert [answer["answer"] for answer in told["answers"]] == ["Red.", "Gre", "Blue."]

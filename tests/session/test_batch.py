@@ -36,6 +36,7 @@ class Echo(ScriptedEngine):
     most: int = 0
     asked: list[str] = field(default_factory=list)
     may_start: int = 99
+    sees: bool = False
 
     async def start(self) -> AsyncIterator[EngineState | Notice]:
         if self.starts >= self.may_start:
@@ -44,7 +45,7 @@ class Echo(ScriptedEngine):
             assert self.info is None or isinstance(self.info, EngineInfo)
             yield state
         assert self.info is not None
-        self.info = replace(self.info, width=WIDTH)
+        self.info = replace(self.info, width=WIDTH, supports_images=self.sees)
 
     async def generate(
         self, request_id: str, messages: Sequence[Message], tools: Sequence[ToolSpec], options: GenerateOptions
@@ -143,6 +144,17 @@ def test_a_row_that_fails_stops_no_other(asking: Asking) -> None:
     assert asking.engine.starts == 1
 
 
+def test_a_row_that_meets_a_bug_says_so_and_stops_no_other(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("oh\nno")
+
+    monkeypatch.setattr("toolchat.session.batch.read_images", broken)
+    asking.engine.sees = True
+    answers = asking.run(Row(1, "a", images=("a.png",)), "b")
+    assert answers[1] == failure("unexpected ZeroDivisionError: oh no (please report it)", ExitCode.FAILURE)
+    assert answers[2]["exit_code"] == 0
+
+
 def test_what_kills_the_engine_costs_one_row(asking: Asking) -> None:
     answers = asking.run("a", "poison", "b", "c", "d", "e", "poison", *"fghij")
     codes = {number: answer["exit_code"] for number, answer in answers.items()}
@@ -235,6 +247,7 @@ def test_rows_are_read_with_what_they_say_and_blank_lines_count(tmp_path: Path) 
         ('{"question": "a", "sytem": "b"}', "line 2: there is no field 'sytem'; the fields are id, images, question"),
         ('{"question": "a", "system": 1}', "line 2: system: expected a text"),
         ('{"question": "a", "images": "b"}', "line 2: images: expected a list"),
+        ('{"question": "a", "images": ["~nobody-here/a"]}', "~nobody-here/a: expected a path that begins with"),
         ('{"question": "a", "schema": []}', "line 2: schema: expected a JSON Schema"),
         ('{"question": "a", "schema": {"type": "x"}}', "line 2: schema: type: expected one of null, "),
     ],

@@ -79,8 +79,9 @@ def run_several(plan: Plan, row: Row, number: int, policy: ApprovalPolicy, *, as
         if place and row.schema is None:
             print("---")
         print_answer(sys.stdout, answer["answer"] or "")
-        if "error" in answer:
-            print(f"toolchat: answer {place + 1}: {sanitize(answer['error'])}", file=sys.stderr)
+        told = [] if quiet else answer.get("notices", [])
+        for text in [answer["error"]] if "error" in answer else told:
+            print(f"toolchat: answer {place + 1}: {sanitize(text)}", file=sys.stderr)
     return code
 
 

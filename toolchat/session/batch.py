@@ -24,12 +24,13 @@ from toolchat.chat.calls import CallRunner, Decide
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import Engine
+from toolchat.environment import refused
 from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.session.background import in_background
 from toolchat.session.keeper import EngineKeeper
 from toolchat.session.session import check_tool_choice, generate_options, left_out
 from toolchat.session.startup import Plan
-from toolchat.settings import NO_SYSTEM
+from toolchat.settings import NO_SYSTEM, user_path
 from toolchat.store.record import new_session_id
 from toolchat.store.transcript import Transcript, TurnStory, call_json, turn_json
 from toolchat.wire.errors import ExitCode, ToolchatError, UsageError
@@ -119,7 +120,7 @@ def _row(
     if system is not None:
         system = "" if system.strip().lower() in ("", NO_SYSTEM) else system
     # A relative path begins at the file that has it, wherever the user is.
-    places = tuple(image if "://" in image else str(folder / Path(image).expanduser()) for image in images)
+    places = tuple(image if "://" in image else str(folder / user_path(image)) for image in images)
     return Row(number, question, data.get("id"), system, places, own if own is not None else schema)
 
 
@@ -244,6 +245,9 @@ class RowAsker:
             story = await self._story(row)
         except ToolchatError as error:
             return failure(str(error), error.exit_code)
+        except Exception as error:
+            reason = refused(error) or f"unexpected {type(error).__name__}: {error} (please report it)"
+            return failure(" ".join(reason.split()), ExitCode.FAILURE)
         answer = answer_json(story, row.schema)
         if story.status is TurnStatus.ENGINE_FAILED:
             answer["error"] = "the engine failed while it answered"

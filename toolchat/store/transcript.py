@@ -213,7 +213,7 @@ class Transcript:
 
 
 def turn_json(turn: TurnStory, *, images: bool = False) -> dict[str, Any]:
-    """A turn as plain JSON values: the documented form of `ask --json` and of exports (docs/sessions.md).
+    """A turn as plain JSON values: the documented form of exports (docs/sessions.md); `ask --json` is made of it.
 
     With `images`, the bytes of images are there too, in base64.
     """
