@@ -129,9 +129,11 @@ def test_a_consumer_that_stops_listening_stops_the_generation(running: Running) 
         async for _ in stream:
             break
         await stream.aclose()  # type: ignore[attr-defined]
-        # With two places in the engine, two at once only start soon if the one that was left is gone.
-        (done, _) = await asyncio.gather(
-            generated(running, "b", SONG, max_tokens=8), generated(running, "c", SONG, max_tokens=8)
+        # As many at once as the engine has places for only start soon if the one that was left is gone.
+        info = running.engine.info
+        assert info is not None
+        done, *_ = await asyncio.gather(
+            *(generated(running, f"after-{number}", SONG, max_tokens=8) for number in range(info.width))
         )
         return end_of(done).usage
 

@@ -13,6 +13,7 @@ from typing import Any
 from toolchat.chat.approval import ApprovalPolicy
 from toolchat.cli.question import Note
 from toolchat.session.batch import Results, Row, asked_with, open_asker
+from toolchat.session.session import generate_options
 from toolchat.session.startup import Plan
 from toolchat.ui.machine import print_answer, write_json
 from toolchat.ui.text.sanitize import sanitize
@@ -59,7 +60,7 @@ def run_several(plan: Plan, row: Row, number: int, policy: ApprovalPolicy, *, as
     """Print `number` answers to one question; the exit code is the first that applies to any of them."""
     if not plan.settings.temperature:
         raise UsageError(f"--n {number}: answers differ only with a temperature; give --temperature, above 0")
-    seed = getattr(plan.settings, "seed", None)
+    seed = generate_options(plan.settings).seed
     rows = [replace(row, number=one + 1, seed=None if seed is None else seed + one) for one in range(number)]
     answers: dict[int, dict[str, Any]] = {}
     counted = _Count(number, 0)
