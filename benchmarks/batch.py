@@ -67,7 +67,7 @@ async def measure(runs: int) -> None:
 
 
 async def ask(asker: Any, rows: int, places: int | None) -> Outcome:
-    from toolchat.session.batch import Row
+    from toolchat.session.batch_file import Row
 
     questions = [f"Tell me something about the number {next(_numbers)}." for _ in range(rows)]
     tokens = 0

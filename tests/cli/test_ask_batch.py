@@ -12,10 +12,28 @@ import pytest
 from asking import Asking, Done
 from forked_program import ProgramServer
 
+from toolchat.cli.batch import Count
+
 pytestmark = pytest.mark.process
 
 KILLS = 4
 QUESTIONS = [f"question {number}" for number in range(24)]
+
+
+def test_rate_and_time_left_are_reckoned_from_what_this_run_has_answered() -> None:
+    now = 100.0
+    count = Count(total=64, done=4, clock=lambda: now)
+    assert (count.text, count.fraction) == ("4 of 64", 4 / 64)
+    now = 150.0  # the engine was loading
+    count.begin()
+    for _ in range(20):
+        count.one_more()
+    now = 160.0
+    assert count.text == "24 of 64, 2.0 a second, 20 s left"
+    now = 250.0
+    assert count.text == "24 of 64, 12.0 a minute, 3 min left"
+    count.begin()  # again, after a crash
+    assert count.text == "24 of 64, 12.0 a minute, 3 min left"
 
 
 class Batch:

@@ -16,7 +16,8 @@ from toolchat.chat.approval import ApprovalPolicy
 from toolchat.cli.schema import check_schema
 from toolchat.engine.base import EngineCrashedError, EngineInfo, GenerateOptions
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
-from toolchat.session.batch import Results, Row, RowAsker, failure, read_rows
+from toolchat.session.batch import RowAsker, failure
+from toolchat.session.batch_file import Results, Row, read_rows
 from toolchat.settings import Settings
 from toolchat.store.grants import GrantStore
 from toolchat.tools.load import load_tools, sample_tools_path
@@ -387,7 +388,7 @@ def test_a_full_disk_names_the_file(opened: Callable[..., Results], monkeypatch:
     def full(*_: object) -> int:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("toolchat.session.batch.os.write", full)
+    monkeypatch.setattr("toolchat.session.batch_file.os.write", full)
     with pytest.raises(OSError, match="No space left") as caught:
         results.add(ROWS[0], good("a"))
     assert caught.value.filename == str(results.part)

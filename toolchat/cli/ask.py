@@ -184,7 +184,7 @@ def _plan(given: Mapping[str, Any], images: tuple[str, ...] = (), *, see: bool =
 def _batch(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
     from toolchat.cli.batch import run_batch
     from toolchat.cli.schema import check_schema, read_schema
-    from toolchat.session.batch import read_rows
+    from toolchat.session.batch_file import read_rows
     from toolchat.settings import user_path
 
     schema = read_schema(given["schema"]) if given["schema"] is not None else None
@@ -205,7 +205,7 @@ def _one(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
     plan = _plan(given, images)
     if given["n"] > 1:
         from toolchat.cli.batch import run_several
-        from toolchat.session.batch import Row
+        from toolchat.session.batch_file import Row
 
         row = Row(1, question.text, images=images, schema=schema)
         return run_several(plan, row, given["n"], policy, as_json=given["as_json"], quiet=given["quiet"])

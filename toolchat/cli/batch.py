@@ -12,7 +12,8 @@ from typing import Any
 
 from toolchat.chat.approval import ApprovalPolicy
 from toolchat.cli.question import Note
-from toolchat.session.batch import Results, Row, asked_with, open_asker
+from toolchat.session.batch import open_asker
+from toolchat.session.batch_file import Results, Row, asked_with
 from toolchat.session.session import generate_options
 from toolchat.session.startup import Plan
 from toolchat.ui.machine import print_answer, write_json
@@ -33,7 +34,7 @@ def run_batch(
     results = Results(out, rows, asked_with(plan))
     try:
         left = [row for row in rows if row.number not in results.answers]
-        counted = _Count(len(rows), len(rows) - len(left))
+        counted = Count(len(rows), len(rows) - len(left))
 
         def done(row: Row, answer: dict[str, Any]) -> None:
             results.add(row, answer)
@@ -63,7 +64,7 @@ def run_several(plan: Plan, row: Row, number: int, policy: ApprovalPolicy, *, as
     seed = generate_options(plan.settings).seed
     rows = [replace(row, number=one + 1, seed=None if seed is None else seed + one) for one in range(number)]
     answers: dict[int, dict[str, Any]] = {}
-    counted = _Count(number, 0)
+    counted = Count(number, 0)
 
     def done(row: Row, answer: dict[str, Any]) -> None:
         answers[row.number] = answer
@@ -90,7 +91,7 @@ def _ask(
     plan: Plan,
     rows: Sequence[Row],
     policy: ApprovalPolicy,
-    counted: _Count,
+    counted: Count,
     done: Callable[[Row, dict[str, Any]], None],
     *,
     quiet: bool,
@@ -125,7 +126,7 @@ def _ask(
         run_async(main)
 
 
-class _Count:
+class Count:
     """How far a batch is."""
 
     def __init__(self, total: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
