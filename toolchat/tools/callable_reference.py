@@ -10,8 +10,9 @@ from toolchat.tools.options import OptionError
 
 _NAME = r"[^\W\d]\w*"
 _INSIDE = rf"{_NAME}(?:\.{_NAME})*"
-_MODULE = re.compile(rf"(?P<where>{_INSIDE}):(?P<attribute>{_INSIDE})")
-_FILE = re.compile(rf"(?P<where>\./(?:[^/:]+/)*[^/:]+\.py):(?P<attribute>{_INSIDE})")
+_SEVERAL = r"\w*\*[\w*]*"
+_MODULE = re.compile(rf"(?P<where>{_INSIDE}):(?P<attribute>{_INSIDE}|{_SEVERAL})")
+_FILE = re.compile(rf"(?P<where>\./(?:[^/:]+/)*[^/:]+\.py):(?P<attribute>{_INSIDE}|{_SEVERAL})")
 _PACKAGE = "toolchat.samples"
 SAMPLES = frozenset(
     f"{_PACKAGE}.{name}"
@@ -35,12 +36,18 @@ class CallableReference:
     where: str
     """A module's dotted name, or a file's path from the folder of the tools file, beginning with "./"."""
     attribute: str
-    """A name in it, or what names lead to from one: "function", "Class.method", "object.method"."""
+    """A name in it, or what names lead to from one: "function", "Class.method", "object.method". With "*" a pattern of
+    names: all functions that it fits."""
 
     @property
     def name(self) -> str:
         """Its last name, which the tool has unless the file gives it another."""
         return self.attribute.rpartition(".")[2]
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it stands for several functions."""
+        return "*" in self.attribute
 
     @property
     def text(self) -> str:
@@ -60,6 +67,19 @@ class CallableReference:
     def from_samples(self) -> bool:
         """Whether it is said to be in the samples' package."""
         return self.where == _PACKAGE or self.where.startswith(f"{_PACKAGE}.")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReference(CallableReference):
+    """A program of the system, whose command line takes the place of a module: "command: git log -n {count}"."""
+
+    @property
+    def text(self) -> str:
+        return self.where
+
+    @property
+    def file(self) -> PurePosixPath | None:
+        return None
 
 
 def parse_callable(text: str) -> CallableReference:

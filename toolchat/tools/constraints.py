@@ -66,7 +66,7 @@ def contradictions(parameter: Parameter, entry: ParameterEntry) -> Iterator[tupl
     name, words, schema = parameter.name, entry.keywords, parameter.schema
     kinds = _kinds(schema, parameter.definitions)
     for word, value in words.items():
-        if word == "type":
+        if word in ("type", "schema"):
             continue
         place = entry.places[word]
         applies, noun = _APPLIES.get(word, (kinds, ""))
@@ -119,7 +119,7 @@ def _misfit(parameter: Parameter, value: Any) -> str | None:
 def merged(parameter: Parameter, entry: ParameterEntry, *, required: bool) -> Schema:
     """The property with the keywords of `entry` put over it."""
     # The type is in the property already.
-    words = {word: value for word, value in entry.keywords.items() if word != "type"}
+    words = {word: value for word, value in entry.keywords.items() if word not in ("type", "schema")}
     base = dict(parameter.schema)
     if "enum" in words:
         nullable = required and "null" in _kinds(base, parameter.definitions)

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,8 +41,8 @@ class ModuleError(CallableError):
 class Imported:
     """A callable, and what its module printed while it was imported (as a rule nothing)."""
 
-    value: Callable[..., Any]
-    """A function, or a class."""
+    value: Any
+    """A function or a class; of a pattern, the module."""
     printed: str
     owner: type | None = None
     """The class whose method the entry names, where calling that takes an object of the class."""
@@ -65,7 +67,7 @@ def import_callable(entry: ToolEntry, folder: Path) -> Imported:
         _put_first(path.parent if path is not None else folder)
     with quiet() as output, near:
         module = _module(entry, folder) if path is None else _file_module(entry, path, folder)
-        value, owner = _attribute(module, entry, folder)
+        value, owner = (module, None) if entry.target.is_pattern else _attribute(module, entry, folder)
     return Imported(value, output.getvalue(), owner)
 
 
@@ -171,6 +173,23 @@ def _check_not_shadowed(top: str, entry: ToolEntry, folder: Path) -> None:
         return
     where = found or "Python itself"
     raise ModuleError(f'module "{top}" is already taken by {where}; expected {local.name}; rename {local.name}')
+
+
+def functions_of(module: ModuleType, entry: ToolEntry) -> dict[str, Callable[..., Any]]:
+    """The functions of a module that the pattern of `entry` fits: those that the module lists in `__all__`, else the
+    public ones that it defines itself."""
+    listed = getattr(module, "__all__", None)
+    # The samples' package offers what it defines, and nothing that it imports.
+    own = entry.from_samples or not isinstance(listed, list | tuple)
+    found: dict[str, Callable[..., Any]] = {}
+    for name in list(vars(module)) if own else [name for name in listed or () if isinstance(name, str)]:
+        if name.startswith("_") or not fnmatchcase(name, entry.target.attribute):
+            continue
+        value: Any = getattr(module, name, None)
+        routine = inspect.isroutine(value) or isinstance(value, partial) or held_function(value) is not None
+        if routine and (not own or getattr(value, "__module__", None) == module.__name__):
+            found[name] = value
+    return found
 
 
 def _attribute(module: ModuleType, entry: ToolEntry, folder: Path) -> tuple[Callable[..., Any], type | None]:

@@ -12,7 +12,7 @@ import yaml
 
 from toolchat.tools.options import OptionError, read_json, read_text
 from toolchat.tools.problems import Place, Problems, did_you_mean
-from toolchat.tools.yaml_file import FLOAT, INTEGER, NULL, shown
+from toolchat.tools.yaml_file import BOOLEAN, FLOAT, INTEGER, NULL, shown
 
 _NUMBER: dict[str, Any] = {"type": "number"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
@@ -38,6 +38,14 @@ KEYWORDS: dict[str, dict[str, Any]] = {
     "maxItems": {**_COUNT, "description": "The most items."},
     "default": {"description": "What the function is given where the model leaves the parameter out."},
     "examples": {"type": "array", "minItems": 1, "description": "Shown to the model; enforces nothing."},
+    "schema": {
+        "type": "object",
+        "description": "Of a parameter without a type, or of any list or dict: its JSON Schema.",
+    },
+    "hidden": {
+        "type": "boolean",
+        "description": "true keeps it from the model: the function is given the default.",
+    },
 }
 """The keywords of a parameter, each with the JSON Schema of its value."""
 
@@ -45,6 +53,8 @@ _SPELLED = {
     **{"str": "string", "text": "string", "int": "integer", "float": "number", "double": "number", "bool": "boolean"},
     **{"none": "null", "list": "array", "tuple": "array", "dict": "object", "mapping": "object"},
 }
+
+_BESIDE_SCHEMA = ("schema", "description", "default", "examples", "hidden")
 
 _PAIRS = (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"))
 _STRICT_PAIRS = (
@@ -84,7 +94,7 @@ def read_parameters(node: yaml.Node, problems: Problems) -> dict[str, ParameterE
 def _parameter(name: str, key: yaml.Node, value: yaml.Node, problems: Problems) -> ParameterEntry:
     keywords: dict[str, Any] = {}
     places: dict[str, Place] = {}
-    entry = ParameterEntry(Place.of(key), keywords, places)
+    entry = ParameterEntry(problems.place(key), keywords, places)
     if isinstance(value, yaml.ScalarNode):
         pairs: list[tuple[str, yaml.Node]] = [("description", value)]
     elif isinstance(value, yaml.MappingNode):
@@ -106,10 +116,14 @@ def _parameter(name: str, key: yaml.Node, value: yaml.Node, problems: Problems) 
             continue
         try:
             keywords[word] = _value(name if inner is value else f"{word} of {name}", word, inner)
-            places[word] = Place.of(inner)
+            places[word] = problems.place(inner)
         except OptionError as error:
             problems.add(error.node or inner, str(error))
     _check_order(name, entry, problems)
+    if "schema" in keywords:
+        for word in keywords.keys() - set(_BESIDE_SCHEMA):
+            what = f"{word} of {name} stands beside its schema; expected it in the schema; move it there"
+            problems.add(places[word], what)
     return entry
 
 
@@ -125,6 +139,17 @@ def _value(label: str, word: str, node: yaml.Node) -> Any:
             return _values(label, node)
         case "default":
             return read_json(label, node)
+        case "schema":
+            schema = read_json(label, node)
+            if not isinstance(schema, dict):
+                raise OptionError(
+                    f"{label} is {shown(node)}; expected a JSON Schema; write for example {{type: array}}"
+                )
+            return schema
+        case "hidden":
+            if not (isinstance(node, yaml.ScalarNode) and node.tag == BOOLEAN):
+                raise OptionError(f"{label} is {shown(node)}; expected true or false; write hidden: true")
+            return bool(read_json(label, node))
         case "minLength" | "maxLength" | "minItems" | "maxItems":
             return _count(label, node)
     number = read_json(label, node) if isinstance(node, yaml.ScalarNode) and node.tag in (INTEGER, FLOAT) else None

@@ -59,6 +59,12 @@ class ToolOptions:
     """Whether calls share one process that lives as long as the chat."""
     env: tuple[str, ...] = ()
     """Names of environment variables it may see beyond the basic ones."""
+    sets: tuple[tuple[str, str], ...] = ()
+    """Variables that the tools file sets, with their values as it writes them: they may hold `${NAME}`."""
+    given: tuple[str, ...] = ()
+    """Names of the variables, basic ones left out, whose values are in its `arguments` or `sets`; sorted."""
+    cwd: str | None = None
+    """The folder that calls run in, as the file writes it; None for the chat's own."""
     privileges: Privileges = Privileges.DROP
     untyped: Untyped = Untyped.TAKE
 
@@ -83,6 +89,8 @@ class Tool:
     source_digest: str = ""
     """Another one once the function's code, its place or its schema has changed, see `toolchat.tools.code`. Empty
     where that is not known: then no call can be allowed beforehand."""
+    order: int = 0
+    """Of its entry among those of the file and the files that it includes."""
 
     @property
     def spec(self) -> ToolSpec:
@@ -129,6 +137,8 @@ class LoadedTool:
     """Synchronous or asynchronous, or a generator function."""
     model: type[BaseModel]
     """Checks and converts arguments, see `toolchat.tools.check`."""
+    owner: Any = None
+    """Of a method of a class that the tools file names, the object, which is closed in the end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ INTEGER = "tag:yaml.org,2002:int"
 FLOAT = "tag:yaml.org,2002:float"
 BOOLEAN = "tag:yaml.org,2002:bool"
 NULL = "tag:yaml.org,2002:null"
+MERGE = "tag:yaml.org,2002:merge"
 
 _MAX_SHOWN = 60
 # Aliases may stand for more nodes than there is memory for; no tool's options come near this.
@@ -159,6 +160,50 @@ def duplicate_keys(root: yaml.Node) -> list[tuple[yaml.Node, str]]:
                     names.add(key.value)
                 pending.extend((key, value))
     return sorted(found, key=lambda item: (item[0].start_mark.line, item[0].start_mark.column))
+
+
+def with_merged(root: yaml.Node) -> list[tuple[yaml.Node, str]]:
+    """Replace each merge key (`<<: *anchor`) by what it merges, in place; what is wrong with one is returned.
+
+    A mapping's own keys count before merged ones, and of several merged mappings the first.
+    """
+    problems: list[tuple[yaml.Node, str]] = []
+    done: set[int] = set()
+    _merge(root, done, problems)
+    return problems
+
+
+def _merge(node: yaml.Node, done: set[int], problems: list[tuple[yaml.Node, str]]) -> None:
+    # Before what is inside it: an alias may hold itself.
+    if id(node) in done:
+        return
+    done.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _merge(item, done, problems)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    own: list[tuple[yaml.Node, yaml.Node]] = []
+    merged: list[tuple[yaml.Node, yaml.Node]] = []
+    for key, value in node.value:
+        _merge(value, done, problems)
+        if key.tag != MERGE:
+            own.append((key, value))
+            continue
+        for other in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if isinstance(other, yaml.MappingNode) and other is not node:
+                merged += other.value
+            else:
+                what = f"<< is {shown(other) if other is not node else 'the mapping that it stands in'}"
+                problems.append((other, f"{what}; expected another mapping; write <<: *name, and &name before it"))
+    seen = {key.value for key, _ in own if isinstance(key, yaml.ScalarNode)}
+    for key, value in merged:
+        if key.tag == MERGE or (isinstance(key, yaml.ScalarNode) and key.value in seen):
+            continue
+        if isinstance(key, yaml.ScalarNode):
+            seen.add(key.value)
+        own.append((key, value))
+    node.value = own
 
 
 def _check_nesting(path: Path, text: str) -> None:

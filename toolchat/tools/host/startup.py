@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.machinery import ModuleSpec
@@ -25,35 +25,41 @@ from toolchat.tools.host.process_tree import own_size, thread_count, uses_gpu
 from toolchat.tools.host.protocol import Share, encode_toolbox, shares
 from toolchat.tools.load import load_tools
 from toolchat.tools.result import error_text
-from toolchat.tools.spec import ToolsFile, scan_tools_file
+from toolchat.tools.spec import ToolsFile
 from toolchat.tools.toolbox import LoadedToolbox
+from toolchat.tools.variables import Redactor
 from toolchat.wire.errors import ToolchatError, UsageError
 
 _SETTLE_SECONDS = 0.2
 """A thread that has been joined can be seen by the kernel's count for a moment longer."""
 
 
-def load(control: BlockingChannel, code: ToolsCode, share: Share | None, fence: Fence) -> tuple[Share, LoadedToolbox]:
-    """The loaded tools of `share`; of the file's first where that is None. Ends the process where it cannot."""
+def load(
+    control: BlockingChannel, code: ToolsCode, share: Share | None, fence: Fence, given: Mapping[str, str]
+) -> tuple[Share, LoadedToolbox, Mapping[str, str]]:
+    """The loaded tools of `share`; of the file's first where that is None. Ends the process where it cannot.
+
+    `given` are the values of the share's variables in arguments, which are returned with it.
+    """
     cwd, path = working_folder(), code.path
     try:
         guard = import_guard.install(code)
-        file, _ = scan_tools_file(path, code.text)  # its problems are for load_tools to report, with its own
+        file, _ = code.scan()  # its problems are for load_tools to report, with its own
         if share is None:
-            share = _first_share(control, file)
+            share, given = _first_share(control, file)
         confined = share.keeps_privileges or fence.enter()
         with _Watch(control, file):
-            loaded = load_tools(code, only=lambda entry: Share.of(entry.options) == share)
+            loaded = load_tools(code, only=lambda entry: Share.of(entry.options) == share, given=given)
     except ToolchatError as error:
         installed = import_guard.current()
-        _refuse(control, path, (installed.refusal() if installed is not None else None) or error)
+        _refuse(control, path, (installed.refusal() if installed is not None else None) or error, given)
     except ChannelClosed:
         raise
     except BaseException as error:
         what = refused(error) or " ".join(error_text(error).removeprefix("Error: ").split())
-        _refuse(control, path, UsageError(f"{path}: the tools cannot be loaded: {what}"))
+        _refuse(control, path, UsageError(f"{path}: the tools cannot be loaded: {what}"), given)
     if (refusal := guard.refusal()) is not None:  # which the code that was refused its import may not have minded
-        _refuse(control, path, refusal)
+        _refuse(control, path, refusal, given)
     if cwd is not None:
         with suppress(OSError):
             os.chdir(cwd)
@@ -62,24 +68,25 @@ def load(control: BlockingChannel, code: ToolsCode, share: Share | None, fence: 
     if reason is not None:
         what = f"{path}: {reason}; each call therefore starts Python anew and imports the tools again, which is slower"
         toolbox = replace(toolbox, notices=(*toolbox.notices, what))
-    told = encode_toolbox(toolbox)
+    told = Redactor(given).data(encode_toolbox(toolbox))
     files = {} if code.closed or code.loaded else guard.code.files
     known = {"toolbox": told, "forks": reason is None, "size": own_size(), "confined": confined, "files": files}
     control.send({"op": "loaded", **known})
-    return share, loaded
+    return share, loaded, given
 
 
-def _first_share(control: BlockingChannel, file: ToolsFile) -> Share:
+def _first_share(control: BlockingChannel, file: ToolsFile) -> tuple[Share, Mapping[str, str]]:
     """Tells the chat what hosts the file takes, and has its values for the variables of the first: this one."""
     found = shares(entry.options for entry in file.entries)
     control.send({"op": "shares", "shares": [asdict(share) for share in found]})
     answer, _ = control.receive()
     os.environ.update(answer["values"])
-    return found[0]
+    return found[0], answer["given"]
 
 
-def _refuse(control: BlockingChannel, path: Path, error: ToolchatError) -> Never:
+def _refuse(control: BlockingChannel, path: Path, error: ToolchatError, given: Mapping[str, str]) -> Never:
     message, files = (f"{path}: {error}", error.files) if isinstance(error, NotAccepted) else (str(error), ())
+    message = Redactor(given).text(message)
     try:
         control.send({"op": "refused", "message": message, "files": files})
     finally:
