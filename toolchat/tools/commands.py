@@ -58,7 +58,7 @@ class Command:
     """Parameters that are null where the model leaves them out."""
 
     def run(self, values: Mapping[str, Any]) -> Any:
-        """What the program writes to standard output: text, or bytes where it is none.
+        """What the program writes to standard output: text, or bytes where it is none; None for nothing.
 
         Raises:
             CommandFailed: it could not be run, or says by its exit code that it failed.
@@ -151,7 +151,7 @@ def _ran(name: str, words: Sequence[str], entered: str | None, environment: Mapp
         raise CommandFailed(f"{name} ended with {how}: {last or 'it printed nothing'}")
     if b"\0" in written:
         return bytes(written)
-    return written.decode("utf-8", "replace").rstrip("\n")
+    return written.decode("utf-8", "replace").rstrip("\n") or None
 
 
 def _read(process: subprocess.Popen[bytes]) -> tuple[bytearray, bytearray]:

@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from toolchat.private_file import no_file
 from toolchat.tools.import_guard import without_the_folder
@@ -71,12 +71,58 @@ def import_callable(entry: ToolEntry, folder: Path) -> Imported:
     return Imported(value, output.getvalue(), owner)
 
 
+class _Kept(io.TextIOBase):
+    """Keeps what is written, and from `end` on passes it to the stream that Python has by then: logging that was
+    configured at import holds this object for good."""
+
+    def __init__(self, name: Literal["stdout", "stderr"], kept: io.StringIO) -> None:
+        self._name = name
+        self._kept: io.StringIO | None = kept
+        self._passing = False
+
+    def end(self) -> None:
+        self._kept = None
+
+    def write(self, text: str, /) -> int:
+        if self._kept is not None:
+            return self._kept.write(text)
+        stream = getattr(sys, self._name)
+        # A tool may have put this object itself there.
+        if stream is None or stream is self or self._passing:
+            return len(text)
+        self._passing = True
+        try:
+            return int(stream.write(text))
+        finally:
+            self._passing = False
+
+    def flush(self) -> None:
+        if self._kept is None and not self._passing and (stream := getattr(sys, self._name)) not in (None, self):
+            self._passing = True
+            try:
+                stream.flush()
+            finally:
+                self._passing = False
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # the base class says None
+        return "utf-8"
+
+
 @contextmanager
 def quiet() -> Iterator[io.StringIO]:
     """Keeps what is printed meanwhile from the screen, and holds it."""
     output = io.StringIO()
-    with redirect_stdout(output), redirect_stderr(output):
-        yield output
+    streams = _Kept("stdout", output), _Kept("stderr", output)
+    try:
+        with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+            yield output
+    finally:
+        for stream in streams:
+            stream.end()
 
 
 def _put_first(folder: Path) -> None:

@@ -195,7 +195,8 @@ class _Loader:
             if loaded is not None:
                 found = True
                 yield loaded
-        if not found:
+        # Of a package, others of its entry points may be what is meant.
+        if not found and entry.package is None:
             what = f'"{entry.callable_ref}" fits no function that can be a tool'
             self._problems.add(entry.place, f"{what}; expected one at least; name a function, or correct the pattern")
 

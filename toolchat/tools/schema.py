@@ -325,7 +325,11 @@ def _as_in_file(offered: Offered, entry: ParameterEntry | None) -> Offered:
     """With the type that the tools file gives a parameter that has none, or one that says little."""
     if entry is None:
         return offered
-    if "schema" in entry.keywords and (not offered.typed or _is_open(offered.hint)):
+    if "schema" in entry.keywords:
+        if offered.typed and not _is_open(offered.hint):
+            what = f"schema of {offered.name} is given, but its signature says {type_text(offered.hint)}"
+            what = f"{what}; expected it of a parameter without a type, a list or a dict; remove it"
+            raise ParametersError([(entry.places["schema"], what)])
         try:
             return replace(offered, hint=hint_of(entry.keywords["schema"]))
         except JsonSchemaError as error:
@@ -462,11 +466,6 @@ def _with_entries(
             _probe(parameters[name].hint),
             None if default is EMPTY else default,
         )
-        if "schema" in entry.keywords and parameters[name].typed and not _is_open(parameters[name].hint):
-            what = f"schema of {name} is given, but its signature says {type_text(parameters[name].hint)}"
-            what = f"{what}; expected it of a parameter without a type, a list or a dict; remove it"
-            problems.append((entry.places["schema"], what))
-            continue
         if "type" in entry.keywords and parameters[name].typed:
             what = f"type of {name} is given, but its signature says {type_text(parameters[name].hint)}"
             problems.append((entry.places["type"], f"{what}; expected it of a parameter without a type; remove it"))

@@ -412,6 +412,8 @@ class _Reader:
             elif relative in self._known.included:
                 self.included[relative] = self._known.included[relative]
             else:
+                # Where it cannot be read, that is the reason.
+                read_bytes(self._known.folder / relative)
                 raise UsageError(f"{relative}: was not read with the tools file; say /reload, or start again")
         return self.included[relative]
 
@@ -431,7 +433,7 @@ class _Reader:
                 self._problems.add(node, f"{what}; expected one; {did_you_mean(name, offering(), f'install {name}')}")
                 return
             self.packages[name] = found
-        places = {key: self._problems.place(value) for key, value in keys.items()}
+        places = {key: self._problems.place(value) for key, value in keys.items() if key not in ("include", "exclude")}
         points = self.packages[name].points
         if not points:
             what = f'the package "{name}" offers no tools: it has no entry points in the group {GROUP}'
@@ -583,11 +585,12 @@ class _Reader:
                 self._problems.add(key, what)
                 continue
             try:
-                values[name] = read_json(name, value)
-                for variable in names_in(values[name]):
+                given = read_json(name, value)
+                for variable in names_in(given):
                     check_not_own(name, variable, value)
+                values[name] = given
                 places[f"{within}.{name}"] = self._problems.place(value)
-                if home_sign(values[name]):
+                if home_sign(given):
                     self._notice(value, f'{name} holds "~", which is not expanded here; write ${{HOME}} for your home')
             except OptionError as error:
                 self._problems.add(error.node or value, str(error))

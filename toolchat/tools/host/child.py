@@ -29,7 +29,7 @@ from typing import Any, Never
 
 from toolchat.images.returned import without_pictures
 from toolchat.process import adopt_orphans, die_with_parent
-from toolchat.tools import import_guard
+from toolchat.tools import bound, import_guard
 from toolchat.tools.callable_reference import SAMPLES
 from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.code import ToolsCode
@@ -56,6 +56,8 @@ _SPARE_MEMORY = 64 * MIB
 """Beyond the limit, for telling the chat that it was reached."""
 
 _MAX_TRACEBACK = 32 * 1024
+_OWN_FILES = (__file__, bound.__file__)
+"""Whose frames come before those of the tool."""
 
 Say = Callable[[str], None]
 """Shows the user a line of progress."""
@@ -404,7 +406,7 @@ def _flush() -> None:
 def _traceback(error: BaseException) -> str:
     with suppress(BaseException):
         frames = error.__traceback__
-        while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        while frames is not None and frames.tb_frame.f_code.co_filename in _OWN_FILES:
             frames = frames.tb_next
         return shortened(clean("".join(traceback.format_exception(type(error), error, frames))), _MAX_TRACEBACK)
     return ""
