@@ -50,7 +50,7 @@ def child(name: str, forks: int) -> None:
     """In a process of its own: import one library, fork, and print a row."""
     importlib.import_module(name)
     time.sleep(0.3)
-    threads = sorted(other_threads())
+    threads = sorted(other_threads().values())
     hung = failed = 0
     for _ in range(forks):
         pid = os.fork()

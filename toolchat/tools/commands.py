@@ -56,6 +56,8 @@ class Command:
     """The digest of each file beside the tools file that it runs, by its path."""
     optional: frozenset[str]
     """Parameters that are null where the model leaves them out."""
+    own: Mapping[str, Any]
+    """What the file itself gives parameters: its author may mean an option. None where that is not known here."""
 
     def run(self, values: Mapping[str, Any]) -> Any:
         """What the program writes to standard output: text, or bytes where it is none; None for nothing.
@@ -69,14 +71,46 @@ class Command:
                 raise CommandFailed(f"{name} has changed since the tools were read; expected it to stay; say /reload")
         environment = dict(os.environ)
         if self.line.groups:
-            words = [self.program, *self._words(values)]
+            words = [self.line.program, *self._words(values)]
         else:
-            words = [self.program, "-c", self.line.script]
+            words = [self.line.program, "-c", self.line.script]
             environment |= {f"{SHELL_PREFIX}{name}": _text(values.get(name)) for name in self.line.fields}
         if any(len(os.fsencode(word)) >= _MAX_WORD for word in words):
             raise CommandFailed(f"an argument has more than {_MAX_WORD} bytes; expected a shorter one")
         entered = "".join(_filled(self.line.stdin, values)) if self.line.stdin is not None else None
-        return _ran(Path(self.program).name if self.line.groups else "the shell", words, entered, environment)
+        return self._ran(words, entered, environment)
+
+    def _ran(self, words: Sequence[str], entered: str | None, environment: Mapping[str, str]) -> Any:
+        name = Path(self.program).name if self.line.groups else "the shell"
+        stdin: Any = subprocess.DEVNULL
+        if entered is not None:
+            # A file in memory: a program that does not read all of it holds nothing up.
+            stdin = os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b")
+            stdin.write(entered.encode("utf-8", "surrogateescape"))
+            stdin.seek(0)
+        try:
+            process = subprocess.Popen(
+                words,
+                executable=self.program,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+            )
+        except OSError as error:
+            raise CommandFailed(f"{name} cannot be run: {error.strerror}") from error
+        finally:
+            if entered is not None:
+                stdin.close()
+        written, said = _read(process)
+        code = process.wait()
+        if code != 0:
+            last = said.decode("utf-8", "replace").strip() or written[-_MAX_SAID:].decode("utf-8", "replace").strip()
+            how = f"exit code {code}" if code > 0 else f"signal {-code}"
+            raise CommandFailed(f"{name} ended with {how}: {last or 'it printed nothing'}")
+        if b"\0" in written:
+            return bytes(written)
+        return written.decode("utf-8", "replace").rstrip("\n") or None
 
     def _words(self, values: Mapping[str, Any]) -> list[str]:
         words: list[str] = []
@@ -90,11 +124,21 @@ class Command:
                 made = self._made(word, values)
                 # A value that begins with "-" would be an option, but behind "--" or as the value of one.
                 if plain is None and not ended and not before.startswith("-"):
-                    _check_no_option(word, values, made)
+                    self._check_no_option(word, values, made)
                 ended = ended or plain == "--"
                 before = plain if plain is not None else ""
                 words += made
         return words
+
+    def _check_no_option(self, word: Word, values: Mapping[str, Any], made: Sequence[str]) -> None:
+        kind, name = word.pieces[0]
+        if kind != "field" or isinstance(values.get(name), int | float):
+            return
+        if name in self.own and self.own[name] in (None, values.get(name)):
+            return
+        if any(text.startswith("-") for text in made):
+            what = f'{name} begins with "-", which the program would take for an option'
+            raise CommandFailed(f'{what}; expected another value; or the tools file has to put "--" before {{{name}}}')
 
     def _made(self, word: Word, values: Mapping[str, Any]) -> list[str]:
         if word.only is not None and isinstance(values.get(word.only), list):
@@ -103,15 +147,6 @@ class Command:
             local = self.folder / word.plain
             return [str(local) if str(local) in self.code else word.plain]
         return ["".join(_filled(word, values))]
-
-
-def _check_no_option(word: Word, values: Mapping[str, Any], made: Sequence[str]) -> None:
-    kind, name = word.pieces[0]
-    if kind != "field" or isinstance(values.get(name), int | float):
-        return
-    if any(text.startswith("-") for text in made):
-        what = f'{name} begins with "-", which the program would take for an option'
-        raise CommandFailed(f'{what}; expected another value; or the tools file has to put "--" before {{{name}}}')
 
 
 def _filled(word: Word, values: Mapping[str, Any]) -> list[str]:
@@ -125,33 +160,6 @@ def _text(value: Any) -> str:
     if "\0" in text:
         raise CommandFailed("an argument holds a NUL, which no program can be given; expected other text")
     return text
-
-
-def _ran(name: str, words: Sequence[str], entered: str | None, environment: Mapping[str, str]) -> Any:
-    stdin: Any = subprocess.DEVNULL
-    if entered is not None:
-        # A file in memory: a program that does not read all of it holds nothing up.
-        stdin = os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b")
-        stdin.write(entered.encode("utf-8", "surrogateescape"))
-        stdin.seek(0)
-    try:
-        process = subprocess.Popen(
-            words, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, errors=None
-        )
-    except OSError as error:
-        raise CommandFailed(f"{name} cannot be run: {error.strerror}") from error
-    finally:
-        if entered is not None:
-            stdin.close()
-    written, said = _read(process)
-    code = process.wait()
-    if code != 0:
-        last = said.decode("utf-8", "replace").strip() or written[-_MAX_SAID:].decode("utf-8", "replace").strip()
-        how = f"exit code {code}" if code > 0 else f"signal {-code}"
-        raise CommandFailed(f"{name} ended with {how}: {last or 'it printed nothing'}")
-    if b"\0" in written:
-        return bytes(written)
-    return written.decode("utf-8", "replace").rstrip("\n") or None
 
 
 def _read(process: subprocess.Popen[bytes]) -> tuple[bytearray, bytearray]:
@@ -185,8 +193,14 @@ def command_of(entry: ToolEntry, folder: Path, files: Mapping[str, str]) -> Comm
     line = entry.command
     assert line is not None
     optional = {name for name, one in entry.parameters.items() if one.keywords.get("default", ...) is None}
+    own = {
+        name: one.keywords["default"]
+        for name, one in entry.parameters.items()
+        if name not in optional and "default" in one.keywords
+    }
+    own |= dict.fromkeys(entry.arguments or ())
     code = {file: files[file] for file in local_programs(line, folder) if file in files}
-    return Command(line, _program(line, folder), folder, code, frozenset(optional))
+    return Command(line, _program(line, folder), folder, code, frozenset(optional), own)
 
 
 def _program(line: CommandLine, folder: Path) -> str:

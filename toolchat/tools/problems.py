@@ -30,10 +30,13 @@ def reason(error: BaseException, folder: Path) -> str:
     return line if name is None else f"{line}: tools see few variables; if {name} is set, add env: [{name}] to the tool"
 
 
+_OS_FILES = (os.__file__, "<frozen os>")
+
+
 def missing_variable(error: BaseException) -> str | None:
     """The variable that `os.environ[...]` does not have, where that is what was raised."""
     frames = traceback.extract_tb(error.__traceback__)
-    if not isinstance(error, KeyError) or not frames or frames[-1].filename != os.__file__:
+    if not isinstance(error, KeyError) or not frames or frames[-1].filename not in _OS_FILES:
         return None
     return str(error.args[0]) if error.args else None
 

@@ -23,14 +23,14 @@ _KCMP, _KCMP_FILES = {"x86_64": 312, "aarch64": 272}.get(platform.machine()), 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def other_threads() -> list[str]:
-    """The kernel's names of this process's threads but the first, those of native libraries included."""
-    names: list[str] = []
+def other_threads() -> dict[int, str]:
+    """The kernel's names of this process's threads but the first, those of native libraries included, by number."""
+    names: dict[int, str] = {}
     for task in (_PROC / "self" / "task").iterdir():
         # One may end meanwhile.
         with suppress(OSError):
             if task.name != str(os.getpid()):
-                names.append((task / "comm").read_text(encoding="utf-8", errors="replace").strip())
+                names[int(task.name)] = (task / "comm").read_text(encoding="utf-8", errors="replace").strip()
     return names
 
 

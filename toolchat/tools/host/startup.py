@@ -133,15 +133,16 @@ def _unsafe_to_fork() -> str | None:
         owner = _thread_owner()
         if owner:
             return f'module "{owner}" starts a thread while it is imported ({names})'
-        return f"a library of the modules starts threads while it is imported ({names})"
+        return f"a module or a library of its starts a thread while it is imported ({names})"
     if uses_gpu():
         return "a module uses the GPU while it is imported, so that memory is only watched"
     return None
 
 
 def _unknown_threads() -> list[str]:
-    """The names, as the kernel has them, of the threads beside this one that may hold a lock across a fork."""
-    return [name for name in other_threads() if name not in HARMLESS_THREADS]
+    """The names of the threads beside this one that may hold a lock across a fork: Python's, else the kernel's."""
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    return [names.get(number, name) for number, name in other_threads().items() if name not in HARMLESS_THREADS]
 
 
 def _thread_owner() -> str | None:
