@@ -245,7 +245,7 @@ def test_every_key_of_a_tools_file_is_documented() -> None:
     from toolchat.tools.file_schema import file_schema
 
     page = (DOCS / "tools-reference.md").read_text()
-    tool = file_schema()["properties"]["tools"]["items"]["properties"]
+    tool = file_schema()["properties"]["tools"]["items"]["anyOf"][1]["properties"]
     for key in (*file_schema()["properties"], *tool):
         assert f"`{key}`" in page, key
 
