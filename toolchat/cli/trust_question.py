@@ -13,7 +13,7 @@ from importlib.machinery import SOURCE_SUFFIXES
 from toolchat.cli.approval import confirm, terminal_width
 from toolchat.cli.signals import run_async
 from toolchat.tools.code import ToolsCode
-from toolchat.tools.spec import ToolEntry
+from toolchat.tools.entry import ToolEntry
 from toolchat.tools.toolbox import Approval, Privileges
 from toolchat.tools.trust import Accepted
 from toolchat.ui.text.cells import width_of

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from toolchat.environment import wanting
 from toolchat.tools.bound import Problem, expanded_arguments, fit_arguments
+from toolchat.tools.entry import ToolEntry
 from toolchat.tools.problems import did_you_mean, reason
-from toolchat.tools.spec import ToolEntry
 
 _PLUMBING = frozenset(("connect", "disconnect", "close", "aclose", "register", "unregister", "shutdown"))
 """Methods by which a framework manages an object. A model that may call `close` ends the tools of the class."""
@@ -113,6 +114,8 @@ def make_instance(
         raise
     except BaseException as error:
         what = f'"{entry.callable_ref}" cannot be made: {reason(error, folder)}'
+        if (why := wanting(error)) is not None:
+            return None, [(entry.place, f"{what}; the class may be right: {why}")]
         return None, [(entry.place, f"{what}; expected its constructor to succeed; correct it, or arguments:")]
 
 

@@ -27,10 +27,11 @@ from typing import Any, BinaryIO
 
 from toolchat.tools.callable_reference import SAMPLES
 from toolchat.tools.command_line import CommandLine
+from toolchat.tools.entry import MethodEntry, ToolEntry
 from toolchat.tools.packages import Package
 from toolchat.tools.places import Installed, found_elsewhere, local_key
 from toolchat.tools.problems import Problems
-from toolchat.tools.spec import Known, MethodEntry, ToolEntry, ToolsFile, scan_tools_file
+from toolchat.tools.spec import Known, ToolsFile, scan_tools_file
 from toolchat.tools.toolbox import Approval, Toolbox
 from toolchat.tools.yaml_file import read_bytes
 from toolchat.wire.errors import ToolchatError, UsageError

@@ -21,9 +21,9 @@ from typing import Any
 
 from toolchat.tools.code import MAX_COMPILED, local_programs, opened
 from toolchat.tools.command_line import SHELL_PREFIX, CommandLine, Word
+from toolchat.tools.entry import ToolEntry
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import did_you_mean
-from toolchat.tools.spec import ToolEntry
 from toolchat.wire.errors import ToolchatError
 
 _MAX_OUTPUT = 64 * 1024**2

@@ -22,11 +22,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from toolchat.environment import wanting
 from toolchat.private_file import no_file
+from toolchat.tools.entry import ToolEntry
 from toolchat.tools.import_guard import without_the_folder
 from toolchat.tools.problems import did_you_mean, reason, with_article
 from toolchat.tools.signatures import held_function
-from toolchat.tools.spec import ToolEntry
 
 
 class CallableError(Exception):
@@ -184,6 +185,8 @@ def _failed(entry: ToolEntry, error: BaseException, folder: Path) -> str:
         if (problem := _in_the_way(error.name, folder)) is not None:
             return f"{what}; {problem}"
         return f'{what}; expected it to be installed; install "{error.name}"'
+    if (why := wanting(error)) is not None:
+        return f"{what}; the module may be right: {why}"
     return f"{what}; expected it to import quietly; correct it there"
 
 

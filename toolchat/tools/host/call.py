@@ -163,7 +163,8 @@ class Prepared:
             case {"op": "rejected", "message": str(message)}:
                 await self.discard()
                 return self._result(message)
-        return await self._failure(answer, f"did not answer within {seconds_text(seconds)}")
+        late = f"did not answer within {seconds_text(seconds)} (timeout: in the tools file)"
+        return await self._failure(answer, late)
 
     async def _ask(
         self,
@@ -280,7 +281,7 @@ def _up_to(most: int, on_part: OnPart) -> OnPart:
 
 
 def _over_memory(limit: int) -> str:
-    return f"Error: the tool went over its memory limit of {limit // MIB} MiB"
+    return f"Error: the tool went over its memory limit of {limit // MIB} MiB (memory: in the tools file)"
 
 
 async def _acquired(lock: asyncio.Lock, cancel: asyncio.Event | None) -> bool:

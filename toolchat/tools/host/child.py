@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Never
 
+from toolchat.environment import NO_FOLDER, wanting
 from toolchat.images.returned import without_pictures
 from toolchat.process import adopt_orphans, die_with_parent
 from toolchat.tools import bound, import_guard
@@ -390,6 +391,8 @@ def _error_text(error: BaseException, limits: Limits) -> str:
         return f"{text}; a process of a tool may have {MAX_OPEN_FILES} files open: close those that are done with"
     if (name := missing_variable(error)) is not None:
         return f"{text}; tools see few variables: if {name} is set, add env: [{name}] to the tool in the tools file"
+    if wanting(error) == NO_FOLDER:
+        return f"{text}; {NO_FOLDER}, or set cwd: in the tools file"
     termios = sys.modules.get("termios")
     if termios is not None and isinstance(error, termios.error) and errno.EPERM in error.args:
         return f"{text}; a tool that sets a terminal needs privileges: keep in the tools file"
