@@ -82,10 +82,12 @@ def main() -> None:
         child(options.only, options.forks)
         return
     rows = []
+    # As toolchat starts its hosts: numpy's OpenBLAS would start threads of its own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in USES:
         command = [sys.executable, __file__, options.folder, "--forks", str(options.forks), "--only", name]
         rows.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().split("\t"))
-    common.say(common.table(["library", "threads after its import", "children", "hung", "failed"], rows))
+    print(common.table(["library", "threads after its import", "children", "hung", "failed"], rows))
 
 
 if __name__ == "__main__":
