@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolchat.tools.code import MAX_COMPILED, local_programs, opened
+from toolchat.tools.code import local_programs
 from toolchat.tools.command_line import SHELL_PREFIX, CommandLine, Word
 from toolchat.tools.entry import ToolEntry
 from toolchat.tools.keywords import ParameterEntry
+from toolchat.tools.local_modules import MAX_COMPILED, opened
 from toolchat.tools.problems import did_you_mean
 from toolchat.wire.errors import ToolchatError
 
