@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,14 @@ def test_a_sample_that_is_given_something_is_no_sample(path: Path) -> None:
     assert read_code(path).samples_only
     for more in ("arguments: {unit: celsius}", "env: {PATH: .}", "cwd: ./one"):
         path.write_text(f"{sample}  {more}\n")
-        assert not read_code(path).samples_only, more
+        code = read_code(path)
+        assert not code.samples_only, more
+        # Its `allow` counts no more than that of other tools, where the file was found.
+        path.write_text(f"{sample}  {more}\n  approval: allow\n")
+        code = replace(read_code(path), allows=False)
+        (tool,) = code.approved(load_tools(path).toolbox).tools
+        assert tool.options.approval == "ask", more
+        assert allowed(code)
     path.write_text("version: 1\ntools:\n- include: ./more.yaml\n")
     assert not read_code(path).samples_only
 

@@ -20,7 +20,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from toolchat.tools.callable_reference import SAMPLES
 from toolchat.tools.command_line import CommandLine
 from toolchat.tools.entry import MethodEntry, ToolEntry
 from toolchat.tools.local_modules import LocalModules, digests_below
@@ -101,9 +100,10 @@ class ToolsCode:
         """`toolbox` with calls that ask where the file's own `allow` does not count; the samples' always does."""
         if self.allows:
             return toolbox
+        samples = {entry.order for entry in self.scan()[0].entries if entry.is_sample}
         tools = tuple(
             replace(tool, options=replace(tool.options, approval=Approval.ASK))
-            if tool.options.approval is Approval.ALLOW and tool.callable_ref not in SAMPLES
+            if tool.options.approval is Approval.ALLOW and tool.order not in samples
             else tool
             for tool in toolbox.tools
         )
