@@ -226,8 +226,10 @@ def test_all_of_a_methods_docstring_is_its_description_and_plumbing_is_left_out(
     toolbox = load_tools(write("- callable: ./shelf_tools.py:Shelf\n")).toolbox
     assert toolbox.names == ("add", "find", "find_all")
     assert toolbox.tools[0].description == "Add a book. It stands at the end. Then it can be found:"
-    assert "is offered without connect, close, which manage the object" in toolbox.notices[0]
+    assert "is offered without what manages its object (connect, close); name it in methods:" in toolbox.notices[0]
     assert names(write("- callable: ./shelf_tools.py:Shelf\n  methods: [close, add]\n")) == ("close", "add")
+    excluded = load_tools(write("- callable: ./shelf_tools.py:Shelf\n  exclude: [close, connect]\n")).toolbox
+    assert (excluded.names, excluded.notices) == (("add", "find", "find_all"), ())
 
 
 def test_methods_are_described_bound_and_chosen_one_by_one(write: Write) -> None:

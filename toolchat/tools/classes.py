@@ -82,10 +82,11 @@ def method_names(entry: ToolEntry, made_of: type) -> tuple[str, ...]:
 
 
 def plumbing(entry: ToolEntry, made_of: type) -> list[str]:
-    """The public methods that are left out because they manage the object."""
+    """The public methods that are left out because they manage the object, and that the file says nothing of."""
     if entry.methods is not None or entry.include:
         return []
-    return [name for name in _public(made_of) if name in _left_out(made_of) and name not in entry.settings]
+    hidden = _left_out(made_of) - entry.settings.keys()
+    return [name for name in _public(made_of) if name in hidden and entry.takes(name)]
 
 
 def _left_out(made_of: type) -> frozenset[str]:

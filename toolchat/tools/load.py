@@ -243,8 +243,9 @@ class _Loader:
             return
         if only is None and (hidden := plumbing(entry, made_of)):
             where = self._problems.where(entry.place)
-            what = f'"{entry.callable_ref}" is offered without {", ".join(hidden)}, which manage the object'
-            self.notices.append(f"{where}: {what}; name them in methods: if they are meant")
+            names = ", ".join(hidden)
+            what = f'"{entry.callable_ref}" is offered without what manages its object ({names})'
+            self.notices.append(f"{where}: {what}; name it in methods: if it is meant, or in exclude: if not")
         for method in method_names(entry, made_of) if only is None else (only,):
             reference = entry.callable_ref if only else f"{entry.callable_ref}.{method}"
             settings = entry.settings.get(method, MethodEntry()) if only is None else MethodEntry()
