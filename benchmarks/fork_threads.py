@@ -86,7 +86,9 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in USES:
         command = [sys.executable, __file__, options.folder, "--forks", str(options.forks), "--only", name]
-        rows.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().split("\t"))
+        rows.append(
+            subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout.strip().split("\t")
+        )
     print(common.table(["library", "threads after its import", "children", "hung", "failed"], rows))
 
 
