@@ -10,6 +10,7 @@ import pytest
 
 from toolchat.cli.trust_question import allowed, describe
 from toolchat.tools.code import ToolsCode, read_code
+from toolchat.tools.commands import CommandFailed
 from toolchat.tools.load import load_tools
 
 CODE = '''
@@ -120,6 +121,19 @@ def test_a_script_that_an_interpreter_or_a_shell_is_given_counts_as_its_program(
     assert {name for name in before if before[name] != after[name]} == {"job"}
     (path.parent / "run.sh").write_text("#!/bin/sh\nrm -rf /\n")
     assert digests(path)["line"] != after["line"]
+
+
+@pytest.mark.process
+def test_a_script_that_comes_or_changes_after_the_tools_were_read_is_not_run(path: Path) -> None:
+    path.write_text("version: 1\ntools:\n- command: [sh, ./late.sh]\n  name: late\n  description: Late.\n")
+    code = replace(read_code(path), closed=True)
+    script = path.parent / "late.sh"
+    script.write_text("touch ran\n")
+    for loaded, reason in ((load_tools(code), "has come"), (load_tools(read_code(path)), "has changed")):
+        with pytest.raises(CommandFailed, match=rf"late.sh {reason} since the tools were read"):
+            loaded.tools[0].function()
+        script.write_text("touch ran # again\n")
+    assert not (path.parent / "ran").exists()
 
 
 def test_an_included_file_is_accepted_with_the_file_and_read_once(path: Path) -> None:

@@ -66,9 +66,11 @@ class Command:
         Raises:
             CommandFailed: it could not be run, or says by its exit code that it failed.
         """
-        for file, digest in self.code.items():
-            if _file_digest(file) != digest:
-                name = os.path.relpath(file, self.folder)
+        for file in {**self.code, **dict.fromkeys(local_programs(self.line, self.folder))}:
+            name = os.path.relpath(file, self.folder)
+            if file not in self.code:
+                raise CommandFailed(f"{name} has come since the tools were read; look at it, then say /reload")
+            if _file_digest(file) != self.code[file]:
                 raise CommandFailed(f"{name} has changed since the tools were read; expected it to stay; say /reload")
         environment = dict(os.environ)
         if self.line.groups:
