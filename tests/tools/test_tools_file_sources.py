@@ -287,6 +287,7 @@ def test_entries_share_an_object_where_they_say_so(write: Write) -> None:
         ("- command: []\n  description: x\n", "3:12: command is a list; expected a program and its arguments"),
         ("- command: ['{x}']\n  description: x\n", "3:12: command: the program is a parameter"),
         ("- command: [echo, '{x y}']\n  description: x\n", '3:12: command: "{x y}" is no parameter; expected {name}'),
+        ("- command: [echo, 'a${HOME}']\n  description: x\n", '3:12: command: "${HOME}" is not expanded here; expected {name}, with arguments: {name: "${HOME}"}; or write ${{HOME}} for'),
         ("- command: \"echo 'x\"\n  description: x\n", "cannot be split into words: No closing quotation"),
         ("- command: [echo, [{a: b}]]\n  description: x\n", "3:19: command holds a list; expected a word"),
         ("- command: [echo]\n  description: x\n  shell: maybe\n", '5:10: shell is "maybe"; expected true or false'),

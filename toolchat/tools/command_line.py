@@ -152,9 +152,11 @@ def _pieces(text: str) -> Iterator[Piece]:
         if match[0] in ("{{", "}}"):
             plain += match[0][0]
             continue
-        # A shell's own ${NAME}, and a pattern such as {a,b} of one.
         name = match["name"]
-        if name is None or not _NAME.fullmatch(name) or plain.endswith("$"):
+        if name is not None and plain.endswith("$"):
+            what = f'"${match[0]}" is not expanded here; expected {{name}}, with arguments: {{name: "${match[0]}"}}'
+            raise CommandError(f"{what}; or write ${{{{{name}}}}} for a variable of the shell's own")
+        if name is None or not _NAME.fullmatch(name):
             what = f'"{match[0]}" is no parameter; expected {{name}}'
             raise CommandError(f"{what}; write {{{{ and }}}} for braces")
         if plain:

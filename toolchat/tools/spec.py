@@ -394,12 +394,8 @@ class _Reader:
                 return script_of(node.value, entered)
             words = self._words(node)
             for word in words:
-                if (sign := looks_expanded(word if isinstance(word, str) else list(word))) is not None:
-                    self._notice(
-                        node,
-                        f'command holds "{sign}", which is not expanded: it is no shell; bind a parameter '
-                        'with arguments: {name: "${NAME}"}',
-                    )
+                if home_sign(word):
+                    self._notice(node, 'command holds "~", which is not expanded: it is no shell; write the whole path')
             return words_of(words, entered) if words else None
         except CommandError as error:
             self._problems.add(node, f"command: {error}")
