@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from toolchat.engine import config
-from toolchat.engine.config import GIB, kv_bytes_per_token, plan
+from toolchat.engine.config import GIB, plan
+from toolchat.engine.gpu import Gpu
+from toolchat.engine.params import kv_bytes_per_token
 from toolchat.wire.errors import EngineError, UsageError
 
 PARAMS = {"dim": 576, "n_layers": 30, "head_dim": 64, "n_heads": 9, "n_kv_heads": 3, "max_seq_len": 8192}
@@ -20,6 +22,10 @@ BF16 = frozenset({"avx2", "avx512_bf16"})
 @pytest.fixture(autouse=True)
 def a_cpu_that_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "cpu_flags", lambda: BF16)
+
+
+def card(gib: int, capability: tuple[int, int] = (8, 9)) -> Gpu:
+    return Gpu(0, "GPU-1", "RTX", gib * GIB, gib * GIB, capability, 580)
 
 
 @pytest.fixture
@@ -116,8 +122,8 @@ def test_a_model_larger_than_the_card_is_refused_before_anything_is_imported(fol
     with (folder / "consolidated.safetensors").open("wb") as weights:
         weights.truncate(14 * GIB)  # a hole, not bytes
     with pytest.raises(EngineError, match=r"m does not fit this GPU: .* 14\.0 GiB, and the GPU has 8\.0 GiB"):
-        plan("m", folder, "cuda", gpu_total=8 * GIB)
-    assert plan("m", folder, "cuda", gpu_total=24 * GIB).device == "cuda"
+        plan("m", folder, "cuda", card=card(8))
+    assert plan("m", folder, "cuda", card=card(24)).device == "cuda"
 
 
 def test_a_gpu_compiles_but_for_a_model_that_is_loaded_sooner(folder: Path) -> None:

@@ -352,9 +352,9 @@ def test_a_model_that_there_is_not(hub: FakeHub) -> None:
         models.pull("mistralai/Nothing")
 
 
-def test_a_repository_without_mistrals_format_is_refused_before_anything_is_fetched(hub: FakeHub) -> None:
-    hub.repositories[NAME] = Repository({"config.json": b"{}", "model.safetensors": safetensors(b"1")})
-    with pytest.raises(EngineError, match=r"not a model in Mistral's format: the repository has no params\.json, weig"):
+def test_a_repository_in_neither_format_is_refused_before_anything_is_fetched(hub: FakeHub) -> None:
+    hub.repositories[NAME] = Repository({"README.md": b"", "model.gguf": b"1"})
+    with pytest.raises(EngineError, match=r"not a model in Mistral's format: the repository lacks params\.json, weig"):
         models.pull(NAME)
     assert not any("resolve" in request for request in hub.requests)
 
