@@ -1,4 +1,4 @@
-"""Models of random numbers, two layers deep, one for every tokenizer's version, in Mistral's own format or in the other.
+"""Models of random numbers, two layers deep, one for every tokenizer's version, in Mistral's format or Hugging Face's.
 
 They know nothing, so whatever well-formed thing they write, they were made to write; only `[TOOL_CALLS]` comes to them
 easily, after a few words of anything. Needs no download; the tokenizers are those of mistral_tokenizers.py.
@@ -89,7 +89,9 @@ def build_hf(folder: Path, label: str) -> Path:
         "torch_dtype": "float32",
     }
     (folder / "config.json").write_text(json.dumps(config))
-    weights = {_hf_name(name): tensor for name, tensor in load_file(folder / "consolidated.safetensors").items()}
+    weights = {
+        _hf_name(name): _rotated(name, one) for name, one in load_file(folder / "consolidated.safetensors").items()
+    }
     names = sorted(weights)
     shards = {"model-00001-of-00002.safetensors": names[:6], "model-00002-of-00002.safetensors": names[6:]}
     for shard, held in shards.items():
@@ -123,6 +125,14 @@ def _hf_name(name: str) -> str:
         return f"{_HF_NAMES[place]}.weight"
     layer, _, part = rest.partition(".")
     return f"model.layers.{layer}.{_HF_NAMES[part]}.weight"
+
+
+def _rotated(name: str, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+    """In that format the numbers that are rotated together are half a head apart; in Mistral's they are neighbours."""
+    if not name.endswith((".wq.weight", ".wk.weight")):
+        return tensor
+    pairs = tensor.reshape(_HEADS, _HEAD_DIM // 2, 2, _DIM)
+    return np.ascontiguousarray(pairs.transpose(0, 2, 1, 3).reshape(tensor.shape))
 
 
 def _weights(words: int) -> dict[str, NDArray[np.float32]]:

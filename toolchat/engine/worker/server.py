@@ -89,6 +89,9 @@ class Worker:
         register_model(folder)
         self._lora = _lora_request(config)
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        if self._lora is not None:
+            # Now, so that an adapter of another model is told before the first question.
+            self._engine.add_lora(self._lora)
         self._config = config
         self._share = share
         self._context = kept_context(config, self._engine.model_config.max_model_len)
