@@ -34,7 +34,7 @@ def ask(toolchat: Program, *arguments: str, variables: Mapping[str, str] | None 
 def test_a_model_folder_that_lacks_a_file(toolchat: Program, model_folder: Path, name: str, said: str) -> None:
     (model_folder / name).unlink()
     line = ask(toolchat, "--model", str(model_folder)).refused(3)
-    assert line == f"{model_folder}: not a whole model in Mistral's format: {said}"
+    assert line.partition("; ")[0] == f"{model_folder}: not a whole model in Mistral's format: {said}"
 
 
 @pytest.mark.parametrize(
