@@ -360,10 +360,10 @@ class _CpuMemory:
                 fp8_cache=not wide and not self.cached_in_8_bits and bool(cpu_flags() & FP8_CACHE_CPU),
                 smaller=self.smaller,
             )
-            lower = f"lower --kv-cache to {whole / GIB:.2f}, " if self.asked is not None and self.asked > whole else ""
+            enough = self.asked is not None and weights + whole + CPU_HEADROOM <= free
             raise EngineError(
                 f"not enough memory for {self.model}: {weights / GIB:.1f} GiB of weights and {wanted / GIB:.2f} GiB of "
                 f"KV cache for {self.context} tokens, but {free / GIB:.1f} GiB are free; close other programs, "
-                f"{lower}or {need.remedy(free)}"
+                f"or {f'lower --kv-cache: {whole / GIB:.2f} would do' if enough else need.remedy(free)}"
             )
         return wanted

@@ -67,14 +67,20 @@ def budget(free: int, total: int, asked: float | None = None, held_by: str = "")
     return int(share * 10_000 + 1e-3) / 10_000
 
 
+def context_beside(need: Need, free: int, total: int) -> int:
+    """The tokens of context that the memory left beside the weights holds, by estimate; 0 where that is not known."""
+    return max(0, left_for_context(need.weights, free, total) // need.per_token) if need.per_token else 0
+
+
 def little_left(model: str, need: Need, total: int) -> str:
     """A warning if `need` leaves little of a free GPU of `total` bytes for a context; "" if it leaves enough."""
     left = left_for_context(need.weights, total, total)
     if left >= (min(need.chat, USEFUL) if need.chat else USEFUL):
         return ""
+    tokens = f" of {context_beside(need, total, total)} tokens" if need.per_token else ""
     return (
         f"{model} will hardly fit this GPU: its weights take {need.weights / GIB:.1f} of {total / GIB:.1f} GiB, "
-        f"which leaves {max(0, left) / GIB:.1f} GiB for a context; {need.remedy(granted(total, total))} "
+        f"which leaves {max(0, left) / GIB:.1f} GiB for a context{tokens}; {need.remedy(granted(total, total))} "
         "(docs/engines.md)"
     )
 
