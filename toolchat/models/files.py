@@ -55,7 +55,7 @@ def is_weights(name: str) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise EngineError, one line, where `folder` does not hold a whole model in Mistral's format."""
+    """Raise EngineError, one line, where `folder` does not hold a whole model in either format."""
     if not folder.is_dir():
         raise EngineError(
             f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; expected a model's folder"
