@@ -1,4 +1,4 @@
-"""Reckons whether a model and the cache of one chat fit a memory, and which flags would make them fit.
+"""Estimates whether a model and the cache of one chat fit a memory, and which flags would make them fit.
 
 The numbers are estimates from the files' sizes; what a GPU really has left is measured by vLLM.
 """

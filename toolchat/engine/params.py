@@ -1,4 +1,4 @@
-"""A model's parameters, read off its files: params.json of Mistral's format, or config.json of Hugging Face's.
+"""Reads a model's parameters from its files: params.json of Mistral's format, or config.json of Hugging Face's.
 
 Whichever it is, they have the names of params.json here. Only headers and small files are read.
 """

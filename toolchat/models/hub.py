@@ -1,4 +1,7 @@
-"""Models of the Hugging Face hub, in its own cache, which other programs share; Mistral's format where there is one."""
+"""Fetches models from the Hugging Face hub into the hub's own cache, shared with other programs.
+
+Of a repository in both formats, Mistral's is fetched.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,8 @@ from toolchat.models.files import (
     only_bare_tokenizer,
 )
 from toolchat.models.hub_cache import CachedModel
-from toolchat.models.hub_library import free_bytes, library, offline, reason, told, with_home
+from toolchat.models.hub_library import Pace, amounts, free_bytes, library, offline, reason, told, with_home
 from toolchat.models.origins import where_the_tokenizer_is
-from toolchat.models.pace import Pace, amounts
 from toolchat.offline import remedy
 from toolchat.wire.errors import EngineError
 

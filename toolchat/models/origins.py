@@ -1,4 +1,4 @@
-"""Mistral's own repositories: which of them a model was made from, the tokenizer that lies there, and a quantised copy.
+"""Maps a model's name to Mistral's repository that it was made from, its tokenizer, and a quantised copy.
 
 By names alone: no network is asked. Whose name tells nothing gets no answer.
 """
