@@ -138,3 +138,10 @@ def test_a_flag_that_is_offered_is_taken_without_a_warning() -> None:
     check_fits("m", done, MOST, 16 * GIB, 16 * GIB)
     assert little_left("m", done, 16 * GIB) == ""
     assert done.weights + OVERHEAD < granted(16 * GIB, 16 * GIB)
+
+
+def test_a_context_that_is_asked_for_and_will_hardly_fit_is_warned_of_with_the_one_that_will() -> None:
+    need = gpu_need(SEVEN_B, WEIGHTS, 32768, 32768, (8, 6))
+    assert little_left("m", need, 24 * GIB) == ""
+    told = little_left("m", need, 20 * GIB)
+    assert "which leaves 3.4 GiB for a context of 27848 tokens; --context 27648 would make it fit" in told

@@ -75,7 +75,8 @@ def context_beside(need: Need, free: int, total: int) -> int:
 def little_left(model: str, need: Need, total: int) -> str:
     """A warning if `need` leaves little of a free GPU of `total` bytes for a context; "" if it leaves enough."""
     left = left_for_context(need.weights, total, total)
-    if left >= (min(need.chat, USEFUL) if need.chat else USEFUL):
+    enough = need.chat if need.context_asked else min(need.chat or USEFUL, USEFUL)
+    if left >= enough:
         return ""
     tokens = f" of {context_beside(need, total, total)} tokens" if need.per_token else ""
     return (
