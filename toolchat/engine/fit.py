@@ -85,8 +85,15 @@ class Need:
     def remedy(self, memory: int) -> str:
         """What to do where the model does not fit `memory`, in a clause."""
         flags = self.flags_that_fit(memory)
-        other = f"a quantised repository of it (--model {self.smaller})" if self.smaller else "a smaller model"
-        return f"{flags} would make it fit, or take {other}" if flags else f"take {other}"
+        return f"{flags} would make it fit, or take {self._other()}" if flags else f"take {self._other()}"
+
+    def savings(self) -> str:
+        """What to do where the memory does not suffice and nobody knows by how much, in a clause."""
+        flags = [flag for flag, _ in self._ways()] + ["a smaller --context"] * (self.per_token > 0)
+        return f"try {' or '.join(flags)}, or take {self._other()}" if flags else f"take {self._other()}"
+
+    def _other(self) -> str:
+        return f"a quantised repository of it (--model {self.smaller})" if self.smaller else "a smaller model"
 
     def _ways(self) -> Iterator[tuple[str, Need]]:
         """Each flag that makes less of it, with what is needed then."""

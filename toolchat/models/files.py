@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Collection
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -132,7 +133,7 @@ def _where_from(folder: Path) -> str:
         names.append(str((read_object(folder / CONFIG) or {}).get("_name_or_path") or ""))
     # In the hub's cache the folder is named by its commit.
     names += [part.name for part in folder.resolve().parents if part.name.startswith("models--")]
-    return f"; {where_the_tokenizer_is(*filter(None, names))} --local-dir {folder}"
+    return f"; {where_the_tokenizer_is(*filter(None, names))} --local-dir {shlex.quote(str(folder))}"
 
 
 def damaged(folder: Path) -> str:

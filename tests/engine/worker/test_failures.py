@@ -107,7 +107,7 @@ cache_dtype
 """
 FAILURES = [
     (OUT_OF_MEMORY, ("process 4194304 holds 20.01 GiB of it", "end that")),
-    (NO_CACHE, ("close other programs on it", "--gpu-memory", "would make it fit")),
+    (NO_CACHE, ("close other programs on it", "--gpu-memory", "try --engine-arg kv_cache_dtype=fp8 or a smaller")),
     (TOO_LONG, ("holds 9824 tokens", "--context 9824")),
     ("[Errno 28] No space left on device: '/tmp/x'", ("a disk is full", "VLLM_CACHE_ROOT")),
     ("unable to open shared memory object </torch_71_1> in read-write mode", ("--shm-size 1g",)),

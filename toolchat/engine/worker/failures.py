@@ -76,7 +76,7 @@ def _held_by_another(match: re.Match[str], config: EngineConfig, line: str) -> s
 
 
 def _other_ways(config: EngineConfig) -> str:
-    return config.need.remedy(config.need.total - 1) if config.need is not None else "take a smaller model"
+    return config.need.savings() if config.need is not None else "take a smaller model"
 
 
 def _told(text: str) -> Explain:
