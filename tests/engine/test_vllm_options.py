@@ -82,6 +82,16 @@ def test_a_wrong_argument_is_one_line_with_the_nearest_name_or_toolchats_flag(pa
     assert "\n" not in str(refused.value)
 
 
+def test_words_that_vllms_alias_allows_are_checked_and_of_another_kind_are_left_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vllm_options, "choices", lambda alias: ("auto", "fp8") if alias == "CacheDType" else ())
+    assert read_engine_args(["kv_cache_dtype=fp8"], FIELDS) == {"kv_cache_dtype": "fp8"}
+    with pytest.raises(UsageError, match=r"expected one of auto, fp8, not 'fp9'; did you mean fp8\?"):
+        read_engine_args(["kv_cache_dtype=fp9"], FIELDS)
+    assert read_engine_args(["x=whatever"], {"x": "CacheDType | Custom"}) == {"x": "whatever"}
+
+
 def test_without_vllm_the_names_are_left_to_it() -> None:
     assert read_engine_args(["anything=1"], {}) == {"anything": 1}
     with pytest.raises(UsageError, match="use --context"):
@@ -98,6 +108,10 @@ def test_the_names_are_those_of_the_installed_vllm_and_reading_them_imports_noth
     assert "_api_process_count" not in engine_fields()
     assert {"awq", "gptq", "fp8", "compressed-tensors", "fp8_per_tensor"} <= set(quantizations())
     assert read_engine_args(["kv_cache_dtype=fp8"]) == {"kv_cache_dtype": "fp8"}
+    with pytest.raises(
+        UsageError, match=r"kv_cache_dtype: expected one of auto, .*, not 'fp8_e4n3'; did you mean fp8_e4m3"
+    ):
+        read_engine_args(["kv_cache_dtype=fp8_e4n3"])
     assert "vllm" not in sys.modules
 
 
@@ -119,8 +133,11 @@ def test_a_quantisation_that_vllm_has_not_names_the_nearest(monkeypatch: pytest.
     monkeypatch.setattr(vllm_options, "quantizations", lambda: ("awq", "gptq", "fp8", "fp8_per_tensor"))
     with pytest.raises(UsageError, match=r"--quantization awk: vLLM has no such method; did you mean awq\?"):
         check_quantization("awk", "")
-    with pytest.raises(UsageError, match=r"--quantization fp8: .* --quantization fp8_per_tensor$"):
+    with pytest.raises(UsageError, match=r"--quantization fp8: .* fp8_per_tensor$"):
         check_quantization("fp8", "")
+    with pytest.raises(UsageError, match=r"--quantization awq: this model is in 16 bits, .* fp8_per_tensor$"):
+        check_quantization("awq", "")
+    check_quantization("awq", "awq")
     check_quantization("fp8", "fp8")
     check_quantization("fp8_per_tensor", "")
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -68,6 +70,8 @@ OURS: Mapping[str, str] = {
 """vLLM's arguments that toolchat sets or relies on, and what to do instead."""
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+_MADE_BEFORE = ("fp8", "awq", "awq_marlin", "gptq", "gptq_marlin", "auto_awq", "auto_gptq", "compressed-tensors")
+"""vLLM's methods that need weights, or a file with numbers, that were made before."""
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """vLLM's `MaxLoRARanks`."""
 
@@ -109,12 +113,30 @@ def quantizations() -> tuple[str, ...]:
     return ()
 
 
-def _parsed(file: str) -> ast.AST:
-    """A source file of the installed vLLM, which is found without being imported; an empty module where it is not."""
+@cache
+def choices(alias: str) -> tuple[str, ...]:
+    """The words that a name of vLLM's own in an annotation stands for, such as CacheDType; empty for anything else."""
+    if (place := _vllm()) is None or not alias.isidentifier():
+        return ()
+    for file in sorted((place / "config").glob("*.py")):
+        with suppress(OSError, SyntaxError, ValueError):
+            text = file.read_text(encoding="utf-8")
+            if (match := re.search(rf"^{alias} = Literal\[([^\]]*)\]", text, re.MULTILINE)) is not None:
+                words = ast.literal_eval(f"[{match[1]}]")
+                return tuple(word for word in words if isinstance(word, str))
+    return ()
+
+
+def _vllm() -> Path | None:
+    """The folder of the installed vLLM, which is found without being imported."""
     spec = find_spec("vllm")
+    return Path(spec.submodule_search_locations[0]) if spec is not None and spec.submodule_search_locations else None
+
+
+def _parsed(file: str) -> ast.AST:
+    """A source file of vLLM's; an empty module where it is not there."""
     try:
-        place = Path((spec.submodule_search_locations or [""])[0]) if spec is not None else Path()
-        return ast.parse((place / file).read_text(encoding="utf-8"))
+        return ast.parse(((_vllm() or Path()) / file).read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
         return ast.Module([], [])
 
@@ -162,6 +184,13 @@ def _typed(name: str, value: str, annotation: str) -> Any:
         raise UsageError(f"--engine-arg {name}: expected {expected}, not {value!r}")
     if "str" in kinds and value[:1] not in ("{", "["):
         return value
+    words = [word for kind in sorted(kinds) for word in choices(kind)]
+    if words and value in words:
+        return value
+    if words and kinds <= {kind for kind in kinds if choices(kind) or kind == "None"}:
+        near = get_close_matches(value, words, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"--engine-arg {name}: expected one of {', '.join(words)}, not {value!r}{hint}")
     try:
         found = json.loads(value)
     except ValueError:
@@ -178,10 +207,10 @@ def check_quantization(method: str, made_by: str) -> None:
     `made_by` is how it is (`params.quantized_by`); vLLM compares the two, since some methods stand for others.
     """
     known = quantizations()
-    if method == "fp8" and not made_by:
+    if method in _MADE_BEFORE and not made_by:
         raise UsageError(
-            "--quantization fp8: this is for models that are in FP8 already, and this one is in 16 bits; "
-            "to quantise it while it is loaded: --quantization fp8_per_tensor"
+            f"--quantization {method}: this model is in 16 bits, and {method} is only for one that was quantised so "
+            "before; name such a one, or have it quantised while it is loaded: --quantization fp8_per_tensor"
         )
     if known and method not in known:
         near = get_close_matches(method, known, n=1)

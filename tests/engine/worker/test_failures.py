@@ -131,6 +131,10 @@ FAILURES = [
         ("m is a qwen9",),
     ),
     (MISMATCH, ("--quantization gptq: m is quantised as awq", "leave --quantization out")),
+    (
+        "Unknown quantization method: exl2. Must be one of ['awq', 'auto_awq', 'fp8'].",
+        ("m is quantised as exl2, which vLLM does not know", "another quantisation"),
+    ),
     ("Cannot find the config file for awq", ("--quantization awq", "fp8_per_tensor")),
     (
         "awq_marlin quantization is currently not supported in cpu.",

@@ -145,8 +145,16 @@ _KNOWN: tuple[tuple[str, Explain], ...] = (
         _told("--quantization {2}: {model} is quantised as {1}; leave --quantization out"),
     ),
     (
-        r"Unknown quantization method: (\S+?)\. |The `fp8` quantization method no longer supports online",
-        _told("--quantization is none that vLLM can use here ({line})"),
+        r"Unknown quantization method: (.+?)\. Must be",
+        lambda match, config, line: (
+            f"--quantization {match[1]}: vLLM has no such method"
+            if config.quantization is not None
+            else f"{config.model} is quantised as {match[1]}, which vLLM does not know; take another quantisation of it"
+        ),
+    ),
+    (
+        r"The `fp8` quantization method no longer supports online",
+        _told("--quantization fp8: {model} is in 16 bits; give --quantization fp8_per_tensor"),
     ),
     (
         r"Cannot find the config file for (\S+)",
