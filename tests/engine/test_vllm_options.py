@@ -10,6 +10,7 @@ from toolchat.engine import vllm_options
 from toolchat.engine.vllm_options import (
     OURS,
     Lora,
+    check_lora,
     check_quantization,
     engine_fields,
     quantizations,
@@ -183,3 +184,23 @@ def test_what_is_no_adapter_is_one_line(tmp_path: Path, config: Any, weights: st
 def test_an_adapter_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is no folder; expected one with adapter_config\.json"):
         read_lora(f"mine={tmp_path / 'none'}")
+
+
+def test_an_adapter_of_a_model_of_another_width_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    name = "base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight"
+    header = json.dumps({name: {"dtype": "F32", "shape": [8, 4096], "data_offsets": [0, 4]}}).encode()
+    folder = adapter(tmp_path / "a", {"r": 8})
+    (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
+    lora = read_lora(f"mine={folder}")
+    assert lora.dim == 4096
+    check_lora(lora, "m", {"dim": 4096})
+    check_lora(lora, "m", {})
+    with pytest.raises(UsageError, match=r"--lora mine=.*: it was made for a model of width 4096, and m has 576; name"):
+        check_lora(lora, "m", {"dim": 576})
+
+
+@pytest.mark.parametrize("data", [b"", b"1234", (3).to_bytes(8, "little") + b"[1]", (2**60).to_bytes(8, "little")])
+def test_an_adapter_whose_weights_tell_no_width_is_left_to_vllm(tmp_path: Path, data: bytes) -> None:
+    folder = adapter(tmp_path / "a", {"r": 8})
+    (folder / "adapter_model.safetensors").write_bytes(data)
+    assert read_lora(f"mine={folder}").dim is None

@@ -23,7 +23,7 @@ from toolchat.engine.params import (
     read_params,
     weight_bytes,
 )
-from toolchat.engine.vllm_options import Lora, check_quantization
+from toolchat.engine.vllm_options import Lora, check_lora, check_quantization
 from toolchat.wire.errors import EngineError, UsageError
 
 CPU_CONTEXT = 8192
@@ -147,6 +147,8 @@ def plan(
         )
     if quantization is not None:
         check_quantization(quantization, quantized_by(params))
+    if lora is not None:
+        check_lora(lora, model, params)
     if fast_start and "compilation_config" in engine_args:
         raise UsageError("--fast-start sets vLLM's compilation_config; leave it or --engine-arg compilation_config out")
     kv_bytes = int(kv_cache_gib * GIB) if kv_cache_gib is not None else None

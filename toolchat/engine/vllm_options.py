@@ -72,6 +72,8 @@ OURS: Mapping[str, str] = {
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _MADE_BEFORE = ("fp8", "awq", "awq_marlin", "gptq", "gptq_marlin", "auto_awq", "auto_gptq", "compressed-tensors")
 """vLLM's methods that need weights, or a file with numbers, that were made before."""
+_MAX_HEADER = 100_000_000
+"""Bytes of a safetensors header; the library's own limit."""
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """vLLM's `MaxLoRARanks`."""
 
@@ -86,6 +88,8 @@ class Lora:
     """The least of vLLM's `MaxLoRARanks` that holds it."""
     bytes: int = 0
     """Of its weights."""
+    dim: int | None = None
+    """The width of the model that it was made for, where its weights say so."""
 
 
 @cache
@@ -251,4 +255,28 @@ def read_lora(written: str) -> Lora:
             f"{where}: adapter_config.json: expected a rank r from 1 to {_RANKS[-1]}, not {config.get('r')!r}"
         )
     rank = next(least for least in _RANKS if least >= max(ranks))
-    return Lora(name.strip(), str(folder.resolve()), rank, weights.stat().st_size)
+    return Lora(name.strip(), str(folder.resolve()), rank, weights.stat().st_size, _width(weights))
+
+
+def check_lora(lora: Lora, model: str, params: Mapping[str, Any]) -> None:
+    """Raise UsageError where the adapter was made for a model of another width. vLLM finds other differences."""
+    dim = params.get("dim")
+    if lora.dim is not None and isinstance(dim, int) and dim != lora.dim:
+        raise UsageError(
+            f"--lora {lora.name}={lora.folder}: it was made for a model of width {lora.dim}, and {model} has {dim}; "
+            "name the model that stands in its adapter_config.json as base_model_name_or_path"
+        )
+
+
+def _width(weights: Path) -> int | None:
+    """The width of what goes into the queries that an adapter changes, by the header of its safetensors file."""
+    if weights.suffix != ".safetensors":
+        return None
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= _MAX_HEADER else {}
+        for name, entry in header.items():
+            if re.search(r"\.[qkv]_proj\.lora_A\.", name):
+                return int(entry["shape"][1])
+    return None
