@@ -214,7 +214,7 @@ def check_quantization(method: str, made_by: str) -> None:
     if method in _MADE_BEFORE and not made_by:
         raise UsageError(
             f"--quantization {method}: this model is in 16 bits, and {method} is only for one that was quantised so "
-            "before; name such a one, or have it quantised while it is loaded: --quantization fp8_per_tensor"
+            "before; name such a one, or on a GPU have it quantised while it is loaded: --quantization fp8_per_tensor"
         )
     if known and method not in known:
         near = get_close_matches(method, known, n=1)

@@ -132,6 +132,11 @@ FAILURES = [
     ),
     (MISMATCH, ("--quantization gptq: m is quantised as awq", "leave --quantization out")),
     (
+        "_C::static_scaled_fp8_quant() expected at most 0 argument(s) but received 4 argument(s). Declaration: "
+        "_C::static_scaled_fp8_quant() -> ()",
+        ("build for the CPU has no arithmetic for the quantisation of m",),
+    ),
+    (
         "Unknown quantization method: exl2. Must be one of ['awq', 'auto_awq', 'fp8'].",
         ("m is quantised as exl2, which vLLM does not know", "another quantisation"),
     ),

@@ -159,8 +159,17 @@ _KNOWN: tuple[tuple[str, Explain], ...] = (
     (
         r"Cannot find the config file for (\S+)",
         _told(
-            "--quantization {1}: {model} is not quantised so, and vLLM cannot do it while it loads; take "
-            "--quantization fp8_per_tensor, or a repository that is quantised so"
+            "--quantization {1}: {model} is not quantised so, and vLLM cannot do it while it loads; take a repository "
+            "that is, or on a GPU --quantization fp8_per_tensor"
+        ),
+    ),
+    (
+        # An operator that the CPU build declares without a body.
+        r"_C::\w*quant\w*\(\) expected at most 0",
+        lambda match, config, line: (
+            f"--quantization {config.quantization}: vLLM's build for the CPU has no such arithmetic; leave it out"
+            if config.quantization is not None
+            else f"vLLM's build for the CPU has no arithmetic for the quantisation of {config.model}; take another"
         ),
     ),
     (
