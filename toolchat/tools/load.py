@@ -59,7 +59,7 @@ def load_tools(source: Path | ToolsCode, only: Callable[[ToolEntry], bool] | Non
             else:
                 tools[name], digests[name] = loaded, digest
     if problems:
-        raise problems.error()
+        raise problems.error(loader.notices)
     # Of what may run for a tool only now it is known what there is.
     guard = import_guard.current()
     code, imported = guard.loaded() if guard is not None else (code, ())
@@ -172,6 +172,9 @@ class _Loader:
             place=self._problems.where(entry.place),
             options=entry.options,
             group=group,
+            notes=schema.notes,
+            untyped=schema.untyped,
+            from_file={name: tuple(said.keywords) for name, said in entry.parameters.items() if said.keywords},
         )
         where = self._problems.where(entry.place)
         self.notices.extend(f'{where}: "{reference}" {note}' for note in schema.notes)
