@@ -151,7 +151,8 @@ class _Loader:
     ) -> tuple[LoadedTool, _Digest] | None:
         try:
             schema = self._schema(function, entry)
-            description = _description(entry, schema.summary, reference)
+            in_class = made_of is not None and reference != entry.callable_ref
+            description = _description(entry, schema.summary, reference, in_class=in_class)
             if not TOOL_NAME.fullmatch(name):
                 what = f'"{name}" cannot be a tool\'s name; expected 1 to 64 of the characters a-z A-Z 0-9 _ -'
                 raise SchemaError(f"{what}; shorten or change name:")
@@ -214,11 +215,13 @@ class _Loader:
             )
 
 
-def _description(entry: ToolEntry, summary: str | None, reference: str) -> str:
+def _description(entry: ToolEntry, summary: str | None, reference: str, *, in_class: bool) -> str:
     text = entry.description or summary
     if text is None:
         what = f'"{reference}" has no description'
-        raise SchemaError(f"{what}; expected one sentence for the model; add description: or a docstring")
+        # The entry of a class has no place for the descriptions of its methods.
+        fix = "add a docstring, or leave it out by methods:" if in_class else "add description: or a docstring"
+        raise SchemaError(f"{what}; expected one sentence for the model; {fix}")
     return text if len(text) <= MAX_DESCRIPTION else _whole_sentences(text)
 
 

@@ -19,7 +19,7 @@ from toolchat.tools.keywords import ParameterEntry, read_parameters
 from toolchat.tools.options import OPTION_NAMES, OPTIONS, OptionError, read_json, read_text
 from toolchat.tools.problems import Place, Problems, did_you_mean
 from toolchat.tools.toolbox import ToolOptions
-from toolchat.tools.yaml_file import INTEGER, compose, duplicate_keys, shown
+from toolchat.tools.yaml_file import INTEGER, compose, duplicate_keys, one_name, shown
 
 
 def sample_tools_path() -> Path:
@@ -230,7 +230,7 @@ class _Reader:
             return {}
         values: dict[str, Any] = {}
         for key, value in node.value:
-            name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            name = one_name(str(key.value)) if isinstance(key, yaml.ScalarNode) else ""
             if not name.isidentifier():
                 what = f"arguments holds the key {shown(key)}; expected an argument's name; correct it"
                 self._problems.add(key, what)
@@ -249,7 +249,7 @@ class _Reader:
             return ()
         names: list[str] = []
         for item in node.value:
-            name = str(item.value) if isinstance(item, yaml.ScalarNode) else ""
+            name = one_name(str(item.value)) if isinstance(item, yaml.ScalarNode) else ""
             if not name.isidentifier() or name.startswith("__"):
                 self._problems.add(item, f"methods holds {shown(item)}; expected a method's name; correct it")
             elif name in names:
