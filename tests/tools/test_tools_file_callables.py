@@ -135,7 +135,8 @@ def test_names_in_a_file_are_pythons_whether_their_accents_are_composed_or_not(t
     (tmp_path / "mine.py").write_text(f"{source}\n\ngröße = f\n")
     file = tmp_path / "tools.yaml"
     decomposed = "gro\u0308ße"
-    text = f"version: 1\ntools:\n  - callable: mine:{decomposed}\n    name: f\n    parameters:\n      {decomposed}: In cm\n"
+    keys = f"    name: f\n    parameters:\n      {decomposed}: In cm\n"
+    text = f"version: 1\ntools:\n  - callable: mine:{decomposed}\n{keys}"
     file.write_text(text)
     (loaded,) = load_tools(file).tools
     assert loaded.tool.parameters["properties"] == {"größe": {"type": "integer", "description": "In cm"}}

@@ -18,7 +18,6 @@ import yaml
 
 from toolchat.wire.errors import UsageError
 
-
 _SHOWN_OF_ONE_PLACE = 5
 """Problems of one entry that an error shows where it has more than twice as many: a class may have 160 methods."""
 _PLACED = re.compile(r"(?P<where>.*?:\d+:\d+): ")
