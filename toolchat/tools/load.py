@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.tools import import_guard
+from toolchat.tools.advice import advice
 from toolchat.tools.classes import (
     class_problems,
     function_problems,
@@ -59,7 +60,7 @@ def load_tools(source: Path | ToolsCode, only: Callable[[ToolEntry], bool] | Non
             else:
                 tools[name], digests[name] = loaded, digest
     if problems:
-        raise problems.error(loader.notices)
+        raise problems.error([*loader.notices, *(note for loaded in tools.values() for note in advice(loaded.tool))])
     # Of what may run for a tool only now it is known what there is.
     guard = import_guard.current()
     code, imported = guard.loaded() if guard is not None else (code, ())
