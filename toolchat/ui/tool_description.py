@@ -71,7 +71,7 @@ def held(tool: Tool, *, tekken: bool) -> Held:
 def _left_out(tool: Tool, parameter: str, part: Any, backend: Backend) -> tuple[str, ...]:
     alone = {**tool.parameters, "properties": {parameter: part}, "required": [parameter]}
     words = narrowed(alone, backend).left_out
-    return tuple("the whole schema" if word.startswith("the schema of ") else word for word in words)
+    return tuple("all of it" if "schema" in word else word for word in words)
 
 
 def description(
