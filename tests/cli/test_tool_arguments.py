@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a row of a table reads best as one line)
 from __future__ import annotations
 
 import json
@@ -125,7 +124,7 @@ def test_every_argument_can_be_written_as_a_word(arguments: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("text", ["[1]", "{", "nothing", '{"a": NaN}', "5", "[" * 100_000])
 def test_what_is_no_json_object_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(UsageError, match="--json: .*expected an object, such as ") as caught:
+    with pytest.raises(UsageError, match=r"--json: .*expected an object, such as ") as caught:
         arguments_in(text, "--json")
     assert "\n" not in str(caught.value)
 

@@ -34,7 +34,7 @@ def test_a_new_tool_works_and_nothing_is_to_be_said_of_it(tmp_path: Path) -> Non
 FILES = [
     "version: 1\ntools:\n- callable: toolchat.samples.clock:current_time\n",
     "version: 1\ntools:\n  - callable: toolchat.samples.clock:current_time",
-    "version: 1\ntools:\n  # first\n  - callable: toolchat.samples.clock:current_time\n    timeout: 5 # s\n\n# the end\n",
+    "version: 1\ntools:\n  # first\n  - callable: toolchat.samples.clock:current_time\n    timeout: 5 # s\n\n# end\n",
     "version: 1\ntools:\n    - callable: toolchat.samples.clock:current_time\n      parameters:\n        timezone: >\n"
     "          Of the\n          place\n\ndefaults:\n  timeout: 3\n",
     "version: 1\r\ntools:\r\n  - callable: toolchat.samples.clock:current_time\r\n",

@@ -39,6 +39,7 @@ def call_tool(
     name: str,
     words: Sequence[str],
     *,
+    flags: Sequence[str],
     json_text: str | None,
     piped: Callable[[], str],
     times: int,
@@ -47,7 +48,10 @@ def call_tool(
     """Call the tool `times` times, one after the other: results on stdout, all else on stderr.
 
     The arguments are `words`, else `json_text` ("-" for standard input), else what `piped` reads, where the tool takes
-    any. Typing the command is the approval. Raises UsageError where it cannot be called at all.
+    any; `flags` are the command's own flags that were given. Typing the command is the approval.
+
+    Raises:
+        UsageError: the tool cannot be called with this at all.
     """
 
     async def main(interrupts: Interrupts) -> ExitCode:
@@ -57,6 +61,7 @@ def call_tool(
         try:
             tool = named_tool(runner.toolbox, name)
             arguments = _arguments(tool, words, json_text, piped)
+            _check_flags(tool, flags, arguments)
             others = tuple(f"{other.place}:" for other in runner.toolbox.tools if other.place != tool.place)
             for notice in runner.toolbox.notices:
                 if not notice.startswith(others):
@@ -77,6 +82,14 @@ def named_tool(toolbox: Toolbox, name: str) -> Tool:
         fix = did_you_mean(name, toolbox.names, f"it has: {', '.join(toolbox.names) or 'none'}")
         raise UsageError(f'{toolbox.path}: there is no tool "{name}"; {fix}')
     return tool
+
+
+def _check_flags(tool: Tool, flags: Sequence[str], arguments: dict[str, Any]) -> None:
+    """A word must not be the command's without a person's knowing, where the tool has a parameter of that name."""
+    for flag in flags:
+        if flag in tool.parameters.get("properties", {}) and flag not in arguments:
+            what = f"--{flag} is a flag of this command, and a parameter of {tool.name}, too"
+            raise UsageError(f"{what}; write the parameter behind --: toolchat tools call {tool.name} -- --{flag} …")
 
 
 def _arguments(tool: Tool, words: Sequence[str], json_text: str | None, piped: Callable[[], str]) -> dict[str, Any]:
@@ -171,7 +184,8 @@ def _summary(results: Sequence[ToolResult]) -> str:
     counts = {status: sum(result.status is status for result in results) for status in ResultStatus}
     statuses = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     times = [result.seconds for result in results]
-    return f"{len(results)} calls: {statuses}; median {statistics.median(times):.3f} s, {min(times):.3f} to {max(times):.3f} s"
+    median, spread = statistics.median(times), f"{min(times):.3f} to {max(times):.3f} s"
+    return f"{len(results)} calls: {statuses}; median {median:.3f} s ({spread})"
 
 
 def _printed(text: str) -> None:

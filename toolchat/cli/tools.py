@@ -116,7 +116,9 @@ def call(
         str | None,
         typer.Option("--json", help='The arguments: \'{"city": "Dallas"}\', or - for standard input.', metavar="JSON"),
     ] = None,
-    times: Annotated[int, typer.Option("--times", help="Call it so often, and time it.", min=1, max=100_000)] = 1,
+    times: Annotated[
+        int | None, typer.Option("--times", help="Call it so often, and time it.", min=1, max=100_000, metavar="N")
+    ] = None,
     images: Annotated[
         str | None, typer.Option("--images", help="Keep the images that it returns there.", metavar="FOLDER")
     ] = None,
@@ -129,9 +131,18 @@ def call(
 
     if name.startswith("-"):
         raise UsageError(f"{name}: expected the tool's name first, and its arguments behind it")
+    flags = {"tools": tools, "json": json_text, "times": times, "images": images}
+    given = [flag for flag, value in flags.items() if value is not None]
     folder = user_path(images) if images is not None else None
     code = call_tool(
-        _chosen(tools), name, words or [], json_text=json_text, piped=piped_text, times=times, images=folder
+        _chosen(tools),
+        name,
+        words or [],
+        flags=given,
+        json_text=json_text,
+        piped=piped_text,
+        times=times or 1,
+        images=folder,
     )
     if code:
         raise typer.Exit(code)
