@@ -19,7 +19,7 @@ from toolchat.images.image import file_name, image_bytes
 from toolchat.mistral.ids import new_call_id
 from toolchat.models.tokenizers import estimated_tokens
 from toolchat.settings import state_folder
-from toolchat.store.logs import appendable
+from toolchat.store.state import appendable
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.trust import note_refusal
