@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,10 @@ import pytest
 from cli_program import Ran
 from typer import Exit
 
+from toolchat.cli import tool_check
 from toolchat.cli.main import app
+from toolchat.tools import run
+from toolchat.tools.load import load_tools
 from toolchat.wire.errors import ToolchatError
 
 
@@ -45,3 +50,20 @@ class Desk:
             self.monkeypatch.setattr(sys, "stdin", io.StringIO())
         out, err = self.captured.readouterr()
         return Ran(code, out, err + error)
+
+
+@contextmanager
+def loaded_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands that look at tools load them in this process, and not in one of their own, which takes longer."""
+    folder = Path.cwd()
+    path, modules = sys.path.copy(), set(sys.modules)
+    for module in (run, tool_check):
+        monkeypatch.setattr(module, "load_toolbox", lambda source: load_tools(source).toolbox)
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            # Libraries that a command has imported meanwhile stay: some cannot be imported twice.
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+                del sys.modules[name]

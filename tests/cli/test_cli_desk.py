@@ -3,14 +3,13 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_program import Program
-from desk_program import Desk
+from desk_program import Desk, loaded_here
 from inprocess_tools import InProcessRunner
 
 from toolchat.tools.load import load_tools
@@ -22,7 +21,6 @@ pytestmark = pytest.mark.process
 TIMES = re.compile(r"\d+\.\d{3}\b")
 
 MODULE = '''
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,21 +84,16 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return made
 
 
-async def started_here(source: Path, *_: Any, **__: Any) -> InProcessRunner:
-    return InProcessRunner(load_tools(source))
-
-
 @pytest.fixture
 def loads_here(desk: Desk) -> Iterator[Desk]:
     """The same, but the tools are loaded and run in this process: for what is not about theirs."""
-    path, modules = sys.path.copy(), set(sys.modules)
-    for command in ("toolchat.tools.run", "toolchat.cli.tool_check"):
-        desk.monkeypatch.setattr(f"{command}.load_toolbox", lambda source: load_tools(source).toolbox)
-    desk.monkeypatch.setattr(ToolRunner, "start", started_here)
-    yield desk
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        del sys.modules[name]
+    with loaded_here(desk.monkeypatch):
+        desk.monkeypatch.setattr(ToolRunner, "start", started_here)
+        yield desk
+
+
+async def started_here(source: Path, *_: Any, **__: Any) -> InProcessRunner:
+    return InProcessRunner(load_tools(source))
 
 
 @pytest.mark.parametrize("command", [("check",), ("show", "greet"), ("call", "greet", "--name", "Ann")])
@@ -144,10 +137,13 @@ def test_calls_are_repeated_and_timed_in_the_process_that_a_stateful_tool_has(de
     assert last == "3 calls: 3 ok; median 0.000 s (0.000 to 0.000 s)"
 
 
-def test_the_whole_of_a_long_result_and_its_images_are_there_for_the_author(desk: Desk) -> None:
+def test_the_whole_of_a_long_result_is_there_for_the_author(desk: Desk) -> None:
     assert len(desk("call", "long", *FILE).out) == 3_000_001
-    ran = desk("call", "picture", *FILE, "--images", "kept")
-    (image,) = (desk.folder / "kept").iterdir()
+
+
+def test_the_images_that_a_tool_returns_are_kept_where_that_is_asked_for(loads_here: Desk) -> None:
+    ran = loads_here("call", "picture", *FILE, "--images", "kept")
+    (image,) = (loads_here.folder / "kept").iterdir()
     assert image.read_bytes().startswith(b"\x89PNG")
     assert f"kept/{image.name}" in ran.err
 
@@ -226,14 +222,14 @@ def test_list_and_show_print_json_for_programs(loads_here: Desk) -> None:
     assert shown["grammar"] == {"backend": "llguidance", "whole": True, "checked_only": {}}
 
 
-def test_a_new_tool_can_be_checked_and_called_as_the_command_says(desk: Desk) -> None:
-    made = desk("new", "shout")
+def test_a_new_tool_can_be_checked_and_called_as_the_command_says(loads_here: Desk) -> None:
+    made = loads_here("new", "shout")
     assert made.code == 0
     commands = re.findall(r"toolchat tools (.+)", made.out)
-    assert desk(*commands[0].split(), "--strict").code == ExitCode.USAGE  # of the tools that were there before
-    ran = desk(*commands[1].split())
-    assert (ran.code, ran.out) == (0, "hello\n")
-    assert "is there already" in desk("new", "shout").refused(ExitCode.USAGE)
+    assert loads_here(*commands[0].split(), "--strict").code == ExitCode.USAGE  # of the tools that were there before
+    ran = loads_here(*commands[1].split())
+    assert (ran.code, ran.out) == (0, "hello\n"), ran.err
+    assert "is there already" in loads_here("new", "shout").refused(ExitCode.USAGE)
 
 
 def test_ctrl_c_ends_the_call_and_the_command_with_code_130(toolchat: Program) -> None:

@@ -131,6 +131,8 @@ class _Calls:
         call = ToolCall(new_call_id(), self._tool.name, arguments)
         prepared = await self._runner.prepare(self._tool, call, self._cancel)
         parts: list[str] = []
+        printed: list[str] = []
+        on_output = _printed if number == 1 else printed.append
         if isinstance(prepared, ToolResult):
             result = prepared
             if number == 1:
@@ -138,16 +140,18 @@ class _Calls:
         else:
             if number == 1:
                 _tell(f"→ {call_line(prepared.call)}")
-            result = await prepared.run(self._cancel, _printed, parts.append)
-        self._show(result, "".join(parts), number)
+            result = await prepared.run(self._cancel, on_output, parts.append)
+        self._show(result, "".join(parts), printed, number)
         return result
 
-    def _show(self, result: ToolResult, kept: str, number: int) -> None:
-        """The result, unless it is the same as that of the call before."""
+    def _show(self, result: ToolResult, kept: str, printed: Sequence[str], number: int) -> None:
+        """The result and what was printed before it, unless the result is that of the call before."""
         content = kept if isinstance(result, CutResult) and kept else result.content
         if content != self._last:
             if number > 1:
                 _tell(f"call {number}:")
+                for text in printed:
+                    _printed(text)
             typer.echo(sanitize(content) if sys.stdout.isatty() else content)
             if isinstance(result, CutResult):
                 total = result.excerpt.total
