@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,10 @@ def picture() -> bytes:
     Image.new("RGB", (3, 2)).save(data, "PNG")
     return data.getvalue()
 
+def colour() -> str:
+    """Colour."""
+    return "\\x1b[31mred"
+
 def long() -> str:
     """Say much."""
     return "x" * 3_000_000
@@ -70,6 +75,7 @@ tools:
     stateful: true
   - callable: mine:picture
   - callable: mine:long
+  - callable: mine:colour
 """
 FILE = ("--tools", "tools.yaml")
 
@@ -141,6 +147,12 @@ def test_the_whole_of_a_long_result_is_there_for_the_author(desk: Desk) -> None:
     assert len(desk("call", "long", *FILE).out) == 3_000_001
 
 
+def test_in_a_pipe_a_result_is_data_and_a_terminal_is_given_nothing_to_obey(loads_here: Desk) -> None:
+    assert loads_here("call", "colour", *FILE).out == "\x1b[31mred\n"
+    loads_here.monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True, raising=False)
+    assert loads_here("call", "colour", *FILE).out == "\u241b[31mred\n"
+
+
 def test_the_images_that_a_tool_returns_are_kept_where_that_is_asked_for(loads_here: Desk) -> None:
     ran = loads_here("call", "picture", *FILE, "--images", "kept")
     (image,) = (loads_here.folder / "kept").iterdir()
@@ -153,7 +165,7 @@ def test_the_images_that_a_tool_returns_are_kept_where_that_is_asked_for(loads_h
     [
         (("call", "greet", *FILE, "--times", "2"), "--times is a flag of this command, and a parameter of greet, too"),
         (("call", "greet", *FILE, "--json", "{}", "--name", "x"), "--json and --name both give arguments"),
-        (("show", "nothing", *FILE), 'there is no tool "nothing"; it has: greet, count, picture, long'),
+        (("show", "nothing", *FILE), 'there is no tool "nothing"; it has: greet, count, picture, long, colour'),
         (("call", "greet", *FILE, "--nme", "x"), '--nme: greet takes --name, --times, --loud; did you mean "--name"?'),
         (("call", "--name", "x", "greet", *FILE), "--name: expected the tool's name first"),
         (("check", "nothing.yaml"), "nothing.yaml: no such file"),
@@ -172,7 +184,7 @@ def test_check_tells_what_would_help_a_model_and_strict_minds_it(loads_here: Des
         "add a type hint, or type:",
         'tools.yaml:7:15: note: "mine:count" says nothing of by but the name; describe it in the docstring, '
         "or under parameters:",
-        "4 tools, 2 notes: tools.yaml",
+        "5 tools, 2 notes: tools.yaml",
     ]
     assert loads_here("check", "tools.yaml", "--strict").code == ExitCode.USAGE
 
@@ -214,7 +226,7 @@ def test_show_and_list_tell_what_the_file_changed(loads_here: Desk) -> None:
 
 def test_list_and_show_print_json_for_programs(loads_here: Desk) -> None:
     tools = json.loads(loads_here("list", *FILE, "--json").out)["tools"]
-    assert [tool["name"] for tool in tools] == ["greet", "count", "picture", "long"]
+    assert [tool["name"] for tool in tools] == ["greet", "count", "picture", "long", "colour"]
     assert tools[0]["parameters"]["properties"]["times"]["minimum"] == 1
     shown = json.loads(loads_here("show", "greet", *FILE, "--json").out)
     assert shown.items() >= tools[0].items()

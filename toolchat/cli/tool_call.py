@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from toolchat.cli.signals import run_async
 from toolchat.cli.tool_arguments import arguments_in, arguments_of
 from toolchat.images.image import file_name, image_bytes
@@ -152,7 +150,9 @@ class _Calls:
                 _tell(f"call {number}:")
                 for text in printed:
                     _printed(text)
-            typer.echo(sanitize(content) if sys.stdout.isatty() else content)
+            # Not by typer.echo, which drops control sequences in a pipe, where a result is data.
+            sys.stdout.write(f"{sanitize(content) if sys.stdout.isatty() else content}\n")
+            sys.stdout.flush()
             if isinstance(result, CutResult):
                 total = result.excerpt.total
                 if len(content) < total:

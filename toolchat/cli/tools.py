@@ -103,7 +103,7 @@ def show(
 
 @app.command(
     context_settings={"ignore_unknown_options": True},
-    epilog="What the tool's parameters would be taken for here stands behind --: toolchat tools call NAME -- --times 3",
+    epilog="A parameter named like one of these flags goes behind --: toolchat tools call NAME -- --times 3",
 )
 def call(
     name: ToolName,
@@ -123,7 +123,7 @@ def call(
         str | None, typer.Option("--images", help="Keep the images that it returns there.", metavar="FOLDER")
     ] = None,
 ) -> None:
-    """Call a tool by hand, as a chat would: with the same checks and limits. Asks nothing; exit code 1 on its error."""
+    """Call a tool by hand, as a chat would: with the same checks and limits. Exit code 1 if the tool fails."""
     from toolchat.cli.piped import piped_text
     from toolchat.cli.tool_call import call_tool
     from toolchat.settings import user_path
