@@ -53,9 +53,9 @@ def test_an_entry_is_added_and_all_the_rest_stays_as_it_is(tmp_path: Path, text:
     after = load_tools(file).toolbox
     assert after.names == (*before.names, "greet")
     assert [tool.options for tool in after.tools[:-1]] == [tool.options for tool in before.tools]
-    written = file.read_bytes().decode("utf-8-sig").splitlines()
+    written = file.read_bytes().decode().splitlines()
     kept = [line for line in written if line.strip() != "- callable: ./greet.py:greet"]
-    assert kept == [line.replace("tools: []", "tools:") for line in text.removeprefix("\ufeff").splitlines()]
+    assert kept == [line.replace("tools: []", "tools:") for line in text.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,11 @@ def test_a_file_that_cannot_take_the_entry_is_left_alone_and_no_function_is_writ
         new_tool("greet", file)
     assert file.read_text() == text
     assert not (tmp_path / "greet.py").exists()
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no folder .*; make it, or name another file"):
+        new_tool("greet", tmp_path / "gone" / "tools.yaml")
 
 
 def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:

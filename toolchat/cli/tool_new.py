@@ -57,6 +57,8 @@ def new_tool(name: str, file: Path) -> NewTool:
         ToolchatError: a file cannot be written.
     """
     _check_name(name)
+    if not file.parent.is_dir():
+        raise UsageError(f"{file}: there is no folder {file.parent}; expected one; make it, or name another file")
     source = file.parent / f"{name}.py"
     if source.exists() or source.is_symlink():
         raise UsageError(f"{source}: is there already, and nothing was written; choose another name")
@@ -91,7 +93,7 @@ def _with_entry(file: Path, name: str, reference: str) -> str:
         if entry.name_of(entry.callable_ref) == name:
             place = f"{file}:{entry.place.line}:{entry.place.column}"
             raise UsageError(f'{place}: a tool is named "{name}" already, and nothing was written; choose another name')
-    text = data.decode("utf-8-sig")
+    text = data.decode()
     changed = _appended(file, text, f"- callable: {reference}")
     if changed is not None:
         after, problems = scan_tools_file(file, changed.encode())
