@@ -81,7 +81,7 @@ def test_a_file_that_cannot_take_the_entry_is_left_alone_and_no_function_is_writ
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no folder .*; make it, or name another file"):
+    with pytest.raises(UsageError, match=r"there is no folder .*; make it, or name another file"):
         new_tool("greet", tmp_path / "gone" / "tools.yaml")
 
 
