@@ -125,8 +125,10 @@ def test_stateful_functions_of_one_module_are_one_group(tmp_path: Path) -> None:
 
 def test_an_error_shows_a_few_of_the_many_problems_of_one_class_and_keeps_all(tmp_path: Path) -> None:
     methods = "".join(f"    def m{number}(self, x: int) -> int:\n        return x\n" for number in range(163))
-    (tmp_path / "many.py").write_text(f"class Many:\n{methods}\n\ndef bare(x: int) -> int:\n    return x\n")
-    (tmp_path / "tools.yaml").write_text("version: 1\ntools:\n  - callable: many:Many\n  - callable: many:bare\n")
+    (tmp_path / "many_methods.py").write_text(f"class Many:\n{methods}\n\ndef bare(x: int) -> int:\n    return x\n")
+    (tmp_path / "tools.yaml").write_text(
+        "version: 1\ntools:\n  - callable: many_methods:Many\n  - callable: many_methods:bare\n"
+    )
     with pytest.raises(ToolsFileError) as caught:
         load_tools(tmp_path / "tools.yaml")
     rows = str(caught.value).splitlines()
@@ -137,13 +139,13 @@ def test_an_error_shows_a_few_of_the_many_problems_of_one_class_and_keeps_all(tm
 
 
 def test_what_a_method_lacks_is_not_advised_where_the_file_refuses_it(tmp_path: Path) -> None:
-    (tmp_path / "bare.py").write_text("class Bare:\n    def m(self, x: int) -> int:\n        return x\n")
+    (tmp_path / "bare_class.py").write_text("class Bare:\n    def m(self, x: int) -> int:\n        return x\n")
     file = tmp_path / "tools.yaml"
-    file.write_text("version: 1\ntools:\n  - callable: bare:Bare\n")
+    file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare\n")
     with pytest.raises(UsageError, match=r"; add a docstring, or leave it out by methods:$"):
         load_tools(file)
-    file.write_text("version: 1\ntools:\n  - callable: bare:Bare.m\n")
+    file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare.m\n")
     with pytest.raises(UsageError, match=r"; add description: or a docstring$"):
         load_tools(file)
-    file.write_text("version: 1\ntools:\n  - callable: bare:Bare.m\n    description: Do it.\n")
+    file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare.m\n    description: Do it.\n")
     assert load_tools(file).toolbox.names == ("m",)
