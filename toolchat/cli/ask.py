@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -41,6 +42,7 @@ def ask(
     offline: options.Offline = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
+    given = locals()
     from toolchat.cli.approval import ask_on_terminal, make_policy
     from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.signals import Interrupts, run_async
@@ -53,23 +55,7 @@ def ask(
 
     open_state(state_folder())
     text = _question(question)
-    flags = {
-        "model": model,
-        "tools": tools,
-        "system": options.system_flag(system, no_system),
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-        "context": context,
-        "kv_cache_gib": kv_cache,
-        "gpu_memory": gpu_memory,
-        "dtype": dtype,
-        "fast_start": fast_start,
-        "text_only": text_only,
-        "reasoning_effort": reasoning_effort,
-        "tool_choice": tool_choice,
-        "parallel_calls": parallel_calls,
-    }
+    flags = options.settings_flags(given)
     plan = prepare(
         flags,
         None if no_tools else choose_tools_file(resolve(flags)),
@@ -95,8 +81,10 @@ def _question(given: str | None) -> str:
     """The question and what stands on standard input, in this order. Raises UsageError where there is neither."""
     from toolchat.wire.errors import UsageError
 
-    parts = [part.strip() for part in (given or "", piped_text())]
+    # Files that were joined, and one that a shell has read, have further marks of their beginning.
+    parts = [re.sub("^\ufeff", "", part, flags=re.MULTILINE).strip() for part in (given or "", piped_text())]
     text = "\n\n".join(part for part in parts if part)
     if not text:
-        raise UsageError('there is no question; write toolchat ask "…", or pipe one in')
+        hint = 'ask -- "-…" for one that begins with "-"'
+        raise UsageError(f'there is no question; write toolchat ask "…" ({hint}), or pipe one in')
     return text

@@ -13,9 +13,10 @@ from typing import Any
 
 from rich.text import Text
 
+from toolchat.mistral.grammar.backend import Backend
 from toolchat.mistral.grammar.ebnf import XGRAMMAR
 from toolchat.mistral.grammar.lark import LLGUIDANCE
-from toolchat.mistral.grammar.narrowing import Backend, narrowed
+from toolchat.mistral.grammar.narrowing import narrowed
 from toolchat.tools.toolbox import MIB, Approval, Privileges, Tool, ToolOptions
 from toolchat.ui.tables import changes
 from toolchat.ui.text.sanitize import look_alikes, sanitize, sanitize_line
