@@ -142,7 +142,7 @@ def test_what_a_method_lacks_is_not_advised_where_the_file_refuses_it(tmp_path: 
     (tmp_path / "bare_class.py").write_text("class Bare:\n    def m(self, x: int) -> int:\n        return x\n")
     file = tmp_path / "tools.yaml"
     file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare\n")
-    with pytest.raises(UsageError, match=r"; add a docstring, or leave it out by methods:$"):
+    with pytest.raises(UsageError, match=r"; add a docstring, or write methods: \{NAME: \{description: …\}\}$"):
         load_tools(file)
     file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare.m\n")
     with pytest.raises(UsageError, match=r"; add description: or a docstring$"):
