@@ -42,6 +42,7 @@ NO_YAML = [
         "5:3",
         'the key "name" stands here a second time; expected it once; remove one of the two',
     ),
+    (f"{ONE}parameters:\n    gr\u00f6\u00dfe: a\n    gro\u0308\u00dfe: b", "6:5", "stands here a second time"),
     (f"{PARAMETER}a\n    city: b", "6:5", 'the key "city" stands here a second time'),
     ("version: !!python/object:os.x 1\ntools: []", "1:10", "version is 1; expected 1"),
 ]
@@ -144,6 +145,9 @@ BY_READING = [
     (f"{PARAMETER}{{exclusiveMinimum: 3, maximum: 3}}", "5:42", "expected exclusiveMinimum below maximum"),
     (f"{PARAMETER}{{default: .nan}}", "5:21", "default of city is .nan, which JSON cannot hold; expected a JSON value"),
     (f"{PARAMETER}{{default: {{1: a}}}}", "5:22", "has the key 1, which is no text"),
+    (f"{PARAMETER}{{enum: [no, de]}}", "5:19", 'enum of city holds no, which YAML reads as false; expected what is meant; write "no" in quotes, or false'),
+    (f"{PARAMETER}{{enum: [de, 12:30]}}", "5:23", 'enum of city holds 12:30, which YAML reads as 750; expected what is meant; write "12:30" in quotes'),
+    (f"{PARAMETER}{{examples: [010]}}", "5:23", "examples of city holds 010, which YAML reads as 8"),
     (f"{PARAMETER}{{default: !x a}}", "5:21", "with the tag !x, which JSON cannot hold"),
 ]  # fmt: skip
 
@@ -195,6 +199,7 @@ BY_LOADING = [
     (f"{F}n: {{enum: [1, two]}}", "5:15", 'enum of n holds "two"; expected a valid integer'),
     (f"{F}tags: {{enum: [a]}}", "5:18", 'enum of tags holds "a"; expected a valid array'),
     (f"{F}n: {{default: '3'}}", "5:18", 'default of n is "3"; expected a valid integer; correct or remove it'),
+    (f"{F}name: {{default: no}}", "5:21", 'default of name is false; expected a valid string; YAML reads no so: write "no" in quotes'),
     (f"{F}day: {{default: soon}}", "5:20", 'default of day is "soon"; expected a valid date'),
     (f"{F}n: {{default: 9, maximum: 5}}", "5:18", "default of n is 9, which the other keys exclude; expected less than or equal to 5; correct one of them"),
     (f"{F}name: {{minLength: 2}}", "5:5", 'the function\'s own default of name is "x", which the other keys exclude; expected at least 2 characters long; widen that, or add default:'),

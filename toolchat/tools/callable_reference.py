@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from toolchat.tools.options import OptionError
+from toolchat.tools.yaml_file import one_name
 
 _NAME = r"[^\W\d]\w*"
 _INSIDE = rf"{_NAME}(?:\.{_NAME})*"
@@ -88,6 +89,8 @@ def parse_callable(text: str) -> CallableReference:
     Raises:
         OptionError: it names none.
     """
+    where, colon, attribute = text.rpartition(":")
+    text = f"{where}{colon}{one_name(attribute)}" if colon else text
     if text.startswith(("/", "~", "../")) or "/../" in text:
         what = f'callable is "{text}"; expected a file in the folder of the tools file or below it'
         raise OptionError(f"{what}; put it there, or install it and name its module")

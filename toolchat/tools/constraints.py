@@ -89,7 +89,9 @@ def _default_contradictions(parameter: Parameter, entry: ParameterEntry) -> Iter
     if "default" in words:
         value, place, owner = words["default"], entry.places["default"], "default"
         if reason := _misfit(parameter, value):
-            yield place, f"default of {name} is {_quoted(value)}; expected {reason}; correct or remove it"
+            written = entry.misread.get("default")
+            fix = "correct or remove it" if written is None else f'YAML reads {written} so: write "{written}" in quotes'
+            yield place, f"default of {name} is {_quoted(value)}; expected {reason}; {fix}"
             return
     elif parameter.own_default is not None:
         value, place, owner = parameter.own_default, entry.place, "the function's own default"

@@ -187,7 +187,19 @@ def _failed(entry: ToolEntry, error: BaseException, folder: Path) -> str:
         return f'{what}; expected it to be installed; install "{error.name}"'
     if (why := wanting(error)) is not None:
         return f"{what}; the module may be right: {why}"
+    if (remedy := _as_package(entry, error)) is not None:
+        return f"{what}; expected a file that imports its neighbours by their names; {remedy}"
     return f"{what}; expected it to import quietly; correct it there"
+
+
+def _as_package(entry: ToolEntry, error: BaseException) -> str | None:
+    """How to name a file that imports its neighbours as `from . import x`, which only a package's module can."""
+    if entry.target.file is None or not (isinstance(error, ImportError) and "relative import" in str(error)):
+        return None
+    parts = entry.target.file.with_suffix("").parts
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        return "put it in a package, and name it as package.module:function"
+    return f"write callable: {'.'.join(parts)}:{entry.target.attribute}"
 
 
 def _no_module(entry: ToolEntry, folder: Path) -> str:

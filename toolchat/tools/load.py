@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.tools import import_guard
+from toolchat.tools.advice import advice
 from toolchat.tools.bound import expanded_arguments, fit_arguments
 from toolchat.tools.classes import (
     class_problems,
@@ -75,7 +76,9 @@ def load_tools(
             else:
                 tools[name], digests[name] = loaded, digest
     if problems:
-        raise problems.error()
+        raise problems.error(
+            [*file.notices, *loader.notices, *(note for loaded in tools.values() for note in advice(loaded.tool))]
+        )
     # Of what may run for a tool only now it is known what there is.
     guard = import_guard.current()
     code, imported = guard.loaded() if guard is not None else (code, ())
@@ -295,7 +298,8 @@ class _Loader:
             bound = self._bound(source)
             schema = self._schema(source, bound)
             summary = schema.whole if source.made_of is not None else schema.summary
-            description = _description(source.description, summary, source.reference)
+            in_class = source.made_of is not None and source.reference != entry.callable_ref
+            description = _description(source.description, summary, source.reference, in_class=in_class)
             if not TOOL_NAME.fullmatch(source.name):
                 what = f'"{source.name}" cannot be a tool\'s name; expected 1 to 64 of the characters a-z A-Z 0-9 _ -'
                 raise SchemaError(f"{what}; shorten or change name:")
@@ -320,6 +324,9 @@ class _Loader:
             place=self._problems.where(entry.place),
             options=source.options,
             group=source.group,
+            notes=schema.notes,
+            untyped=schema.untyped,
+            from_file={name: tuple(said.keywords) for name, said in (source.parameters or {}).items() if said.keywords},
             order=entry.order,
         )
         where = self._problems.where(entry.place)
@@ -371,11 +378,17 @@ class _Loader:
             )
 
 
-def _description(own: str | None, summary: str | None, reference: str) -> str:
+def _description(own: str | None, summary: str | None, reference: str, *, in_class: bool) -> str:
     text = own or summary
     if text is None:
         what = f'"{reference}" has no description'
-        raise SchemaError(f"{what}; expected one sentence for the model; add description: or a docstring")
+        # The entry of a class has no place for the descriptions of its methods.
+        fix = (
+            "add a docstring, or write methods: {NAME: {description: …}}"
+            if in_class
+            else "add description: or a docstring"
+        )
+        raise SchemaError(f"{what}; expected one sentence for the model; {fix}")
     return text if len(text) <= MAX_DESCRIPTION else _whole_sentences(text)
 
 

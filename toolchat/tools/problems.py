@@ -7,15 +7,53 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import groupby
 from pathlib import Path
 
 import yaml
 
 from toolchat.wire.errors import UsageError
+
+_SHOWN_OF_ONE_PLACE = 5
+"""Problems of one entry that an error shows where it has more than twice as many: a class may have 160 methods."""
+_PLACED = re.compile(r"(?P<where>.*?:\d+:\d+): ")
+
+
+class ToolsFileError(UsageError):
+    """What is wrong with a tools file. The message leaves out most of many problems at one place."""
+
+    def __init__(self, problems: Sequence[str], notes: Sequence[str] = ()) -> None:
+        """Both hold rows "FILE:LINE:COL: what"; `notes` are notices of the tools that nothing is wrong with."""
+        super().__init__("\n".join(_shortened(problems)))
+        self.problems = tuple(problems)
+        self.notes = tuple(notes)
+
+
+def problems_of(error: UsageError) -> tuple[str, ...]:
+    """One row for each problem that was found with a tools file."""
+    return error.problems if isinstance(error, ToolsFileError) else tuple(str(error).splitlines())
+
+
+def _shortened(problems: Sequence[str]) -> list[str]:
+    shown: list[str] = []
+    for where, group in groupby(problems, _where):
+        rows = list(group)
+        if where and len(rows) > 2 * _SHOWN_OF_ONE_PLACE:
+            left_out = len(rows) - _SHOWN_OF_ONE_PLACE
+            more = f"{where}: {left_out} more problems at this place; toolchat tools check lists all of them"
+            rows = [*rows[:_SHOWN_OF_ONE_PLACE], more]
+        shown += rows
+    return shown
+
+
+def _where(problem: str) -> str:
+    match = _PLACED.match(problem)
+    return match["where"] if match else ""
 
 
 def reason(error: BaseException, folder: Path) -> str:
@@ -118,11 +156,11 @@ class Problems:
         """ "FILE:LINE:COL"."""
         return f"{place.file or self._path}:{place.line}:{place.column}"
 
-    def error(self) -> UsageError:
-        """All of them, one a line."""
+    def error(self, notes: Sequence[str] = ()) -> ToolsFileError:
+        """All of them, one a line, in the order of the file; `notes` are of what nothing is wrong with."""
         rows = [f"{self.where(place)}: {what}" for place, what in sorted(self._found, key=_in_order)]
         # A key of the file may hold newlines, and what follows one would look like a line of toolchat's own.
-        return UsageError("\n".join(row.replace("\n", "⏎") for row in rows))
+        return ToolsFileError([row.replace("\n", "⏎") for row in rows], notes)
 
 
 def _in_order(problem: tuple[Place, str]) -> tuple[str, Place, str]:

@@ -33,6 +33,7 @@ from toolchat.tools.yaml_file import (
     compose,
     duplicate_keys,
     json_value,
+    one_name,
     read_bytes,
     shown,
     with_merged,
@@ -491,7 +492,7 @@ class _Reader:
             return {}
         values: dict[str, Any] = {}
         for key, value in node.value:
-            name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            name = one_name(str(key.value)) if isinstance(key, yaml.ScalarNode) else ""
             if not name.isidentifier():
                 what = f"arguments holds the key {shown(key)}; expected an argument's name; correct it"
                 self._problems.add(key, what)
@@ -520,7 +521,7 @@ class _Reader:
             return (), {}
         names: list[str] = []
         for item in node.value:
-            name = str(item.value) if isinstance(item, yaml.ScalarNode) else ""
+            name = one_name(str(item.value)) if isinstance(item, yaml.ScalarNode) else ""
             if not name.isidentifier() or name.startswith("__"):
                 self._problems.add(item, f"methods holds {shown(item)}; expected a method's name; correct it")
             elif name in names:

@@ -6,8 +6,8 @@ and never leave the process that imported them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +91,12 @@ class Tool:
     where that is not known: then no call can be allowed beforehand."""
     order: int = 0
     """Of its entry among those of the file and the files that it includes."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it is offered: each goes on with a sentence that its name begins."""
+    untyped: tuple[str, ...] = ()
+    """Parameters that neither its signature nor the tools file gives a type."""
+    from_file: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By parameter, the keywords that the tools file gives it."""
 
     @property
     def spec(self) -> ToolSpec:

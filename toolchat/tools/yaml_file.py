@@ -6,6 +6,8 @@ It must never construct any other object. Nodes, not values, so that their reade
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ _MAX_SHOWN = 60
 _MAX_NODES = 10_000
 _MAX_DEPTH = 50
 _SCALARS = yaml.constructor.SafeConstructor()
+
+
+# YAML 1.1 reads clock times as numbers to the base of 60, and what begins with 0 as one to the base of 8.
+_OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 
 
 class NotJsonError(Exception):
@@ -104,6 +110,22 @@ def shown(node: yaml.Node) -> str:
     return f'"{text}"' if node.tag == STRING else text
 
 
+def misread(node: yaml.Node) -> str | None:
+    """What YAML reads a word without quotes as that was hardly meant so (`no`, `12:30`, `010`); None for all else."""
+    if not isinstance(node, yaml.ScalarNode):
+        return None
+    if node.tag == BOOLEAN and node.value.lower() not in ("true", "false"):
+        return "true" if _SCALARS.construct_yaml_bool(node) else "false"
+    if node.tag in (INTEGER, FLOAT) and _OTHER_BASE.fullmatch(node.value):
+        return str(_scalar(node))
+    return None
+
+
+def one_name(text: str) -> str:
+    """`text` as Python writes a name: letters and their accents may be one character or several."""
+    return unicodedata.normalize("NFKC", text)
+
+
 # A tools file is a few hundred lines. The bound keeps a file named by mistake from being read whole.
 _MAX_BYTES = 1024 * 1024
 # PyYAML's composer recurses in C, where deep nesting ends the process (6.0.3) or has a bound of its own (6.0.4).
@@ -155,9 +177,9 @@ def duplicate_keys(root: yaml.Node) -> list[tuple[yaml.Node, str]]:
             names: set[str] = set()
             for key, value in node.value:
                 if isinstance(key, yaml.ScalarNode):
-                    if key.value in names:
+                    if (name := unicodedata.normalize("NFC", key.value)) in names:
                         found.append((key, key.value))
-                    names.add(key.value)
+                    names.add(name)
                 pending.extend((key, value))
     return sorted(found, key=lambda item: (item[0].start_mark.line, item[0].start_mark.column))
 

@@ -30,6 +30,7 @@ from toolchat.tools.host.call_process import CallProcess, Cause, NoAnswer, how_i
 from toolchat.tools.host.channel import LOST_CHANNEL, AsyncChannel, Message, new_token, socket_pair
 from toolchat.tools.host.process_tree import kill_marked, kill_tree
 from toolchat.tools.host.protocol import PYTHON_FLAGS, HostRequest, ProcessSetup, Share, decode_toolbox, to_descriptor
+from toolchat.tools.problems import ToolsFileError
 from toolchat.tools.toolbox import Toolbox
 from toolchat.tools.variables import Redactor, basic_environment, is_basic, named_environment, names_in
 from toolchat.wire.errors import ToolchatError, UsageError
@@ -172,6 +173,8 @@ class HostClient:
                             self._channel.send({"op": "env", "values": values, "given": given})
                             if others is not None:
                                 others([Share.decode(share) for share in rest])
+                        case {"op": "refused", "problems": [*problems], "notes": [*notes]}:
+                            raise ToolsFileError(problems, notes)
                         case {"op": "refused", "message": message, "files": files}:
                             raise NotAccepted(message, files) if files else UsageError(message)
                         case {"op": "loaded", "toolbox": toolbox, "files": files, **rest}:

@@ -180,7 +180,7 @@ def decode_toolbox(path: Path, data: dict[str, Any]) -> Toolbox:
     return Toolbox(path, tuple(_tool(**tool) for tool in data["tools"]), tuple(data["notices"]))
 
 
-def _tool(*, options: dict[str, Any], **rest: Any) -> Tool:
+def _tool(*, options: dict[str, Any], from_file: dict[str, list[str]], **rest: Any) -> Tool:
     options = options | {
         "approval": Approval(options["approval"]),
         "env": tuple(options["env"]),
@@ -189,4 +189,6 @@ def _tool(*, options: dict[str, Any], **rest: Any) -> Tool:
         "privileges": Privileges(options["privileges"]),
         "untyped": Untyped(options["untyped"]),
     }
+    rest |= {name: tuple(rest[name]) for name in ("notes", "untyped")}
+    rest["from_file"] = {name: tuple(keywords) for name, keywords in from_file.items()}
     return Tool(**rest, options=ToolOptions(**options))

@@ -24,6 +24,7 @@ from toolchat.tools.host.confine import Fence
 from toolchat.tools.host.process_tree import other_threads, own_size, uses_gpu
 from toolchat.tools.host.protocol import Share, encode_toolbox, shares
 from toolchat.tools.load import load_tools
+from toolchat.tools.problems import ToolsFileError
 from toolchat.tools.result import error_text
 from toolchat.tools.spec import ToolsFile
 from toolchat.tools.toolbox import LoadedToolbox
@@ -94,9 +95,9 @@ def _first_share(control: BlockingChannel, file: ToolsFile) -> tuple[Share, Mapp
 
 def _refuse(control: BlockingChannel, path: Path, error: ToolchatError, given: Mapping[str, str]) -> Never:
     message, files = (f"{path}: {error}", error.files) if isinstance(error, NotAccepted) else (str(error), ())
-    message = Redactor(given).text(message)
+    told = {"problems": error.problems, "notes": error.notes} if isinstance(error, ToolsFileError) else {}
     try:
-        control.send({"op": "refused", "message": message, "files": files})
+        control.send(Redactor(given).data({"op": "refused", "message": message, "files": files, **told}))
     finally:
         os._exit(1)
 

@@ -15,6 +15,7 @@ from toolchat.tools.host import confine
 from toolchat.tools.host.call_process import CallProcess
 from toolchat.tools.host.client import IMPORT_SECONDS, HostClient, HostDied, Loaded
 from toolchat.tools.host.protocol import Share
+from toolchat.tools.problems import ToolsFileError, problems_of
 from toolchat.tools.toolbox import Tool, Toolbox, ToolOptions
 from toolchat.tools.variables import Redactor
 from toolchat.wire.errors import UsageError
@@ -227,9 +228,12 @@ def merged(path: Path, results: Sequence[Loaded | BaseException]) -> Toolbox:
         files = dict.fromkeys(file for one in refused for file in one.files)
         raise NotAccepted("\n".join(dict.fromkeys(map(str, refused))), files)
     if wrong := [result for result in results if isinstance(result, UsageError)]:
-        lines = dict.fromkeys(line for error in wrong for line in str(error).splitlines())
         # Each host tells what is wrong with the whole file, and then with what is its own.
-        raise UsageError("\n".join(sorted(lines, key=_position)))
+        lines = dict.fromkeys(line for error in wrong for line in problems_of(error))
+        sound = [result.toolbox.notices for result in results if isinstance(result, Loaded)]
+        sound += [error.notes for error in wrong if isinstance(error, ToolsFileError)]
+        notes = dict.fromkeys(note for notices in sound for note in notices)
+        raise ToolsFileError(sorted(lines, key=_position), sorted(notes, key=_position))
     loaded = [result for result in results if isinstance(result, Loaded)]
     tools = sorted((tool for one in loaded for tool in one.toolbox.tools), key=lambda tool: tool.order)
     first: dict[str, Tool] = {}
