@@ -15,7 +15,7 @@ from toolchat.cli import options
 
 if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
-    from toolchat.cli.question import Note
+    from toolchat.cli.piped import Note
     from toolchat.session.startup import Plan
 
 MOST_ANSWERS = 64
@@ -81,6 +81,12 @@ def ask(
     dtype: options.Dtype = None,
     fast_start: options.FastStart = None,
     text_only: options.TextOnly = None,
+    quantization: options.Quantization = None,
+    revision: options.Revision = None,
+    lora: options.Lora = None,
+    enforce_eager: options.EnforceEager = None,
+    seed: options.Seed = None,
+    engine_arg: options.EngineArg = None,
     reasoning_effort: options.ReasoningEffort = None,
     image: options.Images = None,
     tool_choice: options.ToolChoice = None,
@@ -153,13 +159,9 @@ def _errors_too(as_json: bool) -> Iterator[None]:
 
 
 def _note(quiet: bool) -> Note:
-    from toolchat.ui.text.sanitize import sanitize
+    from toolchat.cli.piped import tell
 
-    def note(text: str) -> None:
-        if not quiet:
-            print(f"toolchat: {sanitize(text)}", file=sys.stderr, flush=True)
-
-    return note
+    return (lambda _: None) if quiet else tell
 
 
 def _plan(given: Mapping[str, Any], images: tuple[str, ...] = (), *, see: bool = False) -> Plan:

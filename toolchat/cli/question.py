@@ -1,29 +1,20 @@
-"""What `ask` asks: the question as it was given, files, and standard input. Never waits without saying so."""
+"""What `ask` asks: the question as it was given, files, and standard input."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
-import select
 import stat
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchat.cli.piped import Note, piped_text, read_to_end
 from toolchat.wire.errors import UsageError
 
-WAIT_SECONDS = 2.0
-"""How long a reading may last before a person is told what is being waited for."""
 MAX_TEXT = 16 * 1024**2
 """Bytes of a file: far more than any context holds."""
-
-Note = Callable[[str], None]
-"""Tells the user a line that is no error."""
-
-_KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFREG: "a file", stat.S_IFCHR: "a device"}
+_LEAVE_OUT = "--no-stdin leaves it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +37,13 @@ def read_question(given: str | None, files: Sequence[str], *, read_stdin: bool, 
         else:
             texts.append(_quoted(name, text))
     asked = any(texts)
-    if piped := _stripped(_standard_input(note) if read_stdin else ""):
+    if piped := _stripped(piped_text(_LEAVE_OUT, note) if read_stdin else ""):
         texts.append(piped)
         if asked:
             from toolchat.images.image import size_text
 
             size = size_text(len(piped.encode("utf-8", "surrogatepass")))
-            note(f"standard input adds {size} to the question; --no-stdin leaves it out")
+            note(f"standard input adds {size} to the question; {_LEAVE_OUT}")
     text = "\n\n".join(text for text in texts if text)
     if not text:
         hint = 'ask -- "-…" for one that begins with "-"'
@@ -70,22 +61,6 @@ def _quoted(name: str, text: str) -> str:
     """A file's text with its name, in a fence that nothing in it ends."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`{3,}", text))])
     return f"{' '.join(name.split())}:\n{fence}\n{text.rstrip()}\n{fence}"
-
-
-def _standard_input(note: Note) -> str:
-    if sys.stdin is None or sys.stdin.isatty():
-        return ""
-    leave_out = "--no-stdin leaves it out"
-    try:
-        piped = _read_to_end(sys.stdin.fileno(), "standard input", leave_out, note)
-    except OSError as error:
-        raise UsageError(f"standard input cannot be read: {error.strerror}; {leave_out}") from None
-    try:
-        return piped.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"standard input is not text in UTF-8 (byte {error.start}); pipe text, or {leave_out}"
-        ) from None
 
 
 def _file(name: str, note: Note) -> str | None:
@@ -113,7 +88,7 @@ def _bytes(name: str, note: Note) -> tuple[bytes, bool]:
         with os.fdopen(descriptor, "rb") as stream:
             facts = os.fstat(descriptor)
             if stat.S_ISFIFO(facts.st_mode):
-                return _read_to_end(descriptor, name, "Ctrl-C ends it", note), True
+                return read_to_end(descriptor, name, "Ctrl-C ends it", note), True
             if not stat.S_ISREG(facts.st_mode):
                 raise UsageError(f"{name}: not a file; expected a text file or an image")
             data = stream.read(MAX_TEXT + 1)
@@ -127,28 +102,3 @@ def _bytes(name: str, note: Note) -> tuple[bytes, bool]:
     if len(data) > MAX_TEXT:
         raise UsageError(f"{name}: larger than {MAX_TEXT // 1024**2} MiB; send a part of it")
     return data, False
-
-
-def _read_to_end(descriptor: int, place: str, remedy: str, note: Note) -> bytes:
-    """All that comes. Where the end has not come after WAIT_SECONDS, `note` is told what is waited for. Raises OSError.
-
-    Whatever would not wait is waited for; a named pipe that nobody has opened for writing yet is no end either.
-    """
-    from toolchat.standard_streams import read_some
-
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    until: float | None = time.monotonic() + WAIT_SECONDS
-    parts: list[bytes] = []
-    while True:
-        ready = poll.poll(None if until is None else max(0, math.ceil((until - time.monotonic()) * 1000)))
-        if until is not None and time.monotonic() >= until:
-            until = None
-            kind = _KINDS.get(stat.S_IFMT(os.fstat(descriptor).st_mode), "a stream")
-            size = sum(map(len, parts))
-            note(f"reading {place} to its end ({kind}, {size} bytes so far); {remedy}")
-        if ready:
-            part = read_some(descriptor)
-            if not part:
-                return b"".join(parts)
-            parts.append(part)
