@@ -16,7 +16,7 @@ from toolchat.cli.batch import Count
 
 pytestmark = pytest.mark.process
 
-KILLS = 4
+KILLS = 3
 QUESTIONS = [f"question {number}" for number in range(24)]
 
 

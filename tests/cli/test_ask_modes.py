@@ -94,7 +94,8 @@ def test_as_text_the_answer_is_on_stdout_and_calls_are_on_stderr(ask: Ask) -> No
 
 
 def test_quietly_only_the_answer_is_told(ask: Ask) -> None:
-    assert ask(*SUM, "--quiet", answers=ANSWERS, tools=True) == Done(0, "It is 408.\n", "")
+    unknown = [[["roll", {}]], "I cannot roll."]
+    assert ask("Roll.", "--quiet", answers=unknown) == Done(0, "I cannot roll.\n", "")
     cut = {"text": "I can", "reason": "length"}
     assert ask("Roll.", "-q", answers=[cut]) == Done(6, "I can\n", "")
 
@@ -243,7 +244,6 @@ def test_a_schema_may_be_a_class_and_its_module_prints_nothing_into_the_answer(a
     for reference in ("models:Sum", "./models.py:Sum"):
         assert ask("1 + 1?", "--schema", reference, answers=['{"sum": 2}']) == Done(0, '{"sum": 2}\n', "")
     for reference, said in (
-        ("models:None_", "AttributeError: module 'models' has no attribute 'None_'; expected a pydantic model"),
         ("models:Bad", "PydanticSchemaGenerationError: "),
         ("no_such:Sum", "ModuleNotFoundError: No module named 'no_such'; expected "),
     ):
@@ -262,11 +262,6 @@ def test_only_the_tools_that_are_named_are_offered(ask: Ask, home: Path) -> None
     ran = ask("Hi", "--tool", "calculate", "--tool", "current_time", "--stream-json", answers=["Ho."], tools=True)
     (edit,) = [row["data"]["edit"] for row in map(json.loads, ran.out.splitlines()) if row["type"] == "history_edited"]
     assert [tool["name"] for tool in edit["tools"]] == ["calculate", "current_time"]
-    ran = ask("Hi", "--tool", "calculat", answers=[], tools=True)
-    assert (ran.code, ran.out) == (2, "")
-    assert ran.err == 'toolchat: --tool calculat: there is no such tool; did you mean "calculate"?\n'
-    ran = ask("Hi", "--tool", "calculate", "--tool-choice", "current_time", answers=[], tools=True)
-    assert ran.err.startswith("toolchat: --tool-choice current_time: that tool is not offered; name it with --tool")
 
 
 @pytest.mark.parametrize("named", [False, True])

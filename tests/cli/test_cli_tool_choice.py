@@ -7,7 +7,7 @@ import pytest
 from inprocess_tools import InProcessRunner
 
 from toolchat.engine.scripted import ScriptedEngine
-from toolchat.session.session import Session, check_tool_choice
+from toolchat.session.session import Session, check_tool_choice, left_out
 from toolchat.settings import Settings
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.tools.toolbox import Toolbox
@@ -43,6 +43,20 @@ def test_an_unknown_tool_names_the_nearest(samples: Toolbox, choice: str, messag
     with pytest.raises(UsageError) as caught:
         check_tool_choice(choice, samples)
     assert str(caught.value).startswith(message)
+
+
+def test_tools_that_are_not_named_are_left_out(samples: Toolbox) -> None:
+    assert left_out(samples, ()) == frozenset()
+    assert left_out(samples, ["calculate"]) == frozenset(samples.names) - {"calculate"}
+    for toolbox, message in (
+        (samples, '--tool calculat: there is no such tool; did you mean "calculate"?'),
+        (NONE, "--tool calculat: there is no such tool; there are no tools"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            left_out(toolbox, ["calculat"])
+        assert str(caught.value) == message
+    with pytest.raises(UsageError, match="--tool-choice current_time: that tool is not offered; name it with --tool"):
+        check_tool_choice("current_time", samples, left_out(samples, ["calculate"]))
 
 
 @pytest.mark.parametrize("choice", ["required", "calculate"])
