@@ -154,7 +154,7 @@ def test_an_interrupted_batch_says_how_to_go_on(batch: Batch) -> None:
     read, write = os.pipe()
     ran = batch.start(0.02, write)
     os.close(write)
-    batch.wait_for(lambda: len(batch.asked()) >= 2)
+    batch.wait_for(lambda: batch.part.exists() and len(batch.rows(batch.part)) >= 2)
     os.kill(ran, 2)
     with os.fdopen(read) as err:
         assert (batch.asking.code(ran), len(batch.rows(batch.part)) < len(QUESTIONS)) == (130, True)
