@@ -209,10 +209,11 @@ def _key(row: Row, asked_with: dict[str, Any]) -> str:
 def asked_with(plan: Plan) -> dict[str, Any]:
     """What decides on answers besides the rows. Not the model's own prompt: its date is another one tomorrow."""
     tools = plan.tools if isinstance(plan.tools, Path | None) else plan.tools.path
+    settings = plan.settings
     return {
-        "model": plan.model,
-        "options": asdict(generate_options(plan.settings)),
-        "system": plan.settings.system,
+        "model": [plan.model, settings.revision, settings.lora, settings.quantization],
+        "options": asdict(generate_options(settings)),
+        "system": settings.system,
         "tools": None if tools is None else str(tools),
         "only": plan.only,
     }
