@@ -167,7 +167,7 @@ def test_without_a_home_no_folder_is_made_where_the_user_is(monkeypatch: pytest.
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", nobody)
     assert state_folder() == cache_folder() == config_file().parent == NO_HOME / "toolchat"
-    assert resolve({}) == Settings()
+    assert resolve({}, environment={}) == Settings()
 
 
 def test_a_relative_xdg_variable_is_ignored(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,10 +116,7 @@ def plan(
     """
     params = read_params(folder)
     longest = context_window(folder)
-    if context is not None and longest is not None and context > longest:
-        raise UsageError(
-            f"--context {context}: the model {model} knows at most {longest} tokens; ask for {longest} or fewer"
-        )
+    asked, context = context, least_context(model, folder, device, context)
     kv_bytes = int(kv_cache_gib * GIB) if kv_cache_gib is not None else None
     notes = _without_effect(
         {"gpu_memory": gpu_memory, "fast_start": fast_start, "text_only": text_only},
@@ -131,15 +128,15 @@ def plan(
     )
     window = None
     if device == "cpu":
-        context = context or min(longest or CPU_CONTEXT, CPU_CONTEXT)
+        assert context is not None
         dtype, kv_bytes, note = _cpu_memory(model, folder, params, context, kv_bytes, dtype)
         notes += [note] if note else []
     elif gpu_total is not None:
         # Found here rather than after the imports; what is free counts too, and is measured when CUDA is there.
         check_weights(model, weight_bytes(folder), MOST, gpu_total, gpu_total)
     if device == "cuda" and not params.get("max_position_embeddings"):
-        window = longest or context or ASSUMED_CONTEXT
-        if longest is None and context is None:
+        window = longest or asked or ASSUMED_CONTEXT
+        if longest is None and asked is None:
             notes.append(
                 f"the files of {model} do not say how long a context it knows; {ASSUMED_CONTEXT} tokens are assumed, "
                 "and --context sets another"
@@ -167,6 +164,21 @@ def plan(
         debug=debug,
         notes=tuple(notes),
     )
+
+
+def least_context(model: str, folder: Path, device: str, asked: int | None) -> int | None:
+    """The tokens of context that a chat is to have; None for what the GPU's memory holds.
+
+    Raises UsageError where more are asked for than the model knows, EngineError where its params.json cannot be read.
+    """
+    longest = context_window(folder)
+    if asked is not None and longest is not None and asked > longest:
+        raise UsageError(
+            f"--context {asked}: the model {model} knows at most {longest} tokens; ask for {longest} or fewer"
+        )
+    if asked is None and device == "cpu":
+        return min(longest or CPU_CONTEXT, CPU_CONTEXT)
+    return asked
 
 
 def read_params(folder: Path) -> dict[str, Any]:
