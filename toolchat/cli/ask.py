@@ -89,7 +89,7 @@ def ask(
     async def main(_: Interrupts) -> int:
         with PlainRenderer(sys.stdout) as renderer:
             async with open_session(
-                plan, renderer.show, policy, ask_on_terminal(renderer.pause), renderer.show_plain
+                plan, renderer.show, policy, ask_on_terminal(renderer.pause), renderer.show_plain, early_tools=True
             ) as session:
                 await session.ready()
                 return exit_code(await session.ask(text, plan.images))

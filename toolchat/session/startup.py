@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,8 +21,10 @@ from toolchat.session.background import in_background
 from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.logs import appendable
-from toolchat.tools.code import ToolsCode
+from toolchat.tools.code import ToolsCode, read_code
+from toolchat.tools.known import EarlyRunner, forget, known_toolbox, remember
 from toolchat.tools.run import ToolRunner
+from toolchat.tools.toolbox import Toolbox
 from toolchat.tools.trust import note_refusal, refusals_noted
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image
@@ -108,9 +111,18 @@ class Plan:
             settings = replace(settings, reasoning_effort=None)
         return replace(self, settings=settings, choice=choice, folder=folder)
 
-    async def start_tools(self) -> ToolRunner:
-        """Import the tools. Call in the main thread. Raises UsageError, a line for each problem."""
-        return await _start(self.tools, debug=self.debug)
+    async def start_tools(self, *, early: bool = False) -> ToolRunner | EarlyRunner:
+        """Import the tools. Call in the main thread. Raises UsageError, a line for each problem.
+
+        With `early`, tools that are known from the last time are imported while the model answers, and what is wrong
+        with them is told by the first call.
+        """
+        if not early or self.tools is None:
+            return await _start(self.tools, debug=self.debug)
+        code = self.tools if isinstance(self.tools, ToolsCode) else read_code(self.tools)
+        known = known_toolbox(code)
+        starting = asyncio.create_task(_remembered(code, self.tools, known, debug=self.debug), name="tools-start")
+        return EarlyRunner(known, starting) if known is not None else await starting
 
     async def start_tools_again(self) -> ToolRunner:
         """The same, of the file that applies now. Raises UsageError too where that is not to be trusted."""
@@ -213,9 +225,21 @@ async def _obtained(choice: ModelChoice, fits: Callable[[RemoteSize], str], repo
     return await in_background(work, report)
 
 
-async def _start(tools: Path | ToolsCode | None, *, debug: bool) -> ToolRunner:
+async def _start(tools: Path | ToolsCode | None, *, debug: bool, code: ToolsCode | None = None) -> ToolRunner:
+    """`code` is what was read of `tools` by now, if anything."""
     if tools is None:
         return ToolRunner.none()
     log = appendable(state_folder() / "logs" / "tools.log")
     with refusals_noted(tools):
-        return await ToolRunner.start(tools, log, debug=debug, on_refusal=partial(note_refusal, tools))
+        return await ToolRunner.start(code or tools, log, debug=debug, on_refusal=partial(note_refusal, tools))
+
+
+async def _remembered(code: ToolsCode, tools: Path | ToolsCode, known: Toolbox | None, *, debug: bool) -> ToolRunner:
+    try:
+        runner = await _start(tools, debug=debug, code=code)
+    except UsageError:
+        forget(code)
+        raise
+    if runner.toolbox != known:
+        remember(code, runner.toolbox)
+    return runner
