@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolchat.engine import gpu
 from toolchat.engine.gpu import GIB
 from toolchat.engine.gpu_memory import USEFUL, left_for_context
-from toolchat.models import demo, hub
+from toolchat.models import demo
 from toolchat.models.files import check_folder
 from toolchat.models.hardware import installed_vllm
-from toolchat.models.hub import RemoteSize
 from toolchat.settings import user_path
 from toolchat.wire.errors import UsageError
+
+if TYPE_CHECKING:  # a model that is here needs nothing of the hub
+    from toolchat.models.hub import RemoteSize
 
 DEMO = "demo"
 GPU_DEFAULT = "mistralai/Mistral-7B-Instruct-v0.3"
@@ -127,6 +129,8 @@ def choose_model(name: str | None, cache: Path) -> ModelChoice:
     if name.startswith((".", "/", "~")):
         check_folder(path)
         return ModelChoice(name, "folder", path.resolve())
+    from toolchat.models import hub
+
     if hub.looks_like_repository(name):
         if path.is_dir():
             notice = f"{name} is the Hugging Face hub's; the folder of that name here is ./{name}"
@@ -152,4 +156,6 @@ def obtain(
         return choice.folder
     if choice.kind == "demo":
         return demo.build(cache, progress)
+    from toolchat.models import hub
+
     return hub.pull(choice.name, progress, before)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from toolchat.engine.base import Engine, EngineCrashedError, EngineInfo, GenerateOptions, SharedEngine
 from toolchat.engine.config import EngineConfig, has_vision, least_context, plan, read_params, weight_bytes
@@ -26,7 +26,6 @@ from toolchat.models.hardware import (
     require_cuda,
     vllm_build,
 )
-from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice
 from toolchat.private_file import open_private
 from toolchat.settings import Settings, state_folder
@@ -35,6 +34,9 @@ from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
 from toolchat.wire.tokens import TokenCount
+
+if TYPE_CHECKING:
+    from toolchat.models.hub import RemoteSize
 
 
 class EngineFactory(Protocol):

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from toolchat.engine.base import Engine
 from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.capabilities import reasoning_efforts, supports_images
 from toolchat.models.card import OwnPrompt, own_prompt
-from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.session.background import in_background
 from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines
@@ -29,9 +28,14 @@ from toolchat.tools.trust import note_refusal, refusals_noted
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image
 
+if TYPE_CHECKING:
+    from toolchat.models.hub import RemoteSize
+
+QUESTION_SECONDS = 0.03
+"""From the session to the first request, on an engine that is loaded."""
 ChooseTools = Callable[[Settings], Path | ToolsCode]
 """The tools file that applies now. Raises UsageError where it is missing or not to be trusted."""
-Obtain = Callable[[ModelChoice, Callable[[RemoteSize], str]], Path]
+Obtain: TypeAlias = "Callable[[ModelChoice, Callable[[RemoteSize], str]], Path]"
 """The folder of a model, built or fetched where need be; the function is asked before a download, see `Plan.fits`."""
 
 
@@ -235,6 +239,9 @@ async def _start(tools: Path | ToolsCode | None, *, debug: bool, code: ToolsCode
 
 
 async def _remembered(code: ToolsCode, tools: Path | ToolsCode, known: Toolbox | None, *, debug: bool) -> ToolRunner:
+    if known is not None:
+        # The question goes first: importing what starts processes, and starting them, takes as long as it does.
+        await asyncio.sleep(QUESTION_SECONDS)
     try:
         runner = await _start(tools, debug=debug, code=code)
     except UsageError:

@@ -15,16 +15,19 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import toolchat
 from toolchat.private_file import private_folder, read_believed
 from toolchat.settings import cache_folder
 from toolchat.tools.code import ToolsCode
-from toolchat.tools.host.call import Prepared
 from toolchat.tools.host.protocol import decode_toolbox, encode_toolbox
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
+
+if TYPE_CHECKING:
+    from toolchat.tools.host.call import Prepared
 
 FOLDER = "tools"
 """Below the cache folder."""

@@ -18,13 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolchat.engine.kept.place import SCRATCH, folder_for_sockets, note_of, sockets
-from toolchat.engine.worker.channel import peer_of
+from toolchat.engine.kept.place import ANSWER_SECONDS, SCRATCH, folder_for_sockets, note_of, peer_of, sockets
 from toolchat.wire.codec import line
 from toolchat.wire.errors import EngineError
 
-ANSWER_SECONDS = 10.0
-"""For an answer that takes a millisecond: on a machine that swaps, or while other code of the worker holds Python."""
 END_SECONDS = 30.0
 """For a process that was killed: a GPU's driver may take seconds to let go of it."""
 _LOOK_SECONDS = 0.01

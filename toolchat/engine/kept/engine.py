@@ -13,22 +13,30 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import toolchat
 from toolchat.engine.base import GenerateOptions
 from toolchat.engine.config import EngineConfig, Sampling
-from toolchat.engine.kept.control import ANSWER_SECONDS, KeptWorker, end, kept_workers
-from toolchat.engine.kept.place import CONTROL_VERSION, SUFFIX, folder_for_sockets, kept_environment
+from toolchat.engine.kept.place import (
+    ANSWER_SECONDS,
+    CONTROL_VERSION,
+    SUFFIX,
+    folder_for_sockets,
+    kept_environment,
+    peer_of,
+)
 from toolchat.engine.link import Link, LinkedEngine
-from toolchat.engine.local import WORKER, Worker, new_log, start_worker
-from toolchat.engine.worker.channel import peer_of
 from toolchat.private_file import open_private
 from toolchat.wire.codec import LINE_LIMIT
 from toolchat.wire.deltas import Delta
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
+
+if TYPE_CHECKING:  # what starts and ends processes is imported where there is none to attach to
+    from toolchat.engine.kept.control import KeptWorker
+    from toolchat.engine.local import Worker
 
 _LOCK_SECONDS = 0.05
 """Between two looks at a lock that another start holds: it loads a model for seconds."""
@@ -64,7 +72,7 @@ class KeptEngine(LinkedEngine):
         keep: float | None,
         *,
         first_time: Callable[[], bool] = lambda: True,
-        worker: Sequence[str] = WORKER,
+        worker: Sequence[str] | None = None,
     ) -> None:
         """`keep` is how many seconds the worker stays loaded after its last client: negative for ever, 0 not at all.
 
@@ -79,6 +87,7 @@ class KeptEngine(LinkedEngine):
         self._command = worker
         self._path: Path | None = None
         """Of the socket, where this is the engine of a kept worker."""
+        self._pid = 0
 
     async def start(self) -> AsyncIterator[EngineState | Notice]:
         await self.close()
@@ -115,6 +124,8 @@ class KeptEngine(LinkedEngine):
 
     async def stop(self) -> None:
         """End the worker, whoever else uses it."""
+        from toolchat.engine.kept.control import end
+
         path = self._path
         await self.close()
         if path is not None:
@@ -124,7 +135,7 @@ class KeptEngine(LinkedEngine):
     @property
     def pid(self) -> int | None:
         """Of the worker, while it is known."""
-        return self._link.pid if isinstance(self._link, Worker | _Attached) else None
+        return self._pid if self._link is not None else None
 
     async def _attach(self, folder: Path | None) -> bool:
         """Use a worker that is there, if one serves."""
@@ -132,7 +143,7 @@ class KeptEngine(LinkedEngine):
             assert folder is not None
             path = folder / f"{name}{SUFFIX}"
             if (link := await _attached_to(path, self._wanted, self._keep)) is not None:
-                self._link, self._path = link, path
+                self._link, self._path, self._pid = link, path, link.pid
                 return True
         return False
 
@@ -182,10 +193,12 @@ class KeptEngine(LinkedEngine):
             lock.release()
 
     def _started(self, config: EngineConfig) -> Worker:
+        from toolchat.engine.local import WORKER, new_log, start_worker
+
         log = new_log(self._log_folder, "kept" if self._keep else "engine")
         kept: dict[str, Any] = {"environment": kept_environment(os.environ), "folder": "/"} if self._keep else {}
-        worker = start_worker(config, self._command, log, **kept)
-        self._link = worker
+        worker = start_worker(config, self._command or WORKER, log, **kept)
+        self._link, self._pid = worker, worker.pid
         return worker
 
     async def _loaded(self, worker: Worker, config: EngineConfig) -> AsyncGenerator[EngineState | Notice, None]:
@@ -222,6 +235,8 @@ class KeptEngine(LinkedEngine):
 
     async def _make_room(self, folder: Path | None) -> list[Notice]:
         """End the idle workers on the same card. Raises EngineError where one is in use."""
+        from toolchat.engine.kept.control import end, kept_workers
+
         notices = []
         for other in await asyncio.to_thread(kept_workers, folder) if folder is not None else ():
             if other.answers and other.card != self._wanted.card():

@@ -10,7 +10,9 @@ import errno
 import hashlib
 import json
 import os
+import socket
 import stat
+import struct
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +24,8 @@ import toolchat
 
 CONTROL_VERSION = 1
 """Of what every toolchat says to every kept engine: hello, status, stop. A newer one must still end an older engine."""
+ANSWER_SECONDS = 10.0
+"""For an answer that takes a millisecond: on a machine that swaps, or while other code of the worker holds Python."""
 MOST_BYTES = 100
 """Of a socket's path, of which the kernel takes 107; a name that is being made is a little longer."""
 SUFFIX = ".sock"
@@ -90,15 +94,22 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def note_of(socket: Path) -> Path:
+def note_of(path: Path) -> Path:
     """What a kept engine writes beside its socket for whoever cleans up after it."""
-    return socket.with_suffix(".json")
+    return path.with_suffix(".json")
 
 
 def sockets(folder: Path) -> list[Path]:
     with suppress(OSError):
         return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
     return []
+
+
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """Process and user at the other end of a unix socket, as the kernel has them."""
+    size = struct.calcsize("3i")
+    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return pid, uid
 
 
 def shaping_variables(environment: Mapping[str, str]) -> dict[str, str]:

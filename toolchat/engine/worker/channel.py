@@ -15,7 +15,6 @@ import selectors
 import shutil
 import signal
 import socket
-import struct
 import threading
 import time
 from contextlib import suppress
@@ -23,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolchat.engine.kept.place import CONTROL_VERSION, check_folder, note_of
+from toolchat.engine.kept.place import CONTROL_VERSION, check_folder, note_of, peer_of
 from toolchat.process import live_without_parent
 from toolchat.wire.codec import LINE_LIMIT, line
 
@@ -384,13 +383,6 @@ class Channel:
     def _nudge(self) -> None:
         with suppress(BlockingIOError):
             self._wake.send(b"!", socket.MSG_DONTWAIT)
-
-
-def peer_of(connection: socket.socket) -> tuple[int, int]:
-    """Process and user at the other end of a unix socket, as the kernel has them."""
-    size = struct.calcsize("3i")
-    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return pid, uid
 
 
 def end_group() -> None:
