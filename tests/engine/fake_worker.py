@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class FakeWorker:
         self._under_way: set[str] = set()
         self._listens = False
         self._context: int | None = None
+        self._temperature: float | None = None
 
     def serve(self, loading: str) -> None:
         self._config = EngineConfig.read(self._channel.receive())
@@ -66,6 +68,7 @@ class FakeWorker:
         self._heard.append(f"{command['op']} {command['id'].partition('-')[2]}")
         self._request = command["id"]
         self._context = command.get("context")
+        self._temperature = command.get("options", {}).get("temperature")
         match command["op"]:
             case "generate" | "count" as op:
                 messages, _ = decode_prompt(command)
@@ -113,6 +116,9 @@ class FakeWorker:
         """Say which process this is, of which model, and the context that the client keeps to."""
         self.do_say_and_finish(f"{os.getpid()} {self._config.model} {self._context}")
 
+    def do_temperature(self, _: str) -> None:
+        self.do_say_and_finish(str(self._temperature))
+
     def do_look(self, _: str) -> None:
         """Say what this process has: its environment, folder, terminal, parent's death signal, open files."""
         try:
@@ -120,8 +126,11 @@ class FakeWorker:
             terminal = True
         except OSError:
             terminal = False
-        files = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if fd != "9999"]  # noqa: PTH115, PTH208
-        facts = {"environment": dict(os.environ), "folder": os.getcwd(), "terminal": terminal, "files": files}  # noqa: PTH109
+        files = []
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # that of this very look
+                files.append(str(link.readlink()))
+        facts = {"environment": dict(os.environ), "folder": str(Path.cwd()), "terminal": terminal, "files": files}
         self.do_say_and_finish(json.dumps(facts))
 
     def do_failed(self, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import sys
@@ -45,6 +46,8 @@ def ask(
     offline: options.Offline = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
+    # Modules are no garbage: the collector's rounds over them are a twentieth of what a command takes of its own.
+    gc.disable()
     from toolchat.cli.approval import ask_on_terminal, make_policy
     from toolchat.cli.exits import exit_code
     from toolchat.cli.models import obtain_with_progress
@@ -85,6 +88,8 @@ def ask(
     )
 
     policy = make_policy(yes=yes, allow=allow, deny=deny)
+    gc.freeze()
+    gc.enable()
 
     async def main(_: Interrupts) -> int:
         with PlainRenderer(sys.stdout) as renderer:
