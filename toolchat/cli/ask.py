@@ -49,7 +49,6 @@ def ask(
     # Modules are no garbage: the collector's rounds over them are a twentieth of what a command takes of its own.
     gc.disable()
     from toolchat.cli.approval import ask_on_terminal, make_policy
-    from toolchat.cli.exits import exit_code
     from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.signals import Interrupts, run_async
     from toolchat.cli.tools_file import choose_tools_file
@@ -97,7 +96,7 @@ def ask(
                 plan, renderer.show, policy, ask_on_terminal(renderer.pause), renderer.show_plain, early_tools=True
             ) as session:
                 await session.ready()
-                return exit_code(await session.ask(text, plan.images))
+                return (await session.ask(text, plan.images)).exit_code
 
     return run_async(main)
 
