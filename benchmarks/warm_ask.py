@@ -114,6 +114,7 @@ def at_once(scratch: Path, number: int) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
         )
         for one in range(11, 11 + number)
     ]

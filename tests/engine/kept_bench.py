@@ -32,6 +32,7 @@ def engine(
     loads: str = LOADS,
     device: str = "cpu",
     plan: Callable[[], EngineConfig] | None = None,
+    sets_time: bool = True,
     first_time: Callable[[], bool] = lambda: False,
     settings: dict[str, object] | None = None,
 ) -> KeptEngine:
@@ -46,7 +47,7 @@ def engine(
         sampling=Sampling(0.5),
     )
     logs = Path.home() / "logs"
-    return KeptEngine(wanted, logs, keep, first_time=first_time, worker=(*COMMAND, loads))
+    return KeptEngine(wanted, logs, keep, sets_time=sets_time, first_time=first_time, worker=(*COMMAND, loads))
 
 
 async def started(made: KeptEngine) -> list[str]:

@@ -169,6 +169,8 @@ def test_a_client_that_keeps_nothing_uses_what_is_there_and_ends_it_with_itself(
             pid = first.pid
         async with loaded(engine("m", model, None)) as second:
             assert second.pid == pid
+        async with loaded(engine("m", model, 300.0, sets_time=False)):
+            pass
         assert kept_workers()[0].keep == 60
         async with loaded(engine("m", model, 0.0)) as third:
             assert third.pid == pid
@@ -283,6 +285,18 @@ def test_a_worker_that_was_killed_costs_a_fresh_start(model: Path) -> None:
         assert "importing" in await started(made)
         assert made.pid not in (None, first)
         await made.close()
+
+    play(test())
+
+
+def test_a_worker_that_is_asked_by_a_signal_ends_and_leaves_nothing(model: Path) -> None:
+    async def test() -> None:
+        async with loaded(engine("m", model)) as made:
+            path, pid = kept_workers()[0].path, made.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGTERM)
+        await until(lambda: not alive(pid))
+        assert not path.exists()
 
     play(test())
 

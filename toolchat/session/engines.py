@@ -111,7 +111,8 @@ class LocalEngines:
             debug=self.debug,
         )
         keep = seconds_to_keep(settings, os.environ, sys.stderr)
-        return KeptEngine(wanted, state_folder() / "logs", keep, first_time=_first_time)
+        logs, chosen = state_folder() / "logs", settings.keep_alive is not None
+        return KeptEngine(wanted, logs, keep, sets_time=chosen, first_time=_first_time)
 
     def fits(self, size: RemoteSize, *, text_only: bool) -> str:
         return fit_warning(size.name, size.weights, self.device, text_only=text_only)

@@ -71,18 +71,21 @@ class KeptEngine(LinkedEngine):
         log_folder: Path,
         keep: float | None,
         *,
+        sets_time: bool = True,
         first_time: Callable[[], bool] = lambda: True,
         worker: Sequence[str] | None = None,
     ) -> None:
         """`keep` is how many seconds the worker stays loaded after its last client: negative for ever, 0 not at all.
 
-        None neither keeps a worker nor says anything of the life of one that is there. `first_time` says whether the
+        None neither keeps a worker nor says anything of the life of one that is there. `sets_time` is whether `keep` is
+        to hold for one that is there, which another command may have asked to stay for longer. `first_time` says whether the
         user is to be told that a worker stays.
         """
         super().__init__()
         self._wanted = wanted
         self._log_folder = log_folder
         self._keep = keep
+        self._sets_time = sets_time
         self._first_time = first_time
         self._command = worker
         self._path: Path | None = None
@@ -142,7 +145,7 @@ class KeptEngine(LinkedEngine):
         for name in self._wanted.names() if folder is not None else ():
             assert folder is not None
             path = folder / f"{name}{SUFFIX}"
-            if (link := await _attached_to(path, self._wanted, self._keep)) is not None:
+            if (link := await _attached_to(path, self._wanted, self._keep if self._sets_time else None)) is not None:
                 self._link, self._path, self._pid = link, path, link.pid
                 return True
         return False

@@ -131,6 +131,8 @@ class Channel:
             return
         self._listener, self._kept = listener, kept
         live_without_parent()
+        # What a system sends to all that is left when a user logs out, or when it goes down.
+        signal.signal(signal.SIGTERM, lambda *_: self.end())
         self._nudge()
         self.send({"op": "kept", "why": ""})
 
