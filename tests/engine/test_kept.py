@@ -325,6 +325,7 @@ def test_a_worker_that_does_not_answer_is_ended_and_costs_a_fresh_start(
             pid = first.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
+        await until(lambda: {path.read_text().split()[2] for path in Path(f"/proc/{pid}/task").glob("*/stat")} == {"T"})
         second = engine("m", model)
         assert "a model, which was loaded still and did not answer, is ended to make room" in await started(second)
         assert not alive(pid)

@@ -78,8 +78,8 @@ class KeptEngine(LinkedEngine):
         """`keep` is how many seconds the worker stays loaded after its last client: negative for ever, 0 not at all.
 
         None neither keeps a worker nor says anything of the life of one that is there. `sets_time` is whether `keep` is
-        to hold for one that is there, which another command may have asked to stay for longer. `first_time` says whether the
-        user is to be told that a worker stays.
+        to hold for one that is there, which another command may have asked to stay for longer. `first_time` says
+        whether the user is to be told that a worker stays.
         """
         super().__init__()
         self._wanted = wanted

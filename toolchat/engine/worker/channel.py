@@ -17,6 +17,7 @@ import signal
 import socket
 import threading
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +113,7 @@ class Channel:
         """
         self._starter.context = context
         self._selector.register(self._starter.socket, selectors.EVENT_READ, self._starter)
-        threading.Thread(target=self._serve, name="clients", daemon=True).start()
+        threading.Thread(target=self._run, name="clients", daemon=True).start()
 
     def keep(self, terms: dict[str, Any]) -> None:
         """Listen on `terms["path"]` and outlive the starter. Call in the thread that set the parent's death signal.
@@ -174,6 +175,14 @@ class Channel:
             if self._kept.scratch is not None:
                 shutil.rmtree(self._kept.scratch, ignore_errors=True)
         end_group()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException:
+            traceback.print_exc()  # into the log
+            self.leave()
+            end_group()  # nobody could be answered any more
 
     def _serve(self) -> None:
         listening = False
