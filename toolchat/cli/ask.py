@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import select
 import sys
 from typing import Annotated
@@ -46,6 +47,7 @@ def ask(
     offline: options.Offline = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
+    given = locals()
     # Modules are no garbage: the collector's rounds over them are a twentieth of what a command takes of its own.
     gc.disable()
     from toolchat.cli.approval import ask_on_terminal, make_policy
@@ -60,24 +62,7 @@ def ask(
 
     open_state(state_folder())
     text = _question(question)
-    flags = {
-        "model": model,
-        "tools": tools,
-        "system": options.system_flag(system, no_system),
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-        "context": context,
-        "kv_cache_gib": kv_cache,
-        "gpu_memory": gpu_memory,
-        "dtype": dtype,
-        "fast_start": fast_start,
-        "text_only": text_only,
-        "keep_alive": keep_alive,
-        "reasoning_effort": reasoning_effort,
-        "tool_choice": tool_choice,
-        "parallel_calls": parallel_calls,
-    }
+    flags = options.settings_flags(given)
     plan = prepare(
         flags,
         None if no_tools else choose_tools_file(resolve(flags)),
@@ -117,8 +102,10 @@ def _question(given: str | None) -> str:
             raise UsageError(f"standard input cannot be read: {error.strerror}; </dev/null leaves it out") from None
         except UnicodeDecodeError as error:
             raise UsageError(f"standard input is not text in UTF-8 (byte {error.start}); pipe text") from None
-    parts = [part.strip() for part in (given or "", piped)]
+    # Files that were joined, and one that a shell has read, have further marks of their beginning.
+    parts = [re.sub("^\ufeff", "", part, flags=re.MULTILINE).strip() for part in (given or "", piped)]
     text = "\n\n".join(part for part in parts if part)
     if not text:
-        raise UsageError('there is no question; write toolchat ask "…", or pipe one in')
+        hint = 'ask -- "-…" for one that begins with "-"'
+        raise UsageError(f'there is no question; write toolchat ask "…" ({hint}), or pipe one in')
     return text

@@ -62,6 +62,11 @@ class Plan:
     def model(self) -> str:
         return self.choice.name
 
+    @property
+    def notice(self) -> str:
+        """What a person should know of how the model's name was taken; "" for nothing."""
+        return self.choice.notice
+
     def engine(self) -> Engine:
         """A new engine of this plan, whose files are here. Raises EngineError or UsageError where it cannot work."""
         assert self.folder is not None
@@ -110,7 +115,7 @@ class Plan:
         """
         choice = await in_background(lambda _: choose_model(name, cache_folder()))
         settings = resolve({**self.flags, "model": name}, model_defaults=choice.defaults)
-        folder = await _obtained(choice, self.fits, report)
+        folder = await _obtained(choice, replace(self, settings=settings).fits, report)
         if (effort := settings.reasoning_effort) is not None and effort not in reasoning_efforts(folder):
             settings = replace(settings, reasoning_effort=None)
         return replace(self, settings=settings, choice=choice, folder=folder)

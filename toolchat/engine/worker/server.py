@@ -53,6 +53,10 @@ NEVER = -100.0
 """The least logit bias that vLLM takes: far below any token that could be chosen."""
 
 
+ENDINGS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+"""vLLM's names of how a request ends well. It has more: "error" is for what fails in this one request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """A generation under way, and what each of its runs needs."""
@@ -304,8 +308,13 @@ class Worker:
                 continue
             completion = output.outputs[0]
             ended = None
-            if output.finished:
-                ended = FinishReason.LENGTH if completion.finish_reason == "length" else FinishReason.STOP
+            if output.finished and (ended := ENDINGS.get(completion.finish_reason)) is None:
+                self._fail(
+                    output.request_id,
+                    f'vLLM gave this answer up ("{completion.finish_reason}"): a grammar could not be compiled, or '
+                    "refused a token; the engine's log says more",
+                )
+                continue
             progress = serving.generation.take(completion.token_ids, ended, output.num_cached_tokens)
             try:
                 self._advance(output.request_id, progress)
