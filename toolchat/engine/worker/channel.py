@@ -15,6 +15,7 @@ import selectors
 import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -270,7 +271,8 @@ class Channel:
             try:
                 self._hear(client, json.loads(row))
             except Exception as error:  # no memory for a line, say
-                print(f"a client sent what cannot be understood: {type(error).__name__}: {error}", flush=True)
+                told = f"a client sent what cannot be understood: {type(error).__name__}: {error}"
+                print(told[:1000], file=sys.stderr, flush=True)  # into the log
                 self._drop(client)
                 return
 
