@@ -19,6 +19,11 @@ pytestmark = pytest.mark.process
 on_a_cpu = pytest.mark.skipif(installed_vllm() != "cpu", reason="on a GPU vLLM itself sizes the KV cache")
 
 
+@pytest.fixture
+def toolchat(forked_toolchat: Program) -> Program:
+    return forked_toolchat
+
+
 def ask(toolchat: Program, *arguments: str, variables: Mapping[str, str] | None = None) -> Ran:
     return toolchat("ask", "hi", *arguments, variables=variables)
 
