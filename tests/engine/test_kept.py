@@ -602,7 +602,7 @@ def test_random_kills_leave_no_orphan_no_wrong_answer_and_no_wrong_model(kills: 
             time.sleep(chance.uniform(0, 0.1))
         answered += sum(checked(process, model, number) for process in group)
         met.update(worker.pid for worker in kept_workers())
-    assert answered > 3
+    assert answered >= 3
     for worker in kept_workers():
         end(worker.path)
     until_dead = time.monotonic() + PATIENCE

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from toolchat.engine.config import Sampling, context_window
+from toolchat.engine.config import Sampling
+from toolchat.engine.params import context_window
 from toolchat.models.card import BY_CARD, BY_FILE, sampling
 from toolchat.wire.errors import EngineError
 

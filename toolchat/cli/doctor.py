@@ -51,14 +51,22 @@ def examine(tools: str | None) -> list[Check]:
 
 
 def _settings() -> Iterator[Check]:
+    from toolchat.engine.vllm_options import read_engine_args, read_lora
     from toolchat.models.health import ok
     from toolchat.models.resolve import default_model
     from toolchat.settings import config_file, resolve
 
-    named = resolve({}).model
+    settings = resolve({})
+    named = settings.model
     file = config_file()
     yield ok("settings", f"{file}{'' if file.is_file() else ' is not there: defaults'}")
     yield ok("model", f"the model is {named or default_model()}" + ("" if named else ", where none is named"))
+    # Raised, they are lines of their own.
+    if settings.engine_arg:
+        yield ok("engine-args", f"vLLM is given {', '.join(read_engine_args(settings.engine_arg))} too")
+    if settings.lora is not None:
+        adapter = read_lora(settings.lora)
+        yield ok("adapter", f"the adapter {adapter.name} ({adapter.folder}), rank {adapter.rank}")
 
 
 def _engines() -> Iterator[Check]:

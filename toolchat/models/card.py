@@ -9,7 +9,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from toolchat.engine.config import MAX_PARAMS, Sampling
+from toolchat.engine.config import Sampling
+from toolchat.engine.params import MAX_PARAMS
 from toolchat.models.files import GENERATION_CONFIG, SYSTEM_PROMPT
 from toolchat.private_file import UnfitFileError, read_file
 

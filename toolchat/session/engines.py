@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from toolchat.engine.base import Engine, EngineCrashedError, EngineInfo, GenerateOptions, SharedEngine
-from toolchat.engine.config import EngineConfig, has_vision, least_context, plan, read_params, weight_bytes
+from toolchat.engine.config import EngineConfig, least_context, plan
 from toolchat.engine.gpu import gpus
 from toolchat.engine.kept.engine import KeptEngine, Wanted
 from toolchat.engine.kept.place import digest, folder_for_sockets, sockets
+from toolchat.engine.params import has_vision, read_params, weight_bytes
+from toolchat.engine.vllm_options import read_engine_args, read_lora
 from toolchat.models.card import sampling
 from toolchat.models.hardware import (
     engine_device,
+    engine_gpu,
     fit_warning,
-    gpu_total,
     installed_vllm,
     leaves_out_vision,
     require_cuda,
     vllm_build,
 )
+from toolchat.models.origins import quantized_repository
 from toolchat.models.resolve import ModelChoice
 from toolchat.private_file import open_private
 from toolchat.settings import Settings, state_folder
@@ -48,7 +51,7 @@ class EngineFactory(Protocol):
         It is not started. `flags` are those that the settings were resolved from.
         """
 
-    def fits(self, size: RemoteSize, *, text_only: bool) -> str:
+    def fits(self, size: RemoteSize, settings: Settings) -> str:
         """What to say about a model of that size before it is fetched; "" for nothing.
 
         Raises EngineError where no engine of this factory could hold it.
@@ -73,6 +76,12 @@ class LocalEngines:
         # nvidia-smi takes its time, and whoever loaded a model has asked it.
         return cls(device if device == "cuda" and loaded_here(device) else engine_device(), debug)
 
+    def check(self, settings: Settings) -> None:
+        """Raise UsageError for an adapter or an argument of vLLM's that there is not, before a model is fetched."""
+        read_engine_args(settings.engine_arg)
+        if settings.lora is not None:
+            read_lora(settings.lora)
+
     def make(self, settings: Settings, choice: ModelChoice, folder: Path, flags: Mapping[str, Any]) -> Engine:
         own_sampling = sampling(folder, choice.name, settings.reasoning_effort)
 
@@ -91,8 +100,13 @@ class LocalEngines:
                 eager=choice.kind == "demo",
                 fast_start=settings.fast_start,
                 text_only=settings.text_only,
+                enforce_eager=settings.enforce_eager,
+                quantization=settings.quantization,
+                lora=read_lora(settings.lora) if settings.lora is not None else None,
+                engine_args=read_engine_args(settings.engine_arg),
                 sampling=own_sampling,
-                gpu_total=gpu_total(self.device),
+                card=engine_gpu(self.device),
+                smaller=quantized_repository(choice.name),
                 flags={name for name, value in flags.items() if value is not None},
                 debug=self.debug,
             )
@@ -114,8 +128,10 @@ class LocalEngines:
         logs, chosen = state_folder() / "logs", settings.keep_alive is not None
         return KeptEngine(wanted, logs, keep, sets_time=chosen, first_time=_first_time)
 
-    def fits(self, size: RemoteSize, *, text_only: bool) -> str:
-        return fit_warning(size.name, size.weights, self.device, text_only=text_only)
+    def fits(self, size: RemoteSize, settings: Settings) -> str:
+        return fit_warning(
+            size.name, size.weights, self.device, text_only=settings.text_only, quantization=settings.quantization
+        )
 
     def leaves_out_vision(self, folder: Path) -> bool:
         return leaves_out_vision(weight_bytes(folder), self.device)
@@ -124,7 +140,7 @@ class LocalEngines:
 # fmt: off
 PER_CHAT = frozenset((
     "model", "tools", "tools_named", "system", "max_tokens", "temperature", "top_p", "context", "reasoning_effort",
-    "tool_choice", "parallel_calls", "keep_alive",
+    "tool_choice", "parallel_calls", "keep_alive", "seed", "revision",
 ))
 # fmt: on
 """The settings that one loaded engine serves alike, whatever they are. A setting that is not named here, a new one for

@@ -186,7 +186,7 @@ class KeptEngine(LinkedEngine):
                 yield notice
             before = self._wanted.names()
             config = self._wanted.plan()
-            config = replace(config, folder=os.path.abspath(config.folder))  # noqa: ASYNC240, PTH100
+            config = _anywhere(config)
             worker = self._started(config)
             async for state in self._loaded(worker, config):
                 yield state
@@ -312,6 +312,14 @@ class _Lock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def _anywhere(config: EngineConfig) -> EngineConfig:
+    """`config` for a worker that is started in another folder than the user is in."""
+    lora = config.lora
+    if lora is not None:
+        lora = replace(lora, folder=str(Path(lora.folder).absolute()))
+    return replace(config, folder=str(Path(config.folder).absolute()), lora=lora)
 
 
 def keep_text(seconds: float | None) -> str:

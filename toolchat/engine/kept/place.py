@@ -153,7 +153,7 @@ def _named_by(value: Any) -> Iterator[Any]:
     match value:
         case str():
             for path in {value, value.rpartition("=")[2]}:
-                if "/" in path:
+                if "/" in path or path != value:
                     yield from _stamps(Path(path))
         case tuple() | list():
             for part in value:

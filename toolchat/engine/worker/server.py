@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchat.engine import gpu
-from toolchat.engine.config import EngineConfig, context_window, has_vision, read_params, weight_bytes
-from toolchat.engine.gpu_memory import budget, check_weights
+from toolchat.engine.config import EngineConfig
+from toolchat.engine.gpu_memory import budget, check_fits
 from toolchat.engine.number_format import settled
+from toolchat.engine.params import Format, context_window, has_vision, read_params
 from toolchat.engine.worker.channel import Channel
 from toolchat.engine.worker.failures import TO_THE_CPU, one_line, why_not_loaded
 from toolchat.engine.worker.generation import Generation, Progress, Run
@@ -45,6 +46,7 @@ from toolchat.wire.messages import Message, ToolSpec
 
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+    from vllm.lora.request import LoRARequest
 
     from toolchat.mistral.render import Encoded
     from toolchat.mistral.vocabulary import MistralVocabulary
@@ -90,7 +92,11 @@ class Worker:
             captures=not config.eager,
         )
         register_model(folder)
+        self._lora = _lora_request(config)
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        if self._lora is not None:
+            # Now, so that an adapter of another model is told before the first question.
+            self._engine.add_lora(self._lora)
         self._config = config
         self._share = share
         self._capacity: int = self._engine.model_config.max_model_len
@@ -134,6 +140,9 @@ class Worker:
             "compilation": _name(loaded.compilation_config.mode),
             "CUDA graphs": _name(loaded.compilation_config.cudagraph_mode),
             "threads": os.environ.get("OMP_NUM_THREADS", ""),
+            "files": Format(self._config.format).label,
+            "quantization": str(loaded.model_config.quantization or "none"),
+            "adapter": f"{lora.name} (rank {lora.rank})" if (lora := self._config.lora) is not None else "none",
             "sampling": f"{self._config.sampling} ({self._config.sampling.source})",
         }
 
@@ -284,7 +293,7 @@ class Worker:
             stop_token_ids=[run.stop] if run.stop is not None else None,
         )
         prompt = replace(serving.prompt, tokens=[*serving.prompt.tokens, *run.written])
-        self._engine.add_request(serving.generation.id, self._engine_input(prompt), params)
+        self._engine.add_request(serving.generation.id, self._engine_input(prompt), params, lora_request=self._lora)
 
     def _advance(self, request_id: str, progress: Progress) -> None:
         """Send what came, and run what is next, if anything."""
@@ -329,6 +338,15 @@ class Worker:
         self._channel.send({"op": "error", "id": request_id, "message": message})
 
 
+def _lora_request(config: EngineConfig) -> LoRARequest | None:
+    """What goes with every request where there is an adapter."""
+    if config.lora is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(config.lora.name, 1, config.lora.folder)
+
+
 def _name(member: Enum | None) -> str:
     """Of a member of one of vLLM's enumerations, which it may leave unset."""
     return member.name.lower() if member is not None else "unset"
@@ -366,7 +384,8 @@ def gpu_share(config: EngineConfig) -> float:
     measured = gpu.with_uuid(str(torch.cuda.get_device_properties(0).uuid)) or next(iter(gpu.gpus()), None)
     held_by = gpu.held_by(gpu.holders(measured)) if measured is not None else ""
     share = budget(free, total, config.gpu_memory, held_by)
-    check_weights(config.model, weight_bytes(Path(config.folder)), share, total, free, held_by)
+    if config.need is not None:
+        check_fits(config.model, config.need, share, total, free, held_by)
     return share
 
 
