@@ -445,11 +445,17 @@ def check_tool_choice(choice: str, toolbox: Toolbox, switched_off: Collection[st
 
 @contextlib.asynccontextmanager
 async def open_session(
-    plan: Plan, show: Show, policy: ApprovalPolicy, ask: Ask | None = None, plain: Show | None = None
+    plan: Plan,
+    show: Show,
+    policy: ApprovalPolicy,
+    ask: Ask | None = None,
+    plain: Show | None = None,
+    *,
+    early_tools: bool = False,
 ) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
 
-    Raises UsageError, see `Session.equip`.
+    Raises UsageError, see `Session.equip`. With `early_tools`, see `Plan.start_tools`, it may be raised by a turn.
 
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
@@ -462,7 +468,7 @@ async def open_session(
         if plan.notice:
             session.notify(plan.notice)
         await session.launch()
-        runner = await plan.start_tools()
+        runner = await plan.start_tools(early=early_tools)
         session.equip(runner, policy, ask, plan.only)
         yield session
     finally:
