@@ -34,14 +34,16 @@ TEXT = "a\x1b[31m\u202eb ü\n\ud800"
 
 
 @pytest.mark.parametrize(
-    "out", [Out(), Out("ascii"), Out("latin-1"), Out("no-such-encoding"), Out(None), Out(terminal=True)], ids=repr
+    ("encoding", "terminal"),
+    [("utf-8", False), ("ascii", False), ("latin-1", False), ("no-such", False), (None, False), ("utf-8", True)],
 )
-def test_json_is_one_line_that_its_stream_can_hold_and_means_the_same(out: Out) -> None:
+def test_json_is_one_line_that_its_stream_can_hold_and_means_the_same(encoding: str | None, terminal: bool) -> None:
+    out = Out(encoding, terminal=terminal)
     write_json(out, {"text": TEXT})
     written = out.getvalue()
     assert json.loads(written) == {"text": TEXT}
     assert written.count("\n") == 1
-    written.encode(out.encoding if out.encoding in ("ascii", "latin-1") else "utf-8")
+    written.encode(encoding if encoding in ("ascii", "latin-1") else "utf-8")
 
 
 def test_json_on_a_terminal_moves_no_cursor_and_turns_no_text_around() -> None:
