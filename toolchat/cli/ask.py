@@ -41,6 +41,9 @@ def ask(
     image: options.Images = None,
     tool_choice: options.ToolChoice = None,
     parallel_calls: options.ParallelCalls = None,
+    server: options.Server = None,
+    api_key: options.ApiKey = None,
+    tokenizer: options.Tokenizer = None,
     offline: options.Offline = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
@@ -73,6 +76,9 @@ def ask(
         "reasoning_effort": reasoning_effort,
         "tool_choice": tool_choice,
         "parallel_calls": parallel_calls,
+        "server": server,
+        "api_key": api_key,
+        "tokenizer": tokenizer,
     }
     plan = prepare(
         flags,

@@ -46,6 +46,9 @@ def repl(
     reasoning_effort: options.ReasoningEffort = None,
     tool_choice: options.ToolChoice = None,
     parallel_calls: options.ParallelCalls = None,
+    server: options.Server = None,
+    api_key: options.ApiKey = None,
+    tokenizer: options.Tokenizer = None,
     offline: options.Offline = False,
     plain: Plain = False,
     no_history: NoHistory = False,
@@ -72,6 +75,9 @@ def repl(
         "reasoning_effort": reasoning_effort,
         "tool_choice": tool_choice,
         "parallel_calls": parallel_calls,
+        "server": server,
+        "api_key": api_key,
+        "tokenizer": tokenizer,
     }
     open_state(state_folder())
     settings = resolve(flags)

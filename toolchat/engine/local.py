@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from toolchat.engine.base import (
+    AnswerBrokenError,
     ContextOverflowError,
     EngineCrashedError,
     EngineInfo,
@@ -30,10 +31,11 @@ from toolchat.engine.base import (
 )
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import PCI_ORDER
+from toolchat.engine.remote.config import ServerConfig
 from toolchat.environment import refused
 from toolchat.private_file import DistrustedError, open_private, private_folder
 from toolchat.wire.codec import LINE_LIMIT, decode_count, decode_delta, encode_message, encode_tool, line
-from toolchat.wire.deltas import Delta, Finished
+from toolchat.wire.deltas import Delta, Finished, Note
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
@@ -54,9 +56,11 @@ _log_numbers = itertools.count()
 
 
 class LocalEngine:
-    """vLLM in a process of our own; see `Engine` for the protocol."""
+    """A process of our own with vLLM in it, or one that speaks to a server; see `Engine` for the protocol."""
 
-    def __init__(self, config: EngineConfig, log_folder: Path, *, worker: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self, config: EngineConfig | ServerConfig, log_folder: Path, *, worker: Sequence[str] = WORKER
+    ) -> None:
         """`worker` is the command of its process, which gets `--fd=NUMBER --parent=PID` too."""
         self._config = config
         self._log_folder = log_folder
@@ -91,8 +95,11 @@ class LocalEngine:
             if isinstance(state, EngineError):
                 await self.close()
                 raise state
-            if state.state == "ready" and self._config.debug and worker.info is not None:
-                yield Notice("; ".join(f"{name}: {value}" for name, value in worker.info.details.items()))
+            if state.state == "ready" and worker.info is not None:
+                for note in worker.info.notes:
+                    yield Notice(note)
+                if self._config.debug:
+                    yield Notice("; ".join(f"{name}: {value}" for name, value in worker.info.details.items()))
             yield state
             if state.state == "ready":
                 return
@@ -106,16 +113,18 @@ class LocalEngine:
     ) -> AsyncIterator[Delta]:
         worker = self._running()
         answers = worker.ask(request_id, "generate", messages, tools, options=asdict(options))
-        over = False
+        over = begun = False
         try:
             while not over:
                 deltas = await answers.get()
                 if isinstance(deltas, EngineError):
                     over = True
-                    raise deltas
+                    # Nothing is lost where nothing came: the question can be asked again.
+                    raise deltas if begun or not isinstance(deltas, AnswerBrokenError) else EngineError(str(deltas))
                 assert isinstance(deltas, list)
                 for delta in deltas:
                     over = isinstance(delta, Finished)
+                    begun = begun or not isinstance(delta, Note)
                     yield delta
         finally:
             worker.forget(request_id)
@@ -165,7 +174,7 @@ class _Worker:
     Whatever goes wrong in reading from it ends it and fails its requests: none of them waits for ever.
     """
 
-    def __init__(self, config: EngineConfig, command: Sequence[str], log: Path | None) -> None:
+    def __init__(self, config: EngineConfig | ServerConfig, command: Sequence[str], log: Path | None) -> None:
         """Start it. Call in the main thread: the kernel ends the worker when the thread that started it ends."""
         self._config = config
         self._where = f"; its log is {log}" if log is not None else ""
@@ -267,7 +276,10 @@ class _Worker:
             self.crashed.set_result(crash)
         else:
             hint = " (out of memory?)" if code == -signal.SIGKILL and not self._failure else ""
-            self.states.put_nowait(EngineError(f"{self._config.model} could not be loaded: {how}{hint}{self._where}"))
+            loading = EngineError(f"{self._config.model} could not be loaded: {how}{hint}{self._where}")
+            # What a server says is told as it is: nothing is loaded here, and the log adds nothing.
+            told = isinstance(self._config, ServerConfig) and self._failure
+            self.states.put_nowait(EngineError(self._failure) if told else loading)
 
     def _hear(self, message: dict[str, Any]) -> None:
         match message:
@@ -277,6 +289,8 @@ class _Worker:
                 self._answer(request_id, decode_count(count))
             case {"op": "error", "id": request_id, "message": text}:
                 self._answer(request_id, EngineError(text))
+            case {"op": "broken", "id": request_id, "message": text}:
+                self._answer(request_id, AnswerBrokenError(text))
             case {"op": "overflow", "id": request_id, "message": text, "count": count, "context": context}:
                 self._answer(request_id, ContextOverflowError(text, decode_count(count), context))
             case {"op": "state", "state": state}:
@@ -284,10 +298,9 @@ class _Worker:
             case {"op": "failed", "message": text}:
                 self._failure = text
             case {"op": "ready", **info}:
-                self.info = EngineInfo(
-                    model=self._config.model, **info | {"reasoning_efforts": tuple(info["reasoning_efforts"])}
-                )
-                self.states.put_nowait(EngineState("ready", self._config.model))
+                info |= {name: tuple(info.get(name, ())) for name in ("reasoning_efforts", "notes")}
+                self.info = EngineInfo(**{"model": self._config.model} | info)
+                self.states.put_nowait(EngineState("ready", self.info.model))
             case _:
                 raise ValueError(f"no message of a worker: {message!r}")
 
@@ -349,9 +362,13 @@ class _Worker:
             self._scratch.cleanup()
 
 
-def worker_environment(config: EngineConfig, temporary: str | None = None) -> dict[str, str]:
+def worker_environment(config: EngineConfig | ServerConfig, temporary: str | None = None) -> dict[str, str]:
     """The environment of a worker; `temporary` is a folder for what it leaves behind."""
     environment = dict(os.environ)
+    if isinstance(config, ServerConfig):
+        # The key goes through the socket: what a process is started with, others may read.
+        environment.pop("TOOLCHAT_API_KEY", None)
+        return environment | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "DO_NOT_TRACK": "1"}
     environment.setdefault("OMP_NUM_THREADS", str(config.threads))
     environment.setdefault("VLLM_LOGGING_LEVEL", "INFO" if config.debug else "WARNING")
     environment |= {

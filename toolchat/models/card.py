@@ -71,6 +71,12 @@ def sampling(folder: Path, name: str, effort: str | None = None) -> Sampling:
     return Sampling()
 
 
+def by_name(effort: str | None = None) -> tuple[tuple[str, Sampling], ...]:
+    """What cards recommend, each for models whose name (its last part, in lower case) begins with a pattern."""
+    thinks = effort not in (None, "none")
+    return tuple((card.name, card.reasoning if thinks and card.reasoning else card.usual) for card in _CARDS)
+
+
 @dataclass(frozen=True, slots=True)
 class OwnPrompt:
     """The system prompt that comes with a model."""

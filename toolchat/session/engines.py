@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from toolchat.engine.base import Engine, EngineCrashedError, EngineInfo, GenerateOptions
 from toolchat.engine.config import plan, weight_bytes
 from toolchat.engine.local import LocalEngine
-from toolchat.models.card import sampling
+from toolchat.engine.remote.config import COMMAND, Address, ServerConfig
+from toolchat.models.card import by_name, sampling
 from toolchat.models.hardware import engine_device, fit_warning, gpu_total, leaves_out_vision
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice
@@ -26,10 +27,11 @@ from toolchat.wire.tokens import TokenCount
 class EngineFactory(Protocol):
     """Where the engine of a session comes from."""
 
-    def make(self, settings: Settings, choice: ModelChoice, folder: Path, flags: Mapping[str, Any]) -> Engine:
+    def make(self, settings: Settings, choice: ModelChoice, folder: Path | None, flags: Mapping[str, Any]) -> Engine:
         """A new engine for a model whose files are in `folder`. Raises EngineError or UsageError where it cannot work.
 
-        It is not started. `flags` are those that the settings were resolved from.
+        It is not started. `flags` are those that the settings were resolved from. `folder` is None for a server's
+        model.
         """
 
     def fits(self, size: RemoteSize, *, text_only: bool) -> str:
@@ -55,7 +57,8 @@ class LocalEngines:
         """Raises EngineError where no vLLM is installed that can run here."""
         return cls(engine_device(), debug)
 
-    def make(self, settings: Settings, choice: ModelChoice, folder: Path, flags: Mapping[str, Any]) -> Engine:
+    def make(self, settings: Settings, choice: ModelChoice, folder: Path | None, flags: Mapping[str, Any]) -> Engine:
+        assert folder is not None
         config = plan(
             choice.name,
             folder,
@@ -80,6 +83,52 @@ class LocalEngines:
 
     def leaves_out_vision(self, folder: Path) -> bool:
         return leaves_out_vision(weight_bytes(folder), self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEngines:
+    """Makes engines whose model is on a server. Nothing is installed here for it, fetched or loaded."""
+
+    debug: bool = False
+
+    def make(self, settings: Settings, choice: ModelChoice, folder: Path | None, flags: Mapping[str, Any]) -> Engine:
+        assert settings.server is not None
+        address = Address.read(settings.server)
+        notes = [
+            f"{flag} has no effect: the model is on a server, which was started with its own"
+            for name, flag in _LOADING.items()
+            if flags.get(name) is not None
+        ]
+        if settings.api_key and not address.loopback and address.text.startswith("http:"):
+            notes.append(f"the API key and all that is said go to {address.text} unencrypted; https would encrypt them")
+        config = ServerConfig(
+            settings.server,
+            settings.model or address.short,
+            asked=settings.model,
+            api_key=settings.api_key or "",
+            tokenizer=settings.tokenizer,
+            context=settings.context,
+            cards=by_name(settings.reasoning_effort),
+            debug=self.debug,
+            notes=tuple(notes),
+        )
+        return LocalEngine(config, state_folder() / "logs", worker=COMMAND)
+
+    def fits(self, size: RemoteSize, *, text_only: bool) -> str:
+        return ""
+
+    def leaves_out_vision(self, folder: Path) -> bool:
+        return False
+
+
+_LOADING = {
+    "kv_cache_gib": "--kv-cache",
+    "gpu_memory": "--gpu-memory",
+    "dtype": "--dtype",
+    "fast_start": "--fast-start",
+    "text_only": "--text-only",
+}
+"""Settings of loading a model, and their flags."""
 
 
 Make = Callable[[Callable[[str], None]], Awaitable[Engine]]

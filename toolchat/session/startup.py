@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.engine.base import Engine
+from toolchat.engine.remote.config import Address
 from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.capabilities import reasoning_efforts, supports_images
 from toolchat.models.card import OwnPrompt, own_prompt
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.session.background import in_background
-from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines
+from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines, ServerEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.logs import appendable
 from toolchat.tools.code import ToolsCode
@@ -26,6 +27,8 @@ from toolchat.tools.trust import note_refusal, refusals_noted
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image
 
+SERVER = "server"
+"""The kind of a model that a server has."""
 ChooseTools = Callable[[Settings], Path | ToolsCode]
 """The tools file that applies now. Raises UsageError where it is missing or not to be trusted."""
 Obtain = Callable[[ModelChoice, Callable[[RemoteSize], str]], Path]
@@ -55,13 +58,22 @@ class Plan:
     def model(self) -> str:
         return self.choice.name
 
+    @property
+    def is_served(self) -> bool:
+        """Whether a server has the model: it has no files here."""
+        return self.choice.kind == SERVER
+
     def engine(self) -> Engine:
         """A new engine of this plan, whose files are here. Raises EngineError or UsageError where it cannot work."""
-        assert self.folder is not None
         return self.engines.make(self.settings, self.choice, self.folder, self.flags)
 
     def own_prompt(self, today: date | None = None) -> OwnPrompt:
-        """The system prompt that comes with the model, whose files are here; `today` is by the clock unless given."""
+        """The system prompt that comes with the model, whose files are here; `today` is by the clock unless given.
+
+        None is known of a server's model.
+        """
+        if self.is_served:
+            return OwnPrompt()
         assert self.folder is not None
         return own_prompt(self.folder, self.model, today or date.today())
 
@@ -71,6 +83,8 @@ class Plan:
         `arrived` is called with the plan that has them, once they are here, before the engine starts. Raises UsageError
         as `engine` does; why else it cannot work is told when it is started.
         """
+        if self.is_served:
+            return self.engine()
         if self.folder is not None:
             with suppress(EngineError):
                 return self.engine()
@@ -101,6 +115,9 @@ class Plan:
         `report` is called with each stage of building or fetching it, where need be. Raises UsageError or EngineError
         where there is no such model to be had.
         """
+        if self.is_served:
+            settings = resolve({**self.flags, "model": name})
+            return replace(self, settings=settings, choice=ModelChoice(name, SERVER, None))
         choice = await in_background(lambda _: choose_model(name, cache_folder()))
         settings = resolve({**self.flags, "model": name}, model_defaults=choice.defaults)
         folder = await _obtained(choice, self.fits, report)
@@ -134,6 +151,8 @@ def prepare(
     Reads `images`, files or addresses, where the model sees. What is cheap to find wrong is found first.
     """
     found = sketch(flags, tools, debug=debug)
+    if found.is_served:
+        return replace(found, images=read_images(images))
     if images:
         check_sight(found.choice)
     if images and found.settings.text_only:
@@ -161,6 +180,9 @@ def sketch(
     Asks, builds and fetches nothing. Raises EngineError where the engine that is wanted is not installed.
     """
     settings = resolve(flags)
+    if settings.server is not None:
+        choice = ModelChoice(settings.model or Address.read(settings.server).short, SERVER, None)
+        return Plan(settings, choice, None, ServerEngines(debug), tools, debug, choose_tools, flags)
     engines = LocalEngines.installed(debug=debug)
     choice = choose_model(settings.model, cache_folder())
     settings = resolve(flags, model_defaults=choice.defaults)

@@ -283,10 +283,13 @@ class Repl:
         if chat is None:
             return status
         tools = chat.toolbox.names
+        info = chat.info
         return dataclasses.replace(
             status,
+            model=f"{chat.model} @ {info.server} ({info.profile})" if info is not None and info.server else chat.model,
             used_tokens=chat.used_tokens,
-            context=chat.info.context_window if chat.info is not None else None,
+            used_is_estimate=chat.used_is_estimate,
+            context=info.context_window if info is not None else None,
             tools=len(tools),
             tools_on=len([name for name in tools if name not in chat.switched_off]),
         )

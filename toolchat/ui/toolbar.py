@@ -35,6 +35,7 @@ class Status:
     """What a key would do now; told before anything but the state."""
     queued: int = 0
     used_tokens: int = 0
+    used_is_estimate: bool = False
     context: int | None = None
     """Tokens of prompt and answer together; None while no engine is ready."""
     tools_on: int = 0
@@ -50,7 +51,12 @@ def toolbar(status: Status, width: int) -> str:
         (0, sanitize_line(status.state)),
         (3, f"{status.queued} queued" if status.queued else ""),
         (1, status.hint),
-        (4, f"{status.used_tokens:,}/{status.context:,}" if status.context else ""),
+        (
+            4,
+            f"{'~' if status.used_is_estimate else ''}{status.used_tokens:,}/{status.context:,}"
+            if status.context
+            else "",
+        ),
         (5, _tools(status)),
         *_speed(status.speed),
     ]

@@ -20,6 +20,7 @@ class Channel:
         self._socket = sock
         self._file = sock.makefile("rb")
         self.commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._sending = threading.Lock()
 
     def receive(self) -> dict[str, Any]:
         """The next command, read here and now. Ends the process where the parent has gone."""
@@ -39,8 +40,10 @@ class Channel:
         threading.Thread(target=read, name="commands", daemon=True).start()
 
     def send(self, *messages: dict[str, Any]) -> None:
+        """Send messages, from any thread."""
         try:
-            self._socket.sendall(b"".join(map(line, messages)))
+            with self._sending:
+                self._socket.sendall(b"".join(map(line, messages)))
         except OSError:
             end_with_parent()
 
