@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -92,7 +93,7 @@ class Chat:
         """An estimate by part; `total` scales it to what the server has counted."""
         sizes, of_tools = estimates(messages, tools)
         whole = sum(sizes) + sum(of_tools)
-        scale = self._scale if total is None else total / max(whole, 1)
+        scale = self._scale if total is None else (total - 1) / max(whole, 1)
         scaled = [int(size * scale) for size in sizes]
         scaled_tools = [int(size * scale) for size in of_tools]
         return TokenCount(sum(scaled) + sum(scaled_tools) + 1, tuple(scaled_tools), tuple(scaled), 1, estimated=True)
@@ -135,14 +136,15 @@ class Chat:
             self._body(request),
             lambda why: self._deltas(request, [Note(why)]),
         )
-        async for event in events:
-            if event is DONE:
-                whole = True
-                break
-            deltas = stream.feed(event)
-            if deltas:
-                request.first = request.first or time.monotonic()
-                self._deltas(request, deltas)
+        async with aclosing(events):
+            async for event in events:
+                if event is DONE:
+                    whole = True
+                    break
+                deltas = stream.feed(event)
+                if deltas:
+                    request.first = request.first or time.monotonic()
+                    self._deltas(request, deltas)
         where = self._connection.address.text
         if not whole and not stream.reason:
             raise BrokenStreamError(f"{where}: the server ended the answer in the middle; see its log")

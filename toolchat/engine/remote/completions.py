@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from toolchat.engine.config import Sampling
@@ -75,43 +76,45 @@ class Completions:
             put(Waiting(run.id, why))
 
         try:
-            async for output in token_stream(self._connection, self._model, run, wait):
-                put(output)
+            async with aclosing(token_stream(self._connection, self._model, run, wait)) as outputs:
+                async for output in outputs:
+                    put(output)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             put(Failed(run.id, one_line(error)))
 
 
-async def token_stream(connection: Connection, model: str, run: SourceRun, wait: Wait) -> AsyncIterator[Tokens]:
+async def token_stream(connection: Connection, model: str, run: SourceRun, wait: Wait) -> AsyncGenerator[Tokens, None]:
     """What comes of a run, as it comes; raises EngineError where it is refused or breaks."""
     ended: FinishReason | None = None
     last: tuple[int, ...] = ()
     cached = None
     where = connection.address.text
     events = connection.events(f"{connection.address.api}/completions", body(model, run), wait)
-    async for event in events:
-        if event is DONE:
-            break
-        cached = _cached(event, cached)
-        choice = next((one for one in event.get("choices") or () if isinstance(one, dict)), None)
-        if choice is None or ended is not None:
-            continue
-        ids = _ids(choice.get("token_ids"), where)
-        sent = choice.get("prompt_token_ids")
-        if isinstance(sent, list) and sent != run.prompt.tokens:
-            raise EngineError(
-                f"{where}: the server changed the prompt's tokens; is it started with --tokenizer-mode mistral?"
-            )
-        match choice.get("finish_reason"):
-            case None:
-                if ids:
-                    yield Tokens(run.id, ids)
-            case "abort" | "error" as reason:
-                raise BrokenStreamError(f"{where}: the server gave the answer up ({reason}); see its log")
-            case reason:
-                # Held back until the usage has come, behind it: a run's last tokens and its end are one.
-                last, ended = ids, FinishReason.LENGTH if reason == "length" else FinishReason.STOP
+    async with aclosing(events):
+        async for event in events:
+            if event is DONE:
+                break
+            cached = _cached(event, cached)
+            choice = next((one for one in event.get("choices") or () if isinstance(one, dict)), None)
+            if choice is None or ended is not None:
+                continue
+            ids = _ids(choice.get("token_ids"), where)
+            sent = choice.get("prompt_token_ids")
+            if isinstance(sent, list) and sent != run.prompt.tokens:
+                raise EngineError(
+                    f"{where}: the server changed the prompt's tokens; is it started with --tokenizer-mode mistral?"
+                )
+            match choice.get("finish_reason"):
+                case None:
+                    if ids:
+                        yield Tokens(run.id, ids)
+                case "abort" | "error" as reason:
+                    raise BrokenStreamError(f"{where}: the server gave the answer up ({reason}); see its log")
+                case reason:
+                    # Held back until the usage has come, behind it: a run's last tokens and its end are one.
+                    last, ended = ids, FinishReason.LENGTH if reason == "length" else FinishReason.STOP
     if ended is None:
         raise BrokenStreamError(f"{where}: the server ended the answer in the middle; see its log")
     yield Tokens(run.id, last, ended, cached)

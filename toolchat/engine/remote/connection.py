@@ -6,9 +6,9 @@ import asyncio
 import json
 import math
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from itertools import count
 from typing import Any, TypeVar
 
@@ -108,7 +108,7 @@ class Connection:
         except (ValueError, RecursionError):
             raise self._refused(response, content) from None
 
-    async def events(self, url: str, body: dict[str, Any], wait: Wait) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, url: str, body: dict[str, Any], wait: Wait) -> AsyncGenerator[dict[str, Any], None]:
         """The JSON objects of the stream that answers `body`; `DONE` at the end of one that says that it is whole.
 
         An answer that comes as one JSON object instead of a stream is the only event. Raises RefusedError,
@@ -129,15 +129,16 @@ class Connection:
                 assert isinstance(response.stream, httpx.AsyncByteStream)
                 response.stream = _BoundedLines(response.stream, self.address)
                 seen = False
-                async for event in EventSource(response).aiter_sse():
-                    data = event.data.strip()
-                    if not data:
-                        continue
-                    seen = True
-                    if data == "[DONE]":
-                        yield DONE
-                        return
-                    yield self._event(data)
+                async with aclosing(EventSource(response).aiter_sse()) as sent:
+                    async for event in sent:
+                        data = event.data.strip()
+                        if not data:
+                            continue
+                        seen = True
+                        if data == "[DONE]":
+                            yield DONE
+                            return
+                        yield self._event(data)
             except httpx.HTTPError as error:
                 raise broken(error, self.address) from None
             if not seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from toolchat.engine.remote.completions import token_stream
@@ -116,8 +117,9 @@ async def check_grammar(
     run = SourceRun("canary", prompt, step, 24, None, 0.0, 1.0, None)
     written: list[int] = []
     try:
-        async for tokens in token_stream(connection, model, run, wait):
-            written += tokens.ids
+        async with aclosing(token_stream(connection, model, run, wait)) as outputs:
+            async for tokens in outputs:
+                written += tokens.ids
     except (RefusedError, BrokenStreamError) as error:
         said = error.said if isinstance(error, RefusedError) and error.said else str(error)
         raise UnprovenError(f"it refuses grammars, or what goes with them ({said})") from None
