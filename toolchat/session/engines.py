@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,26 +93,11 @@ class ServerEngines:
     debug: bool = False
 
     def make(self, settings: Settings, choice: ModelChoice, folder: Path | None, flags: Mapping[str, Any]) -> Engine:
-        assert settings.server is not None
-        address = Address.read(settings.server)
-        notes = [
-            f"{flag} has no effect: the model is on a server, which was started with its own"
-            for name, flag in _LOADING.items()
-            if flags.get(name) is not None
-        ]
-        if settings.api_key and not address.loopback and address.text.startswith("http:"):
-            notes.append(f"the API key and all that is said go to {address.text} unencrypted; https would encrypt them")
-        config = ServerConfig(
-            settings.server,
-            settings.model or address.short,
-            asked=settings.model,
-            api_key=settings.api_key or "",
-            tokenizer=settings.tokenizer,
-            context=settings.context,
-            cards=by_name(settings.reasoning_effort),
-            debug=self.debug,
-            notes=tuple(notes),
-        )
+        if missing := missing_client():
+            raise EngineError(missing)
+        ignored = [flag for name, flag in _LOADING.items() if flags.get(name) is not None]
+        notes = [f"{flag} has no effect: the model is on a server, which loaded it" for flag in ignored]
+        config = server_config(settings, notes=notes, debug=self.debug)
         return LocalEngine(config, state_folder() / "logs", worker=COMMAND)
 
     def fits(self, size: RemoteSize, *, text_only: bool) -> str:
@@ -119,6 +105,33 @@ class ServerEngines:
 
     def leaves_out_vision(self, folder: Path) -> bool:
         return False
+
+
+def missing_client() -> str:
+    """What of the client library is not installed, in a line; empty where all is there. Imports none of it."""
+    for name in ("httpx", "httpx_sse"):
+        if importlib.util.find_spec(name) is None:
+            return f"{name} is not installed, which a server is spoken to with; pip install 'toolchat[remote]'"
+    return ""
+
+
+def server_config(settings: Settings, *, notes: Sequence[str] = (), debug: bool = False) -> ServerConfig:
+    """How the server of the settings is used."""
+    assert settings.server is not None
+    address = Address.read(settings.server)
+    if settings.api_key and not address.loopback and address.text.startswith("http:"):
+        notes = [*notes, f"the API key and the chat go to {address.text} unencrypted; https would encrypt them"]
+    return ServerConfig(
+        settings.server,
+        settings.model or address.short,
+        asked=settings.model,
+        api_key=settings.api_key or "",
+        tokenizer=settings.tokenizer,
+        context=settings.context,
+        cards=by_name(settings.reasoning_effort),
+        debug=debug,
+        notes=tuple(notes),
+    )
 
 
 _LOADING = {

@@ -76,8 +76,6 @@ class ServerConfig:
     """At most so many tokens of prompt and answer together; None for what the server allows."""
     cards: tuple[tuple[str, Sampling], ...] = ()
     """What publishers recommend, each for models whose name begins with a pattern, in lower case."""
-    offline: bool = False
-    """Whether the hub is not to be asked for the tokenizer's files."""
     debug: bool = False
     notes: tuple[str, ...] = ()
     """What the user is to be told before anything is asked."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from toolchat.engine.config import ASSUMED_CONTEXT
 from toolchat.engine.remote.config import Address, ServerConfig
-from toolchat.engine.remote.connection import Connection
+from toolchat.engine.remote.connection import Connection, Wait
 from toolchat.engine.remote.failures import RefusedError
 from toolchat.wire.errors import EngineError
 
@@ -52,8 +52,11 @@ class _Listed:
     base: Mapping[str, Any]
 
 
-async def examine(connection: Connection, config: ServerConfig, wait: Callable[[str], None]) -> Served:
-    """Raises EngineError where the server cannot be reached, or has no such model. `wait` is told of waits."""
+async def examine(connection: Connection, config: ServerConfig, wait: Wait | None) -> Served:
+    """Raises EngineError where the server cannot be reached, or has no such model.
+
+    `wait` is told of waits for a server that is not ready; None has that be an error.
+    """
     cards = await _models(connection, wait)
     address = connection.address
     connection.models = tuple(str(card["id"]) for card in cards)
@@ -78,7 +81,7 @@ async def examine(connection: Connection, config: ServerConfig, wait: Callable[[
 
 
 async def _with_profile(
-    connection: Connection, served: Served, listed: _Listed, config: ServerConfig, wait: Callable[[str], None]
+    connection: Connection, served: Served, listed: _Listed, config: ServerConfig, wait: Wait | None
 ) -> Served:
     if not served.version:
         vllm = listed.base.get("owned_by") == "vllm"
@@ -100,7 +103,7 @@ async def _with_profile(
         if vocabulary.adds_space and not _installed("xgrammar"):
             raise NoTokenizerError("xgrammar is not installed, which this tokenizer's grammars need")
         await check_prompts(connection, served.model, tokenizer, vocabulary)
-        await check_grammar(connection, served.model, tokenizer, vocabulary, wait)
+        await check_grammar(connection, served.model, tokenizer, vocabulary, wait or (lambda _: None))
     except (NoTokenizerError, UnprovenError) as error:
         return replace(served, why=str(error))
     return replace(served, profile=TOKENS, tokenizer=tokenizer, tokenizer_place=str(file))
@@ -113,7 +116,7 @@ def _installed(name: str) -> bool:
         return False
 
 
-async def _models(connection: Connection, wait: Callable[[str], None]) -> Sequence[Mapping[str, Any]]:
+async def _models(connection: Connection, wait: Wait | None) -> Sequence[Mapping[str, Any]]:
     """What the server lists; nothing where it lists nothing. Completes the connection's address by a missing /v1."""
     try:
         answer = await connection.get(f"{connection.address.api}/models", wait=wait)
