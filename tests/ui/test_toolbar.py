@@ -24,6 +24,10 @@ def test_with_room_everything_is_told() -> None:
     )
 
 
+def test_an_estimate_is_marked() -> None:
+    assert "~1,234/8,192" in toolbar(replace(FULL, used_is_estimate=True), 200)
+
+
 @pytest.mark.parametrize("width", range(1, 100))
 def test_it_never_is_wider_than_it_may_be(width: int) -> None:
     assert len(toolbar(FULL, width)) <= width
