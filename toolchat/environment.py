@@ -1,4 +1,4 @@
-"""What the system refuses, in one line that names the place and the remedy: a full disk is not the program's fault."""
+"""Describes what the operating system refused in one line that names the place and the remedy, such as a full disk."""
 
 from __future__ import annotations
 

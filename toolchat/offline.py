@@ -1,4 +1,4 @@
-"""Whether the network may be asked for models: `--offline`, TOOLCHAT_OFFLINE, and the hub's own HF_HUB_OFFLINE."""
+"""Tells whether the network may be used: `--offline`, TOOLCHAT_OFFLINE, and the hub's own HF_HUB_OFFLINE."""
 
 from __future__ import annotations
 

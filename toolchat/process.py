@@ -1,4 +1,4 @@
-"""What a process sets for itself by prctl(2) and its file descriptors: when it dies, who may read it, whom it adopts.
+"""Sets attributes of this process by prctl(2), and its file descriptors: when it dies, who may read it, whom it adopts.
 
 Linux only, standard library only: processes import this before anything else of theirs runs.
 """

@@ -13,7 +13,6 @@ import pytest
 from image_files import image
 from inprocess_tools import InProcessRunner
 
-from toolchat.cli.exits import exit_code
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.images.image import image_bytes
 from toolchat.session.session import Session
@@ -131,7 +130,7 @@ def test_a_folder_that_cannot_hold_records_is_said_once_and_the_chat_goes_on(tmp
     chat = Chat(file / "sessions")
     chat.engine.enqueue("One.", "Two.")
     finished = chat.ask("first", "second")
-    assert [exit_code(end) for end in finished] == [ExitCode.OK, ExitCode.OK]
+    assert [end.exit_code for end in finished] == [ExitCode.OK, ExitCode.OK]
     notices = [event.body.text for event in chat.events if isinstance(event.body, events.Notice)]
     assert len(notices) == 1
     assert "not recorded" in notices[0]
@@ -245,7 +244,7 @@ def test_an_interrupt_closes_the_turn_with_what_had_come(records: Path) -> None:
         assert isinstance(told, AssistantMessage)
         assert told.content.startswith("Once upon ")
         assert told.content.endswith("[interrupted]")
-        assert exit_code(await session.ask("And then?")) == ExitCode.OK
+        assert (await session.ask("And then?")).exit_code == ExitCode.OK
 
     run(play())
     assert "interrupted" in [row["type"] for row in chat.rows()]
@@ -258,7 +257,7 @@ def test_a_crashed_engine_starts_again_and_the_conversation_is_intact(chat: Chat
         session = await chat.started()
         await session.ask("My name is Ada.")
         crashed = await session.ask("Tell me a story.")
-        assert exit_code(crashed) == ExitCode.ENGINE
+        assert crashed.exit_code == ExitCode.ENGINE
         assert session.info is None
         await chat.started()
         assert session.info is not None
@@ -307,7 +306,7 @@ def test_only_the_answer_goes_to_stdout(plain: Plain, capsys: pytest.CaptureFixt
 def test_a_failing_tool_is_shown_and_the_answer_still_counts(plain: Plain, capsys: pytest.CaptureFixture[str]) -> None:
     plain.engine.enqueue(Answer(calls=[call("calculate", expression="1/0")]), "One cannot divide by zero.")
     (finished,) = plain.ask("1/0?")
-    assert exit_code(finished) == ExitCode.OK
+    assert finished.exit_code == ExitCode.OK
     assert plain.out.getvalue() == "One cannot divide by zero.\n"
     assert "  ✗ " in capsys.readouterr().err
 
@@ -362,7 +361,7 @@ def test_what_is_shown_of_calls_and_results_cannot_move_the_cursor(
 def test_a_cut_off_answer_is_printed_and_told_about(plain: Plain, capsys: pytest.CaptureFixture[str]) -> None:
     plain.engine.enqueue(Answer(text="Once upon", reason=FinishReason.LENGTH))
     (finished,) = plain.ask("A story.")
-    assert exit_code(finished) == ExitCode.TRUNCATED
+    assert finished.exit_code == ExitCode.TRUNCATED
     assert plain.out.getvalue() == "Once upon\n"
     assert "--max-tokens" in capsys.readouterr().err
 
@@ -370,7 +369,7 @@ def test_a_cut_off_answer_is_printed_and_told_about(plain: Plain, capsys: pytest
 def test_a_turn_of_calls_only_ends_at_the_limit_of_rounds(plain: Plain, capsys: pytest.CaptureFixture[str]) -> None:
     plain.engine.enqueue(*[Answer(calls=[call("calculate", expression=f"1+{one}")]) for one in range(8)])
     (finished,) = plain.ask("Count.")
-    assert exit_code(finished) == ExitCode.LIMIT
+    assert finished.exit_code == ExitCode.LIMIT
     assert plain.out.getvalue() == ""
     assert "limit of 8 rounds" in capsys.readouterr().err
 
@@ -378,7 +377,7 @@ def test_a_turn_of_calls_only_ends_at_the_limit_of_rounds(plain: Plain, capsys: 
 def test_a_crash_in_the_middle_keeps_what_had_come(plain: Plain, capsys: pytest.CaptureFixture[str]) -> None:
     plain.engine.enqueue(Answer(text="Half of", crash=True))
     (finished,) = plain.ask("A story.")
-    assert exit_code(finished) == ExitCode.ENGINE
+    assert finished.exit_code == ExitCode.ENGINE
     assert plain.out.getvalue() == "Half of\n"
     assert "toolchat: the engine's process ended" in capsys.readouterr().err
 

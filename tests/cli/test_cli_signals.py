@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from cli_program import PROGRAM, Program
 
-from toolchat.cli.exits import exit_code
 from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import ExitCode
 from toolchat.wire.events import TurnFinished, TurnStatus
@@ -135,7 +134,7 @@ def finished(status: TurnStatus, declined: bool = False) -> TurnFinished:
     ],
 )
 def test_how_a_turn_ended_decides_the_exit_code(status: TurnStatus, declined: bool, code: ExitCode) -> None:
-    assert exit_code(finished(status, declined)) == code
+    assert finished(status, declined).exit_code == code
 
 
 def test_the_exit_codes_are_those_that_scripts_were_promised() -> None:
@@ -154,4 +153,4 @@ def test_the_exit_codes_are_those_that_scripts_were_promised() -> None:
 
 
 def test_every_status_of_a_turn_has_a_code() -> None:
-    assert len({exit_code(finished(status)) for status in TurnStatus}) == len(TurnStatus)
+    assert len({finished(status).exit_code for status in TurnStatus}) == len(TurnStatus)

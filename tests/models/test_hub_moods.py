@@ -11,7 +11,7 @@ from fake_hub import FakeHub, Mood, Repository, safetensors
 from toolchat.models import hub as models
 from toolchat.models import parts
 from toolchat.models.demo.build import build
-from toolchat.models.pace import Pace
+from toolchat.models.hub_library import Pace
 from toolchat.wire.errors import EngineError
 
 NAME = "mistralai/Tiny"

@@ -24,8 +24,7 @@ from toolchat.models.demo import pins
 from toolchat.private_file import PrivateFile, distrusted, private_folder
 from toolchat.settings import resolve
 from toolchat.store.grants import GrantStore
-from toolchat.store.logs import appendable
-from toolchat.store.state import open_state
+from toolchat.store.state import appendable, open_state
 from toolchat.tools.grant import Grant
 from toolchat.tools.load import load_tools
 from toolchat.tools.toolbox import Tool

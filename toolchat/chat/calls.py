@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
-from toolchat.chat.budget import cut_to_budget, result_budget
+from toolchat.chat.context_window import cut_to_budget, result_budget
 from toolchat.chat.conversation import INTERRUPTED_CALL, history_call
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
-from toolchat.engine.base import Engine
+from toolchat.engine.base import Engine, GenerateOptions
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.errors import EngineError
@@ -35,6 +35,21 @@ from toolchat.wire.messages import (
     ToolResult,
     UserMessage,
 )
+
+
+def possible_choice(options: GenerateOptions, toolbox: Toolbox) -> tuple[GenerateOptions, str]:
+    """The options with a choice of tools that can be met, and what to say where the one asked for cannot."""
+    choice = options.tool_choice
+    match choice:
+        case "auto" | "none":
+            return options, ""
+        case "required" if toolbox.tools:
+            return options, ""
+        case "required":
+            return replace(options, tool_choice="auto"), "no call can be required: there are no tools, or all are off"
+        case _ if toolbox.get(choice) is not None:
+            return options, ""
+    return replace(options, tool_choice="auto"), f"the tool {choice} that was chosen is off: the model decides"
 
 
 class PreparedCall(Protocol):

@@ -1,4 +1,4 @@
-"""The limits of a turn, in one place, each with its reason; and the guard against a model that goes in circles."""
+"""The limits of a turn, each with its reason, and the guard that stops a model which repeats the same calls."""
 
 from __future__ import annotations
 

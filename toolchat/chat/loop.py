@@ -12,13 +12,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from toolchat.chat.budget import left_for_results
-from toolchat.chat.calls import CallRunner, Decide, Outcome, TurnCalls, allow_all
-from toolchat.chat.choice import possible_choice
+from toolchat.chat.calls import CallRunner, Decide, Outcome, TurnCalls, allow_all, possible_choice
+from toolchat.chat.context_window import left_for_results, reserve, too_long, turns_to_set_aside
 from toolchat.chat.conversation import INTERRUPTED, Conversation, Spoken
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
-from toolchat.chat.room import reserve, too_long, turns_to_set_aside
 from toolchat.engine.base import AnswerBrokenError, ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
 from toolchat.mistral.ids import new_call_id
 from toolchat.tools.toolbox import Toolbox

@@ -1,4 +1,4 @@
-"""Who decides on calls in a command: the policy that its flags make, and the user where there is a terminal."""
+"""Makes the approval policy of a command from its flags, and asks the user where there is a terminal."""
 
 from __future__ import annotations
 

@@ -48,7 +48,6 @@ def ask(
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     from toolchat.cli.approval import ask_on_terminal, make_policy
-    from toolchat.cli.exits import exit_code
     from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.signals import Interrupts, run_async
     from toolchat.cli.tools_file import choose_tools_file
@@ -96,7 +95,7 @@ def ask(
                 plan, renderer.show, policy, ask_on_terminal(renderer.pause), renderer.show_plain
             ) as session:
                 await session.ready()
-                return exit_code(await session.ask(text, plan.images))
+                return (await session.ask(text, plan.images)).exit_code
 
     return run_async(main)
 

@@ -1,4 +1,4 @@
-"""The `toolchat` command: its subcommands, and what becomes of failures and signals. Imports nothing heavy."""
+"""The `toolchat` command: its subcommands, failures in one line, signals. Imports nothing heavy."""
 
 from __future__ import annotations
 

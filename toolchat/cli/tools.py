@@ -1,4 +1,4 @@
-"""`toolchat tools`: what the model may call."""
+"""`toolchat tools`: lists, describes and trusts the tools of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tools file a command uses, and whether it may: a tools file is code (DESIGN.md, decision 11)."""
+"""Chooses a command's tools file and checks that it may be used: a tools file is code (DESIGN.md, decision 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `Engine` protocol: what the rest of toolchat knows of the place where tokens come from."""
+"""The `Engine` protocol: all that the rest of toolchat knows about a source of tokens."""
 
 from __future__ import annotations
 

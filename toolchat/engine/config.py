@@ -1,4 +1,4 @@
-"""How a model is to be loaded: context, memory, threads; decided before the worker starts, to fail early."""
+"""Plans how a model is loaded: context, memory, threads. Decided before the worker starts, to fail early."""
 
 from __future__ import annotations
 

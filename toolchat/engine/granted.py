@@ -1,4 +1,4 @@
-"""The cores and the memory that this process is granted: what its control groups leave of the machine.
+"""Reads how many cores and how much memory the control groups grant to this process.
 
 A container sees all cores and all memory of its machine; what it may use of them stands in its control groups. Version
 2 has one tree, version 1 one for each controller, and a slice within a slice has what is left in every one of them.

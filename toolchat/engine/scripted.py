@@ -1,4 +1,4 @@
-"""A test double of the engine: it is enqueued with answers and gives them in order, as the real one streams them."""
+"""A test double of the engine: streams queued answers in order, as the real engine streams its own."""
 
 from __future__ import annotations
 

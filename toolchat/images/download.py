@@ -1,4 +1,4 @@
-"""Fetches what one address names, over http and https, within bounds of size, time and redirects."""
+"""Downloads one URL over http or https within bounds of size, time and redirects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model can do, read off its files before anything is loaded."""
+"""Reads a model's capabilities (images, reasoning efforts) from its files before it is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's publisher recommends, by the model's files or its card: sampling parameters and system prompt."""
+"""Reads what a model's publisher recommends, from its files or its card: sampling parameters and system prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a model in Mistral's format, and whether a folder holds all of them, whole."""
+"""Lists the files of a model in Mistral's format, and checks that a folder holds all of them, complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `toolchat doctor` looks at: the machine, the packages, the hub and the folders. Changes nothing, prints nothing.
+"""The checks of `toolchat doctor`: the machine, the packages, the hub and the folders. Changes nothing, prints nothing.
 
 A check that fails is a line of its own, by `guarded`: broken machines are what this is for. Versions are read off the
 packages' metadata, and nothing heavy is imported.

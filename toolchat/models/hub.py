@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub, in its own cache, which other programs share; only Mistral's format is fetched."""
+"""Fetches models in Mistral's format from the Hugging Face hub into the hub's own cache, shared with other programs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from toolchat.images.image import size_text
 from toolchat.models import hub_cache, parts
 from toolchat.models.files import NEEDED, OPTIONAL, check_folder, is_needed, is_weights, lacking_kinds
 from toolchat.models.hub_cache import CachedModel
-from toolchat.models.hub_library import free_bytes, library, offline, reason, told, with_home
-from toolchat.models.pace import Pace, amounts
+from toolchat.models.hub_library import Pace, amounts, free_bytes, library, offline, reason, told, with_home
 from toolchat.offline import remedy
 from toolchat.wire.errors import EngineError
 

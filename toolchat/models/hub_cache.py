@@ -1,4 +1,4 @@
-"""What the Hugging Face hub's cache on this disk holds. Reads the cache's documented layout, and asks no network.
+"""Reads what the Hugging Face hub's cache on this disk holds, by its documented layout. Uses no network.
 
 `models--OWNER--NAME/` holds `refs/main` (a commit), `snapshots/COMMIT/` (links into `blobs/`), and in
 `.no_exist/COMMIT/` an empty file for each that the repository is known not to have.

@@ -1,11 +1,13 @@
-"""The Hugging Face hub's library, which may be missing, and its failures and the disk's told in one line."""
+"""Wraps the Hugging Face hub's library, which may be missing: its failures and the disk's in one line, and progress."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,53 @@ from toolchat.images.image import size_text
 from toolchat.models import hub_cache
 from toolchat.models.parts import BusyError, SilentError, TransientError
 from toolchat.wire.errors import EngineError
+
+_WINDOW = 15.0
+"""Seconds that the rate is an average of: connections stall for a second or two without meaning it."""
+_SOONEST = 1.0
+"""Seconds before a rate is worth saying."""
+
+
+class Pace:
+    """The rate of one download, from the numbers of bytes that were there at times."""
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total = total
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def text(self, there: int) -> str:
+        """ ", 41 MB/s, 4 min left" with `there` bytes here now; empty while nothing can be said."""
+        now = self._clock()
+        if self._seen and there < self._seen[-1][1]:
+            self._seen.clear()  # a damaged part was thrown away
+        self._seen.append((now, there))
+        while now - self._seen[0][0] > _WINDOW and now - self._seen[1][0] >= _SOONEST:
+            self._seen.popleft()
+        began, first = self._seen[0]
+        if now - began < _SOONEST:
+            return ""
+        rate = (there - first) / (now - began)
+        if rate < 1:
+            return ", waiting for the hub" if there < self._total else ""
+        left = f", {_duration((self._total - there) / rate)} left" if there < self._total else ""
+        return f", {size_text(int(rate))}/s{left}"
+
+
+def amounts(there: int, total: int) -> str:
+    """ "3.2 of 14.5 GB": both in the unit of the whole, so that the width does not change while it grows."""
+    unit = size_text(total).rpartition(" ")[2]
+    scale, digits = {"bytes": (1, 0), "kB": (10**3, 0), "MB": (10**6, 1), "GB": (10**9, 1)}[unit]
+    return f"{there / scale:.{digits}f} of {total / scale:.{digits}f} {unit}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 3600:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)

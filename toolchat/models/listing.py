@@ -1,4 +1,4 @@
-"""The models that are on this machine, those of every kind."""
+"""Lists the models on this machine, of every kind."""
 
 from __future__ import annotations
 

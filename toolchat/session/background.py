@@ -1,4 +1,4 @@
-"""Work that blocks, done in a thread that does not keep the program from ending."""
+"""Runs blocking work in a thread that does not keep the program from exiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the engine of a session: the factory of local engines, and an engine whose model must be fetched first."""
+"""The engine factory: makes local engines, and an engine whose model must be downloaded first."""
 
 from __future__ import annotations
 

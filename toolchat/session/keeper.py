@@ -1,4 +1,4 @@
-"""The engine of a session: loaded while the chat goes on, started again, ended by force, and replaced by another."""
+"""Keeps the engine of a session: loads it in the background, restarts, kills or replaces it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts a chat together: engine, conversation, tools, record; and what may be done to them while it goes on."""
+"""Puts a chat together (engine, conversation, tools, record) and offers the operations on it."""
 
 from __future__ import annotations
 

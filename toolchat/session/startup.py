@@ -1,4 +1,4 @@
-"""What a chat starts from: settings, model, tools file, engine factory. Never asks the user and never prints."""
+"""Resolves what a chat starts with: settings, model, tools file, engine factory. Never asks the user, never prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from toolchat.models.resolve import ModelChoice, choose_model, obtain
 from toolchat.session.background import in_background
 from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines, ServerEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
-from toolchat.store.logs import appendable
+from toolchat.store.state import appendable
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.trust import note_refusal, refusals_noted

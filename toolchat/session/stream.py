@@ -1,4 +1,4 @@
-"""The stream of a session's events: each is placed, recorded, and then shown; and the answers kept from it."""
+"""The stream of a session's events: numbers each event, records it, then shows it; keeps the answers of each turn."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is kept of a session."""
+"""What is stored of a session."""

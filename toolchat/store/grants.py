@@ -1,4 +1,4 @@
-"""The grants that outlive a session: which tools a user allowed for good, in a file of theirs alone."""
+"""Stores permanent grants: which tools a user allowed for good, in a private file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of a session: every event as a line of JSON, on disk before it is shown, and read back from there."""
+"""The record of a session: writes every event as a line of JSON before it is shown, and reads records back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a session keeps beside its record, one private file each: results that the model saw a part of, images."""
+"""Stores long results and images of a session beside its record, one private file each."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The state folder as a whole: made private, and looked over once before a command relies on what lies there."""
+"""The state folder: made private, looked over once before a command relies on it, and its logs kept from growing."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from toolchat.private_file import (
@@ -60,3 +61,16 @@ def check_file(path: Path) -> None:
         raise ToolchatError(f"{path}: {error.strerror}") from None
     except OSError:
         return
+
+
+LARGEST = 4_000_000
+"""Bytes; beyond that a log is set aside, and the one set aside before is dropped."""
+
+
+def appendable(path: Path) -> Path:
+    """`path`, in a private folder where there can be one, ready to be appended to."""
+    with suppress(OSError):  # without a log a chat goes on
+        private_folder(path.parent)
+        if path.stat().st_size > LARGEST:
+            path.replace(path.with_suffix(".log.1"))
+    return path

@@ -1,4 +1,4 @@
-"""Parses how a tools file names a callable: by module or by file. Text only; nothing is looked up."""
+"""Parses a callable reference of a tools file: by module or by file. Text only; imports nothing."""
 
 from __future__ import annotations
 

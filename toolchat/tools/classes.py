@@ -1,4 +1,4 @@
-"""Loads a class named in a tools file: it is made once, and its public methods are the tools."""
+"""Loads a class named in a tools file: creates one object, whose public methods are the tools."""
 
 from __future__ import annotations
 

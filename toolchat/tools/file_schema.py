@@ -1,4 +1,4 @@
-"""Makes the JSON Schema of a tools file, for editors, from what the reader itself uses, so that they agree."""
+"""Generates the JSON Schema of tools files, for editors, from the tables of the reader itself."""
 
 from __future__ import annotations
 

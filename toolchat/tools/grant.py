@@ -1,4 +1,4 @@
-"""A grant: calls of a tool, as its code is now, that the user has allowed beforehand; all, or exact arguments."""
+"""A grant: the user's permission for calls of a tool with its present code, for all or for exact arguments."""
 
 from __future__ import annotations
 

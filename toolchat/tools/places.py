@@ -1,4 +1,4 @@
-"""Which folders hold installed modules, and which others Python searches: what is not installed is local code.
+"""Tells installed modules from local code: which folders hold packages, and which others Python searches.
 
 Installed are the standard library, `site-packages` and toolchat itself. The folders of PYTHONPATH and of editable
 installs are not: who can change them is who can change a tools file, as a rule.

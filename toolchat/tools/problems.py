@@ -1,4 +1,4 @@
-"""Problems of a tools file: gathered while it is read, reported at once in the order of the file.
+"""Collects the problems of a tools file while it is read, and reports them all in the order of the file.
 
 A failure in a person's own code becomes one line that names the place in that code; never a traceback.
 """

@@ -1,4 +1,4 @@
-"""The tools of a chat: what the chat's process knows of them, and what the tools' own process holds beside it.
+"""The tools of a chat: what the chat's process knows of them, and what the process of the tools holds as well.
 
 `Tool` and `Toolbox` are plain values that cross a pipe as JSON; `LoadedTool` and `LoadedToolbox` hold the functions
 and never leave the process that imported them.

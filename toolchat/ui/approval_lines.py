@@ -1,4 +1,4 @@
-"""The question about a call where there is no key at a time: typed lines, for `ask` and for plain terminals."""
+"""Asks about a call by typed lines, where single keys cannot be read: for `ask` and for plain terminals."""
 
 from __future__ import annotations
 

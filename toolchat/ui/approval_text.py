@@ -1,4 +1,4 @@
-"""A call in full, as a person reads it who is asked whether it may run: never cut, nothing hidden, at any width."""
+"""Writes a call in full for the person who decides on it: never cut, nothing hidden, at any width."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a tool call and its result read in a terminal, in a line or a few."""
+"""Describes a tool call and its result in one line or a few."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tool call as a card: a row or a few while it runs, and what is printed once when it is over."""
+"""Draws a tool call as a card: one or more rows while it runs, and what is printed when it has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws the bottom rows in frames: an output that writes a frame in one piece, and what a resize makes of the rows.
+"""Draws the bottom rows as frames: writes each frame at once, and repairs the rows after a resize.
 
 tmux wraps a row by all the cells that were ever written to it: what was erased from a later cell on counts as blanks,
 and only erasing the row from its first cell on forgets them.

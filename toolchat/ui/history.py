@@ -1,4 +1,4 @@
-"""What was typed in earlier chats, in a private file that several chats may share at once."""
+"""The input history: lines typed in earlier chats, in a private file that several chats may share at once."""
 
 from __future__ import annotations
 

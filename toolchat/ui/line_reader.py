@@ -1,4 +1,4 @@
-"""Lines of standard input, without holding up what goes on meanwhile: from a terminal, a pipe or a file."""
+"""Reads lines of standard input (terminal, pipe or file) without blocking the event loop."""
 
 from __future__ import annotations
 

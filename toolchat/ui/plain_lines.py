@@ -1,4 +1,4 @@
-"""The events of a chat as plain lines without control sequences: for plain mode, and where a display failed."""
+"""Renders the events of a chat as plain lines without control sequences: for plain mode, and after a display failed."""
 
 from __future__ import annotations
 

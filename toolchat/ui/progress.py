@@ -1,4 +1,4 @@
-"""A bar on stderr for what takes long before a chat can begin; lines, few, where stderr is no terminal."""
+"""Shows progress on stderr before a chat can begin: a bar, or a few lines where stderr is no terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that commands print: tools and models. They fit the terminal, and are plain text in a pipe."""
+"""Prints tables of tools and models: fitted to the terminal, plain text in a pipe."""
 
 from __future__ import annotations
 

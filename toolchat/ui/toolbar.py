@@ -1,4 +1,4 @@
-"""The row at the very bottom: model, state, context, tools, speed. What does not fit is left out, the least first."""
+"""The bottom row: model, state, context, tools, speed. What does not fit is left out, the least important first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was sent and what becomes of it: turns one after the other, commands between them or at once. Draws nothing."""
+"""Runs what was sent: turns one after the other, and commands between them or at once. Draws nothing."""
 
 from __future__ import annotations
 

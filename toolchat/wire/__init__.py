@@ -1,1 +1,1 @@
-"""The bottom room: messages, deltas, events, errors. Imports nothing else of toolchat, and nothing heavy."""
+"""Shared data types: messages, deltas, events, errors. Imports nothing else of toolchat, and nothing heavy."""

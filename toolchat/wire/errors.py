@@ -1,4 +1,4 @@
-"""Failures a person is told about in one line, each with the exit code that a script sees."""
+"""Errors that are reported in one line, each with the exit code that a script sees."""
 
 from enum import IntEnum
 

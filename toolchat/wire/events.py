@@ -1,4 +1,4 @@
-"""What happens in a session, as a stream of small facts that the loop yields, and renderers and the record consume.
+"""The events of a session: a stream of small facts that the loop yields, and renderers and the record consume.
 
 An `Event` is a body and the stamp that places it. Events are frozen, and the codec writes and reads them
 (`toolchat.wire.codec`). They hold all that the conversation holds: `toolchat.chat.fold` makes it of them.
@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from toolchat.wire.deltas import FinishReason, Usage
+from toolchat.wire.errors import ExitCode
 from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult, ToolSpec
 
 
@@ -25,6 +26,14 @@ class TurnStatus(StrEnum):
     TRUNCATED = "truncated"
     """`max_tokens` cut the answer off."""
     ENGINE_FAILED = "engine_failed"
+
+
+_EXIT_CODES = {
+    TurnStatus.INTERRUPTED: ExitCode.INTERRUPTED,
+    TurnStatus.ENGINE_FAILED: ExitCode.ENGINE,
+    TurnStatus.LIMIT: ExitCode.LIMIT,
+    TurnStatus.TRUNCATED: ExitCode.TRUNCATED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +235,13 @@ class TurnFinished:
     """True where a call of this turn was not allowed to run."""
     closing: str = ""
     """What closes the turn in the history behind the text of its last round, where that is not the model's answer."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a command answers with that asked for this turn: the first that applies."""
+        if self.status in _EXIT_CODES:
+            return _EXIT_CODES[self.status]
+        return ExitCode.DECLINED if self.declined else ExitCode.OK
 
 
 EventBody = (

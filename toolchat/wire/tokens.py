@@ -1,4 +1,4 @@
-"""How many tokens a prompt takes, and what they are for."""
+"""Token counts of a prompt, by part."""
 
 from __future__ import annotations
 

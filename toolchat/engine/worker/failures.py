@@ -1,4 +1,4 @@
-"""Why an engine failed, in one line: vLLM wraps its reasons in pages of pydantic, or in another process's traceback."""
+"""Reduces an engine's failure to one line: vLLM wraps its reasons in pages of pydantic or tracebacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's own arguments and environment for an `EngineConfig`. Decides; imports nothing of vLLM."""
+"""Maps an `EngineConfig` to vLLM's own arguments and environment. Imports nothing of vLLM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command is, what it is given, and what it tells the terminal's owner to do."""
+"""The types of slash commands: a command, its context, and the outcome it returns to the terminal's owner."""
 
 from __future__ import annotations
 

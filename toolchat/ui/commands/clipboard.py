@@ -1,4 +1,4 @@
-"""Puts text into the clipboard of the terminal that the user sits at, which works over ssh as well: OSC 52.
+"""Copies text to the clipboard of the user's terminal by OSC 52, which works over ssh as well.
 
 Whether the terminal did so cannot be known: it gives no answer.
 """

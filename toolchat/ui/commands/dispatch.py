@@ -1,4 +1,4 @@
-"""From a line to its command: what may be completed, whether it has to wait, and what comes of it."""
+"""Dispatches an input line to its command: completion, whether it must wait for the turn, and its outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about what was said: take it back, ask it again, forget it, show or copy its ends."""
+"""Commands about the conversation: undo, retry, clear, show and copy answers and results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which input lines are commands, and how a question that begins with a slash is told from one.
+"""Tells input lines that are commands from questions that begin with a slash.
 
 A question may begin with any text: a space or a second slash before it says that it is no command.
 """

@@ -1,4 +1,4 @@
-"""Commands about what answers: the model, and the system prompt it reads first."""
+"""Commands about the model and the system prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one list of commands, in the order in which help and completion show them."""
+"""The registry of commands, in the order in which help and completion show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about tools: list them, switch one, read the file and the code again."""
+"""Commands about tools: list them, switch one on or off, reload the file and its code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Markdown for a terminal while it is still being written: what is final is given out once, the rest can be drawn.
+"""Renders Markdown in a terminal while it is being written: final rows are given out once, the rest can be drawn.
 
 Nothing heavy is imported before the first text needs it, since the prompt must not wait for it.
 """

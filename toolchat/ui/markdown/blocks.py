@@ -1,4 +1,4 @@
-"""Which block a line belongs to, decided line by line as CommonMark describes it, each line once.
+"""Assigns lines to blocks as CommonMark describes it, each line once.
 
 Where models and CommonMark differ in what is meant, the models' way is taken: a `---` under a paragraph is a rule, list
 items may be indented too little, and a fence in a list item goes on until it is closed.

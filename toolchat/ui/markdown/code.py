@@ -1,4 +1,4 @@
-"""Colours code line by line, each line once: what is open at a line's end is carried to the next."""
+"""Highlights code line by line, each line once; open strings and comments are carried to the next line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the text of a paragraph that is still being written can be cut, so that both parts parse as the whole would.
+"""Finds where the text of an unfinished paragraph can be cut so that both parts parse as the whole would.
 
 A scan and no parser: where it errs, a marker is shown as it was written, and nothing is lost.
 """

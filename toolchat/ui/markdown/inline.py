@@ -1,4 +1,4 @@
-"""What stands within a line: emphasis, code, links. markdown-it parses it, and gives it here as spans.
+"""Parses the inline markup of a line (emphasis, code, links) with markdown-it, and returns it as spans.
 
 A mark is dropped only where a style takes its place. What only looks like a mark is told by `marks`. References
 (`[text][name]`) are left as they are written: what they name may come later or never. HTML is text, but for `<br>`,

@@ -1,4 +1,4 @@
-"""Blocks of text and of code while they are written: each prints a line or a row as soon as it can no longer change.
+"""Renders blocks of text and code while they are written: prints each row as soon as it can no longer change.
 
 A leaf gets the text of its lines in pieces. What it does must depend on the text alone, never on how it was cut into
 pieces, so each leaf looks only when a line ends or when it holds a certain number of characters.

@@ -1,4 +1,4 @@
-"""Which characters of a line are marks of Markdown, and which only look like marks: the rules for `inline` and `cuts`.
+"""Decides which characters of a line are Markdown marks and which only look like marks: rules for `inline` and `cuts`.
 
 CommonMark takes `2*3*4`, `__init__.py`, `\\d+` and `COUNT(*)` for markup. Models mean the characters. In doubt a
 character is text: a mark that is shown is read over, a character that is dropped is missed.

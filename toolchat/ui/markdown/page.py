@@ -1,4 +1,4 @@
-"""Where rows are gathered: puts what encloses a block (quotes, list items) before each of its rows."""
+"""Collects rows, with the prefixes of the enclosing blocks (quotes, list items) before each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stream of an answer: takes Markdown as it comes, gives back rows that are final, and draws what is not yet.
+"""Renders the stream of an answer: takes Markdown as it arrives, returns final rows, and draws the unfinished rest.
 
 What it gives back depends on the text and the width alone, not on the pieces in which the text came.
 """

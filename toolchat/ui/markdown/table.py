@@ -1,4 +1,4 @@
-"""Tables: held until they end, so that columns fit all rows; a long one is printed when it has so many rows."""
+"""Renders tables: held until they end so that columns fit all rows; a long table is printed after a number of rows."""
 
 from __future__ import annotations
 

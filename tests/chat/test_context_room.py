@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolchat.chat.room import KEPT_SHARE, reserve, too_long, turns_to_set_aside
+from toolchat.chat.context_window import KEPT_SHARE, reserve, too_long, turns_to_set_aside
 from toolchat.engine.base import ContextOverflowError
 from toolchat.wire.messages import (
     AssistantMessage,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mistral_tokenizers import load
 
-from toolchat.chat.budget import RESULT_SHARE, cut_to_budget
+from toolchat.chat.context_window import RESULT_SHARE, cut_to_budget
 from toolchat.engine.scripted import Answer, call
 from toolchat.mistral.render import encode
 from toolchat.mistral.token_count import count_conversation
