@@ -84,6 +84,8 @@ class EngineInfo:
     """Where it is, in short; empty for an engine on this machine."""
     profile: str = ""
     """How the server is used: "token profile" or "chat profile"."""
+    models: tuple[str, ...] = ()
+    """Those that the server has."""
     notes: tuple[str, ...] = ()
     """What the user is to be told once it is ready, a line each."""
 

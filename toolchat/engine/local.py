@@ -298,7 +298,7 @@ class _Worker:
             case {"op": "failed", "message": text}:
                 self._failure = text
             case {"op": "ready", **info}:
-                info |= {name: tuple(info.get(name, ())) for name in ("reasoning_efforts", "notes")}
+                info |= {name: tuple(info.get(name, ())) for name in ("reasoning_efforts", "models", "notes")}
                 self.info = EngineInfo(**{"model": self._config.model} | info)
                 self.states.put_nowait(EngineState("ready", self.info.model))
             case _:

@@ -83,6 +83,8 @@ class Connection:
     def close(self) -> None:
         """Close all connections and end the thread."""
         self.call(self._client.aclose())
+        # Those of a stream that was left before its end.
+        self.call(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def get(self, url: str, *, wait: Wait | None = None) -> Any:

@@ -5,6 +5,7 @@ Run as `python -m toolchat.engine.remote --fd N --parent PID`; the first line on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from toolchat.engine.config import Sampling
@@ -98,7 +99,7 @@ def worker_for(channel: Channel, connection: Connection, served: Served, config:
     return TokenWorker(channel, source, chat)
 
 
-def described(served: Served) -> dict[str, Any]:
+def described(served: Served, models: Sequence[str] = ()) -> dict[str, Any]:
     """What the chat is told of the server beside what the worker knows."""
     notes = []
     if served.profile == CHAT:
@@ -121,6 +122,7 @@ def described(served: Served) -> dict[str, Any]:
         "model": served.model,
         "server": served.address.short,
         "profile": served.profile,
+        "models": list(models),
         "notes": notes,
         "details": details,
     }
@@ -139,5 +141,5 @@ def main() -> None:
         worker = worker_for(channel, connection, served, config)
     except Exception as error:
         fail_to_load(channel, one_line(error))
-    channel.send({"op": "ready"} | worker.info() | described(served))
+    channel.send({"op": "ready"} | worker.info() | described(served, connection.models))
     serve(worker, channel)
