@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 import tiny_models
+import tiny_pixtral
 from e2e_engine import Running
-from valid_calls import WIDTH, tally
+from PIL import Image as Pillow
+from valid_calls import BOUNDED, WIDTH, tally
 from vllm_server import VllmServer, vllm_server
 
 from toolchat.engine.base import ContextOverflowError, GenerateOptions
+from toolchat.engine.config import plan
 from toolchat.engine.local import LocalEngine
 from toolchat.engine.remote.config import COMMAND, ServerConfig
+from toolchat.images.image import image_from_bytes
 from toolchat.models import demo
+from toolchat.models.hardware import engine_device
 from toolchat.tools.load import load_tools, sample_tools_path
-from toolchat.wire.deltas import CallEnded, Delta, Finished, FinishReason, Text
-from toolchat.wire.messages import CallOrigin, Message, ToolCall, UserMessage
+from toolchat.wire.deltas import CallEnded, Delta, Finished, FinishReason, Note, Text
+from toolchat.wire.messages import CallOrigin, Message, ToolCall, ToolSpec, UserMessage
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -62,11 +68,18 @@ def chat(served: VllmServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
 
 
-def ask(running: Running, messages: Sequence[Message], name: str, **options: object) -> list[Delta]:
+def ask(
+    running: Running,
+    messages: Sequence[Message],
+    name: str,
+    *,
+    tools: Sequence[ToolSpec] = TOOLS,
+    **options: object,
+) -> list[Delta]:
     asked = GenerateOptions(**{"max_tokens": 200, **options})  # type: ignore[arg-type]  # of a test's own
 
     async def generate() -> list[Delta]:
-        return [delta async for delta in running.engine.generate(name, messages, TOOLS, asked)]
+        return [delta async for delta in running.engine.generate(name, messages, tools, asked)]
 
     return running.loop.run(generate())
 
@@ -157,3 +170,40 @@ def test_a_sentencepiece_model_over_a_unix_socket(tmp_path: Path) -> None:
         found = running.loop.run(tally(running.engine, WIDTH, tool_choice="required"))
     assert (found.invalid, found.without) == (0, 0), found.flaws
     assert found.valid == found.constrained > 0
+
+
+def test_a_model_that_sees_is_given_images_beside_token_ids(tmp_path: Path) -> None:
+    """The same answer as the local engine's to the same pixels, under the same grammar."""
+    model = tmp_path / "model"
+    tiny_pixtral.write(model)
+    file = io.BytesIO()
+    Pillow.new("RGB", (100, 50), "red").save(file, "PNG")
+    question = UserMessage("What is this?", (image_from_bytes(file.getvalue(), "red.png"),))
+    with (
+        vllm_server(model, tmp_path, "--enable-scale-out", sees=True, context=tiny_pixtral.CONTEXT) as server,
+        attached(server, tmp_path / "logs") as running,
+    ):
+        info = running.engine.info
+        assert info is not None
+        assert (info.profile, info.supports_images) == ("token profile", True)
+        seen = ask(running, [question], "image", tools=BOUNDED, tool_choice="required", max_tokens=120)
+    assert not any(isinstance(delta, Note) for delta in seen)
+    end = seen[-1]
+    assert isinstance(end, Finished)
+    with asyncio.Runner() as loop:
+        local = Running(LocalEngine(plan("tiny", model, engine_device()), tmp_path / "logs"), loop)
+        local.start()
+        here = ask(local, [question], "image", tools=BOUNDED, tool_choice="required", max_tokens=120)
+        loop.run(local.engine.close())
+    last = here[-1]
+    assert isinstance(last, Finished)
+    assert end.usage.prompt_tokens == last.usage.prompt_tokens
+    assert _called(seen) == _called(here)
+
+
+def _called(deltas: Sequence[Delta]) -> list[tuple[str, object]]:
+    return [
+        (delta.call.name, delta.call.arguments if isinstance(delta.call, ToolCall) else delta.call.raw)
+        for delta in deltas
+        if isinstance(delta, CallEnded)
+    ]

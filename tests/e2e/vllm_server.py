@@ -10,14 +10,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from toolchat.engine.local import LocalEngine
+from toolchat.engine.remote.config import COMMAND, ServerConfig
+
+REPOSITORY = Path(__file__).parents[2]
 READY_SECONDS = 240
 """45 s on a quiet machine with two cores."""
 ABSENT = "import sys\nfor name in ('torchvision', 'torchaudio', 'torchcodec'):\n    sys.modules[name] = None\n"
 """PyPI's builds of these cannot be loaded beside the CPU build of torch; vLLM's child processes must not find them."""
+LOADABLE = """
+from toolchat.engine.worker.loading import hide_unloadable_modules
+hide_unloadable_modules(supports_images=True)
+"""
+"""For a model that sees: vLLM's class of it needs torchvision."""
 MISTRAL = ("--tokenizer-mode=mistral", "--config-format=mistral", "--load-format=mistral")
 CALLS = ("--enable-auto-tool-choice", "--tool-call-parser=mistral")
 
@@ -33,19 +43,19 @@ class VllmServer:
 
 @contextlib.contextmanager
 def vllm_server(
-    model: Path, folder: Path, *flags: str, key: str = "", unix: bool = False, context: int = 2048
+    model: Path, folder: Path, *flags: str, key: str = "", unix: bool = False, sees: bool = False, context: int = 2048
 ) -> Iterator[VllmServer]:
     """A server with the model in `model`, ready; `folder` gets its log."""
     site = folder / "site"
     site.mkdir(exist_ok=True)
-    (site / "sitecustomize.py").write_text(ABSENT)
+    (site / "sitecustomize.py").write_text(LOADABLE if sees else ABSENT)
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     path = folder / "vllm.sock"
     place = (f"--uds={path}",) if unix else ("--host=127.0.0.1", f"--port={port}")
     environment = os.environ | {
-        "PYTHONPATH": str(site),
+        "PYTHONPATH": os.pathsep.join((str(site), str(REPOSITORY))),
         "OMP_NUM_THREADS": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -96,3 +106,15 @@ def _is_ready(port: int, path: Path | None) -> bool:
         return False
     finally:
         connection.close()
+
+
+@contextlib.asynccontextmanager
+async def attached_engine(server: VllmServer, logs: Path, **more: Any) -> AsyncIterator[LocalEngine]:
+    """An engine whose model is on `server`, ready; `more` are fields of its `ServerConfig`."""
+    engine = LocalEngine(ServerConfig(server.url, "m", api_key=server.key, **more), logs, worker=COMMAND)
+    try:
+        async for _ in engine.start():
+            pass
+        yield engine
+    finally:
+        await engine.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import queue
 import threading
@@ -13,16 +14,18 @@ from typing import Any
 import pytest
 from fake_vllm import COMPLETIONS, FakeVllm
 from mistral_tokenizers import Mark, load, sentencepiece_file, spell
+from PIL import Image as Pillow
 from scripted_server import Reply, ScriptedServer, as_json, delta, stream
 
 from toolchat.engine.base import GenerateOptions
 from toolchat.engine.config import Sampling
-from toolchat.engine.remote.completions import body
+from toolchat.engine.remote.completions import GENERATE, body
 from toolchat.engine.remote.config import Address, ServerConfig
 from toolchat.engine.remote.connection import Connection
 from toolchat.engine.remote.examine import CHAT, TOKENS, Served, examine
 from toolchat.engine.remote.process import ChatWorker, described, worker_for
 from toolchat.engine.worker.source import SourceRun
+from toolchat.images.image import image_from_bytes
 from toolchat.mistral.grammar.constraint import Grammar, Step
 from toolchat.mistral.render import Encoded
 from toolchat.wire.codec import decode_delta, encode_message, encode_tool
@@ -315,6 +318,29 @@ def test_a_conversation_with_images_goes_by_chat_completions(server, tokenizers,
     assert Text("A cat.") in deltas
     (body,) = server.bodies("/v1/chat/completions")
     assert body["messages"][0]["content"][0]["image_url"]["url"] == "data:image/png;base64,QUJD"
+
+
+def test_images_go_beside_the_tokens_where_the_server_takes_them(server, tokenizers, tmp_path, asking):
+    tokenizer = load(tmp_path, "v13", supports_images=True)
+    next(tmp_path.iterdir()).rename(tmp_path / "tekken.json")
+    vllm = FakeVllm(server, tokenizer, tmp_path)
+    answer = vllm.stream([], spell(tokenizer, "A cat.", Mark("</s>")), "stop")
+    answer = Reply([answer.pieces[0].replace(b'"prompt_token_ids": []', b'"nothing": 0')])
+    server.on(GENERATE, as_json({"error": {"message": "token_ids: too short"}}, 400), answer)
+    worker = asking()
+    file = io.BytesIO()
+    Pillow.new("RGB", (20, 10), "red").save(file, "PNG")
+    image = image_from_bytes(file.getvalue())
+    deltas, _ = worker.ask("What is it?", tools=[WEATHER], images=(image,))
+    assert text(deltas) == "A cat."
+    assert not any(isinstance(one, Note) for one in deltas)
+    _, request = server.bodies(GENERATE)
+    (part,) = request["content_parts"]
+    assert part["url"].startswith("data:image/png;base64,iVBOR")
+    image_token = tokenizer.instruct_tokenizer.tokenizer.get_special_token("[IMG]")
+    assert image_token in request["token_ids"]
+    assert request["sampling_params"]["structured_outputs"]["grammar"].startswith("start:")
+    assert server.bodies("/v1/chat/completions") == []
 
 
 class TestChoosingTheProfile:

@@ -1,8 +1,13 @@
-"""A vLLM server as a source of tokens: prompts of token ids and grammars over /v1/completions."""
+"""A vLLM server as a source of tokens: prompts of token ids and grammars over /v1/completions.
+
+A prompt with images goes to /inference/v1/generate, which is there where the server has `--enable-scale-out`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import queue
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -19,9 +24,13 @@ from toolchat.wire.errors import EngineError
 
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+    from PIL.Image import Image as Picture
 
 NEVER = -100.0
 """The least logit bias that vLLM takes."""
+GENERATE = "/inference/v1/generate"
+_PICTURES = 16
+"""Encoded pictures that are remembered: every round of a turn sends all of them again."""
 
 
 class Completions:
@@ -91,7 +100,11 @@ async def token_stream(connection: Connection, model: str, run: SourceRun, wait:
     last: tuple[int, ...] = ()
     cached = None
     where = connection.address.text
-    events = connection.events(f"{connection.address.api}/completions", body(model, run), wait)
+    if run.prompt.images:
+        url, request = f"{connection.address.root}{GENERATE}", body_with_images(model, run)
+    else:
+        url, request = f"{connection.address.api}/completions", body(model, run)
+    events = connection.events(url, request, wait)
     async with aclosing(events):
         async for event in events:
             if event is DONE:
@@ -121,11 +134,35 @@ async def token_stream(connection: Connection, model: str, run: SourceRun, wait:
 
 
 def body(model: str, run: SourceRun) -> dict[str, Any]:
-    """The request of a run. Every field of sampling is named: what is omitted comes from the server's configuration."""
-    grammar = run.step.grammar
-    wanted: dict[str, Any] = {
+    """The request of a run."""
+    return {
         "model": model,
         "prompt": run.prompt.tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_token_ids": True,
+        "skip_special_tokens": False,
+        "add_special_tokens": False,
+        **_sampling(run),
+    }
+
+
+def body_with_images(model: str, run: SourceRun) -> dict[str, Any]:
+    """The same for GENERATE: the [IMG] tokens are in the prompt already, and the images go beside it."""
+    return {
+        "model": model,
+        "token_ids": run.prompt.tokens,
+        "content_parts": [{"type": "image_url", "url": _data_url(picture)} for picture in run.prompt.images],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "sampling_params": _sampling(run) | {"detokenize": False},
+    }
+
+
+def _sampling(run: SourceRun) -> dict[str, Any]:
+    """Every field of sampling is named: what is omitted comes from the server's configuration."""
+    grammar = run.step.grammar
+    wanted: dict[str, Any] = {
         "max_tokens": run.max_tokens,
         "temperature": run.temperature,
         "top_p": run.top_p,
@@ -134,11 +171,6 @@ def body(model: str, run: SourceRun) -> dict[str, Any]:
         "repetition_penalty": 1.0,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "return_token_ids": True,
-        "skip_special_tokens": False,
-        "add_special_tokens": False,
     }
     if run.seed is not None:
         wanted["seed"] = run.seed
@@ -150,6 +182,23 @@ def body(model: str, run: SourceRun) -> dict[str, Any]:
     if run.stop is not None:
         wanted["stop_token_ids"] = [run.stop]
     return wanted
+
+
+_encoded: dict[int, tuple[Picture, str]] = {}
+"""By the picture's identity, which `images.pixels.decoded` keeps as long as it is sent again."""
+
+
+def _data_url(picture: Picture) -> str:
+    """The very pixels that the prompt's tokens were counted for."""
+    known = _encoded.get(id(picture))
+    if known is None or known[0] is not picture:
+        out = io.BytesIO()
+        picture.save(out, "PNG", compress_level=1)
+        known = picture, f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+        while len(_encoded) >= _PICTURES:
+            del _encoded[next(iter(_encoded))]
+        _encoded[id(picture)] = known
+    return known[1]
 
 
 def _ids(value: Any, where: str) -> tuple[int, ...]:

@@ -41,6 +41,8 @@ class Served:
     """Of vLLM; empty for another server, or one that does not say."""
     tokenizer: MistralTokenizer | None = None
     tokenizer_place: str = ""
+    generates_with_images: bool = False
+    """Whether prompts of token ids may have images beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,21 @@ async def _with_profile(
         await check_grammar(connection, served.model, tokenizer, vocabulary, wait or (lambda _: None))
     except (NoTokenizerError, UnprovenError) as error:
         return replace(served, why=str(error))
-    return replace(served, profile=TOKENS, tokenizer=tokenizer, tokenizer_place=str(file))
+    images = tokenizer.instruct_tokenizer.image_encoder is not None and await _takes_images(connection)
+    return replace(served, profile=TOKENS, tokenizer=tokenizer, tokenizer_place=str(file), generates_with_images=images)
+
+
+async def _takes_images(connection: Connection) -> bool:
+    """Whether the server was started with --enable-scale-out: it then finds a request without tokens wrong."""
+    from toolchat.engine.remote.completions import GENERATE
+
+    try:
+        await connection.post(f"{connection.address.root}{GENERATE}", {"token_ids": []})
+    except RefusedError as error:
+        return error.status in (400, 422) and "enable-scale-out" not in error.said
+    except EngineError:
+        return False
+    return False
 
 
 def _installed(name: str) -> bool:

@@ -59,15 +59,16 @@ class ChatWorker:
 
 
 class TokenWorker(Worker):
-    """The token profile; requests with images go by chat completions."""
+    """The token profile; where the server takes no images beside tokens, requests with images go by `chat`."""
 
-    def __init__(self, channel: Channel, source: Completions, chat: Chat) -> None:
+    def __init__(self, channel: Channel, source: Completions, chat: Chat, *, images_by_chat: bool) -> None:
         super().__init__(channel, source)
         self._chat = chat
+        self._images_by_chat = images_by_chat and self._supports_images
 
     def _handle(self, command: dict[str, Any]) -> None:
         match command["op"]:
-            case "generate" if self._supports_images and any(one.get("images") for one in command["messages"]):
+            case "generate" if self._images_by_chat and any(one.get("images") for one in command["messages"]):
                 self._send_deltas(command["id"], [Note(_IMAGES)])
                 self._chat.generate(command)
             case "abort":
@@ -96,7 +97,7 @@ def worker_for(channel: Channel, connection: Connection, served: Served, config:
         sees=served.sees is not False,
         wake=lambda: channel.commands.put({"op": "wake"}),
     )
-    return TokenWorker(channel, source, chat)
+    return TokenWorker(channel, source, chat, images_by_chat=not served.generates_with_images)
 
 
 def described(served: Served, models: Sequence[str] = ()) -> dict[str, Any]:
