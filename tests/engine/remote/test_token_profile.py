@@ -480,6 +480,16 @@ class TestModels:
         assert len(told) == 2
         assert "is not ready (Loading model): asking again in 0 s" in told[0]
 
+    def test_one_that_loads_for_too_long_is_told(self, server, connection, monkeypatch):
+        from toolchat.engine.remote import connection as connecting
+
+        monkeypatch.setattr(connecting, "LONGEST_WAIT", 0.2)
+        loading = as_json({"error": {"message": "Loading model"}}, 503, **{"retry-after": "0.15"})
+        server.on("/v1/models", loading)
+        with pytest.raises(EngineError, match=r"the server failed \(503\): Loading model"):
+            connection.call(examine(connection, config(server), lambda _: None))
+        assert len(server.asked) == 2
+
     def test_a_page_in_its_place_is_told(self, server, connection):
         server.on("/v1/models", Reply([b"<html><title>Welcome</title>"], kind="text/html"))
         assert "answers 200 with a web page (Welcome)" in self.line(connection, server)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager
@@ -36,7 +37,9 @@ MAX_REFUSAL = 64 * 1024
 WAITS = 5
 """How often a server may ask to wait for one request."""
 LONGEST_WAIT = 600.0
-"""Seconds; whoever is to wait longer is told instead."""
+"""Seconds; whoever is to wait longer is told instead. Also all that a server which loads its model is waited for."""
+_LOADING_PAUSE = 5.0
+"""Seconds between two looks whether it has loaded, where it does not say."""
 _NO_CREDIT = ("insufficient_quota", "exceeded your current quota", "billing")
 
 DONE: dict[str, Any] = {}
@@ -88,7 +91,10 @@ class Connection:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def get(self, url: str, *, wait: Wait | None = None) -> Any:
-        """The JSON at `url`. Raises EngineError; `wait` None means not to wait for a server that asks for it."""
+        """The JSON at `url`. Raises EngineError.
+
+        A server that is not ready (503) is waited for, while it loads its model; `wait` None has that be an error.
+        """
         try:
             async with asyncio.timeout(None if wait is not None else ASK_SECONDS):
                 return await self._json("GET", url, None, wait)
@@ -180,6 +186,7 @@ class Connection:
     ) -> httpx.Response:
         content = None if body is None else _content(body)
         fresh = False
+        began = time.monotonic()
         for attempt in count():
             request = self._client.build_request(
                 method,
@@ -206,7 +213,8 @@ class Connection:
                 raise broken(error, self.address) from None
             finally:
                 await response.aclose()
-            seconds = _pause(refusal, attempt)
+            loads = method == "GET" and refusal.status == 503
+            seconds = _loading_pause(refusal, began) if loads else _pause(refusal, attempt)
             if seconds is None or wait is None:
                 raise refusal
             wait(_waiting(refusal, seconds, self.address))
@@ -236,6 +244,11 @@ def _pause(refusal: RefusedError, attempt: int) -> float | None:
         return None
     seconds = refusal.retry_after if refusal.retry_after is not None else math.ldexp(1, attempt)
     return seconds if seconds <= LONGEST_WAIT else None
+
+
+def _loading_pause(refusal: RefusedError, began: float) -> float | None:
+    seconds = refusal.retry_after if refusal.retry_after is not None else _LOADING_PAUSE
+    return seconds if time.monotonic() + seconds < began + LONGEST_WAIT else None
 
 
 def _waiting(refusal: RefusedError, seconds: float, address: Address) -> str:
