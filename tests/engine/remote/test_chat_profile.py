@@ -476,6 +476,12 @@ def test_choices_of_tools_are_named_as_openai_does(server, chat):
     assert named["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
 
 
+def test_a_choice_that_the_server_does_not_keep_to_is_told(server, chat):
+    server.on(CHAT, stream(delta("It is warm.", finish="stop")))
+    (note,) = chat.ask("Hi", [WEATHER], GenerateOptions(50, tool_choice="required")).notes
+    assert note.endswith("let the model answer without a call, though --tool-choice asks for one")
+
+
 def test_the_answer_to_a_prompt_that_leaves_less_room_is_shorter(server):
     says = (
         "This model's maximum context length is 300 tokens. However, you requested 100 output tokens and your prompt "

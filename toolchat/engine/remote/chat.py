@@ -150,12 +150,16 @@ class Chat:
             raise BrokenStreamError(f"{where}: the server ended the answer in the middle; see its log")
         if stream.reason in ("error", "abort"):
             raise BrokenStreamError(f"{where}: the server gave the answer up ({stream.reason}); see its log")
-        filtered = [Note("the server's content filter cut the answer")] if stream.reason == "content_filter" else []
         deltas, reason = stream.finish()
+        notes: list[Delta] = []
+        if stream.reason == "content_filter":
+            notes.append(Note("the server's content filter cut the answer"))
+        if request.options["tool_choice"] not in ("auto", "none") and request.tools and not stream.calls:
+            notes.append(Note(f"{where} let the model answer without a call, though --tool-choice asks for one"))
         usage = self._usage(request)
         if not usage.estimated:
             self._learn(request, usage.prompt_tokens)
-        self._deltas(request, [*filtered, *deltas, Finished(reason, usage)])
+        self._deltas(request, [*notes, *deltas, Finished(reason, usage)])
 
     def _body(self, request: _Request) -> dict[str, Any]:
         options = request.options

@@ -59,6 +59,11 @@ class ChatStream:
         self.begun = False
         """Whether anything of an answer has come."""
 
+    @property
+    def calls(self) -> int:
+        """How many have begun."""
+        return len(self._calls)
+
     def feed(self, event: dict[str, Any]) -> list[Delta]:
         """The deltas that are certain after this event."""
         if (usage := _usage(event.get("usage"))) is not None:
