@@ -198,6 +198,7 @@ def test_a_config_that_this_user_may_not_look_for_is_not_there(tmp_path: Path, m
         ("https://example.org/api/v1/", "https://example.org/api/v1"),
         ("unix:/run/vllm.sock", "unix:/run/vllm.sock"),
         ("http://[::1]:8000/", "http://[::1]:8000"),
+        ("none", ""),
     ],
 )
 def test_a_server_is_an_address_of_http_or_a_unix_socket(file: Path, written: str, server: str) -> None:

@@ -35,6 +35,10 @@ NO_SYSTEM = "none"
 """What is written in the place of a system prompt to have none, not even the model's own."""
 
 
+NO_SERVER = "none"
+"""What is written in the place of a server's address to have the model loaded here, whatever config.toml says."""
+
+
 NO_HOME = Path(os.devnull, "no-home-folder")
 """Where nothing is found and nothing can be made: for a user who has neither HOME nor an entry in passwd."""
 
@@ -92,7 +96,7 @@ class Settings:
     tool_choice: str = "auto"
     parallel_calls: bool = True
     server: str | None = None
-    """The address of a server that has the model; None for an engine on this machine."""
+    """The address of a server that has the model; None or empty for an engine on this machine."""
     api_key: str | None = field(default=None, repr=False)
     tokenizer: str | None = None
     """The folder, file or Hugging Face id with the tokenizer of the server's model; None for what the server names."""
@@ -185,6 +189,8 @@ _PASSWORD = re.compile(r"//[^/@]*@")
 
 def _server(value: Any) -> str:
     written = _text(value).strip()
+    if written.lower() == NO_SERVER:
+        return ""
     if written.startswith("unix:"):
         path = user_path(written.removeprefix("unix:"))
         if not path.is_absolute() or len(os.fsencode(path)) > _SOCKET_PATH:

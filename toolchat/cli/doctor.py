@@ -47,7 +47,7 @@ def examine(tools: str | None, flags: Mapping[str, str | None]) -> list[Check]:
 
     places = health.Folders(config_file(), cache_folder(), state_folder())
     try:
-        served = resolve(flags).server is not None
+        served = bool(resolve(flags).server)
     except UsageError:
         served = False  # told among the settings
     of_model: tuple[tuple[str, Callable[[], Iterable[Check]]], ...] = (
@@ -111,7 +111,7 @@ def _settings(flags: Mapping[str, str | None]) -> Iterator[Check]:
     named = settings.model
     file = config_file()
     yield ok("settings", f"{file}{'' if file.is_file() else ' is not there: defaults'}")
-    if settings.server is not None:
+    if settings.server:
         return
     yield ok("model", f"the model is {named or default_model()}" + ("" if named else ", where none is named"))
 

@@ -117,7 +117,7 @@ def missing_client() -> str:
 
 def server_config(settings: Settings, *, notes: Sequence[str] = (), debug: bool = False) -> ServerConfig:
     """How the server of the settings is used."""
-    assert settings.server is not None
+    assert settings.server
     address = Address.read(settings.server)
     if settings.api_key and not address.loopback and address.text.startswith("http:"):
         notes = [*notes, f"the API key and the chat go to {address.text} unencrypted; https would encrypt them"]

@@ -180,7 +180,7 @@ def sketch(
     Asks, builds and fetches nothing. Raises EngineError where the engine that is wanted is not installed.
     """
     settings = resolve(flags)
-    if settings.server is not None:
+    if settings.server:
         choice = ModelChoice(settings.model or Address.read(settings.server).short, SERVER, None)
         return Plan(settings, choice, None, ServerEngines(debug), tools, debug, choose_tools, flags)
     engines = LocalEngines.installed(debug=debug)

@@ -30,6 +30,11 @@ NEVER = -100.0
 """The least logit bias that vLLM takes: far below any token that could be chosen."""
 
 
+def import_vllm() -> None:
+    """The better part of vLLM's imports, so that what follows is loading alone."""
+    import vllm.v1.engine.llm_engine  # noqa: F401
+
+
 class InProcess:
     """The loaded engine; see `TokenSource` for the protocol."""
 

@@ -24,7 +24,7 @@ from toolchat.engine.config import EngineConfig, has_vision, read_params
 from toolchat.engine.worker.channel import Channel
 from toolchat.engine.worker.failures import one_line, why_not_loaded
 from toolchat.engine.worker.generation import Generation, Progress, Run
-from toolchat.engine.worker.in_process import InProcess
+from toolchat.engine.worker.in_process import InProcess, import_vllm
 from toolchat.engine.worker.loading import hide_unloadable_modules, loading_threads
 from toolchat.engine.worker.source import Failed, SourceRun, Tokens, TokenSource, Waiting
 from toolchat.mistral.grammar.constraint import Constraint, constraint, unconstrained
@@ -279,8 +279,7 @@ def main(source_class: type[InProcess] = InProcess) -> None:
         gc.disable()
         channel.send({"op": "state", "state": "importing"})
         hide_unloadable_modules(supports_images=has_vision(read_params(Path(config.folder))) and not config.text_only)
-        import vllm.v1.engine.llm_engine  # noqa: F401  # the better part of vLLM's imports
-
+        import_vllm()
         gc.freeze()
         channel.send({"op": "state", "state": "loading weights"})
         with loading_threads(config):
