@@ -24,7 +24,7 @@ from toolchat.ui.terminal import Terminal
 from toolchat.ui.text.cells import cut
 from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.ui.text.styles import paint, rendered
-from toolchat.ui.toolbar import Status, toolbar
+from toolchat.ui.toolbar import Status, model_text, toolbar
 from toolchat.ui.transcript import Transcript
 from toolchat.ui.turns import LEAVE_SECONDS, Changed, OpenChat, PutBack, Say, Taking, Told, Turns
 from toolchat.wire import events
@@ -286,7 +286,7 @@ class Repl:
         info = chat.info
         return dataclasses.replace(
             status,
-            model=f"{chat.model} @ {info.server} ({info.profile})" if info is not None and info.server else chat.model,
+            model=model_text(chat.model, info),
             used_tokens=chat.used_tokens,
             used_is_estimate=chat.used_is_estimate,
             context=info.context_window if info is not None else None,

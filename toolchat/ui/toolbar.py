@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from toolchat.engine.base import EngineInfo
 from toolchat.ui.text.cells import cut, width_of
 from toolchat.ui.text.sanitize import sanitize_line
 
@@ -41,6 +42,11 @@ class Status:
     tools_on: int = 0
     tools: int = 0
     speed: Speed | None = None
+
+
+def model_text(model: str, info: EngineInfo | None) -> str:
+    """The model, and where it is: "small @ localhost:8000 (token profile)"."""
+    return f"{model} @ {info.server} ({info.profile})" if info is not None and info.server else model
 
 
 def toolbar(status: Status, width: int) -> str:

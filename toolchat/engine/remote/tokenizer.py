@@ -45,11 +45,12 @@ def tokenizer_file(place: str) -> Path:
 
 def _from_hub(repository: str) -> Path:
     try:
+        from huggingface_hub import get_token
         from mistral_common.tokens.tokenizers.utils import download_tokenizer_from_hf_hub
 
         offline = bool(hub_offline())
         # True: with the token that the user is logged in with, if any. A cached file is found without the network.
-        return Path(download_tokenizer_from_hf_hub(repository, token=None, local_files_only=offline))
+        return Path(download_tokenizer_from_hf_hub(repository, token=get_token(), local_files_only=offline))
     except ValueError:
         raise NoTokenizerError(f"{repository} has no tokenizer of Mistral's on the hub") from None
     except ImportError:
