@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from toolchat.engine.config import Sampling, context_window
-from toolchat.models.card import BY_CARD, BY_FILE, sampling
+from toolchat.engine.config import BY_GENERATION_CONFIG, Sampling, context_window
+from toolchat.models.card import BY_CARD, sampling
 from toolchat.wire.errors import EngineError
 
 
@@ -69,7 +69,7 @@ def test_the_models_own_file_says_how_it_is_sampled(
     tmp_path: Path, generation: Any, values: tuple[float, float]
 ) -> None:
     found = sampling(folder_of(tmp_path, {}, generation=generation), "mistralai/Magistral-Small-2509")
-    assert found == Sampling(*values, BY_FILE)
+    assert found == Sampling(*values, BY_GENERATION_CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from toolchat.engine.config import GENERATION_CONFIG
 from toolchat.private_file import open_file, read_file
 from toolchat.wire.errors import EngineError
 
 PARAMS = "params.json"
 CONFIG = "config.json"
-GENERATION_CONFIG = "generation_config.json"
 SYSTEM_PROMPT = "SYSTEM_PROMPT.txt"
 INDEX = "consolidated.safetensors.index.json"
 WEIGHTS = "consolidated*.safetensors"

@@ -224,6 +224,15 @@ def test_a_request_names_every_field_of_sampling(vllm, v13, asking):
     assert first["add_special_tokens"] is False
 
 
+def test_the_models_file_beside_the_tokenizer_says_how_to_sample(server, tokenizers, asking):
+    tokenizer, folder = tokenizers("v13-plain")
+    (folder / "generation_config.json").write_text('{"temperature": 0.25}')
+    vllm = FakeVllm(server, tokenizer, folder)
+    vllm.writes = [spell(tokenizer, "Hi", Mark("</s>"))]
+    asking(cards=(("demo", Sampling(0.7, 0.9)),)).ask()
+    assert (vllm.runs()[0]["temperature"], vllm.runs()[0]["top_p"]) == (0.25, 1.0)
+
+
 def test_a_step_of_two_has_its_stop_and_what_it_forbids(v13):
     step = Step(Grammar("ebnf", "root ::= x"), banned=(3, 4))
     run = SourceRun("r", Encoded([1, 2], []), step, 5, 9, 0.0, 1.0, None)

@@ -6,9 +6,10 @@ Run as `python -m toolchat.engine.remote --fd N --parent PID`; the first line on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from toolchat.engine.config import Sampling
+from toolchat.engine.config import Sampling, sampling_file
 from toolchat.engine.remote.chat import Chat, ChatModel
 from toolchat.engine.remote.completions import Completions
 from toolchat.engine.remote.config import Address, ServerConfig
@@ -93,7 +94,8 @@ def worker_for(channel: Channel, connection: Connection, served: Served, config:
         served.model,
         served.tokenizer,
         context=served.context,
-        sampling=recommended or Sampling(),
+        # As for a local model: its file, if it lies beside the tokenizer's, then its card.
+        sampling=sampling_file(Path(served.tokenizer_place).parent) or recommended or Sampling(),
         sees=served.sees is not False,
         wake=lambda: channel.commands.put({"op": "wake"}),
     )
