@@ -72,6 +72,11 @@ class Report:
         except (FailedError, subprocess.TimeoutExpired) as reason:
             result, said = "FAILED", str(reason)
             self.failed += 1
+        except Exception as error:  # what nobody thought of must not cost the checks that follow
+            result, said = "FAILED", f"unexpected {type(error).__name__}: {error}"
+            self.failed += 1
+        finally:
+            end_started()
         said = " ".join(said.split()).replace("|", "\\|")[:400]
         print(f"| {name} | {result} | {time.monotonic() - began:.0f} | {said} |", flush=True)
 
@@ -323,10 +328,24 @@ def red_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+_started: list[subprocess.Popen[bytes]] = []
+
+
 def start(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    """A command that goes on meanwhile; it ends with its check."""
+    process = subprocess.Popen(
         [*TOOLCHAT, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
     )
+    _started.append(process)
+    return process
+
+
+def end_started() -> None:
+    """One that a failed check has left would hold the card's memory in all that follow."""
+    while _started:
+        process = _started.pop()
+        process.kill()
+        process.communicate()
 
 
 def wait_for_output(process: subprocess.Popen[bytes]) -> None:

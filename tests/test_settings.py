@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from toolchat.settings import NO_HOME, Settings, cache_folder, config_file, resolve, state_folder
+from toolchat.cli.ask import ask
+from toolchat.cli.options import settings_flags
+from toolchat.cli.repl import repl
+from toolchat.settings import NO_HOME, SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.wire.errors import UsageError
 
 
@@ -70,6 +75,7 @@ def test_no_system_prompt_at_all_is_told_from_none_given(
         ({}, {}, "max_token = 7", "config.toml: there is no setting 'max_token'; did you mean max_tokens?"),
         ({}, {}, "zzz = 7", "config.toml: there is no setting 'zzz'; the settings are model, tools"),
         ({}, {}, "max_tokens =", "config.toml: not valid TOML:"),
+        ({}, {}, f"max_tokens = {'[' * 100_000}", "config.toml: cannot be read:"),
         ({}, {"TOOLCHAT_PARALLEL_CALLS": "two"}, "", "TOOLCHAT_PARALLEL_CALLS: expected true or false, not 'two'"),
         ({}, {}, "parallel_calls = 2", "config.toml: parallel_calls: expected true or false, not 2"),
         (
@@ -179,6 +185,12 @@ def test_a_config_folder_that_is_no_folder_holds_no_settings() -> None:
     assert resolve({}, environment={}, file=Path("/dev/null/toolchat/config.toml")) == Settings()
 
 
+@pytest.mark.parametrize("folder", ["loop", "x" * 300, "y/" * 3000, "/dev/full", "/proc/self/fd/none"])
+def test_a_place_where_no_file_can_be_has_no_settings(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert resolve({}, environment={}, file=tmp_path / folder / "config.toml") == Settings()
+
+
 def test_a_config_that_this_user_may_not_look_for_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -230,3 +242,14 @@ def test_the_key_is_in_no_representation_of_the_settings(file: Path) -> None:
     settings = resolve({"api_key": "sk-secret"}, environment={}, file=file)
     assert settings.api_key == "sk-secret"
     assert "sk-secret" not in repr(settings)
+
+
+@pytest.mark.parametrize("command", [ask, repl])
+def test_every_setting_has_its_flag_at_each_command_that_chats(command: Callable[..., int]) -> None:
+    parameters = inspect.signature(command).parameters
+    given = {name: f"the value of {name}" for name in parameters} | {"no_system": False}
+    assert settings_flags(given) == {
+        name: f"the value of {'kv_cache' if name == 'kv_cache_gib' else name}" for name in SETTINGS
+    }
+    with pytest.raises(UsageError, match="--system and --no-system contradict"):
+        settings_flags(given | {"no_system": True})

@@ -48,9 +48,12 @@ def test_a_pipe_that_does_not_wait_gets_everything(unbuffered: str) -> None:
     assert len(received[0]) == 300 * 10_000
 
 
-def test_what_the_encoding_lacks_is_replaced_and_the_rest_is_there() -> None:
-    done = run("print('→ größer ✓'); print('end')", PYTHONIOENCODING="iso-8859-1", PYTHONUTF8="0")
-    assert done.stdout == "? größer ?\nend\n".encode("iso-8859-1")
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "euc-jp", "koi8-r", "cp437", "gb2312", "big5", "ascii"])
+def test_what_the_encoding_lacks_is_replaced_and_the_rest_is_there(encoding: str) -> None:
+    text = "→ größer ✓ 日本 ñ Ж €\nend\n"
+    done = run(f"print({text[:-1]!r})", PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert done.stdout == text.encode(encoding, "replace")
+    assert "? größer ? ?? ñ ? ?".encode("iso-8859-1") in done.stdout or encoding != "iso-8859-1"
 
 
 def test_a_half_of_a_character_does_not_end_it() -> None:
@@ -61,7 +64,7 @@ def test_the_users_own_way_to_say_what_is_lacking_stays() -> None:
     assert run("print('→')", PYTHONIOENCODING="ascii:xmlcharrefreplace").stdout == b"&#8594;\n"
 
 
-@pytest.mark.parametrize("redirection", ["<&-", "0>/dev/null"])
+@pytest.mark.parametrize("redirection", ["<&-", "0>/dev/null", "0>>/dev/zero", "0>/dev/full", "0>&1", "0>&2"])
 def test_standard_input_that_cannot_be_read_is_at_its_end(redirection: str) -> None:
     done = run("print(repr(sys.stdin.read()))", redirection)
     assert (done.stdout, done.stderr) == (b"''\n", b"")

@@ -5,6 +5,7 @@ A value that is wrong is a UsageError that names where it stands: the flag, the 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -327,7 +328,11 @@ def _read(file: Path) -> dict[str, Any]:
         if _hidden(file):
             return {}
         raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            return {}  # where no file can be
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{file}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file}: not valid TOML: {error}") from None

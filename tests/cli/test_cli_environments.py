@@ -176,7 +176,8 @@ class Place:
     def _stdin(self) -> tuple[int, int | None]:
         if self.row.stdin == "bom":
             path = self._folder / "question"
-            path.write_bytes(b"\xef\xbb\xbffirst\nsecond \xc3\xa9\n")
+            # As two files that were joined.
+            path.write_bytes(b"\xef\xbb\xbffirst\n\xef\xbb\xbfsecond \xc3\xa9\n")
             return os.open(path, os.O_RDONLY), None
         if self.row.stdin == "waiting":
             read, write = os.pipe2(os.O_CLOEXEC)

@@ -33,6 +33,11 @@ def piped(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
         ("What is it?", b" \n", "What is it?"),
         ("", "größer\n".encode(), "größer"),
         ("", "größer\n".encode("utf-8-sig"), "größer"),
+        ("What is it?", b"\xef\xbb\xbf a\n", "What is it?\n\na"),
+        ("What is it?", b"\xef\xbb\xbf\r\n", "What is it?"),
+        ("\ufeffWhat is it?", b"", "What is it?"),
+        (None, b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n", "one\ntwo"),
+        (None, "a\ufeffb".encode("utf-8-sig"), "a\ufeffb"),
     ],
 )
 def test_standard_input_is_added_to_the_question_or_is_it(
@@ -46,6 +51,23 @@ def test_neither_is_an_error(piped: Callable[[bytes], None]) -> None:
     piped(b"\n")
     with pytest.raises(UsageError, match="no question"):
         _question(" ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["größer".encode("utf-16"), "größer".encode("latin-1"), b"\xef\xbb", "größer".encode("utf-32-be") + b"\xff"],
+)
+def test_text_in_another_encoding_is_said_to_be_that(piped: Callable[[bytes], None], content: bytes) -> None:
+    piped(content)
+    with pytest.raises(UsageError, match="standard input is not text in UTF-8"):
+        _question(None)
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf", b"\xef\xbb\xbf\n\xef\xbb\xbf \n"])
+def test_a_mark_alone_is_no_question(piped: Callable[[bytes], None], content: bytes) -> None:
+    piped(content)
+    with pytest.raises(UsageError, match="no question"):
+        _question("\ufeff")
 
 
 def test_without_any_standard_input_the_question_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,10 @@ def test_a_question_that_begins_with_a_dash_is_told_of_the_two_dashes(toolchat: 
     said = toolchat("ask", "-5 + 3").refused(2)
     assert said.startswith('No such option: -5; a question that begins with "-" stands behind --: toolchat ask -- ')
     assert toolchat("ask", "--model", "./none", "--", "-5 + 3").refused(3).endswith("expected a model's folder")
-    assert "behind --" in toolchat("ask", "--all of them?").refused(2)
+    for question in ("--all of them?", "--5", "-x * y = ?"):
+        assert "behind --" in toolchat("ask", question).refused(2)
+    # -m is an option, which takes the rest of it for a model.
+    assert 'ask -- "-…"' in toolchat("ask", "-m or -n?").refused(2)
     assert "behind --" not in toolchat("tools", "list", "-5").refused(2)
 
 

@@ -24,7 +24,7 @@ def test_what_every_version_takes_is_not_refused(tmp_path: Path) -> None:
     assert refusal(folder_with(tmp_path, settings_builder(("none", "high")))) is None
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[1]", '{"config": {"version": "v13"}}'])
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", "[" * 100_000, '{"config": {"version": "v13"}}'])
 def test_a_file_without_model_settings_is_none_of_its_business(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "tekken.json").write_text(text)

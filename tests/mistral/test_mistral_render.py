@@ -169,13 +169,16 @@ def test_text_beside_calls_is_left_out_before_v7(version: int) -> None:
     assert to_openai(message, 7)["content"] == "Let me see."
 
 
-@pytest.mark.parametrize("content", ["1" * 5000, "[" * 3000, '"\\ud800"', '{"a": "\\udfff"}'])
+@pytest.mark.parametrize("content", ["1" * 5000, "[" * 3000, "[" * 101 + "]" * 101, '"\\ud800"', '{"a": "\\udfff"}'])
 def test_a_result_that_json_chokes_on_is_sent_as_a_text(content: str) -> None:
     sent = to_openai(ToolMessage("abcdefghi", "f", content), 13)["content"]
     assert json.loads(sent) == content
 
 
-@pytest.mark.parametrize("content", ["", "plain", '{"a": 1}', "12", "[1, 2", "NaN", '{"a": "\\ud83d\\ude00"}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "plain", '{"a": 1}', "12", "[1, 2", "NaN", "[" * 101, "[" * 100 + "]" * 100, '{"a": "\\ud83d\\ude00"}'],
+)
 def test_other_results_are_sent_as_they_are(content: str) -> None:
     assert to_openai(ToolMessage("abcdefghi", "f", content), 13)["content"] == content
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -107,3 +109,22 @@ def test_between_turns_too_the_parts_are_what_the_next_question_finds(
     assert len(count.messages) == len(messages)
     assert (count.tools, count.messages) == (whole.tools, whole.messages[:-1])
     assert count.total + whole.messages[-1] == whole.total == len(tokens(asked, TOOLS))
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_each_tool_is_counted_by_what_it_adds_and_many_cost_no_more_than_their_number(
+    tokenizer_of: Any, label: str
+) -> None:
+    tokenizer = tokenizer_of(label)
+    vocabulary = MistralVocabulary(tokenizer)
+    tools = [replace(tool, name=f"{tool.name}_{number}") for number in range(4) for tool in TOOLS]
+    sent: list[int] = []
+
+    def tokens(messages: Any, some: Any) -> list[int]:
+        sent.append(len(some))
+        return encode(tokenizer, vocabulary.version, messages, some).tokens
+
+    count = count_tokens(vocabulary, tokens, tokens(LAST, tools), LAST, tools)
+    assert sum(sent) <= 4 * len(tools)
+    totals = [len(tokens(LAST, tools[:number])) for number in range(1, len(tools) + 1)]
+    assert count.tools[1:] == tuple(after - before for before, after in pairwise(totals))

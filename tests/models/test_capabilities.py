@@ -24,7 +24,8 @@ def test_older_tokenizers_know_none(tmp_path: Path) -> None:
     assert reasoning_efforts(tmp_path) == ()
 
 
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "tekken.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tekken.json").write_text(text)
     with pytest.raises(EngineError, match=r"tekken\.json: cannot be read"):
         reasoning_efforts(tmp_path)

@@ -90,3 +90,30 @@ def test_a_full_card_must_be_refused_with_its_numbers(
     else:
         with pytest.raises(FailedError):
             full(Report(False, "m"))
+
+
+def test_a_check_that_breaks_is_a_row_and_what_it_started_holds_no_card(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_check, "TOOLCHAT", ["sleep"])
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def broken(report: Report) -> str:
+        begun.append(gpu_check.start("3600"))
+        return "".splitlines()[-1]
+
+    def answered(report: Report) -> str:
+        process = gpu_check.start("0")
+        process.communicate()
+        return "seen"
+
+    report = Report(False, "m")
+    report.check("one", broken)
+    report.check("two", answered)
+    assert begun[0].returncode == -signal.SIGKILL
+    assert report.failed == 1
+    rows = capsys.readouterr().out.splitlines()
+    assert rows == [
+        "| one | FAILED | 0 | unexpected IndexError: list index out of range |",
+        "| two | passed | 0 | seen |",
+    ]

@@ -19,9 +19,10 @@ from attacked_folder import GREET, Attacked, chat
 from test_attacks_bytecode import SHARED
 from test_attacks_grants import grant, is_granted
 
-from toolchat.tools.code import digests_below, read_code
+from toolchat.tools.code import read_code
 from toolchat.tools.import_guard import install
 from toolchat.tools.load import load_tools
+from toolchat.tools.local_modules import digests_below
 from toolchat.wire.messages import ToolResult
 
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
@@ -492,7 +493,7 @@ def test_only_so_much_is_read_for_imports_by_computed_names_and_nothing_else_is_
     (deep / "again").symlink_to(attacked.folder)
     whole = digests_below(attacked.folder, [str(attacked.folder)])
     assert len(whole) == 52
-    monkeypatch.setattr("toolchat.tools.code.MAX_SEEN", 4)
+    monkeypatch.setattr("toolchat.tools.local_modules.MAX_SEEN", 4)
     assert set(digests_below(attacked.folder, [str(attacked.folder)])) >= {str(attacked.folder / "near.py")}
-    monkeypatch.setattr("toolchat.tools.code.MAX_SEEN_BYTES", 5)
+    monkeypatch.setattr("toolchat.tools.local_modules.MAX_SEEN_BYTES", 5)
     assert not digests_below(attacked.folder, [str(attacked.folder)])

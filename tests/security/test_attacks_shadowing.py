@@ -113,7 +113,7 @@ def test_a_package_that_links_to_itself_is_read_once(attacked: Attacked) -> None
 def test_links_that_lead_everywhere_are_given_up_in_one_line(
     attacked: Attacked, monkeypatch: pytest.MonkeyPatch, deep: int
 ) -> None:
-    monkeypatch.setattr("toolchat.tools.code.MAX_PLACES", 1000)
+    monkeypatch.setattr("toolchat.tools.local_modules.MAX_PLACES", 1000)
     for number in range(deep):
         folder = attacked.folder / f"p{number}"
         folder.mkdir()

@@ -30,6 +30,7 @@ class Model:
     """What the next attempts to make an engine come to."""
     on_engine: Callable[[], None] = lambda: None
     prompt: OwnPrompt = field(default_factory=OwnPrompt)
+    notice: str = ""
 
     def own_prompt(self) -> OwnPrompt:
         return self.prompt

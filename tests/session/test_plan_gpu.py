@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,3 +84,21 @@ def test_a_chat_that_no_image_can_reach_is_text_only_where_memory_is_short_unles
         weights.truncate(9 * GIB + VISION_ENCODER)
     hold(monkeypatch, 24 * GIB, free * GIB)
     assert prepare({"text_only": asked}, None, lambda *_: tmp_path).settings.text_only is text_only
+
+
+def test_another_model_is_measured_by_its_own_settings_before_it_is_fetched(
+    planned: Plan, choose: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eight = RemoteSize("owner/sees", 10_400_000_000, 0, 0, Path("/cache"), None)
+    hold(monkeypatch, int(11.9 * GIB))
+    assert "will hardly fit" in planned.fits(eight)
+    choose(text_only=True)
+
+    def obtain(choice: ModelChoice, cache: Path, progress: object, before: Callable[[RemoteSize], None]) -> Path:
+        before(eight)
+        return tmp_path
+
+    monkeypatch.setattr(startup, "obtain", obtain)
+    stages: list[str] = []
+    asyncio.run(planned.with_model("owner/sees", stages.append))
+    assert stages == ["asking the hub", str(eight)]

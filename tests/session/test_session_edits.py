@@ -418,6 +418,9 @@ def test_the_record_of_a_session_folds_into_its_conversation(bench: Bench, sampl
     assert [event.sequence for event in recorded] == list(range(len(recorded)))
     (started,) = (event.body for event in recorded if isinstance(event.body, events.SessionStarted))
     assert (started.system, started.settings["max_tokens"]) == ("Be brief.", 8192)
+    edits = [event.body.edit for event in recorded if isinstance(event.body, events.HistoryEdited)]
+    assert edits[0] == ToolsChanged(samples.toolbox.specs)
+    assert edits[0].tools[0].parameters["properties"]
 
 
 def test_a_question_that_never_began_takes_no_earlier_turn_back(bench: Bench) -> None:

@@ -23,7 +23,7 @@ from toolchat.wire.events import EngineState, ModelChanged
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     bench = Bench(tmp_path)
-    bench.models["other"] = Model("other", settings=Settings(max_tokens=77))
+    bench.models["other"] = Model("other", settings=Settings(max_tokens=77), notice="other is the hub's")
     return bench
 
 
@@ -44,6 +44,7 @@ def test_another_model_goes_on_with_the_conversation_and_its_own_defaults(bench:
     assert [message.content for message in request.messages] == ["first", "One.", "second"]
     assert request.options.max_tokens == 77
     assert (other.starts, other.closed) == (1, True)
+    assert bench.notices() == ["other is the hub's"]
     assert [edit.model for edit in bench.edits() if isinstance(edit, ModelChanged)] == ["other"]
 
 

@@ -43,6 +43,16 @@ def test_a_full_disk_is_remembered_and_raises_nothing(tmp_path: Path) -> None:
     record.close()
 
 
+def test_what_is_nested_beyond_reason_ends_the_record_and_not_the_chat(tmp_path: Path) -> None:
+    record = SessionRecord(tmp_path, "s1")
+    deep: object = 1
+    for _ in range(5_000):
+        deep = [deep]
+    record.append(Stamper("s1", lambda: 0.0)(events.CallStarted(ToolCall("abcdefghi", "f", {"x": deep}))))
+    assert "nested too deeply" in record.loss
+    record.close()
+
+
 def test_a_folder_that_cannot_be_made_is_remembered(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     record = SessionRecord(tmp_path / "file" / "sessions", "s1")
@@ -115,6 +125,30 @@ def test_a_second_result_under_the_same_id_does_not_grow_the_first_ones_file(tmp
 )
 def test_what_a_missing_state_folder_costs_is_one_line_with_the_remedy(folder: Path, loss: str) -> None:
     assert SessionRecord(folder, "s1").loss == f"this session is not recorded, {loss}"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("loop", "Too many levels of symbolic links"),
+        ("file", "Not a directory"),
+        ("dangling", "No such file or directory"),
+        ("x" * 300, "File name too long"),
+        ("/proc/self/fd", "No such file or directory"),
+        ("/dev/full", "Not a directory"),
+    ],
+)
+def test_a_state_folder_of_any_unusable_kind_costs_the_record_and_one_line(
+    tmp_path: Path, state: str, reason: str
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("/nothing/here")
+    (tmp_path / "file").write_text("")
+    record = SessionRecord(tmp_path / state / "toolchat" / "sessions", "s1")
+    record.append(Stamper("s1", lambda: 1.0)(events.TextDelta("x")))
+    assert f"{tmp_path / state / 'toolchat'}: {reason}; " in record.loss
+    assert record.loss.endswith("make that folder writable, or set XDG_STATE_HOME to one that is")
+    assert "\n" not in record.loss
 
 
 def test_a_records_folder_that_cannot_be_had_costs_the_record_only(tmp_path: Path) -> None:

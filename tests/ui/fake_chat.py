@@ -45,7 +45,7 @@ class FakeChat:
     reloaded: Toolbox | None = None
     """What the next reload finds."""
     refuses: ToolchatError | None = None
-    """What the next reload or change of the model raises."""
+    """What a turn, a reload and a change of the model raise."""
 
     async def settled(self) -> None:
         pass
@@ -69,6 +69,8 @@ class FakeChat:
         pass
 
     async def ask(self, text: str, images: Sequence[Image] = ()) -> TurnFinished:
+        if self.refuses is not None:
+            raise self.refuses
         self.questions.append(UserMessage(text, tuple(images)))
         return TurnFinished(TurnStatus.ANSWERED, 1, Usage())
 

@@ -147,7 +147,8 @@ def test_what_can_be_read_is_not_escaped() -> None:
         ('{\n"a": 1,}', "line 2"),
         ("[1]", "expected an object"),
         ('{"a": Infinity}', "Infinity is not JSON"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "nested deeper than 100 levels"),
+        (f'{{"a": {"[" * 100}1{"]" * 100}}}', "nested deeper than 100 levels"),
     ],
 )
 def test_what_is_wrong_with_edited_text_is_said_in_one_line(text: str, problem: str) -> None:

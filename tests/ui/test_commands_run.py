@@ -306,7 +306,7 @@ def test_last_shows_every_result_in_full_and_safe(typed: Typed, chat: FakeChat) 
     assert said[101:] == [
         "✗ plot (timeout, 60.0 s)",
         "  no ␛]52;c;b3duZWQ=␇<U+202E>",
-        "  [image/png, 640 × 480]",
+        "  [image: PNG 640×480, 0 bytes; not kept]",
     ]
 
 

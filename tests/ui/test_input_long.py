@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.buffer import Buffer
@@ -8,6 +9,7 @@ from prompt_toolkit.layout.controls import BufferControl
 from prompt_toolkit.layout.processors import Transformation, TransformationInput
 
 from toolchat.ui.input import LONGEST_LINE, LongLine
+from toolchat.ui.text.cells import width_of
 
 
 def shown(text: str, cursor: int, row: int = 0) -> tuple[str, Transformation]:
@@ -37,6 +39,30 @@ def test_of_a_long_line_the_part_around_the_cursor_is_shown(length: int, data: s
     # What is left out is told on either side.
     left = [int(word.replace(",", "")) for word in seen.split() if word.replace(",", "").isdigit()]
     assert sum(left) == length - LONGEST_LINE
+
+
+KINDS = {
+    "words": "word ",
+    "one word": "x",
+    "tabs": "\t",
+    "wide characters": "日本語",
+    "joined emoji": "👩‍👩‍👧",
+    "combining marks": "e\u0301",
+    "escape sequences": "\x1b[31m",
+    "right to left": "\u202eאבג ",
+    "backslashes": "\\",
+    "base64": "QUJD",
+}
+
+
+@pytest.mark.parametrize("piece", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("at", [0, 50_000, 100_000])
+def test_of_100_kb_of_any_kind_no_more_is_laid_out_than_of_words(piece: str, at: int) -> None:
+    text = (piece * (100_000 // len(piece) + 1))[:100_000]
+    seen, made = shown(text, at)
+    assert len(seen) < LONGEST_LINE + 80
+    assert width_of(seen.expandtabs(4)) < 2 * LONGEST_LINE + 80
+    assert seen[made.source_to_display(at) - (at == 100_000)] == text[at - (at == 100_000)].replace("\t", " ")
 
 
 def test_the_part_does_not_move_with_each_key() -> None:

@@ -44,6 +44,21 @@ REPORTS = {
     "a modifier alone": "\x1b[57441;2u",
     "colour scheme": "\x1b[?997;1n",
     "an unknown SS3": "\x1bO~",
+    "size after a resize": "\x1b[48;24;80;600;800t",
+    "cell size": "\x1b]1337;ReportCellSize=14.0;7.0\x1b\\",
+    "title beyond ASCII": "\x1b]lÜber → x\x1b\\",
+    "setting": "\x1bP1$r0m\x1b\\",
+    "checksum": "\x1bP1!~ABCD\x1b\\",
+    "graphics, eight bits": "\x9fGi=1;OK\x9c",
+    "sixel": "\x1b[?2;0;800;600S",
+    "locator": "\x1b[1;2;3;4;0&w",
+    "colour beyond the palette": "\x1b]21;foreground=rgb:ff/ff/ff\x1b\\",
+    "a control character as a key": "\x1b[155u",
+    "Escape as text": "\x1b[97;1;27u",
+    "Super and a letter": "\x1b[99;9u",
+    "volume": "\x1b[57439u",
+    "no code point": "\x1b[99999999999999999999u",
+    "half a surrogate": "\x1b[55357u",
 }
 KEYS = {
     "enter": ("\x1b[13u", "\r"),
@@ -78,6 +93,23 @@ KEYS = {
     "up with num lock": ("\x1b[1;129A", "\x1b[A"),
     "ctrl-left, held": ("\x1b[1;5:2D", "\x1b[1;5D"),
     "delete with caps lock": ("\x1b[3;65~", "\x1b[3~"),
+    "ctrl-c where the key has a Cyrillic letter": ("\x1b[1089::99;5u", "\x03"),
+    "alt-b on a Greek keyboard": ("\x1b[946::98;3u", "\x1bb"),
+    "a Cyrillic letter": ("\x1b[1089::99u", "с"),
+    "ctrl-c with caps lock": ("\x1b[99;69u", "\x03"),
+    "ctrl-c with num lock": ("\x1b[99;133u", "\x03"),
+    "ctrl-c with text": ("\x1b[99;5;3u", "\x03"),
+    "ctrl-shift-enter": ("\x1b[13;6u", "\n"),
+    "enter, held": ("\x1b[13;1:2u", "\r"),
+    "alt-a of xterm": ("\x1b[27;3;97~", "\x1ba"),
+    "an umlaut of xterm": ("\x1b[27;2;196~", "Ä"),
+    "an emoji": ("\x1b[128512u", "😀"),
+    "text with a combining mark": ("\x1b[97;;97:776u", "a\u0308"),
+    "keypad left": ("\x1b[57417u", "\x1b[D"),
+    "keypad home": ("\x1b[57423u", "\x1b[H"),
+    "keypad page down": ("\x1b[57422u", "\x1b[6~"),
+    "keypad delete with ctrl": ("\x1b[57426;5u", "\x1b[3;5~"),
+    "keypad separator": ("\x1b[57416u", ","),
 }
 
 
@@ -193,3 +225,4 @@ def test_a_typed_line_has_no_reports(report: str) -> None:
 
 def test_a_typed_line_has_no_arrows() -> None:
     assert typed("\x1b[Ayes\x1b[1;5D") == "yes"
+    assert typed("\x1b[[A\x1b[[Eyes\x1bOP\x1b[57417u") == "yes"

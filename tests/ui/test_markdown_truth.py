@@ -59,12 +59,54 @@ LITERAL = [
     "callbacks[name](value) and m[0](1.5)",
     "https://e.x/a_b_/*x*?y&copy;=2",
     "## C #",
+    "*.o *.a and src/**/*.ts",
+    "SELECT a.*, b.* FROM t",
+    "*/5 * * * * run",
+    "int *p, **q; *p = *q; (*p).x",
+    "x **= 2; y **= 3; 2 ** 3 ** 4",
+    "p* = 3, A*-search and B*-trees",
+    "x^{*}_i and y^{*}_j",
+    r"C:\*.* and D:\_tmp\_x_",
+    r"s/\*/x/g and /\*.*\*/",
+    r'"\*" or "\_"',
+    r"[\*\_]+ and \*+",
+    r"\\?\C:\x and %APPDATA%\npm\_logs",
+    r"\$5 and 100\%",
+    "_layouts/_default_/x",
+    "_foo_bar_ and __a__b__",
+    "__attribute__((packed)) and user__name__in",
+    "____ fill in ____ the blank",
+    "std::map<K, Vec<T>> and <T>",
+    "<!-- x --> <?php 1; ?> <your-key>",
+    "1 <2> 3, a < b and c > d, x<y && y>z",
+    "HEAD~1..HEAD~3 and H~2~O",
+    "&nosuch; AT&T; &#0; f?a=1&copy=2",
+    "[text][] and [^note]: x",
+    "vec![1, 2](x) and f![a.b](c.d)",
+    "T[int](x.value) and (f)[x](y.z)",
+    "[]() and [a]() and [a] (https://e.x)",
+    "https://en.wikipedia.org/wiki/A_(b)_c",
+    ">= 5 and > 3",
+    ">_< and >:(",
+    '>>> print("x")',
+    ">/dev/null",
+    "#",
+    "12\n- 5\n- 3\n= 4",
+    "x =\n- 5",
+    "$$\na *b* c\n- d_1\n+ e_2\n= f\n# g\n---\n$$",
+    "so: $$\nx^*_y_ *z*\n- 2\n$$",
+    "\\[\nx_1 *y* z\n- 3\n\\]",
+    "\\begin{align}\na &= *b* \\\\\n- c\n\\end{align}",
+    "it`s, html`<b>`, `foo' and `bar'",
+    "``quoted'' and ``more''",
+    "``` inline ``` and `` ` ``",
 ]
 
 
 @pytest.mark.parametrize("text", LITERAL)
 def test_what_only_looks_like_a_mark_stays(text: str) -> None:
     assert SGR.sub("", styled(text)) == text.removeprefix("## ")
+    assert unstyled(text) == f"{text}\n"
 
 
 @pytest.mark.parametrize(
@@ -85,11 +127,35 @@ def test_what_only_looks_like_a_mark_stays(text: str) -> None:
         ("&lt;T&gt; &amp; &copy;", "<T> & ©"),
         ('[a](http://e.x/ü "t")', '{4ma}{2m (http://e.x/ü "t")}'),
         ("<https://e.x>", "{4mhttps://e.x}"),
+        ("**한국어**는 **重要**：", "{1m한국어}는 {1m重要}："),
+        ("\\*\\*not bold\\*\\* 2 \\* 3", "**not bold** 2 * 3"),
+        ("3. a\n2. b\n1. c", "{2m3. }a\n{2m2. }b\n{2m1. }c"),
+        ("007) Bond\n\n01. a\n02. b", "{2m007) }Bond\n\n{2m01. }a\n{2m02. }b"),
+        ("+ added\n- removed", "{2m+ }added\n{2m• }removed"),
+        ("> a\n>b", "{2m│ }a\n{2m│ }b"),
+        ("$$\na\n$$\n**b**", "$$\na\n$$\n{1mb}"),
     ],
 )
 def test_a_mark_is_dropped_where_an_attribute_replaces_it(text: str, shown: str) -> None:
     expected = re.sub(r"\{[0-9]m[*~]+", lambda match: match[0].rstrip("*~"), shown)
     assert styled(text) == re.sub(r"\{(\d)m", "\x1b[\\1m", expected).replace("}", "\x1b[0m")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("`a b` and `` ` ``", "{a b} and {`}"),
+        ("the `foo`s, 使用`foo`函数", "the {foo}s, 使用{foo}函数"),
+        ("it`s and that`s", "it`s and that`s"),
+        ("html`<b>` and sql`SELECT 1`", "html`<b>` and sql`SELECT 1`"),
+        ("`foo' and `bar'", "`foo' and `bar'"),
+        ("``a'' and ``b''", "``a'' and ``b''"),
+    ],
+)
+def test_backticks_are_dropped_only_where_a_colour_replaces_them(text: str, shown: str) -> None:
+    stream = MarkdownStream(80)
+    printed = (stream.feed(text) + stream.finish()).removesuffix("\n")
+    assert printed == shown.replace("{", "\x1b[36m").replace("}", "\x1b[0m")
 
 
 def test_a_fence_within_a_block_of_markdown_does_not_end_it() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from image_files import image
 
 from toolchat.images.image import description
 from toolchat.ui.plain import PlainRenderer
+from toolchat.ui.transcript import Transcript
 from toolchat.wire import events
 from toolchat.wire.events import Stamper
 from toolchat.wire.messages import ToolResult
@@ -27,3 +29,13 @@ def test_attached_and_returned_images_are_told_of_beside_the_answer(capsys: pyte
         "  ✓ [image 1]",
         f"    [image: {said}; not kept]",
     ]
+
+
+def test_the_images_of_a_question_stand_below_it_in_the_chat() -> None:
+    printed: list[str] = []
+    transcript = Transcript(printed.append, lambda: 30, lambda: 0.0, color=False)
+    transcript.show(Stamper("s", lambda: 0.0)(events.QuestionAsked("What is it?", (image(),))))
+    first, *below = re.sub("\x1b\\[[0-9;]*m", "", "".join(printed)).splitlines()
+    assert first == "› What is it?"
+    assert " ".join(row.strip() for row in below) == f"[image: {description(image())}; red.png]"
+    assert all(row.startswith("  ") and len(row) <= 30 for row in below)

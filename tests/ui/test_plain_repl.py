@@ -228,7 +228,8 @@ def test_what_is_typed_blindly_after_a_stop_answers_no_question(repl: OpenRepl, 
 
 def test_a_pipe_that_nobody_reads_any_more_ends_it_quietly(folder: Path) -> None:
     file = folder / "script.py"
-    file.write_text(BEGINNING + 'engine = answering("One.\\n" * 10000, "Two.")')
+    # More than a pipe and its reader's buffer hold: else all of it may be written before the reader goes.
+    file.write_text(BEGINNING + 'engine = answering("One.\\n" * 40000, "Two.")')
     path = os.pathsep.join(map(str, (REPOSITORY, LAUNCHER.parent)))
     child = subprocess.Popen(
         [sys.executable, str(LAUNCHER), str(file)],

@@ -1,27 +1,41 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import time
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from fake_chat import FakeChat
+from image_files import image
 
+from toolchat.images.image import description
 from toolchat.ui.commands import Commands, Outcome
+from toolchat.ui.line_reader import LineReader
+from toolchat.ui.plain_repl import PlainRepl
 from toolchat.ui.turns import PutBack, Say, Sent, Told, Turns
+from toolchat.wire.errors import EngineError
+from toolchat.wire.events import TurnFinished
+from toolchat.wire.messages import Image, UserMessage
 
 
 class Front:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.put: list[str] = []
+        self.images: list[Image] = []
+        self.came_back: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
         self.outcomes: list[Outcome] = []
 
     def told(self, told: Told) -> None:
         match told:
             case Say(text):
                 self.said.append(text)
-            case PutBack(lines):
+            case PutBack(lines, images):
                 self.put += lines
+                self.images += images
+                self.came_back.put_nowait(lines)
             case Outcome():
                 self.outcomes.append(told)
 
@@ -92,3 +106,60 @@ def test_a_round_to_retry_that_has_to_wait_goes_back_to_the_input_as_the_command
     turns.waiting = [Sent("/retry", asks=True, retries_round=True)]
     turns.take_back()
     assert front.put == ["/retry"]
+
+
+def test_a_question_that_was_refused_goes_back_with_its_images(front: Front) -> None:
+    first, second = image("red"), image("blue")
+    chat = FakeChat(questions=[UserMessage("What is it?", (first,))])
+    chat.refuses = EngineError("no more room")
+
+    async def play() -> None:
+        turns = Turns(front.told, time.monotonic)
+        serving = asyncio.create_task(turns.serve(chat, Commands(chat, width=lambda: 80)))
+        await asyncio.sleep(0)
+        turns.send("/retry")
+        await front.came_back.get()
+        turns.send("And this?", (second,))
+        await front.came_back.get()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+    assert front.put == ["What is it?", "And this?"]
+    assert front.images == [first, second]
+
+
+def test_questions_that_go_back_keep_all_their_images(front: Front) -> None:
+    turns = waiting_turns(front)
+    pictures = [image("red"), image("blue")]
+    turns.waiting = [Sent("one", (pictures[0],)), Sent("two"), Sent("three", (pictures[1],))]
+    turns.take_back()
+    assert (front.put, front.images) == (["one", "two", "three"], pictures)
+
+
+def test_a_retry_line_by_line_asks_with_the_images_again_and_undo_names_them() -> None:
+    chat = FakeChat(questions=[UserMessage("What is it?", (image("red"),))])
+    typed = ["/retry", "/undo"]
+
+    class Reader(LineReader):
+        async def line(self) -> str | None:
+            return typed.pop(0) if typed else None
+
+    @contextlib.asynccontextmanager
+    async def open_chat(*_: object) -> AsyncIterator[FakeChat]:
+        yield chat
+
+    out = io.StringIO()
+    asked: list[UserMessage] = []
+    ask = chat.ask
+
+    async def noted(text: str, images: Sequence[Image] = ()) -> TurnFinished:
+        finished = await ask(text, images)
+        asked.append(chat.questions[-1])
+        return finished
+
+    chat.ask = noted  # type: ignore[method-assign]
+    repl = PlainRepl(out, to_person=False, reader=Reader())
+    assert asyncio.run(repl.run(open_chat, lambda _: contextlib.nullcontext())) == 0
+    assert asked == [UserMessage("What is it?", (image("red"),))]
+    assert out.getvalue().splitlines()[-1] == f"[image: {description(image('red'))}; red.png]"

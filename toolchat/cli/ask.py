@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 from typing import Annotated
@@ -47,6 +48,7 @@ def ask(
     offline: options.Offline = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
+    given = locals()
     from toolchat.cli.approval import ask_on_terminal, make_policy
     from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.signals import Interrupts, run_async
@@ -59,26 +61,7 @@ def ask(
 
     open_state(state_folder())
     text = _question(question)
-    flags = {
-        "model": model,
-        "tools": tools,
-        "system": options.system_flag(system, no_system),
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-        "context": context,
-        "kv_cache_gib": kv_cache,
-        "gpu_memory": gpu_memory,
-        "dtype": dtype,
-        "fast_start": fast_start,
-        "text_only": text_only,
-        "reasoning_effort": reasoning_effort,
-        "tool_choice": tool_choice,
-        "parallel_calls": parallel_calls,
-        "server": server,
-        "api_key": api_key,
-        "tokenizer": tokenizer,
-    }
+    flags = options.settings_flags(given)
     plan = prepare(
         flags,
         None if no_tools else choose_tools_file(resolve(flags)),
@@ -116,8 +99,10 @@ def _question(given: str | None) -> str:
             raise UsageError(f"standard input cannot be read: {error.strerror}; </dev/null leaves it out") from None
         except UnicodeDecodeError as error:
             raise UsageError(f"standard input is not text in UTF-8 (byte {error.start}); pipe text") from None
-    parts = [part.strip() for part in (given or "", piped)]
+    # Files that were joined, and one that a shell has read, have further marks of their beginning.
+    parts = [re.sub("^\ufeff", "", part, flags=re.MULTILINE).strip() for part in (given or "", piped)]
     text = "\n\n".join(part for part in parts if part)
     if not text:
-        raise UsageError('there is no question; write toolchat ask "…", or pipe one in')
+        hint = 'ask -- "-…" for one that begins with "-"'
+        raise UsageError(f'there is no question; write toolchat ask "…" ({hint}), or pipe one in')
     return text

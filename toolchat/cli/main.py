@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 from typing import Annotated, Never
@@ -96,7 +97,7 @@ def _usage(error: TyperException) -> int:
     command = context.command_path if context is not None else "toolchat"
     message = " ".join(message.split()).rstrip(".?")
     unknown = str(vars(error).get("option_name") or "--")
-    if context is not None and context.command.name == "ask" and (unknown[1] != "-" or " " in unknown):
+    if context is not None and context.command.name == "ask" and not re.fullmatch(r"--([A-Za-z][\w-]*)?", unknown):
         # "-5 + 3" is a question too, and so is "--all of them?".
         message += '; a question that begins with "-" stands behind --: toolchat ask -- "-…"'
     print(f"toolchat: {message}; see {command} --help", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -149,7 +150,16 @@ Offline = Annotated[
 ]
 
 
-def system_flag(system: str | None, no_system: bool) -> str | None:
+def settings_flags(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a command's parameters that are settings, by the settings' names. Raises UsageError, see `_system`."""
+    from toolchat.settings import SETTINGS
+
+    parameters = {name: setting.flag.removeprefix("--").replace("-", "_") for name, setting in SETTINGS.items()}
+    flags = {name: given.get(parameter) for name, parameter in parameters.items()}
+    return {**flags, "system": _system(given["system"], given["no_system"])}
+
+
+def _system(system: str | None, no_system: bool) -> str | None:
     """The setting that --system and --no-system come to. Raises UsageError where both are given."""
     from toolchat.settings import NO_SYSTEM
     from toolchat.wire.errors import UsageError

@@ -54,31 +54,13 @@ def repl(
     no_history: NoHistory = False,
 ) -> int:
     """Chat with the model. Ctrl-C stops an answer, Ctrl-D leaves."""
+    given = locals()
     from toolchat.cli.signals import Interrupts, run_async
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve, state_folder
     from toolchat.store.state import HISTORY, open_state
 
-    flags = {
-        "model": model,
-        "tools": tools,
-        "system": options.system_flag(system, no_system),
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-        "context": context,
-        "kv_cache_gib": kv_cache,
-        "gpu_memory": gpu_memory,
-        "dtype": dtype,
-        "fast_start": fast_start,
-        "text_only": text_only,
-        "reasoning_effort": reasoning_effort,
-        "tool_choice": tool_choice,
-        "parallel_calls": parallel_calls,
-        "server": server,
-        "api_key": api_key,
-        "tokenizer": tokenizer,
-    }
+    flags = options.settings_flags(given)
     open_state(state_folder())
     settings = resolve(flags)
     opening = _Opening(

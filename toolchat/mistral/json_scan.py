@@ -80,11 +80,8 @@ def load_object(text: str) -> dict[str, Any]:
     Raises:
         BadJsonError: naming what is wrong, and the position of a syntax error in `text`.
     """
-    if text.count("{") + text.count("[") > MAX_DEPTH:
-        scanner = ObjectScanner()
-        scanner.feed(text)
-        if scanner.too_deep:
-            raise BadJsonError(f"nested deeper than {MAX_DEPTH} levels")
+    if nests_too_deep(text):
+        raise BadJsonError(f"nested deeper than {MAX_DEPTH} levels")
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -103,6 +100,18 @@ def load_object(text: str) -> dict[str, Any]:
         except UnicodeEncodeError as error:
             raise BadJsonError("not valid: half of a surrogate pair is not a character") from error
     return value
+
+
+def nests_too_deep(text: str) -> bool:
+    """Whether a JSON text has more than MAX_DEPTH levels: what reads and writes it again elsewhere may not be able to.
+
+    Which depth Python's own loader bears depends on how deep the calls are from which it is called.
+    """
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
+    scanner = ObjectScanner()
+    scanner.feed(text)
+    return scanner.too_deep
 
 
 def flaw(text: str) -> str:

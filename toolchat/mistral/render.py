@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.images.image import ImageError, description
 from toolchat.images.pixels import decoded
+from toolchat.mistral.json_scan import nests_too_deep
 from toolchat.wire.messages import (
     AssistantMessage,
     Image,
@@ -187,7 +188,7 @@ def _result(text: str) -> str:
 
     mistral_common loads a result that looks like JSON and dumps it again. Where that raises (a number of thousands of
     digits, nesting beyond Python's recursion limit, half a surrogate pair in an escape), the result is sent as one JSON
-    string.
+    string. The limit is bound to be met earlier there than here: so it is one for any result of more than MAX_DEPTH.
     """
     text = _encodable(text)
     try:
@@ -196,7 +197,7 @@ def _result(text: str) -> str:
         return text
     except (ValueError, RecursionError):
         return json.dumps(text, ensure_ascii=False)
-    return text
+    return json.dumps(text, ensure_ascii=False) if nests_too_deep(text) else text
 
 
 def _shown(images: Sequence[Image], show: Show) -> list[dict[str, Any]]:

@@ -126,9 +126,16 @@ def _last_user(messages: Sequence[Message]) -> int:
 
 
 def _tools(vocabulary: Vocabulary, encode: Encode, whole: int, tools: Sequence[ToolSpec]) -> tuple[int, ...]:
-    """Of each tool, by what it adds to those before it; the brackets of the block are the format's."""
+    """Of each tool, by what it adds behind the one before it; the brackets of the block are the format's.
+
+    What stands further before does not matter to its tokens: so it is left out, and each tool is encoded three times
+    and not as often as there are tools.
+    """
     if not whole:
         return (0,) * len(tools)
-    sizes = [_read(vocabulary, encode([UserMessage("x")], tools[:number]))[0] for number in range(1, len(tools))]
-    sizes = [2, *sizes, whole]
-    return tuple(after - before for before, after in pairwise(sizes))
+
+    def block(*some: ToolSpec) -> int:
+        return _read(vocabulary, encode([UserMessage("x")], some))[0]
+
+    added = [block(before, tool) - block(before) for before, tool in pairwise(tools)]
+    return (whole - 2 - sum(added), *added)

@@ -118,7 +118,7 @@ def refusal(folder: Path) -> str | None:
     try:
         written = json.loads(read_file(path, _MOST))
         builder = written.get("model_settings_builder")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError, AttributeError):
         return None  # no file of tekken's, or one that is broken in another way
     if builder is None:
         return None

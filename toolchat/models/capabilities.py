@@ -25,7 +25,7 @@ def reasoning_efforts(folder: Path) -> tuple[str, ...]:
         return ()  # SentencePiece, which ends with v7
     try:
         written: Any = json.loads(read_file(path, MAX_TOKENIZER))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EngineError(f"{path}: cannot be read: {error}") from None
     match written:
         case {"model_settings_builder": {"reasoning_effort": {"values": list(values)}}}:

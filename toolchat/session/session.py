@@ -54,6 +54,10 @@ class NewModel(Protocol):
     def model(self) -> str: ...
     @property
     def settings(self) -> Settings: ...
+    @property
+    def notice(self) -> str:
+        """What a person should know of how its name was taken; "" for nothing."""
+
     def engine(self) -> Engine: ...
     def own_prompt(self) -> OwnPrompt: ...
 
@@ -313,6 +317,8 @@ class Session:
         self.model, self._options = found.model, _options(found.settings)
         self._renew_loop()
         self._edited(ModelChanged(self.model, asdict(self._options)))
+        if found.notice:
+            self.notify(found.notice)
         self.use_own_prompt(found.own_prompt())
         await self.launch()
 
@@ -428,8 +434,8 @@ async def open_session(
     try:
         if plan.folder is not None:
             session.use_own_prompt(plan.own_prompt())
-        if plan.choice.notice:
-            session.notify(plan.choice.notice)
+        if plan.notice:
+            session.notify(plan.notice)
         await session.launch()
         runner = await plan.start_tools()
         session.equip(runner, policy, ask)

@@ -63,6 +63,11 @@ class Plan:
         """Whether a server has the model: it has no files here."""
         return self.choice.kind == SERVER
 
+    @property
+    def notice(self) -> str:
+        """What a person should know of how the model's name was taken; "" for nothing."""
+        return self.choice.notice
+
     def engine(self) -> Engine:
         """A new engine of this plan, whose files are here. Raises EngineError or UsageError where it cannot work."""
         return self.engines.make(self.settings, self.choice, self.folder, self.flags)
@@ -120,7 +125,7 @@ class Plan:
             return replace(self, settings=settings, choice=ModelChoice(name, SERVER, None))
         choice = await in_background(lambda _: choose_model(name, cache_folder()))
         settings = resolve({**self.flags, "model": name}, model_defaults=choice.defaults)
-        folder = await _obtained(choice, self.fits, report)
+        folder = await _obtained(choice, replace(self, settings=settings).fits, report)
         if (effort := settings.reasoning_effort) is not None and effort not in reasoning_efforts(folder):
             settings = replace(settings, reasoning_effort=None)
         return replace(self, settings=settings, choice=choice, folder=folder)

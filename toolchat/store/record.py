@@ -39,8 +39,6 @@ class SessionRecord:
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             self.failure = error
-        except RecursionError:
-            self.failure = OSError("a call's arguments are nested too deeply to be written")
 
     def append(self, event: Event) -> None:
         """Write one event. Sets `failure`, once, where that cannot be done."""
@@ -52,6 +50,9 @@ class SessionRecord:
                 line = line[os.write(self._file, line) :]
         except OSError as error:
             self.failure = error
+        except RecursionError:
+            # The parsers bound what a model writes (`json_scan.MAX_DEPTH`): no event of theirs is that deep.
+            self.failure = OSError("what happened is nested too deeply to be written")
 
     @property
     def loss(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from toolchat.wire import events
 from toolchat.wire.deltas import Usage
@@ -209,3 +210,67 @@ class Transcript:
                 self.model = model
             case events.ToolsChanged(tools):
                 self.tools = tools
+
+
+def turn_json(turn: TurnStory, *, images: bool = False) -> dict[str, Any]:
+    """A turn as plain JSON values: the documented form of `ask --json` and of exports (docs/sessions.md).
+
+    With `images`, the bytes of images are there too, in base64.
+    """
+    usage = turn.usage
+    data = {
+        "number": turn.number,
+        "question": turn.question,
+        "images": [_image_json(image, images) for image in turn.images],
+        "answer": turn.answer,
+        "thinking": turn.thinking,
+        "steps": [
+            call_json(step, images=images)
+            if isinstance(step, CallStory)
+            else {"type": "thinking" if step.thinking else "text", "text": step.text}
+            for step in turn.steps
+        ],
+        "status": turn.status.value if turn.finished else "cut off",
+        "exit_code": int(turn.exit_code),
+        "model": turn.model,
+        "rounds": turn.rounds,
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "completion_tokens": usage.completion_tokens,
+        },
+        "timings": {"first_token": usage.ttft, "generation": usage.seconds, "total": _seconds(turn.began, turn.ended)},
+        "notices": turn.notices,
+        "began": turn.began,
+    }
+    if turn.replaced:
+        data["replaced"] = [turn_json(one, images=images) for one in turn.replaced]
+    return data
+
+
+def call_json(story: CallStory, *, images: bool = False) -> dict[str, Any]:
+    """A call with its result as plain JSON values, as `turn_json` has them."""
+    call, result = story.call, story.result
+    made: dict[str, Any] = {"type": "call", "id": call.id, "name": call.name}
+    if isinstance(call, ToolCall):
+        made["arguments"] = call.arguments
+    else:
+        made |= {"raw": call.raw, "error": call.reason}
+    made |= {"mark": story.mark, "allowed": story.allowed, "reason": story.reason, "output": story.output}
+    made["status"] = story.status
+    made["result"] = None if result is None else result.content
+    made["seconds"] = None if result is None else result.seconds
+    if result is not None and result.images:
+        made["images"] = [_image_json(image, images) for image in result.images]
+    if result is not None and result.left_out:
+        made["left_out"] = result.left_out
+    return made
+
+
+def _image_json(image: Image, whole: bool) -> dict[str, Any]:
+    about = {"media_type": image.media_type, "width": image.width, "height": image.height, "source": image.source}
+    return about | {"data": image.data} if whole else about
+
+
+def _seconds(began: float, ended: float) -> float:
+    return round(max(0.0, ended - began), 3)

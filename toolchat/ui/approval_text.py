@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Never
 
+from toolchat.mistral.json_scan import MAX_DEPTH, nests_too_deep
 from toolchat.tools.toolbox import Privileges, Tool
 from toolchat.ui.text.sanitize import look_alikes, mixed_scripts, sanitize, sanitize_line
 from toolchat.ui.text.wrapping import folded, hanging, wrapped
@@ -77,12 +78,12 @@ def parse_arguments(text: str) -> dict[str, Any]:
     Raises:
         ValueError: it is not JSON, or not an object; the message says what is wrong, in one line.
     """
+    if nests_too_deep(text):
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
     try:
         value = json.loads(text, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError('expected an object, such as {"name": "value"}')
     return value

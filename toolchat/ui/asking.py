@@ -230,7 +230,10 @@ class DialogHost:
         keys = KeyBindings()
 
         def pass_on(event: KeyPressEvent) -> None:
-            key = event.key_sequence[-1].key
+            press = event.key_sequence[-1]
+            key = press.key
+            if key is Keys.Escape and press.data != "\x1b":
+                return  # a part of Alt and an arrow, which answers nothing
             self._key(key.value if isinstance(key, Keys) else key)
 
         for name in _NAMED:

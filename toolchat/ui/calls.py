@@ -64,7 +64,12 @@ def result_lines(result: ToolResult) -> list[str]:
     lines = [f"{MARKS[result.status]} {shown[0]}", *(f"  {row}" for row in shown[1:])]
     if len(shown) < len(rows):
         lines.append(f"  … {more_lines(len(rows) - len(shown), result)}")
-    return [*lines, *(f"  {image_line(image, image.file or 'not kept')}" for image in result.images)]
+    return [*lines, *(f"  {row}" for row in image_lines(result))]
+
+
+def image_lines(result: ToolResult) -> list[str]:
+    """The images of a result, each with the file that keeps it."""
+    return [image_line(image, image.file or "not kept") for image in result.images]
 
 
 def more_lines(number: int, result: ToolResult) -> str:

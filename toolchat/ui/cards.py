@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from toolchat.ui.calls import call_text, content_lines, more_lines, output_rows
+from toolchat.ui.calls import call_text, content_lines, image_lines, more_lines, output_rows
 from toolchat.ui.text.cells import cut, width_of
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.text.styles import paint
@@ -120,8 +120,7 @@ def seconds(number: float, *, whole: bool = False) -> str:
 
 
 def _result_rows(result: ToolResult, width: int) -> list[str]:
-    images = [f"[image {image.source or image.media_type}, {image.width}×{image.height}]" for image in result.images]
-    lines = [*content_lines(result.content), *images]
+    lines = [*content_lines(result.content), *image_lines(result)]
     rows: list[str] = []
     taken = 0
     # A result may be a megabyte: no more of it is looked at than is shown.

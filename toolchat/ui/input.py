@@ -69,8 +69,10 @@ class LongLine(Processor):
         before = f"… {begin:,} characters … " if begin else ""
         after = f" … {length - end:,} characters …" if end < length else ""
         text = "".join(fragment[1] for fragment in transformation_input.fragments)
+        # A tab is one column in it: a line of tabs would be four times as long.
+        part = text[begin:end].replace("\t", " ")
         return Transformation(
-            [("class:auto-suggestion", before), ("", text[begin:end]), ("class:auto-suggestion", after)],
+            [("class:auto-suggestion", before), ("", part), ("class:auto-suggestion", after)],
             source_to_display=lambda index: min(max(index - begin, 0), LONGEST_LINE) + len(before),
             display_to_source=lambda index: min(max(index - len(before), 0), LONGEST_LINE) + begin,
         )

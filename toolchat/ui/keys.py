@@ -54,7 +54,21 @@ _KEYPAD = {57399 + digit: str(digit) for digit in range(10)} | {
     57413: "+",
     57414: "\r",
     57415: "=",
+    57416: ",",
 }
+_KEYPAD_NAMED = {
+    57417: "D",
+    57418: "C",
+    57419: "A",
+    57420: "B",
+    57421: "5~",
+    57422: "6~",
+    57423: "H",
+    57424: "F",
+    57425: "2~",
+    57426: "3~",
+}
+"""Keys of the keypad without Num Lock, as the ends of the sequences that the same keys beside it send."""
 _KEYPAD_SS3 = {"M": "\r", "X": "="} | {
     chr(ord("j") + index): character for index, character in enumerate("*+,-./0123456789")
 }
@@ -171,7 +185,7 @@ def typed(line: str) -> str:
     """A line that was typed in the terminal's line mode, without what the terminal reported meanwhile."""
     decoder = KeyDecoder()
     text = decoder.feed(line)
-    return re.sub(r"\x1b(?:\[20[01]~|\[[\x20-\x3f]*[\x40-\x7e]|O[\x20-\x7e])", "", text)
+    return re.sub(r"\x1b(?:\[20[01]~|\[\[[\x20-\x7e]|\[[\x20-\x3f]*[\x40-\x7e]|O[\x20-\x7e])", "", text)
 
 
 def _next_escape(text: str, at: int) -> int:
@@ -223,7 +237,13 @@ def _key(fields: list[list[int]]) -> str:
     if released:
         return ""
     if len(fields) > 2 and any(fields[2]) and not modifiers & ~_SHIFT:
-        return "".join(map(_character, fields[2]))
+        # What is no text is a key's own business, and no Escape that answers a question.
+        return "".join(character for character in map(_character, fields[2]) if character.isprintable())
+    if code in _KEYPAD_NAMED:
+        end = _KEYPAD_NAMED[code]
+        return _named_key([[int(end[:-1] or 1)], *fields[1:2]], end[-1])
+    if modifiers & (_CTRL | _ALT) and code > 127 and len(fields[0]) > 2 and 32 < fields[0][2] < 127:
+        code = fields[0][2]  # Ctrl-C where the letter on the key is another one: by its place on the keyboard
     if code in _KEYPAD:
         character = _KEYPAD[code]
     elif code == 13 and modifiers:
@@ -234,7 +254,9 @@ def _key(fields: list[list[int]]) -> str:
     elif code == 127 and modifiers & (_CTRL | _ALT):
         return "\x1b\x7f"
     else:
-        shifted = fields[0][1] if modifiers & _SHIFT and len(fields[0]) > 1 and fields[0][1] else code
+        shifted = code
+        if modifiers & _SHIFT and code == fields[0][0] and len(fields[0]) > 1 and fields[0][1]:
+            shifted = fields[0][1]
         character = _character(shifted)
         if modifiers & _SHIFT and shifted == code:
             character = character.upper()
@@ -276,6 +298,6 @@ def _character(code: int) -> str:
     """The character of a code point; "" for what is none, and for keys that kitty numbers in the private area."""
     if 0xE000 <= code <= 0xF8FF or 0xD800 <= code <= 0xDFFF or not 0 < code <= 0x10FFFF:
         return ""
-    if code < 32 and code not in (8, 9, 13, 27):
+    if (code < 32 and code not in (8, 9, 13, 27)) or 128 <= code < 160:
         return ""
     return chr(code)

@@ -75,4 +75,6 @@ class LineReader:
             from toolchat.ui.keys import typed  # prompt-toolkit takes a while to import
 
             line = typed(line)
+        # Files that were joined have a mark of the beginning each.
+        line = line.removeprefix("\ufeff")
         return line if line or newline else None

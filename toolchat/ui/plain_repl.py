@@ -12,6 +12,7 @@ from typing import TextIO
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
+from toolchat.ui.calls import image_line
 from toolchat.ui.commands import Commands, Outcome, is_command, question
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.plain_lines import PlainLines
@@ -91,7 +92,7 @@ class PlainRepl:
                     if outcome.quit:
                         break
                     if outcome.ask is not None:
-                        await self._turn(turn, partial(chat.ask, outcome.ask))
+                        await self._turn(turn, partial(chat.ask, outcome.ask, outcome.images))
                     elif outcome.retry_round:
                         await self._turn(turn, chat.retry_round)
                 else:
@@ -193,6 +194,8 @@ class PlainRepl:
             self._line(text.plain)
         if outcome.put is not None and outcome.put != line:
             self._line(f"It was: {sanitize(outcome.put)}")
+            for image in outcome.images:
+                self._line(image_line(image, image.source))
 
     def _prompt(self, text: str = PROMPT) -> None:
         self._write(text)

@@ -148,8 +148,8 @@ class Repl:
         match told:
             case Say(text, style):
                 self._say(text, style)
-            case PutBack(lines):
-                self._input.put("\n".join(lines))
+            case PutBack(lines, images):
+                self._put("\n".join(lines), images)
             case Changed():
                 self._changed()
             case outcome:
@@ -167,10 +167,14 @@ class Repl:
         if outcome.write:
             self._terminal.write_raw(outcome.write)
         if outcome.put is not None:
-            self._input.put(outcome.put)
-            self._images = outcome.images
+            self._put(outcome.put, outcome.images)
         if outcome.quit:
             self._terminal.leave(ExitCode.OK)
+
+    def _put(self, text: str, images: tuple[Image, ...]) -> None:
+        """Put a question into the input line, before what is there, with the images that go along with it."""
+        self._images = (*images, *self._images) if self._input.text.strip() else images
+        self._input.put(text)
 
     def _changed(self) -> None:
         self._terminal.redraw()

@@ -39,7 +39,9 @@ FRAME_SECONDS = 1 / 30
 SETTLE_SECONDS = 0.3
 """For so long after a resize, nothing is drawn where the terminal reflows. tmux tells of a second one up to 0.25 s
 after it has moved all rows: what is drawn meanwhile would start from a row that is another one there, and erase what
-was printed."""
+was printed. A frame that is on its way while the terminal reflows cannot be known of: if it became narrower, a row of
+the live region may stay there, once in some hundred resizes during an answer. The other mistake would erase a printed
+row."""
 LIVE_SHARE = 3
 """The live region takes at most one row in so many of the screen."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from toolchat.ui.calls import call_text, writing_text
+from toolchat.ui.calls import call_text, image_line, writing_text
 from toolchat.ui.cards import Card
 from toolchat.ui.text.cells import cut
 from toolchat.ui.text.lines import LineStream, TextStream
@@ -15,7 +15,7 @@ from toolchat.ui.toolbar import Speed
 from toolchat.wire import events
 from toolchat.wire.deltas import Usage
 from toolchat.wire.events import Event
-from toolchat.wire.messages import ToolResult
+from toolchat.wire.messages import Image, ToolResult
 
 MakeStream = Callable[[int], TextStream]
 """Given the columns."""
@@ -65,8 +65,8 @@ class Transcript:
 
     def show(self, event: Event) -> None:
         match event.body:
-            case events.QuestionAsked(text):
-                self.question(text)
+            case events.QuestionAsked(text, images):
+                self.question(text, images)
             case events.TextDelta(text):
                 self._feed(text, thinking=False)
             case events.ThinkingDelta(text):
@@ -103,11 +103,17 @@ class Transcript:
             case events.TurnFinished():
                 self.end_turn()
 
-    def question(self, text: str) -> None:
-        """The user's own words, as they were typed."""
+    def question(self, text: str, images: Sequence[Image] = ()) -> None:
+        """The user's own words, as they were typed, and a row for each image that goes along."""
         first, *more = sanitize(text).split("\n")
         rows = [paint("› ", "bold cyan", color=self._color) + paint(first, "bold", color=self._color)]
         rows += ["  " + paint(row, "bold", color=self._color) for row in more]
+        width = self._width() - 2
+        rows += [
+            "  " + paint(row, "dim", color=self._color)
+            for image in images
+            for row in wrapped(image_line(image, image.source), width)
+        ]
         self._last = ""
         self._print("\n".join(rows))
 

@@ -78,6 +78,8 @@ class PutBack:
     """What was sent belongs into the input line again."""
 
     lines: tuple[str, ...]
+    images: tuple[Image, ...] = ()
+    """Those of all of them, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,13 +233,13 @@ class Turns:
 
     def take_back(self) -> None:
         """Questions that wait go back to the input line, so that nothing typed is lost; commands are only named."""
-        lines = [sent.typed for sent in self.waiting if not sent.is_command]
+        questions = [sent for sent in self.waiting if not sent.is_command]
         dropped = [sent.line for sent in self.waiting if sent.is_command]
         self.waiting.clear()
         if dropped:
             self._tell(Say(f"not run: {', '.join(dropped)}", "dim"))
-        if lines:
-            self._tell(PutBack(tuple(lines)))
+        if questions:
+            self._tell(_put_back(*questions))
         self._tell(Changed())
 
     async def _next(self, chat: Session, turn: OneTurn) -> None:
@@ -275,7 +277,7 @@ class Turns:
             interrupted = (await turn.play(begin)).status is TurnStatus.INTERRUPTED
         except ToolchatError as error:
             self._tell(Say(str(error), "red"))
-            self._tell(PutBack((sent.typed,)))
+            self._tell(_put_back(sent))
         finally:
             self._tell(Changed())
         if interrupted:
@@ -309,3 +311,7 @@ class Turns:
             self._tell(Say(refused(error) or f"unexpected {type(error).__name__}: {error}", "red"))
         self._woken.set()
         self._tell(Changed())
+
+
+def _put_back(*questions: Sent) -> PutBack:
+    return PutBack(tuple(sent.typed for sent in questions), tuple(image for sent in questions for image in sent.images))

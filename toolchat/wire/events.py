@@ -46,7 +46,8 @@ class SessionStarted:
     settings: dict[str, Any] = field(default_factory=dict)
     """How the model is asked to generate: the options of its requests, by name."""
     tools: tuple[ToolSpec, ...] = ()
-    """What the model is told of its tools, where they are known by then; else `ToolsChanged` follows."""
+    """What the model is told of its tools, where they are known by then. In a `Session` they are not, since they are
+    loaded beside the model: `ToolsChanged` follows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ from toolchat.tools.host.channel import new_token, socket_pair
 
 
 @settings(max_examples=50)
-@given(st.lists(st.binary(max_size=TAIL).map(lambda data: data.replace(b"\r", b"")), max_size=8), st.integers(0, 3))
+@given(
+    st.lists(st.binary(max_size=TAIL).map(lambda data: data.translate(None, b"\r\b")), max_size=8), st.integers(0, 3)
+)
 def test_a_window_shows_the_beginning_and_the_end(parts: list[bytes], big: int) -> None:
     shown: list[str] = []
 

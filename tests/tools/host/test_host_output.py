@@ -33,6 +33,12 @@ BARS = {
     "erased to the end of the line": b"".join(b"\r%3d%%\x1b[K" % percent for percent in range(101)) + b"\n",
     "the line erased first": b"".join(b"\x1b[2K\r%3d%%" % percent for percent in range(101)) + b"\n",
     "lines of DOS": b"100%\r\n",
+    "the first column": b"".join(b"\x1b[1G%3d%%" % percent for percent in range(101)) + b"\n",
+    "as Node.js writes it": b"".join(b"\x1b[2K\x1b[G%3d%%" % percent for percent in range(101)) + b"\n",
+    "backspaces before": b"  0%" + b"".join(b"\b\b\b\b%3d%%" % percent for percent in range(1, 101)) + b"\n",
+    "backspaces behind": b"".join(b"%3d%%\b\b\b\b" % percent for percent in range(101)) + b"\n",
+    "a wheel": b"".join(b"|\b/\b-\b\\\b" for _ in range(9)) + b"100%\n",
+    "backspaces without an end": b"".join(b"%3d%%\b\b\b\b" % percent for percent in range(101)),
 }
 
 
@@ -65,7 +71,7 @@ def test_a_long_progress_bar_takes_no_room_from_what_comes_after() -> None:
 
 
 @settings(max_examples=100)
-@given(st.text("ab𝄞é\n\r", max_size=60), st.integers())
+@given(st.text("ab𝄞é\n\r\b", max_size=60), st.integers())
 def test_how_output_is_parted_changes_nothing(text: str, seed: int) -> None:
     data = text.encode()
     chance = random.Random(seed)

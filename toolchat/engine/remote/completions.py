@@ -18,7 +18,7 @@ from toolchat.engine.config import Sampling
 from toolchat.engine.remote.connection import DONE, Connection, Wait
 from toolchat.engine.remote.failures import BrokenStreamError
 from toolchat.engine.worker.failures import one_line
-from toolchat.engine.worker.source import Failed, Output, SourceRun, Tokens, Waiting
+from toolchat.engine.worker.source import ENDINGS, Failed, Output, SourceRun, Tokens, Waiting
 from toolchat.wire.deltas import FinishReason
 from toolchat.wire.errors import EngineError
 
@@ -123,11 +123,11 @@ async def token_stream(connection: Connection, model: str, run: SourceRun, wait:
                 case None:
                     if ids:
                         yield Tokens(run.id, ids)
-                case "abort" | "error" as reason:
-                    raise BrokenStreamError(f"{where}: the server gave the answer up ({reason}); see its log")
                 case reason:
                     # Held back until the usage has come, behind it: a run's last tokens and its end are one.
-                    last, ended = ids, FinishReason.LENGTH if reason == "length" else FinishReason.STOP
+                    last, ended = ids, ENDINGS.get(str(reason))
+                    if ended is None:
+                        raise BrokenStreamError(f"{where}: the server gave the answer up ({reason}); see its log")
     if ended is None:
         raise BrokenStreamError(f"{where}: the server ended the answer in the middle; see its log")
     yield Tokens(run.id, last, ended, cached)

@@ -8,6 +8,7 @@ import queue
 import signal
 import socket
 import threading
+import traceback
 from typing import Any
 
 from toolchat.wire.codec import line
@@ -34,8 +35,13 @@ class Channel:
         """Read commands for ever, in a thread, so that a parent that goes is noticed also while a model loads."""
 
         def read() -> None:
-            while True:
-                self.commands.put(self.receive())
+            try:
+                while True:
+                    self.commands.put(self.receive())
+            except Exception:
+                # No memory for a line, say. Unheard, the parent would wait for ever.
+                traceback.print_exc()  # into the log
+                end_with_parent()
 
         threading.Thread(target=read, name="commands", daemon=True).start()
 

@@ -16,9 +16,8 @@ from toolchat.engine.number_format import settled
 from toolchat.engine.worker.channel import Channel
 from toolchat.engine.worker.failures import TO_THE_CPU, one_line
 from toolchat.engine.worker.loading import install_staged_worker, register_model
-from toolchat.engine.worker.source import Output, SourceRun, Tokens
+from toolchat.engine.worker.source import ENDINGS, Failed, Output, SourceRun, Tokens
 from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
-from toolchat.wire.deltas import FinishReason
 from toolchat.wire.errors import EngineError
 
 if TYPE_CHECKING:
@@ -118,7 +117,13 @@ class InProcess:
             ended = None
             if output.finished:
                 self._under_way.discard(output.request_id)
-                ended = FinishReason.LENGTH if completion.finish_reason == "length" else FinishReason.STOP
+                if (ended := ENDINGS.get(completion.finish_reason)) is None:
+                    yield Failed(
+                        output.request_id,
+                        f'vLLM gave this answer up ("{completion.finish_reason}"): a grammar could not be compiled, or '
+                        "refused a token; the engine's log says more",
+                    )
+                    continue
             yield Tokens(output.request_id, tuple(completion.token_ids), ended, output.num_cached_tokens)
 
     def _engine_input(self, encoded: Encoded) -> Any:

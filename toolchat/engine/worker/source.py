@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from toolchat.mistral.render import Encoded
 
+ENDINGS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+"""vLLM's names of how a request ends well. It has more: "error" is for what fails in this one request."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceRun:

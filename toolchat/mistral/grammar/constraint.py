@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
+from toolchat.mistral.grammar.backend import Backend, Budget, Node
 from toolchat.mistral.grammar.ebnf import XGRAMMAR, answer_ebnf, call_base, calls_ebnf, ebnf_compiles, rules_hold
 from toolchat.mistral.grammar.lark import LLGUIDANCE, lark_compiles, lark_grammar, supports_lark
-from toolchat.mistral.grammar.narrowing import Backend, Budget, Node, narrowed
+from toolchat.mistral.grammar.narrowing import narrowed
 from toolchat.mistral.ids import is_legal_name
 from toolchat.mistral.vocabulary import Vocabulary
 from toolchat.wire.messages import CallOrigin, ToolSpec

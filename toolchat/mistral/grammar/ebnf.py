@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from toolchat.mistral.grammar.narrowing import Backend, Costs, Node
+from toolchat.mistral.grammar.backend import Backend, Costs, Node
 
 _WHOLE_PATTERN = re.compile(
     r"""\^(?: [^"\\.\[(\x00-\x1f] | \[(?!\^)[^"\\\[\]\x00-\x1f]+\] | \((?!\?) | \\[dws.+*?()\[\]{}|^$/-] )*\$""",

@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from toolchat.mistral.grammar.narrowing import Backend, Costs, Node
+from toolchat.mistral.grammar.backend import Backend, Costs, Node
 from toolchat.mistral.vocabulary import FIRST_NAMED, Vocabulary
 
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}

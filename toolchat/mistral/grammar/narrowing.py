@@ -8,15 +8,13 @@ checks the call afterwards. What backends enforce was found by letting random by
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import unquote
 
+from toolchat.mistral.grammar.backend import Backend, Budget, Node
 from toolchat.mistral.grammar.keywords import (
     BOUNDS,
     CHECKED_ONLY,
@@ -28,81 +26,22 @@ from toolchat.mistral.grammar.keywords import (
     expanded,
     is_exact,
     is_of,
-    is_strings,
     is_writable,
     kinds_of,
-    scalars,
 )
 from toolchat.mistral.grammar.pattern_cost import pattern_cost
-
-Node = dict[str, Any]
+from toolchat.mistral.grammar.references import cut_endless, disjoint, referred
 
 _DEEPEST = 64
 """Levels of schemas within schemas: a tool's are a handful, and this walk recurses."""
 _MOST_ITEMS = 2_000
 """llguidance has a symbol for each item, takes seconds for many, and has 65,535 in all."""
-_MOST_BRANCHES = 64
-"""Of a `oneOf` whose branches are compared in pairs, and of alternatives whose types are looked at."""
 _MOST_DEFINITIONS = 500
 """Of a schema: references are followed to and fro."""
 PATTERN_LIMIT = 250
 """What one pattern may cost: about 0.5 s at the worst, on xgrammar."""
 _LETTER = 0.02
 """Milliseconds that pattern_cost takes for a letter."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """What one grammar backend enforces, as far as backends differ."""
-
-    formats: Mapping[str, Node]
-    """The formats it knows, each with the keywords that it is written with."""
-    pattern: re.Pattern[str]
-    """Matches the patterns that it writes as JSON in UTF-8."""
-    combines: bool
-    """Whether it holds a string to a pattern, a format and lengths at once; else a pattern goes before a format, and
-    either before the lengths."""
-    spells_out: bool
-    """Whether it writes out how often one character of a pattern may come."""
-    costs: Costs
-    valid: Callable[[Node], bool]
-    """Whether it takes a whole schema."""
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What parts of a schema cost a backend, in milliseconds: to convert, to try twice, and to compile in the engine.
-
-    Measured on a core of the machine that docs/benchmarks.md describes, with a vocabulary of 32,768 tokens.
-    """
-
-    schema: float
-    optional: float
-    """The square of the number of an object's properties that may be missing."""
-    open: float
-    """A named property of an object that takes others, too."""
-    bounds: float
-    lengths: float
-    format: float
-    letter: float
-    """Of the values of an enum."""
-    pattern: float = 1.0
-    """In the unit of pattern_cost."""
-    items: float = 0.05
-    """One of those that an array is bounded to."""
-
-
-@dataclass(slots=True)
-class Budget:
-    """What all schemas of one grammar may cost the backend together, in milliseconds."""
-
-    left: float = 1_000.0
-
-    def spend(self, cost: float) -> bool:
-        """Take `cost` from what is left, if there is as much."""
-        affordable = cost <= self.left
-        self.left -= cost * affordable
-        return affordable
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +125,8 @@ class _Walk:
             definitions[self._pointers[id(target)]] = self._mapping(target)
         if self._too_large:
             return None
-        self._cut_endless(definitions)
+        if cut_endless(definitions):
+            self.leave_out("$ref")
         if arguments and kinds_of(node, definitions.get) != {"object"}:
             return None
         if definitions:
@@ -298,61 +238,13 @@ class _Walk:
         return reference
 
     def _target(self, pointer: Any) -> Any:
-        """What a pointer such as "#/$defs/x" leads to; None where that is nothing, or not in this document."""
-        if not isinstance(pointer, str) or not re.match(r"#(/|$)", pointer):
-            return None
-        found: Any = self._root
-        for part in unquote(pointer).split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            match found:
-                case Mapping() if key in found:
-                    found = found[key]
-                case list() if key.isascii() and key.isdigit() and int(key[:9]) < len(found):
-                    found = found[int(key[:9])]
-                case _:
-                    return None
-        return found
+        return referred(self._root, pointer)
 
     def _alternatives(self, keyword: str, branches: Sequence[Any]) -> Node:
         nodes = [node for branch in branches if (node := self._schema(branch)) is not False]
-        if not nodes or (keyword == "oneOf" and (self._too_large or not self._disjoint(branches))):
+        if not nodes or (keyword == "oneOf" and (self._too_large or not disjoint(branches, self._target))):
             self.leave_out(keyword)
         return {"anyOf": nodes} if len(nodes) > 1 else nodes[0] if nodes else {}
-
-    def _disjoint(self, branches: Sequence[Any]) -> bool:
-        """Whether no value fits two of these schemas, plainly: by type, by value, or by what a property must be."""
-        followed = [self._followed(branch) for branch in branches]
-        return len(branches) <= _MOST_BRANCHES and all(
-            itertools.starmap(self._apart, itertools.combinations(followed, 2))
-        )
-
-    def _apart(self, one: Any, other: Any, *, nested: bool = False) -> bool:
-        if not isinstance(one, Mapping) or not isinstance(other, Mapping):
-            return False
-        kinds, others = kinds_of(one, self._target), kinds_of(other, self._target)
-        if not kinds & others:
-            return True
-        values, other_values = scalars(one), scalars(other)
-        if values and other_values and not values & other_values:
-            return True
-        if nested or {"object"} not in (kinds, others):
-            # What is no object has no properties, and fits both.
-            return False
-        required = [part.get("required", []) for part in (one, other)]
-        if not all(is_strings(names) and len(names) <= _MOST_BRANCHES for names in required):
-            return False
-        return any(
-            self._apart(*(self._followed(_property(part, name)) for part in (one, other)), nested=True)
-            for name in set(required[0]) & set(required[1])
-        )
-
-    def _followed(self, schema: Any) -> Any:
-        """The schema that a reference leads to, over at most a few others."""
-        for _ in range(8):
-            if not isinstance(schema, Mapping) or "$ref" not in schema:
-                break
-            schema = self._target(schema["$ref"])
-        return schema
 
     def _typed(self, keywords: Node, *, closed: bool) -> Node:
         if "type" not in keywords:
@@ -519,59 +411,3 @@ class _Walk:
         if not math.isinf(most):
             node["exclusiveMaximum" if open_high else "maximum"] = most
         return node
-
-    def _cut_endless(self, definitions: Mapping[str, Node]) -> None:
-        """Empty references until every value can end: a backend would stop at one that cannot, or never end itself."""
-        for finite_by in (_leaves_the_schema, _can_end):
-            finite: set[str] = set()
-            while waiting := [name for name in definitions if name not in finite]:
-                before = len(finite)
-                for name in reversed(waiting):
-                    if finite_by(definitions[name], finite):
-                        finite.add(name)
-                if len(finite) > before:
-                    continue
-                reference = next(
-                    node
-                    for name in waiting
-                    for node in _nodes(definitions[name])
-                    if "$ref" in node and node["$ref"] not in finite
-                )
-                # One, and look again: the others may have been waiting for it.
-                reference.clear()
-                self.leave_out("$ref")
-
-
-def _nodes(node: Node) -> Iterator[Node]:
-    """A narrowed schema and all schemas in it."""
-    waiting: list[Any] = [node]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            yield part
-            waiting += [*part.get("properties", {}).values(), *part.get("anyOf", ()), *part.get("prefixItems", ())]
-            waiting += [part.get("items"), part.get("additionalProperties")]
-
-
-def _leaves_the_schema(node: Node, finite: set[str]) -> bool:
-    """Whether no reference leads back to the same value: who checks a call would go round for ever."""
-    if "$ref" in node:
-        return node["$ref"] in finite
-    return all(_leaves_the_schema(branch, finite) for branch in node.get("anyOf", ()))
-
-
-def _can_end(node: Node, finite: set[str]) -> bool:
-    """Whether a value of this schema can end, as far as those of `finite` can."""
-    if "$ref" in node:
-        return node["$ref"] in finite
-    if "anyOf" in node:
-        return any(_can_end(branch, finite) for branch in node["anyOf"])
-    least, first = node.get("minItems", 0), node.get("prefixItems", [])
-    parts = [*first[:least], *([node["items"]] if least > len(first) and "items" in node else [])]
-    parts += [node["properties"][name] for name in node.get("required", ())]
-    return all(_can_end(part, finite) for part in parts)
-
-
-def _property(schema: Mapping[str, Any], name: str) -> Any:
-    properties = schema.get("properties")
-    return properties.get(name) if isinstance(properties, Mapping) else None

@@ -39,6 +39,7 @@ _EVERY = 0.1
 """Seconds between two messages, at least."""
 _EVERY_ROW = 0.25
 """As above, where only the row has changed that carriage returns replace: each of these goes into the record."""
+_FIRST_COLUMN = re.compile(r"\x1b\[[01]?G")
 _ERASE = re.compile("\x1b\\[[012]?K")
 _READ = 256 * 1024
 # Of what faulthandler writes when a tool crashes: the frames of this package, below the tool's own, and what follows.
@@ -200,7 +201,7 @@ class Window:
         if self._timer is not None:
             self._timer.cancel()
         self._take(self._decoder.decode(b"", final=True))
-        row = _last_state(self._row)
+        row = _last_state(self._row).rstrip("\b")
         if "\r" in self._row and not row.strip():
             # It was wiped, as bars are that are to leave nothing.
             row = "\r" if self._shown_row else ""
@@ -212,7 +213,7 @@ class Window:
 
     def _take(self, text: str) -> None:
         """Keep the rows that are final; the last one may still be replaced."""
-        text = self._row + text
+        text = _moved(self._row + text)
         if "\r" in text:
             *rows, last = text.replace("\r\n", "\n").split("\n")
             self._keep("".join(f"{_last_state(row)}\n" for row in rows))
@@ -248,6 +249,30 @@ class Window:
     def _tell(self, text: str) -> None:
         if text := _NOT_THE_TOOLS.sub("", text):
             self._listener(text)
+
+
+def _moved(text: str) -> str:
+    """`text` as it is after its other ways to go back in a row: to the first column, or by backspaces.
+
+    Backspaces that end an unfinished row stay: what comes next is written over what stands before them.
+    """
+    if "\x1b" in text:
+        text = _FIRST_COLUMN.sub("\r", text)
+    if "\b" in text:
+        text = re.sub(r"\x08+(?=[\r\n])", "", re.sub(r"[^\r\n]+", _overwritten, text))
+    return text
+
+
+def _overwritten(row: re.Match[str]) -> str:
+    cells: list[str] = []
+    at = 0
+    for character in row[0]:
+        if character == "\b":
+            at = max(at - 1, 0)
+        else:
+            cells[at : at + 1] = character
+            at += 1
+    return "".join(cells) + "\b" * (len(cells) - at)
 
 
 def _last_state(row: str) -> str:

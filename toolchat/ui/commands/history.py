@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from toolchat.ui.calls import MARKS, content_lines
+from toolchat.ui.calls import MARKS, content_lines, image_lines
 from toolchat.ui.commands.base import FAILURE, QUIET, Context, Outcome, say, told
 from toolchat.ui.commands.clipboard import OSC52_BYTES, copied, copyable
 from toolchat.ui.commands.line import as_line
@@ -73,5 +73,5 @@ def _whole(result: ToolResult) -> list[Text]:
     heading = sanitize_line(f"{MARKS[result.status]} {result.name} ({how}{result.seconds:.1f} s)")
     rows = [Text(heading, style="bold" if result.status is ResultStatus.OK else FAILURE)]
     rows += [say(f"  {row}") for row in content_lines(result.content)]
-    rows += [say(f"  [{image.media_type}, {image.width} × {image.height}]", QUIET) for image in result.images]
+    rows += [say(f"  {row}", QUIET) for row in image_lines(result)]
     return rows

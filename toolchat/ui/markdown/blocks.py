@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TypeVar
 
-from toolchat.ui.markdown.leaves import Code, Fence, Leaf, Paragraph
+from toolchat.ui.markdown.leaves import Code, Fence, Leaf, Math, Paragraph
 from toolchat.ui.markdown.page import Container, Item, Page, Quote
 from toolchat.ui.markdown.table import Table, alignments, split_row
 from toolchat.ui.text.styles import join_styles
@@ -24,6 +24,11 @@ _CLOSING_HASHES = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
 _FENCE = re.compile(r"(`{3,})([^`]*)|(~{3,})(.*)")
 _RULE = re.compile(r"(?:\* *){3,}|(?:- *){3,}|(?:_ *){3,}")
 _UNDERLINE = re.compile(r"=+ *")
+_QUOTE = re.compile(r">(?![=/:.;,<$\\)?]|_<)")  # no >=, no >_<, no file that a command writes to
+_PROMPT = re.compile(r">>>(?: |$)")  # of Python
+_ENVIRONMENT = re.compile(r"\\begin(\{[A-Za-z]+\*?\})")
+_MATH = ("$$", "\\[", "\\begin{")
+_FIGURE = re.compile(r"[\d.($€£¥]")
 _MARKER = re.compile(r"([-+*]|(\d{1,9})[.)])( +|$)")
 _TASK = re.compile(r"\[([ xX])\] (?=\S)")
 
@@ -58,6 +63,9 @@ class Blocks:
         if whole and not rest.strip(" "):
             self._blank(depth)
             return
+        if isinstance(self._leaf, Math) and not any(isinstance(one, Quote) for one in containers[depth:]):
+            self._add(self._leaf, rest)
+            return
         before: Container | None = None
         if depth < len(containers) and not self._continues_paragraph(rest, whole):
             before = containers[depth]
@@ -74,7 +82,8 @@ class Blocks:
         if self._in_line is None:
             return
         self._in_line.end_line(self.page)
-        if isinstance(self._in_line, Paragraph) and self._in_line.heading:
+        line = self._in_line
+        if (isinstance(line, Paragraph) and line.heading) or (isinstance(line, Math) and line.ended):
             self._close_leaf()
         self._in_line = None
 
@@ -98,7 +107,7 @@ class Blocks:
             indent = _indent(rest)
             match container:
                 case Quote():
-                    if indent > 3 or rest[indent : indent + 1] != ">":
+                    if indent > 3 or not _QUOTE.match(rest, indent):
                         break
                     rest = rest[indent + 1 :].removeprefix(" ")
                 case Item() if indent == len(rest):
@@ -144,7 +153,7 @@ class Blocks:
         body = rest[indent:]
         if indent > 3:
             return False
-        if body.startswith((">", "|")) or _MARKER.match(body) or _HEADING.fullmatch(body):
+        if _opens_quote(body) or body.startswith("|") or _MARKER.match(body) or _HEADING.fullmatch(body):
             return True
         return whole and bool(_FENCE.fullmatch(body) or _RULE.fullmatch(body))
 
@@ -158,14 +167,14 @@ class Blocks:
             body = rest[indent:]
             if indent > 3:
                 break
-            if body.startswith(">"):
+            if _opens_quote(body):
                 self._close_leaf()
                 self.page.containers.append(Quote())
                 rest = body[1:].removeprefix(" ")
             elif (
                 not (marker := _MARKER.match(body))
                 or (whole and _RULE.fullmatch(body))
-                or (isinstance(self._leaf, Paragraph) and not _interrupts(marker, body))
+                or (isinstance(self._leaf, Paragraph) and not _interrupts(marker, body, self._leaf.last_line))
             ):
                 break
             else:
@@ -180,22 +189,23 @@ class Blocks:
         if not 1 <= spaces <= 4:
             spaces = 1
         rest = body[len(marker[1]) + spaces :]
-        number: int | None = None
+        number = written = None
         if marker[2]:
-            number = int(marker[2])
+            number = written = int(marker[2])
             if isinstance(before, Item) and before.kind == kind and before.number is not None:
-                # Lists whose markers all are "1." exist.
-                number = number if number > before.number else before.number + 1
-            shown = f"{number}{kind} "
+                # Lists whose markers all are "1." exist; one that counts down is what it says.
+                renumbered = before.number != before.written and number <= before.number
+                number = before.number + 1 if renumbered or number == before.written else number
+            shown = f"{marker[2] if number == written else number}{kind} "
         elif task := _TASK.match(rest):
             rest = rest[task.end() :]
             shown = f"{task[0].strip()} "
-        elif self.page.drawn:
+        elif self.page.drawn and kind != "+":
             level = sum(isinstance(one, Item) and one.number is None for one in self.page.containers)
             shown = f"{_BULLETS[level % len(_BULLETS)]} "
         else:
             shown = f"{kind} "
-        self.page.containers.append(Item(indent, indent + len(marker[1]) + spaces, kind, number, shown))
+        self.page.containers.append(Item(indent, indent + len(marker[1]) + spaces, kind, number, written, shown))
         return rest
 
     def _text(self, rest: str, whole: bool) -> None:
@@ -211,12 +221,22 @@ class Blocks:
             self._close_leaf()
             rule = "─" * min(self.page.room, _RULE_CELLS) if self.page.drawn else body.rstrip()
             self.page.put(fold([(rule, "dim")], self.page.room))
-        elif heading := _HEADING.fullmatch(body):
-            self._heading(heading[1], heading[2] or "", whole)
+        elif (heading := _HEADING.fullmatch(body)) and (heading[2] or "").strip():
+            self._heading(heading[1], heading[2], whole)
         elif whole and (fence := _FENCE.fullmatch(body)):
             self._close_leaf()
             info = (fence[2] or fence[4] or "").replace("\t", " ").strip()
             self._begin(Fence(info, fence[1] or fence[3], indent, self.page))
+        elif whole and (ends := _math_ends(body)):
+            if not body.startswith(_MATH):
+                # What stands before it on its line.
+                if isinstance(leaf, Paragraph):
+                    leaf.next_line(self.page)
+                self._add(leaf if isinstance(leaf, Paragraph) else self._begin(Paragraph()), body)
+                self.end_line()
+                self._begin(Math(ends, began=True))
+            else:
+                self._add(self._begin(Math(ends, began=False)), body)
         elif isinstance(leaf, Table) and "|" in body:
             self._add(leaf, body)
         elif isinstance(leaf, Paragraph):
@@ -228,7 +248,7 @@ class Blocks:
         self._close_leaf()
         self.page.gap_before()
         closing = _CLOSING_HASHES.search(title) if whole and self.page.drawn else None
-        if closing and closing[0].strip() == hashes:  # else it is a name, such as C #
+        if closing and closing.start() and closing[0].strip() == hashes:  # else it is a name, such as C #
             title = title[: closing.start()]
         if not self.page.drawn:
             title = f"{hashes} {title}"
@@ -261,9 +281,33 @@ class Blocks:
         leaf.add(text, self.page)
 
 
-def _interrupts(marker: re.Match[str], body: str) -> bool:
-    """Whether a list item can begin right after a line of a paragraph: else "1986. A good year" would be one."""
-    return bool(body[marker.end() :].strip(" ")) and marker[2] in (None, "1")
+def _math_ends(body: str) -> str:
+    """What ends the display of mathematics that a line begins; "" where it begins none, or ends it too."""
+    text = body.rstrip(" ")
+    if "`" in text:
+        return ""
+    if text.count("$$") % 2 and (text.startswith("$$") or text.endswith("$$")):
+        return "$$"
+    if text.endswith("\\[") or (text.startswith("\\[") and "]" not in text):
+        return "\\]"
+    begins = _ENVIRONMENT.match(text)
+    return f"\\end{begins[1]}" if begins and f"\\end{begins[1]}" not in text else ""
+
+
+def _opens_quote(body: str) -> bool:
+    return bool(_QUOTE.match(body)) and not _PROMPT.match(body)
+
+
+def _interrupts(marker: re.Match[str], body: str, before: str) -> bool:
+    """Whether a list item can begin right after a line of a paragraph, which is `before`.
+
+    Else "1986. A good year" would be one, and the minus signs of a written reckoning would be bullets.
+    """
+    text = body[marker.end() :]
+    if not text.strip(" ") or marker[2] not in (None, "1"):
+        return False
+    reckons = before.rstrip().endswith("=") or not any(map(str.isalpha, before))
+    return marker[2] is not None or not (reckons and _FIGURE.match(text))
 
 
 def _indent(line: str) -> int:

@@ -40,10 +40,12 @@ def _parser() -> MarkdownIt:
     rules = made.inline.ruler
     rules.at("emphasis", _emphasis)
     rules.at("strikethrough", _emphasis)
+    rules.at("backticks", _code)
     rules.before("emphasis", "mark_escape", _escape)
     rules.before("emphasis", "visible_entity", _entity)
     rules.before("autolink", "no_address", _no_address)
     rules.before("link", "no_link", _no_link)
+    rules.before("image", "no_image", _no_image)
     # An address is shown as it is written.
     setattr(made, "normalizeLink", str)  # noqa: B010  a method, to mypy
     setattr(made, "normalizeLinkText", str)  # noqa: B010
@@ -75,6 +77,25 @@ def _emphasis(state: StateInline, silent: bool) -> bool:
     return True
 
 
+def _code(state: StateInline, silent: bool) -> bool:
+    """markdown-it's own rule, which notes what stood there, and whether it may be no code after all."""
+    from markdown_it.rules_inline import backtick
+
+    begin, tokens = state.pos, len(state.tokens)
+    if not backtick(state, silent):
+        return False
+    if not silent and len(state.tokens) > tokens and (token := state.tokens[-1]).type == "code_inline":
+        before, after = state.src[begin - 1 : begin], state.src[state.pos : state.pos + 1]
+        source = state.src[begin : state.pos].replace("\n", " ")
+        inner = source.strip("`")
+        # html`<b>`, and `foo' and `bar', whose second mark begins something.
+        doubtful = (before.isascii() and before.isalnum()) or (
+            inner.endswith(" ") and not inner.startswith(" ") and after.isalnum()
+        )
+        token.meta = {"source": source, "doubtful": doubtful}
+    return True
+
+
 def _literal(state: StateInline, text: str) -> bool:
     state.pending += text
     state.pos += len(text)
@@ -103,7 +124,9 @@ def _entity(state: StateInline, silent: bool) -> bool:
     text = html.unescape(match[0])
     if "://" in state.src[: state.pos].rpartition(" ")[2]:
         text = match[0]  # a part of an address's query
-    if (text.endswith(";") and len(text) > 1) or not text.strip() or not text.isprintable() or sanitize(text) != text:
+    if (text.endswith(";") and len(text) > 1) or text == "\ufffd":
+        text = match[0]
+    if not text.strip() or not text.isprintable() or sanitize(text) != text:
         text = match[0]
     if not silent:
         state.pending += text
@@ -131,7 +154,8 @@ def _no_link(state: StateInline, silent: bool) -> bool:
     target = show(state.src[end + 2 :]).lstrip(" <")
     if _SCHEME.match(target) or target.startswith(("/", "#", "./", "../")):
         return False
-    before = state.src[state.pos - 1 : state.pos]
+    begin = state.pos - (state.src[state.pos - 1 : state.pos] == "!")
+    before = state.src[begin - 1 : begin] if begin else ""
     name = re.split(r"[\s)]", target, maxsplit=1)[0]
     if re.search(r"[./][A-Za-z]", name) and not before.isalnum() and before not in ("_", ")", "]"):
         return False
@@ -139,6 +163,20 @@ def _no_link(state: StateInline, silent: bool) -> bool:
         state.pending += "["
     state.pos += 1
     return True
+
+
+def _no_image(state: StateInline, silent: bool) -> bool:
+    """The same for `vec![0](n)`."""
+    if not state.src.startswith("![", state.pos):
+        return False
+    state.pos += 1
+    refused = _no_link(state, True)
+    state.pos -= 2 if refused else 1
+    if refused:
+        if not silent:
+            state.pending += "!"
+        state.pos += 1
+    return refused
 
 
 def inline(source: str, style: str, *, look: Look) -> Row:
@@ -169,10 +207,10 @@ class _Builder:
                 self._text(text)
             case "softbreak" | "hardbreak":
                 self._text("\n")
-            case "code_inline" if self._color:
+            case "code_inline" if self._color and not token.meta["doubtful"]:
                 self.spans.append((sanitize_line(show(token.content)), join_styles(self._styles[-1], "cyan")))
             case "code_inline":
-                self._text(f"{token.markup}{token.content}{token.markup}")
+                self._text(token.meta["source"])
             case "strong_open":
                 self._push("bold")
             case "em_open":

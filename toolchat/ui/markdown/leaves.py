@@ -68,6 +68,11 @@ class Paragraph:
         return None if self._broken else self._pending
 
     @property
+    def last_line(self) -> str:
+        """What is held of the line before."""
+        return self._pending.rpartition("\n")[2]
+
+    @property
     def row_of_table(self) -> bool:
         """Whether this may be the first line of a table."""
         return not self._broken and self._pending.startswith("|")
@@ -151,6 +156,22 @@ class Code:
 
     def close(self, page: Page) -> None:
         """Nothing is held when a line has ended."""
+
+
+class Math(Code):
+    """Mathematics on lines of its own, as TeX: no minus sign in it is a bullet, and no star or underscore a mark."""
+
+    def __init__(self, end: str, *, began: bool) -> None:
+        super().__init__()
+        self.ended = False
+        self._end = end
+        self._began = began
+        """Whether what begins it, which may be the same as what ends it, is on a line before."""
+
+    def end_line(self, page: Page) -> None:
+        self.ended = self.ended or self._end in self._line[0 if self._began else 2 :]
+        self._began = True
+        super().end_line(page)
 
 
 class Fence(Code):

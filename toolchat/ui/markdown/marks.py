@@ -26,9 +26,13 @@ _LITERAL = re.compile(
     r"|(?:https?|ftp|file)://[^\s<>\"`\[\]|]+?(?=[*_~.,;:!?)]*(?:[\s<>\"`\[\]|]|$))"
     # Names of Python and of the C preprocessor: __init__, __FILE__.
     r"|(?<![\w\\])__(?:[a-z0-9]|[a-z0-9][a-z0-9_]*[a-z0-9]|[A-Z0-9]|[A-Z0-9][A-Z0-9_]*[A-Z0-9])__(?!\w)"
+    # Names and paths with underscores at both ends and within: _foo_bar_, _layouts/_default_.
+    r"|(?<![\w\\])_[A-Za-z0-9][\w/.]{0,40}_[\w/.]{0,40}[A-Za-z0-9]_(?!\w)"
     r")|(?<![^\s`])(?P<word>[^\s`\\]*\\(?!`)[^\s`]*)"
 )
 _ESCAPE = re.compile(r"\\[*_~`#|]|^(?:\d{1,9}\\[.)]|\\[-+>])$")
+# What an escape stands beside in paths and patterns: C:\*.txt, /\*, "\_", [\*], \*+.
+_PATTERN = re.compile(r"""(?:(?<![A-Za-z])[A-Za-z]:|[/^\[|'"])\\[*_~#]|\\[*_~#](?:[/+\]|{$'"]|\?\S)""")
 _AROUND = re.compile(r"([*_~]*)(.*?)((?:\*\*|~~)?[.,;:!?)]*)", re.DOTALL)
 _OPENING, _CLOSING = "([{<", ")]}>,;:!?."
 _WIDE_LETTERS = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "FULLWIDTH", "IDEOGRAPHIC", "YI ")
@@ -45,9 +49,10 @@ def _hidden(match: re.Match[str]) -> str:
     if match["literal"]:
         return match[0].translate(_HIDE)
     word = match["word"]
-    if word is None or "\\" not in _ESCAPE.sub("", word):
+    if word is None or ("\\" not in _ESCAPE.sub("", word) and not _PATTERN.search(word)):
         return match[0]
-    # A word with a backslash that escapes no mark is a path, a pattern or TeX: so are its other backslashes and stars.
+    # A word with a backslash that escapes no mark, or that is in a pattern, is of a path, a pattern or TeX: so are
+    # its other backslashes and stars.
     around = _AROUND.fullmatch(word)
     if around is None:
         return word.translate(_HIDE)

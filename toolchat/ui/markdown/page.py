@@ -27,6 +27,8 @@ class Item:
     kind: str
     """The marker's last character: items of one list have the same."""
     number: int | None
+    written: int | None
+    """The number in the text; `number` is what is shown."""
     marker: str
     """As it is shown, with the space after it."""
     shown: bool = False
