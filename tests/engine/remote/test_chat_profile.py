@@ -347,6 +347,14 @@ def test_an_answer_can_be_stopped_and_the_connection_is_closed(server, chat):
     assert outcome.finished.reason is FinishReason.ABORT
 
 
+def test_a_request_that_is_stopped_at_once_ends_too(server, chat):
+    server.on(CHAT, stream(delta("ok", finish="stop")))
+    for _ in range(10):
+        request = chat.begin()
+        chat.chat.abort(request)
+        assert chat.outcome(request).finished.reason in (FinishReason.ABORT, FinishReason.STOP)
+
+
 def test_a_500_is_not_asked_again(server, chat):
     server.on(CHAT, as_json(error("boom"), 500))
     chat.ask()

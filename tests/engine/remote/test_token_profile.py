@@ -400,6 +400,24 @@ class TestChoosingTheProfile:
         vllm.list_models({"id": "demo", "root": "/srv/no/such/model"})
         assert "/srv/no/such/model is no folder of this machine; name one" in self.reason(connection, server)
 
+    def test_a_tokenizer_on_the_hub_is_fetched_alone(self, vllm, connection, server, v13, monkeypatch):
+        asked: list[tuple[str, bool]] = []
+
+        def download(repository: str, *, token: str | None, local_files_only: bool) -> str:
+            asked.append((repository, local_files_only))
+            return str(v13[1] / "tekken.json")
+
+        monkeypatch.setattr("mistral_common.tokens.tokenizers.utils.download_tokenizer_from_hf_hub", download)
+        vllm.list_models({"id": "demo", "root": "mistralai/Some-Model"})
+        assert seen(connection, server).profile == TOKENS
+        assert asked == [("mistralai/Some-Model", False)]
+
+    def test_a_tokenizer_that_cannot_be_fetched(self, vllm, connection, server, monkeypatch, tmp_path):
+        monkeypatch.setenv("TOOLCHAT_OFFLINE", "1")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        vllm.list_models({"id": "demo", "root": "mistralai/Some-Model"})
+        assert "mistralai/Some-Model" in self.reason(connection, server)
+
     def test_a_tokenizer_that_is_not_mistrals(self, vllm, connection, server, tmp_path):
         (tmp_path / "tokenizer.json").write_text("{}")
         assert f"{tmp_path} has no tekken.json" in self.reason(connection, server, tokenizer=str(tmp_path))

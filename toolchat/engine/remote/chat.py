@@ -6,9 +6,9 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from toolchat.engine.config import Sampling
@@ -73,17 +73,29 @@ class Chat:
         self._answer_limit: int | None = None
         self._scale = 1.0
         """How many tokens the server counts for one that is estimated here."""
-        self._tasks: dict[str, Future[None]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        """The connection's thread's alone."""
 
     def generate(self, command: dict[str, Any]) -> None:
-        request_id = command["id"]
-        task = self._connection.spawn(self._generate(command))
-        self._tasks[request_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(request_id, None))
+        request = _Request(command["id"], *decode_prompt(command), command["options"], time.monotonic())
+        self._connection.soon(partial(self._begin, request))
 
     def abort(self, request_id: str) -> None:
+        self._connection.soon(partial(self._cancel, request_id))
+
+    def _begin(self, request: _Request) -> None:
+        task = self._tasks[request.id] = asyncio.ensure_future(self._generate(request))
+        task.add_done_callback(partial(self._ended, request))
+
+    def _cancel(self, request_id: str) -> None:
         if (task := self._tasks.get(request_id)) is not None:
             task.cancel()
+
+    def _ended(self, request: _Request, task: asyncio.Task[None]) -> None:
+        del self._tasks[request.id]
+        # Here, since a task that is cancelled at once never begins.
+        if task.cancelled():
+            self._deltas(request, [Finished(FinishReason.ABORT, self._usage(request))])
 
     def count(self, command: dict[str, Any]) -> None:
         count = encode_count(self._count(*decode_prompt(command)))
@@ -98,12 +110,9 @@ class Chat:
         scaled_tools = [int(size * scale) for size in of_tools]
         return TokenCount(sum(scaled) + sum(scaled_tools) + 1, tuple(scaled_tools), tuple(scaled), 1, estimated=True)
 
-    async def _generate(self, command: dict[str, Any]) -> None:
-        request = _Request(command["id"], *decode_prompt(command), command["options"], time.monotonic())
+    async def _generate(self, request: _Request) -> None:
         try:
             await self._answer(request)
-        except asyncio.CancelledError:
-            self._deltas(request, [Finished(FinishReason.ABORT, self._usage(request))])
         except Exception as error:
             begun = request.stream.begun
             self._send({"op": "broken" if begun else "error", "id": request.id, "message": one_line(error)})

@@ -12,6 +12,7 @@ import queue
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from toolchat.engine.config import Sampling
@@ -65,12 +66,18 @@ class Completions:
         return {}
 
     def run(self, run: SourceRun) -> None:
-        self._tasks[run.id] = self._connection.spawn(self._follow(run))
+        task = self._tasks[run.id] = self._connection.spawn(self._follow(run))
+        task.add_done_callback(partial(self._forget, run.id))
 
     def abort(self, run_id: str) -> None:
         # What it has put into the queue meanwhile is nobody's any more.
         if (task := self._tasks.pop(run_id, None)) is not None:
             task.cancel()
+
+    def _forget(self, run_id: str, task: Future[None]) -> None:
+        # The generation may be in its next run by now.
+        if self._tasks.get(run_id) is task:
+            self._tasks.pop(run_id, None)
 
     def step(self) -> Iterator[Output]:
         while not self._outputs.empty():

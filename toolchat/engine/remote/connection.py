@@ -83,6 +83,10 @@ class Connection:
         """Begin `work`; cancelling what is returned cancels it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
+    def soon(self, work: Callable[[], None]) -> None:
+        """Have the loop's thread call `work`, after what it was given before."""
+        self._loop.call_soon_threadsafe(work)
+
     def close(self) -> None:
         """Close all connections and end the thread."""
         self.call(self._client.aclose())

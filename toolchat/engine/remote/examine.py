@@ -35,6 +35,8 @@ class Served:
     """Whether the server or the user said so."""
     why: str = ""
     """Why it is the chat profile, as a part of a sentence."""
+    root: str = ""
+    """What the server has loaded: a folder of its own, or a Hugging Face id; empty where it does not say."""
     sees: bool | None = None
     """Whether the model takes images; None where the server does not say."""
     version: str = ""
@@ -76,6 +78,7 @@ async def examine(connection: Connection, config: ServerConfig, wait: Wait | Non
         CHAT,
         config.context or allowed or ASSUMED_CONTEXT,
         context_known=config.context is not None or allowed is not None,
+        root=str(listed.base.get("root") or listed.base.get("id") or ""),
         sees=_sees(listed.card),
         version=version,
     )
@@ -89,7 +92,7 @@ async def _with_profile(
         vllm = listed.base.get("owned_by") == "vllm"
         why = "a proxy hides /version" if vllm else "it is not vLLM"
         return replace(served, why=why)
-    place = config.tokenizer or str(listed.base.get("root") or listed.base.get("id") or "")
+    place = config.tokenizer or served.root
     if missing := next((name for name in ("mistral_common", "llguidance") if not _installed(name)), None):
         return replace(served, why=f"{missing} is not installed; pip install 'toolchat[remote]' brings it")
     from toolchat.engine.remote.proof import UnprovenError, check_grammar, check_prompts

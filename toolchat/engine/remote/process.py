@@ -80,7 +80,8 @@ class TokenWorker(Worker):
 
 
 def worker_for(channel: Channel, connection: Connection, served: Served, config: ServerConfig) -> Worker | ChatWorker:
-    recommended = config.recommended(served.model)
+    # A server may give its model any name; what it has loaded tells more.
+    recommended = config.recommended(served.root) or config.recommended(served.model)
     chat = Chat(
         connection,
         channel.send,
