@@ -405,18 +405,21 @@ class TestChoosingTheProfile:
 
         def download(repository: str, *, token: str | None, local_files_only: bool) -> str:
             asked.append((repository, local_files_only))
+            if local_files_only:
+                raise FileNotFoundError
             return str(v13[1] / "tekken.json")
 
         monkeypatch.setattr("mistral_common.tokens.tokenizers.utils.download_tokenizer_from_hf_hub", download)
         vllm.list_models({"id": "demo", "root": "mistralai/Some-Model"})
         assert seen(connection, server).profile == TOKENS
-        assert asked == [("mistralai/Some-Model", False)]
+        assert asked == [("mistralai/Some-Model", True), ("mistralai/Some-Model", False)]
 
     def test_a_tokenizer_that_cannot_be_fetched(self, vllm, connection, server, monkeypatch, tmp_path):
         monkeypatch.setenv("TOOLCHAT_OFFLINE", "1")
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
         vllm.list_models({"id": "demo", "root": "mistralai/Some-Model"})
-        assert "mistralai/Some-Model" in self.reason(connection, server)
+        told = self.reason(connection, server)
+        assert told.startswith("the tokenizer of mistralai/Some-Model is not on this machine, and toolchat is offline")
 
     def test_a_tokenizer_that_is_not_mistrals(self, vllm, connection, server, tmp_path):
         (tmp_path / "tokenizer.json").write_text("{}")

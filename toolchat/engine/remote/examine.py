@@ -100,7 +100,7 @@ async def _with_profile(
     from toolchat.mistral.vocabulary import MistralVocabulary
 
     try:
-        file = tokenizer_file(place)
+        file = tokenizer_file(place, wait or (lambda _: None))
         tokenizer = load(file)
         vocabulary = MistralVocabulary(tokenizer)
         if vocabulary.special("[TOOL_CALLS]") is None:

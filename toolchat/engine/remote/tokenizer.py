@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchat.offline import hub_offline
+from toolchat.offline import hub_offline, remedy
 from toolchat.wire.errors import EngineError
 
 if TYPE_CHECKING:
@@ -19,10 +21,10 @@ class NoTokenizerError(EngineError):
     """There is none that mistral_common reads; the message is the reason, as a part of a sentence."""
 
 
-def tokenizer_file(place: str) -> Path:
+def tokenizer_file(place: str, looking: Callable[[str], None] = lambda _: None) -> Path:
     """The tokenizer's file in `place`, a folder or a repository of the hub, of which that file alone is fetched.
 
-    Raises NoTokenizerError.
+    `looking` is told before the hub is asked. Raises NoTokenizerError.
     """
     from mistral_common.tokens.tokenizers.utils import get_one_valid_tokenizer_file
 
@@ -40,17 +42,18 @@ def tokenizer_file(place: str) -> Path:
         raise NoTokenizerError(
             f"{place} is no folder of this machine; name one, or a Hugging Face id, with --tokenizer"
         )
+    looking(f"looking for the tokenizer of {place}")
     return _from_hub(place)
 
 
 def _from_hub(repository: str) -> Path:
+    """What is in the hub's cache is taken as it is: the proof of prompts finds out whether it fits."""
+    with suppress(Exception):
+        return _fetched(repository, cached=True)
+    if variable := hub_offline():
+        raise NoTokenizerError(f"the tokenizer of {repository} is not on this machine, and {remedy(variable)}")
     try:
-        from huggingface_hub import get_token
-        from mistral_common.tokens.tokenizers.utils import download_tokenizer_from_hf_hub
-
-        offline = bool(hub_offline())
-        # True: with the token that the user is logged in with, if any. A cached file is found without the network.
-        return Path(download_tokenizer_from_hf_hub(repository, token=get_token(), local_files_only=offline))
+        return _fetched(repository, cached=False)
     except ValueError:
         raise NoTokenizerError(f"{repository} has no tokenizer of Mistral's on the hub") from None
     except ImportError:
@@ -60,6 +63,13 @@ def _from_hub(repository: str) -> Path:
         raise NoTokenizerError(
             f"the tokenizer of {repository} cannot be fetched ({reason}); --tokenizer names a folder"
         ) from None
+
+
+def _fetched(repository: str, *, cached: bool) -> Path:
+    from huggingface_hub import get_token
+    from mistral_common.tokens.tokenizers.utils import download_tokenizer_from_hf_hub
+
+    return Path(download_tokenizer_from_hf_hub(repository, token=get_token(), local_files_only=cached))
 
 
 def load(file: Path) -> MistralTokenizer:
