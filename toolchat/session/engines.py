@@ -128,6 +128,7 @@ def server_config(settings: Settings, *, notes: Sequence[str] = (), debug: bool 
         api_key=settings.api_key or "",
         tokenizer=settings.tokenizer,
         context=settings.context,
+        reasoning_effort=settings.reasoning_effort,
         cards=by_name(settings.reasoning_effort),
         debug=debug,
         notes=tuple(notes),

@@ -233,6 +233,15 @@ def test_the_models_file_beside_the_tokenizer_says_how_to_sample(server, tokeniz
     assert (vllm.runs()[0]["temperature"], vllm.runs()[0]["top_p"]) == (0.25, 1.0)
 
 
+def test_an_effort_that_the_model_does_not_know_is_told_before_the_first_question(server, tokenizers, connection):
+    tokenizer, folder = tokenizers("v15")
+    FakeVllm(server, tokenizer, folder)
+    served = seen(connection, server)
+    with pytest.raises(EngineError, match=r"--reasoning-effort huge: the model demo knows none, high"):
+        worker_for(FakeChannel(), connection, served, config(server, reasoning_effort="huge"))
+    worker_for(FakeChannel(), connection, served, config(server, reasoning_effort="high"))
+
+
 def test_a_step_of_two_has_its_stop_and_what_it_forbids(v13):
     step = Step(Grammar("ebnf", "root ::= x"), banned=(3, 4))
     run = SourceRun("r", Encoded([1, 2], []), step, 5, 9, 0.0, 1.0, None)
@@ -547,7 +556,9 @@ def test_only_this_machine_is_loopback():
 
 
 def test_the_configuration_survives_its_way_and_hides_the_key():
-    made = ServerConfig("http://h", "m", "m", "sk-secret", "t", 5, (("demo", Sampling(0.5)),), debug=True, notes=("n",))
+    made = ServerConfig(
+        "http://h", "m", "m", "sk-secret", "t", 5, None, (("demo", Sampling(0.5)),), debug=True, notes=("n",)
+    )
     assert ServerConfig.read(json.loads(json.dumps(asdict(made)))) == made
     assert "sk-secret" not in repr(made)
     assert made.recommended("org/Demo-1") == Sampling(0.5)

@@ -74,6 +74,8 @@ class ServerConfig:
     """The folder or the Hugging Face id with the tokenizer's files; None for what the server names."""
     context: int | None = None
     """At most so many tokens of prompt and answer together; None for what the server allows."""
+    reasoning_effort: str | None = None
+    """What every request will ask for; None for the model's own default."""
     cards: tuple[tuple[str, Sampling], ...] = ()
     """What publishers recommend, each for models whose name begins with a pattern, in lower case."""
     debug: bool = False

@@ -19,6 +19,7 @@ from toolchat.engine.worker.channel import Channel
 from toolchat.engine.worker.failures import one_line
 from toolchat.engine.worker.server import Worker, fail_to_load, open_channel, serve
 from toolchat.wire.deltas import Note
+from toolchat.wire.errors import EngineError
 
 _IMAGES = "a conversation with images goes to this server by chat completions: its calls are checked, not constrained"
 
@@ -100,7 +101,12 @@ def worker_for(channel: Channel, connection: Connection, served: Served, config:
         sees=served.sees is not False,
         wake=lambda: channel.commands.put({"op": "wake"}),
     )
-    return TokenWorker(channel, source, chat, images_by_chat=not served.generates_with_images)
+    worker = TokenWorker(channel, source, chat, images_by_chat=not served.generates_with_images)
+    effort, known = config.reasoning_effort, worker.info()["reasoning_efforts"]
+    if effort is not None and effort not in known:
+        knows = f"knows {', '.join(known)}" if known else "has no such setting (tokenizers have it from v15 on)"
+        raise EngineError(f"--reasoning-effort {effort}: the model {served.model} {knows}")
+    return worker
 
 
 def described(served: Served, models: Sequence[str] = ()) -> dict[str, Any]:
