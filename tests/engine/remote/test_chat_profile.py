@@ -288,7 +288,11 @@ REFUSALS = [
     (as_json({}, 302, location="https://elsewhere"), "", "is redirected to https://elsewhere; name that address"),
     (as_json(error("You exceeded your current quota", code="insufficient_quota"), 429), "", "too many requests (429)"),
     (as_json(error("slow down"), 429, **{"retry-after": "9000"}), "", "too many requests for 9000 s (429)"),
-    (as_json({"detail": [{"loc": ["messages"], "msg": "Input should be a list"}]}, 418), "", "Input should be a list"),
+    (
+        as_json({"detail": [{"loc": ["messages"], "msg": "Input should be a list"}]}, 418),
+        "",
+        "messages: Input should be a list",
+    ),
 ]
 
 
@@ -445,6 +449,15 @@ def test_what_a_server_refuses_is_left_out_and_that_is_remembered(server, chat, 
     assert part in json.dumps(with_it)
     assert len(without) == 2
     assert all(part not in json.dumps(body) for body in without)
+
+
+def test_a_refused_part_is_known_by_its_place_alone(server, chat):
+    problem = {"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}
+    server.on(CHAT, as_json({"detail": [problem]}, 422), stream(delta("ok", finish="stop")))
+    assert chat.ask("Hi", [WEATHER], GenerateOptions(50, seed=7)).text == "ok"
+    _, without = server.bodies(CHAT)
+    assert "seed" not in without
+    assert without["tools"][0]["function"]["strict"]
 
 
 def test_what_the_user_asked_for_and_the_server_refuses_is_told(server, chat):

@@ -189,6 +189,8 @@ def _message(data: Any) -> str:
             return data
         case {"error": {"message": str(message)}} | {"error": str(message)}:
             return message
+        case {"loc": list(place), "msg": str(message)}:
+            return f"{'.'.join(map(str, place))}: {message}"
         case {"message": {"detail": detail}} | {"detail": detail}:
             return _message(detail)
         case {"message": str(message)} | {"msg": str(message)}:
