@@ -38,18 +38,18 @@ install: $(ENGINE)
 demo: $(ENGINE)
 	$(BIN)/toolchat ask --model demo --tools tools.yaml "$(QUESTION)"
 
-# Two at a time, each file in one process: terminals and engines wait more than they work.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three at a time on two cores: tests of terminals wait for keys, timers and processes. tests/spread.py has the rest.
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 test: $(DEV)
-	$(PYTEST)
+	$(PYTEST) -n 3
 
 # --pure fails a test that starts a process without saying so.
 test-quick: $(DEV)
-	$(PYTEST) --pure -m "not (process or terminal or engine or long or slow or cuda_wheels)"
+	$(PYTEST) -n 2 --pure -m "not (process or terminal or engine or long or slow or cuda_wheels)"
 
 test-all: $(DEV)
-	$(PYTEST) -m ""
+	$(PYTEST) -n 3 -m ""
 
 lint: $(DEV)
 	$(BIN)/ruff check .

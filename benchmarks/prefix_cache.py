@@ -86,13 +86,20 @@ class Requiring:
         return await self._engine.count(messages, tools, reasoning_effort)
 
 
-async def turn(model: Path, logs: Path) -> list[Round]:
-    """Load the model, and have it take a turn of `ROUNDS` rounds."""
+async def load_and_take_turn(model: Path, logs: Path) -> list[Round]:
     engine = LocalEngine(plan("demo", model, engine_device()), logs)
-    runner = await ToolRunner.start(sample_tools_path())
     try:
         async for _ in engine.start():
             pass
+        return await turn(engine, model)
+    finally:
+        await engine.close()
+
+
+async def turn(engine: LocalEngine, model: Path) -> list[Round]:
+    """Have a running engine, which has loaded `model`, take a turn of `ROUNDS` rounds."""
+    runner = await ToolRunner.start(sample_tools_path())
+    try:
         requiring: Any = Requiring(engine)
         loop = ChatLoop(
             engine=requiring,
@@ -105,7 +112,6 @@ async def turn(model: Path, logs: Path) -> list[Round]:
             pass
     finally:
         await runner.close()
-        await engine.close()
     return read(requiring, model)
 
 
@@ -133,7 +139,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     print(common.machine())
     with tempfile.TemporaryDirectory() as name:
-        rounds = asyncio.run(turn(common.demo_model(), Path(name)))
+        rounds = asyncio.run(load_and_take_turn(common.demo_model(), Path(name)))
     print(f"\nTokens of the prompts of one turn, in blocks of {BLOCK}:\n")
     head = ["round", "prompt", "shared with the one before", "whole blocks of that", "cached", "cached, %", "TTFT, s"]
     rows = [

@@ -28,8 +28,9 @@ def reply(child: pexpect.spawn[str], line: str) -> None:
 def end_program(child: pexpect.spawn[str] | pexpect.spawn[bytes]) -> None:
     """End what runs in a terminal, where a test is over. Never fails: how a program ends is for the test to look at.
 
-    pexpect gives a child that it killed a tenth of a second and raises where that was not enough.
+    pexpect gives a child a tenth of a second after each thing it does to end it, and raises where that was not enough.
     """
+    child.ptyproc.delayafterclose = child.ptyproc.delayafterterminate = 0.01
     with suppress(pexpect.ExceptionPexpect, OSError):
         child.close(force=True)
     until = time.monotonic() + END_SECONDS

@@ -8,13 +8,24 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from forked_program import ProgramServer
+from hypothesis import settings
+from spread import ByFile
+from xdist.remote import Producer
 
 REPOSITORY = Path(__file__).parent.parent
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn"})
 """Python's audit events of starting a process."""
 
-# Users have none of it: with it, what is not written in time would not show.
+# Users have neither: with the first, what is not written in time would not show; with the second, each of the
+# hundreds of programs that tests start would compile whatever was changed since bytecode was last written.
 os.environ.pop("PYTHONUNBUFFERED", None)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# The time on the clock says nothing while other tests run beside; pytest-timeout ends what hangs.
+settings.register_profile("toolchat", deadline=None)
+settings.load_profile("toolchat")
 
 _pure_test = ""
 """The test that is running and must not start a process; empty for none."""
@@ -31,6 +42,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     return folder
 
 
+@pytest.fixture(scope="session")
+def program_server() -> Generator[ProgramServer, None, None]:
+    """Forks toolchat for tests that are not about how it starts."""
+    server = ProgramServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
     """A folder that has every file of a small model, of which only params.json has content: its weights are none."""
@@ -42,6 +61,20 @@ def model_folder(tmp_path: Path) -> Path:
     (folder / "consolidated.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (folder / "tekken.json").write_text("{}")
     return folder
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that no process is left alone with one at the end."""
+    ranks: dict[Path, int] = {}
+    for item in items:
+        marks = [item.get_closest_marker(name) is not None for name in ("engine", "terminal", "process")]
+        rank = marks.index(True) if any(marks) else len(marks)
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

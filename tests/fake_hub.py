@@ -27,8 +27,13 @@ def safetensors(payload: bytes) -> bytes:
 class Repository:
     files: Mapping[str, bytes]
     gated: bool = False
+    revisions: tuple[str, ...] = ()
+    """Branches and tags beside "main"; any commit is taken for the newest."""
     sizes: bool = True
     """False for a mirror whose listing has none."""
+
+    def knows(self, revision: str) -> bool:
+        return revision in ("main", *self.revisions) or re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
     @property
     def commit(self) -> str:
@@ -156,6 +161,8 @@ def running() -> Iterator[FakeHub]:
                 self._answer(403 if repository.gated else 200, b"", self._gate(repository))
             elif re.match(r"/tree/", rest):
                 self._json(tree(repository))
+            elif (named := re.match(r"/revision/([^/]+)", rest)) and not repository.knows(named[1]):
+                self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
             elif not rest or rest.startswith("/revision/"):
                 info = {"id": name, "sha": repository.commit, "gated": "manual" if repository.gated else False}
                 self._json({**info, "siblings": listed(repository), "tags": [], "private": False, "downloads": 0})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 
 from PIL import Image as Pillow
 
@@ -18,6 +19,7 @@ def image_file(kind: str = "PNG", size: tuple[int, int] = (12, 7), color: str = 
     return file.getvalue()
 
 
+@cache
 def noise_file(kind: str, size: tuple[int, int]) -> bytes:
     """An image that does not compress."""
     file = io.BytesIO()

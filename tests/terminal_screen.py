@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pyte
 from at_the_terminal import end_program
+from forked_program import ForkedSpawn, ProgramServer
 
 PATIENCE = float(os.environ.get("PATIENCE", "60"))
 """Seconds after which what is waited for is taken not to come."""
@@ -55,16 +57,21 @@ class Terminal:
         columns: int = 80,
         rows: int = 24,
         patience: float = PATIENCE,
+        server: ProgramServer | None = None,
     ) -> None:
+        """With `server`, `command` is one for it."""
         self._notes = notes
         self._patience = patience
-        self.child = pexpect.spawn(
-            sys.executable,
-            [str(SHELL), str(notes), *command],
-            cwd=str(cwd),
-            env={"TERM": "xterm-256color", **environment},
-            dimensions=(rows, columns),
-            timeout=patience,
+        options: dict[str, Any] = {
+            "cwd": str(cwd),
+            "env": {"TERM": "xterm-256color", **environment},
+            "dimensions": (rows, columns),
+            "timeout": patience,
+        }
+        self.child: pexpect.spawn[bytes] = (
+            ForkedSpawn(server, command, notes, **options)
+            if server is not None
+            else pexpect.spawn(sys.executable, [str(SHELL), str(notes), *command], **options)
         )
         self.raw = b""
         """All that the program has written."""

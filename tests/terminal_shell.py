@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import termios
+from collections.abc import Callable
 from pathlib import Path
 
 TERMINAL = 0
@@ -19,7 +20,12 @@ def settings() -> str:
     return repr(termios.tcgetattr(TERMINAL))
 
 
-def run(notes: Path, command: list[str]) -> None:
+def execute(command: list[str]) -> None:
+    os.execvp(command[0], command)
+
+
+def run(notes: Path, command: list[str], execute: Callable[[list[str]], None] = execute) -> None:
+    """Run `command`; `execute` never returns."""
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a shell may take the terminal back
     before = termios.tcgetattr(TERMINAL)
     (notes / "before").write_text(settings())
@@ -28,7 +34,7 @@ def run(notes: Path, command: list[str]) -> None:
         os.setpgid(0, 0)
         os.tcsetpgrp(TERMINAL, os.getpgrp())
         signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-        os.execvp(command[0], command)
+        execute(command)
     while True:
         _, status = os.waitpid(child, os.WUNTRACED)
         os.tcsetpgrp(TERMINAL, os.getpgrp())

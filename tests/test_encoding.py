@@ -15,7 +15,7 @@ CHECKED = ("toolchat", "scripts", "training", "benchmarks")
 READERS = """
 import sys
 from pathlib import Path
-from toolchat.engine.config import context_window, read_params
+from toolchat.engine.params import context_window, read_params
 from toolchat.models.card import sampling
 from toolchat.settings import resolve
 from toolchat.tools.spec import read_tools_file

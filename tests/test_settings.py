@@ -244,6 +244,45 @@ def test_the_key_is_in_no_representation_of_the_settings(file: Path) -> None:
     assert "sk-secret" not in repr(settings)
 
 
+def test_arguments_of_vllm_are_a_list_in_each_place(file: Path) -> None:
+    file.write_text("engine_arg = ['a=1', 'b=x y']\n")
+    assert resolve({}, environment={}, file=file).engine_arg == ("a=1", "b=x y")
+    environment = {"TOOLCHAT_ENGINE_ARG": """c=3 'd={"e": 1}'"""}
+    assert resolve({}, environment=environment, file=file).engine_arg == ("c=3", 'd={"e": 1}')
+    assert resolve({"engine_arg": ["f=4"]}, environment=environment, file=file).engine_arg == ("f=4",)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ({"engine_arg": ["a"]}, "--engine-arg: expected KEY=VALUE, by the names of vLLM's EngineArgs"),
+        ({"lora": "path"}, "--lora: expected NAME=PATH, the adapter's folder"),
+        ({"lora": "=path"}, "--lora: expected NAME=PATH"),
+        ({"lora": "a="}, "--lora: expected NAME=PATH"),
+        ({"lora": "a=~nobody-here/x"}, "--lora: expected a path that begins with an existing home folder"),
+        ({"seed": "-1"}, "--seed: expected a whole number, at least 0, not '-1'"),
+        ({"seed": "x"}, "--seed: expected a whole number, at least 0, not 'x'"),
+        ({"seed": str(2**63)}, "--seed: expected a whole number"),
+        ({"enforce_eager": "maybe"}, "--enforce-eager: expected true or false"),
+    ],
+)
+def test_a_wrong_option_of_the_engine_is_one_line(file: Path, flags: dict[str, object], line: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        resolve(flags, environment={}, file=file)
+    assert str(refused.value).startswith(line)
+
+
+def test_what_belongs_to_one_model_counts_where_that_model_is_named_or_later(file: Path) -> None:
+    file.write_text("model = 'a/b'\nrevision = 'v1'\nlora = 'x=adapters/x'\nquantization = 'awq'\n")
+    of_file = resolve({}, environment={}, file=file)
+    assert (of_file.revision, of_file.quantization) == ("v1", "awq")
+    assert of_file.lora == f"x={file.parent / 'adapters/x'}"
+    other = resolve({"model": "demo"}, environment={"TOOLCHAT_REVISION": "v2"}, file=file)
+    assert (other.revision, other.quantization, other.lora) == (None, None, None)
+    assert resolve({}, environment={"TOOLCHAT_MODEL": "demo"}, file=file).revision is None
+    assert resolve({"revision": "v3"}, environment={}, file=file).revision == "v3"
+
+
 @pytest.mark.parametrize("command", [ask, repl])
 def test_every_setting_has_its_flag_at_each_command_that_chats(command: Callable[..., int]) -> None:
     parameters = inspect.signature(command).parameters

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
@@ -93,6 +94,15 @@ class Settings:
     dtype: str | None = None
     fast_start: bool = False
     text_only: bool = False
+    quantization: str | None = None
+    revision: str | None = None
+    """Of a repository on the hub: a branch, a tag or a commit."""
+    lora: str | None = None
+    """NAME=PATH."""
+    enforce_eager: bool = False
+    seed: int | None = None
+    engine_arg: tuple[str, ...] = ()
+    """Each KEY=VALUE."""
     reasoning_effort: str | None = None
     tool_choice: str = "auto"
     parallel_calls: bool = True
@@ -176,6 +186,44 @@ def _gpu_memory(value: Any) -> float:
     return number
 
 
+def _seed(value: Any) -> int:
+    try:
+        number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number < 2**63:
+        raise ValueError("expected a whole number, at least 0")
+    return number
+
+
+def _lora(value: Any) -> str:
+    written = _text(value)
+    name, equals, path = written.partition("=")
+    if not (equals and name.strip() and path.strip()):
+        raise ValueError("expected NAME=PATH, the adapter's folder")
+    _path(path)
+    return written
+
+
+def _pairs(value: Any) -> tuple[str, ...]:
+    """Of a flag that is repeated and of config.toml, a list; of a variable, words as a shell splits them."""
+    if isinstance(value, str):
+        try:
+            value = shlex.split(value)
+        except ValueError:
+            raise ValueError(_PAIRS) from None
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise ValueError(_PAIRS)
+    for one in value:
+        name, equals, _ = one.partition("=")
+        if not (equals and name.strip()):
+            raise ValueError(_PAIRS)
+    return tuple(value)
+
+
+_PAIRS = "expected KEY=VALUE, by the names of vLLM's EngineArgs"
+
+
 def _dtype(value: Any) -> str:
     if value not in DTYPES:
         raise ValueError(f"expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
@@ -239,6 +287,12 @@ SETTINGS: Mapping[str, _Setting] = {
     "dtype": _Setting("--dtype", _dtype),
     "fast_start": _Setting("--fast-start", _switch),
     "text_only": _Setting("--text-only", _switch),
+    "quantization": _Setting("--quantization", _text),
+    "revision": _Setting("--revision", _text),
+    "lora": _Setting("--lora", _lora),
+    "enforce_eager": _Setting("--enforce-eager", _switch),
+    "seed": _Setting("--seed", _seed),
+    "engine_arg": _Setting("--engine-arg", _pairs),
     "reasoning_effort": _Setting("--reasoning-effort", _text),
     "tool_choice": _Setting("--tool-choice", _text),
     "parallel_calls": _Setting("--parallel-calls", _switch),
@@ -247,6 +301,10 @@ SETTINGS: Mapping[str, _Setting] = {
     "tokenizer": _Setting("--tokenizer", _path),
 }
 assert set(SETTINGS) == {field.name for field in fields(Settings)} - {"tools_named"}
+
+
+MODEL_BOUND = ("quantization", "revision", "lora")
+"""They belong to one model: what config.toml says of them is not meant for a model that a flag names."""
 
 
 def resolve(
@@ -265,6 +323,9 @@ def resolve(
     file = config_file() if file is None else file
     written = _read(file)
     values: dict[str, Any] = dict(model_defaults or {})
+    of_model = next(
+        (at for at, value in enumerate((flags.get("model"), environment.get("TOOLCHAT_MODEL"))) if value), 2
+    )
     for name, setting in SETTINGS.items():
         variable = f"TOOLCHAT_{name.upper()}"
         sources = (
@@ -272,7 +333,9 @@ def resolve(
             (variable, environment.get(variable) or None),
             (f"{file}: {name}", _from_file(name, written.get(name), file)),
         )
-        for where, value in sources:
+        # Of the model that is named in the same place or in one that comes after: another has other branches.
+        counting = sources[: of_model + 1] if name in MODEL_BOUND else sources
+        for where, value in counting:
             if value is not None:
                 values[name] = _parsed(setting, where, value)
                 break
@@ -290,6 +353,9 @@ def _same_everywhere(written: str) -> bool:
 
 def _from_file(name: str, value: Any, file: Path) -> Any:
     """A path in config.toml begins in the folder of that file, wherever the user is."""
+    if name == "lora" and isinstance(value, str):
+        label, equals, path = value.partition("=")
+        return f"{label}={file.parent / path}" if equals and path.strip() and not path.startswith(("/", "~")) else value
     relative = isinstance(value, str) and value.strip() and not value.startswith(("/", "~"))
     if relative and (name == "tools" or (name in ("model", "tokenizer") and value.startswith("."))):
         return str(file.parent / value)

@@ -9,13 +9,12 @@ import pytest
 from chat_harness import Harness
 from hypothesis import given
 from hypothesis import strategies as st
-from mistral_tokenizers import load
+from mistral_tokenizers import load, vocabulary_of
 
 from toolchat.chat.context_window import RESULT_SHARE, cut_to_budget
 from toolchat.engine.scripted import Answer, call
 from toolchat.mistral.render import encode
 from toolchat.mistral.token_count import count_conversation
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.excerpt import Excerpt, Kept
 from toolchat.wire.messages import Message, ToolSpec
 from toolchat.wire.tokens import TokenCount
@@ -98,7 +97,7 @@ def test_a_result_is_cut_to_what_it_takes_in_the_history_of_a_model_that_reads_j
         return encode(tokenizer, 3, *asked).tokens
 
     async def count(messages: Sequence[Message], tools: Sequence[ToolSpec], _: str | None = None) -> TokenCount:
-        return count_conversation(MistralVocabulary(tokenizer), tokens, messages, tools)
+        return count_conversation(vocabulary_of(tokenizer), tokens, messages, tools)
 
     monkeypatch.setattr(harness.engine, "count", count)
     harness.engine.enqueue(Answer(calls=[call("say", text=text)]), "Done.")

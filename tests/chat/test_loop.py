@@ -266,7 +266,7 @@ def test_interrupt_keeps_the_partial_answer_and_the_chat(harness: Any) -> None:
 
 @pytest.mark.long
 def test_interrupt_while_tools_run_gives_each_call_a_result(harness: Any) -> None:
-    harness.engine.enqueue(Answer(calls=[call("slow", seconds=2), call("slow", seconds=2)]), "fine")
+    harness.engine.enqueue(Answer(calls=[call("slow", seconds=1), call("slow", seconds=1)]), "fine")
 
     def on(event: events.Event) -> None:
         if isinstance(event.body, events.CallStarted):

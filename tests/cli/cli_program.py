@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from forked_program import ProgramServer
+
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = (sys.executable, "-m", "toolchat")
 TIMEOUT = 120.0
@@ -36,6 +38,8 @@ class Program:
 
     folder: Path
     python_path: tuple[Path, ...] = (REPOSITORY,)
+    server: ProgramServer | None = None
+    """Where it is forked from; None to start an interpreter for it."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -50,17 +54,26 @@ class Program:
         variables: Mapping[str, str] | None = None,
     ) -> Ran:
         """Run to the end. `before` is put before the command line: a wrapper, such as a shell that redirects."""
+        environment = {**self.environment, **(variables or {})}
+        if self.server is not None and not before and stdout == subprocess.PIPE:
+            return self.fork("-m", "toolchat", *arguments, stdin=stdin, environment=environment)
         done = subprocess.run(
             [*before, *PROGRAM, *arguments],
             input=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
             cwd=self.folder,
-            env={**self.environment, **(variables or {})},
+            env=environment,
             timeout=TIMEOUT,
             check=False,
         )
         return Ran(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())
+
+    def fork(self, *command: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Ran:
+        """Run what `python COMMAND` would run, with the server, to the end."""
+        assert self.server is not None
+        code, out, err = self.server.run(command, stdin, self.folder, environment or self.environment, TIMEOUT)
+        return Ran(code, out.decode(), err.decode())
 
     def start(self, *arguments: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start it and go on, its streams being pipes."""

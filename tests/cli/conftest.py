@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import REPOSITORY, Program
+from forked_program import ProgramServer
 
 
 @pytest.fixture
@@ -13,6 +14,14 @@ def toolchat(tmp_path: Path, home: Path) -> Program:
     folder = tmp_path / "work"
     folder.mkdir()
     return Program(folder)
+
+
+@pytest.fixture
+def forked_toolchat(tmp_path: Path, home: Path, program_server: ProgramServer) -> Program:
+    """The same, without an interpreter's start each time."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Program(folder, server=program_server)
 
 
 @pytest.fixture

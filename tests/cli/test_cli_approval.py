@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,17 +71,7 @@ class Chat:
         return [sys.executable, str(SCRIPT), json.dumps(answers), *given]
 
     def ask(self, answers: list[Any], *flags: str) -> Ran:
-        done = subprocess.run(
-            self.command(answers, flags),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd=self.program.folder,
-            env=self.program.environment,
-            timeout=60,
-            check=False,
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return self.program.fork(*self.command(answers, flags)[1:])
 
     @contextmanager
     def terminal(self, answers: list[Any], *flags: str) -> Iterator[pexpect.spawn[str]]:
@@ -111,6 +100,11 @@ def end(child: pexpect.spawn[str]) -> int:
     child.expect(pexpect.EOF)
     child.close()
     return child.exitstatus if child.exitstatus is not None else -(child.signalstatus or 0)
+
+
+@pytest.fixture
+def toolchat(forked_toolchat: Program) -> Program:
+    return forked_toolchat
 
 
 @pytest.fixture

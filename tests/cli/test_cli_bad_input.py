@@ -17,6 +17,11 @@ pytestmark = pytest.mark.process
 SCHEMALESS = "def f(x: int) -> int:\n    return x\n"
 
 
+@pytest.fixture
+def toolchat(forked_toolchat: Program) -> Program:
+    return forked_toolchat
+
+
 def test_a_tools_file_that_was_named_and_is_not_there(toolchat: Program) -> None:
     assert toolchat("ask", "hi", "--tools", "none.yaml").refused(2) == "--tools none.yaml: no such file"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +20,11 @@ pytestmark = pytest.mark.process
 on_a_cpu = pytest.mark.skipif(installed_vllm() != "cpu", reason="on a GPU vLLM itself sizes the KV cache")
 
 
+@pytest.fixture
+def toolchat(forked_toolchat: Program) -> Program:
+    return forked_toolchat
+
+
 def ask(toolchat: Program, *arguments: str, variables: Mapping[str, str] | None = None) -> Ran:
     return toolchat("ask", "hi", *arguments, variables=variables)
 
@@ -34,7 +40,7 @@ def ask(toolchat: Program, *arguments: str, variables: Mapping[str, str] | None 
 def test_a_model_folder_that_lacks_a_file(toolchat: Program, model_folder: Path, name: str, said: str) -> None:
     (model_folder / name).unlink()
     line = ask(toolchat, "--model", str(model_folder)).refused(3)
-    assert line == f"{model_folder}: not a whole model in Mistral's format: {said}"
+    assert line.partition("; ")[0] == f"{model_folder}: not a whole model in Mistral's format: {said}"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +136,7 @@ def test_a_kv_cache_too_small_for_the_context_says_how_much_it_takes(toolchat: P
 def test_a_kv_cache_that_memory_cannot_hold_says_what_is_free(toolchat: Program, model_folder: Path) -> None:
     line = ask(toolchat, "--model", str(model_folder), "--kv-cache", "4000").refused(3)
     assert "4000.00 GiB of KV cache" in line
-    assert line.endswith("or lower --kv-cache")
+    assert re.search(r"close other programs, or lower --kv-cache: 0\.\d\d would do$", line)
 
 
 @on_a_cpu
@@ -139,7 +145,7 @@ def test_a_context_that_memory_cannot_hold_says_so(toolchat: Program, model_fold
     (model_folder / "params.json").write_text(params)
     line = ask(toolchat, "--model", str(model_folder), "--context", "1000000000").refused(3)
     assert line.startswith("not enough memory")
-    assert line.endswith("or lower --context")
+    assert re.search(r"close other programs, or --context \d{5,} would make it fit, or take a smaller model$", line)
 
 
 def test_a_context_longer_than_the_models_names_the_longest(toolchat: Program, model_folder: Path) -> None:
@@ -231,3 +237,8 @@ def test_a_reasoning_effort_that_the_model_does_not_know_is_refused_before_it_lo
     (model_folder / "tekken.json").write_text(builder)
     line = ask(toolchat, "--model", str(model_folder), "--reasoning-effort", "hihg").refused(2)
     assert line == f"--reasoning-effort hihg: the model {model_folder} knows none, high"
+
+
+def test_an_argument_that_vllm_has_not_is_refused_before_the_model_is_looked_for(toolchat: Program) -> None:
+    line = ask(toolchat, "--model", "nobody/nothing", "--engine-arg", "blok_size=16").refused(2)
+    assert line == "--engine-arg blok_size: vLLM's EngineArgs have no such name; did you mean block_size?"

@@ -11,6 +11,11 @@ pytestmark = pytest.mark.process
 
 
 @pytest.fixture
+def toolchat(forked_toolchat: Program) -> Program:
+    return forked_toolchat
+
+
+@pytest.fixture
 def seeing_folder(model_folder: Path) -> Path:
     """A model that sees, as far as its params.json tells."""
     params = model_folder / "params.json"

@@ -1,28 +1,23 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from cli_program import TIMEOUT, Program, Ran
+from cli_program import Program, Ran
+
+pytestmark = pytest.mark.process
 
 SCRIPT = Path(__file__).with_name("scripted_program.py")
 
 
+@pytest.fixture
+def toolchat(forked_toolchat: Program) -> Program:
+    return forked_toolchat
+
+
 def ask(program: Program, model: Path, *flags: str) -> Ran:
     given = ['["Hi."]', "ask", "Hello", "--no-tools", "--model", str(model), *flags]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *given],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=program.folder,
-        env=program.environment,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return program.fork(str(SCRIPT), *given)
 
 
 def test_ask_says_that_the_models_own_system_prompt_is_used(toolchat: Program, model_folder: Path) -> None:

@@ -21,6 +21,11 @@ REFUSED = 2
 
 
 @pytest.fixture
+def toolchat(forked_toolchat: Program) -> Program:
+    return forked_toolchat
+
+
+@pytest.fixture
 def found(toolchat: Program) -> Program:
     """The program in a folder with a tools.yaml that runs the folder's own code."""
     (toolchat.folder / "mine.py").write_text(MODULE)

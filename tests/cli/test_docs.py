@@ -11,8 +11,10 @@ import pytest
 from cli_program import REPOSITORY, Program
 
 from toolchat.chat.guards import Limits
-from toolchat.engine.config import CPU_CONTEXT
+from toolchat.engine.config import CPU_CONTEXT, gpu_need
+from toolchat.engine.fit import loaded_bytes
 from toolchat.engine.gpu import GIB
+from toolchat.engine.gpu_memory import context_beside
 from toolchat.engine.local import LOGS_KEPT
 from toolchat.images.download import MAX_REDIRECTS, SECONDS
 from toolchat.images.image import MAX_BYTES, MAX_IMAGES, MAX_PIXELS, description, size_text
@@ -80,7 +82,8 @@ def test_the_documented_defaults_are_the_programs(tmp_path: Path) -> None:
 
 
 def test_the_documented_models_by_memory_are_the_programs() -> None:
-    table = rows(section((DOCS / "engines.md").read_text(), "Which model fits which card"))
+    page = section((DOCS / "engines.md").read_text(), "Which model fits which card").partition("### ")[0]
+    table = list(rows(page))
     documented = [(float(row[0].split()[0]), row[1], quoted(row[3])) for row in table if "GiB" in row[0]]
     names = [row[1].split(",")[0] for row in documented]
     assert [(int(least * GIB), flags == ["--text-only"]) for least, _, flags in documented] == [
@@ -89,6 +92,55 @@ def test_the_documented_models_by_memory_are_the_programs() -> None:
     assert [name if name != "the same" else names[at - 1] for at, name in enumerate(names)] == [
         default.name for default in BY_MEMORY
     ]
+
+
+LAYERS = {"Ministral-3-3B": 26, "Ministral-3-8B": 34, "Ministral-3-14B": 40, "Mistral-7B": 32, "Mistral Small 3": 40}
+"""Of the models on the page; all have 8 heads of 128 numbers for keys and values."""
+ALL_THERE_IS = {"Mistral-7B": 32_768}
+
+
+def reckoned(model: str, flags: str, weights: float, gib: float) -> int:
+    """The context that a free card of that size holds beside weights of so many GB, as they are loaded."""
+    name = next(known for known in LAYERS if known in model)
+    params = {"n_layers": LAYERS[name], "n_heads": 32, "n_kv_heads": 8, "head_dim": 128, "vision_encoder": {"dim": 1}}
+    need = gpu_need(
+        params,
+        int(weights * 1e9),
+        None,
+        None,
+        (8, 9),
+        text_only="--text-only" in flags,
+        cached_in_8_bits="kv_cache_dtype=fp8" in flags,
+    )
+    return min(context_beside(need, int(gib * GIB), int(gib * GIB)), ALL_THERE_IS.get(name, 1 << 30))
+
+
+def test_the_documented_contexts_are_those_that_are_reckoned() -> None:
+    page = section((DOCS / "engines.md").read_text(), "Which model fits which card")
+    first, _, second = page.partition("### More out of a card")
+    documented = []
+    cards = iter((24, 16, 12, 8))
+    above = ""
+    for row in rows(first):
+        if "GiB" in row[0]:
+            above = row[1] if row[1] != "the same" else above
+            documented.append((above, row[3], row[2], next(cards), row[4]))
+    assert len(documented) == 4
+    small = [(row[1], row[2], row[3], int(row[0].split()[0]), row[4]) for row in rows(second)]
+    assert {card for *_, card, _ in small} == {8, 12, 16, 24}
+    for model, flags, weights, card, context in documented + small:
+        number = int(context.split(", all")[0].replace(",", ""))
+        found = reckoned(model, flags, float(weights.split()[0]), card)
+        assert number == pytest.approx(found, rel=0.01), (model, flags, card)
+
+
+def test_the_documented_weights_of_an_online_quantisation_are_those_that_are_reckoned() -> None:
+    params = {"vocab_size": 32768, "dim": 4096}
+    loaded = loaded_bytes(14_500_000_000, "fp8_per_tensor", params)
+    page = section((DOCS / "engines.md").read_text(), "Which model fits which card")
+    table = [row for row in rows(page) if "fp8_per_tensor" in row[2]]
+    assert table
+    assert {row[3] for row in table} == {f"{loaded / 1e9:.1f} GB"}
 
 
 def test_the_documented_bounds_are_the_ones_that_are_checked() -> None:

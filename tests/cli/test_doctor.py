@@ -6,7 +6,8 @@ import pytest
 from cli_program import Program
 from test_cli_small_commands import HEAVY, modules_of
 
-from toolchat.cli.doctor import rows
+from toolchat.cli.doctor import _settings, rows
+from toolchat.models.health import guarded
 from toolchat.ui.text.cells import width_of
 
 
@@ -43,3 +44,22 @@ def test_doctor_ends_with_1_where_the_tools_file_is_not_accepted_and_shows_no_co
     assert "problem: " in ran.out
     assert "accept it with: toolchat tools trust" in " ".join(ran.out.split())
     assert "\x1b" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("variables", "state", "words"),
+    [
+        ({"TOOLCHAT_ENGINE_ARG": "kv_cache_dtype=fp8"}, "ok", "vLLM is given kv_cache_dtype too"),
+        ({"TOOLCHAT_ENGINE_ARG": "max_model_len=1"}, "problem", "--engine-arg max_model_len"),
+        ({"TOOLCHAT_LORA": "mine=/nowhere"}, "problem", "--lora mine=/nowhere: /nowhere is no folder"),
+        ({"TOOLCHAT_SEED": "x"}, "problem", "TOOLCHAT_SEED: expected a whole number"),
+    ],
+)
+def test_doctor_tells_of_settings_that_no_engine_would_take(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], state: str, words: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    check = guarded("settings", _settings)[-1]
+    assert check.state == state
+    assert words in check.text

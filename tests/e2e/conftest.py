@@ -10,8 +10,9 @@ from pathlib import Path
 
 import platformdirs
 import pytest
-from e2e_engine import Running, copy_model
+from e2e_engine import CONTEXT, Running, copy_model
 from e2e_processes import PATIENCE, PROGRAM
+from spread import ASK_ONLY
 from terminal_screen import Terminal
 
 from toolchat.engine.config import plan
@@ -22,6 +23,8 @@ from toolchat.models.hardware import engine_device
 # Read before the autouse fixture gives each test a home of its own.
 USER_CACHE = Path(platformdirs.user_cache_dir("toolchat"))
 REPOSITORY = Path(__file__).parents[2]
+
+_shared: list[Running] = []
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +64,30 @@ def make_engine(
                 loop.run(running.engine.close())
 
     return make
+
+
+@pytest.fixture(scope="session")
+def demo_engine(make_engine: Callable[..., contextlib.AbstractContextManager[Running]]) -> Iterator[Running]:
+    """One engine for the tests that only ask it something."""
+    with make_engine(context=CONTEXT) as running:
+        _shared.append(running)
+        yield running
+
+
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End the shared engine where the next file does not use it; `running` would start it again."""
+    if _shared and (nextitem is None or nextitem.nodeid.partition("::")[0] not in ASK_ONLY):
+        shared = _shared[0]
+        if shared.engine.info is not None:
+            shared.loop.run(shared.engine.close())
+
+
+@pytest.fixture
+def running(demo_engine: Running) -> Running:
+    """The engine, started where it is not, so that no test depends on what another did to it."""
+    if demo_engine.engine.info is None:
+        demo_engine.start()
+    return demo_engine
 
 
 @pytest.fixture

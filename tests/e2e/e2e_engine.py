@@ -11,6 +11,9 @@ from pathlib import Path
 from toolchat.engine.local import LocalEngine
 from toolchat.wire.events import EngineState
 
+CONTEXT = 2048
+"""Of the engine with the demo model that tests share."""
+
 
 @dataclass
 class Running:

@@ -6,8 +6,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +26,23 @@ DRAWN, ENOUGH = 20, 18
 
 
 @pytest.fixture(scope="module")
-def running(make_engine: Callable[[], AbstractContextManager[Running]]) -> Iterator[Running]:
-    with make_engine() as running:
-        running.start()
-        yield running
+def runner(demo_engine: Running) -> Iterator[ToolRunner]:
+    runner = demo_engine.loop.run(ToolRunner.start(REPOSITORY / "tools.yaml"))
+    yield runner
+    demo_engine.loop.run(runner.close())
 
 
-def answer_to(running: Running, question: str, records: Path) -> str:
-    """What `toolchat ask` writes to stdout, from an engine that is loaded already."""
+def answer_to(running: Running, runner: ToolRunner, question: str, records: Path) -> str:
+    """What `toolchat ask` writes to stdout, from an engine and tools that are loaded already."""
     out = io.StringIO()
     with PlainRenderer(out) as renderer:
         session = Session(Settings(max_tokens=512), "demo", running.engine, records, renderer.show)
 
         async def ask() -> None:
-            runner = await ToolRunner.start(REPOSITORY / "tools.yaml")
             try:
                 session.equip(runner)
                 await session.ask(question)
             finally:
-                await runner.close()
                 session.record.close()
 
         running.loop.run(ask())
@@ -53,12 +50,14 @@ def answer_to(running: Running, question: str, records: Path) -> str:
 
 
 @pytest.mark.engine
-def test_of_twenty_drawn_questions_at_least_eighteen_are_answered_right(running: Running, tmp_path: Path) -> None:
+def test_of_twenty_drawn_questions_at_least_eighteen_are_answered_right(
+    running: Running, runner: ToolRunner, tmp_path: Path
+) -> None:
     seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10**6))
     print(f"{SEED}={seed}")  # pytest shows it where the test fails
     wrong = []
     for question in itertools.islice(questions.draw(random.Random(seed)), DRAWN):
-        answer = answer_to(running, question.text, tmp_path)
+        answer = answer_to(running, runner, question.text, tmp_path)
         print(f"{question.text}\n  {answer}", end="")
         if not question.is_answered_by(answer):
             wrong.append((question.text, question.number, answer))
@@ -68,9 +67,9 @@ def test_of_twenty_drawn_questions_at_least_eighteen_are_answered_right(running:
 @pytest.mark.engine
 @pytest.mark.parametrize("greeting", ["hi", "Hello!", "Thank you."])
 def test_a_greeting_is_answered_without_a_call(
-    running: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], greeting: str
+    running: Running, runner: ToolRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str], greeting: str
 ) -> None:
-    assert answer_to(running, greeting, tmp_path).strip()
+    assert answer_to(running, runner, greeting, tmp_path).strip()
     assert capsys.readouterr().err == ""
 
 

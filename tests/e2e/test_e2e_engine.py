@@ -3,12 +3,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from e2e_engine import Running
+from e2e_engine import CONTEXT, Running
 from e2e_processes import assert_nothing_left, is_running
 from questions import ENDLESS
 
@@ -24,23 +23,8 @@ from toolchat.wire.messages import AssistantMessage, CallOrigin, Message, ToolCa
 pytestmark = pytest.mark.engine
 
 REPOSITORY = Path(__file__).parents[2]
-CONTEXT = 2048
 SONG = (UserMessage(ENDLESS),)
 WEATHER = (UserMessage("What is the weather in Dallas, in fahrenheit?"),)
-
-
-@pytest.fixture(scope="module")
-def loaded(make_engine: Callable[..., AbstractContextManager[Running]]) -> Iterator[Running]:
-    with make_engine(context=CONTEXT) as running:
-        yield running
-
-
-@pytest.fixture
-def running(loaded: Running) -> Running:
-    """The engine, started where it is not, so that no test depends on what another did to it."""
-    if loaded.engine.info is None:
-        loaded.start()
-    return loaded
 
 
 @pytest.fixture(scope="module")

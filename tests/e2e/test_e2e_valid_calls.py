@@ -103,9 +103,9 @@ def test_of_a_hundred_required_calls_none_is_invalid_and_without_a_grammar_almos
     assert held.valid >= 100
     assert (held.invalid, held.without) == (0, 0), held.flaws
     assert held.constrained == held.valid
-    free = tiny.tally(100, tool_choice="required", constrained=False, max_tokens=80)
-    assert free.ended >= 100
-    assert free.valid <= 5
+    free = tiny.tally(25, tool_choice="required", constrained=False, max_tokens=80)
+    assert free.ended >= 25
+    assert free.valid <= 2
     assert free.constrained == 0
 
 

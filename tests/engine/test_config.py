@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from toolchat.engine import config
-from toolchat.engine.config import GIB, kv_bytes_per_token, plan
+from toolchat.engine.config import GIB, EngineConfig, plan
+from toolchat.engine.gpu import Gpu
+from toolchat.engine.params import kv_bytes_per_token
+from toolchat.engine.vllm_options import Lora
+from toolchat.models.capabilities import supports_images
+from toolchat.models.resolve import ModelChoice
 from toolchat.wire.errors import EngineError, UsageError
 
 PARAMS = {"dim": 576, "n_layers": 30, "head_dim": 64, "n_heads": 9, "n_kv_heads": 3, "max_seq_len": 8192}
@@ -20,6 +26,10 @@ BF16 = frozenset({"avx2", "avx512_bf16"})
 @pytest.fixture(autouse=True)
 def a_cpu_that_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "cpu_flags", lambda: BF16)
+
+
+def card(gib: int, capability: tuple[int, int] = (8, 9)) -> Gpu:
+    return Gpu(0, "GPU-1", "RTX", gib * GIB, gib * GIB, capability, 580)
 
 
 @pytest.fixture
@@ -116,8 +126,8 @@ def test_a_model_larger_than_the_card_is_refused_before_anything_is_imported(fol
     with (folder / "consolidated.safetensors").open("wb") as weights:
         weights.truncate(14 * GIB)  # a hole, not bytes
     with pytest.raises(EngineError, match=r"m does not fit this GPU: .* 14\.0 GiB, and the GPU has 8\.0 GiB"):
-        plan("m", folder, "cuda", gpu_total=8 * GIB)
-    assert plan("m", folder, "cuda", gpu_total=24 * GIB).device == "cuda"
+        plan("m", folder, "cuda", card=card(8))
+    assert plan("m", folder, "cuda", card=card(24)).device == "cuda"
 
 
 def test_a_gpu_compiles_but_for_a_model_that_is_loaded_sooner(folder: Path) -> None:
@@ -155,6 +165,8 @@ VISION = PARAMS | {"vision_encoder": {"image_size": 64}}
         ("cpu", PARAMS, False, {"text_only": True}, ["--text-only has no effect: m has no image encoder"]),
         ("cuda", PARAMS, False, {"text_only": True}, ["--text-only has no effect: m has no image encoder"]),
         ("cuda", PARAMS, True, {"fast_start": True}, ["--fast-start has no effect: m is never compiled"]),
+        ("cpu", PARAMS, False, {"enforce_eager": True}, ["--enforce-eager has no effect: the engine runs on the CPU"]),
+        ("cuda", PARAMS, True, {"enforce_eager": True}, ["--enforce-eager has no effect: m is never compiled"]),
         ("cuda", VISION, False, {"gpu_memory": 0.5, "fast_start": True, "text_only": True}, []),
         ("cpu", PARAMS, False, {"fast_start": False, "text_only": False}, []),  # --no-fast-start
     ],
@@ -167,3 +179,61 @@ def test_flags_without_effect_are_told_where_they_stand_on_the_command_line(
     assert list(plan("m", folder, device, eager=eager, flags=given, **given).notes) == notes
     # From config.toml or a variable: it may be meant for another model or machine.
     assert plan("m", folder, device, eager=eager, **given).notes == ()
+
+
+def test_options_reach_the_engine_and_come_back_whole_from_json(folder: Path) -> None:
+    lora = Lora("mine", "/adapters/mine", 16, 100)
+    planned = plan(
+        "m",
+        folder,
+        "cuda",
+        enforce_eager=True,
+        quantization="fp8_per_tensor",
+        lora=lora,
+        engine_args={"kv_cache_dtype": "fp8", "stream_interval": 2},
+        card=card(24),
+    )
+    assert planned.eager
+    assert planned.need is not None
+    assert planned.need.per_token == 23040 // 2
+    assert EngineConfig.read(json.loads(json.dumps(asdict(planned)))) == planned
+
+
+def test_a_fast_start_and_a_compilation_config_contradict_each_other(folder: Path) -> None:
+    with pytest.raises(UsageError, match="--fast-start sets vLLM's compilation_config; leave it or"):
+        plan("m", folder, "cuda", fast_start=True, engine_args={"compilation_config": {"mode": 0}})
+
+
+def test_a_model_that_will_hardly_fit_is_warned_of_before_it_is_loaded(folder: Path) -> None:
+    with (folder / "consolidated.safetensors").open("wb") as weights:
+        weights.truncate(6 * GIB)
+    (note,) = plan("m", folder, "cuda", card=card(8), context=8192).notes
+    assert "m will hardly fit this GPU: its weights take 6.0 of 8.0 GiB" in note
+    assert "--quantization fp8_per_tensor would make it fit" in note
+    assert plan("m", folder, "cuda", card=card(24)).notes == ()
+
+
+def test_too_little_memory_for_the_context_names_one_that_fits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "granted_memory", lambda: int(1.5 * GIB + 4000 * 23040))
+    with pytest.raises(EngineError, match=r"close other programs, or --context 3584 would make it fit"):
+        plan("m", folder, "cpu")
+
+
+def test_an_fp8_cache_is_reckoned_and_offered_where_the_cpu_has_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "granted_memory", lambda: int(1.5 * GIB + 6000 * 23040))
+    monkeypatch.setattr(config, "cpu_flags", lambda: BF16 | {"avx512f"})
+    with pytest.raises(EngineError, match="--context 5632 or --engine-arg kv_cache_dtype=fp8 would make it fit"):
+        plan("m", folder, "cpu")
+    assert plan("m", folder, "cpu", engine_args={"kv_cache_dtype": "fp8"}).kv_cache_bytes is not None
+
+
+def test_images_take_mistrals_format(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    text = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "max_position_embeddings": 512}
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": text, "vision_config": {"hidden_size": 8}}))
+    planned = plan("m", tmp_path, "cuda")
+    assert (planned.format, planned.text_only) == ("hf", True)
+    assert "images take a model in Mistral's format" in planned.notes[0]
+    assert supports_images(ModelChoice("m", "folder", tmp_path)) is False

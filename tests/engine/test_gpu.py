@@ -93,6 +93,7 @@ def test_a_slice_of_unknown_parent_has_only_what_all_gpus_have_in_common() -> No
     assert (slice_.index, slice_.capability, slice_.driver) == (None, None, 580)
 
 
+@pytest.mark.process
 def test_the_parents_of_slices_are_asked_of_the_driver(nvidia_smi: Path) -> None:
     program(nvidia_smi, f"if [ $1 = -L ]; then echo '{SLICES}'; else echo '{TWO}'; fi")
     (slice_,) = gpu.gpus({"CUDA_VISIBLE_DEVICES": "MIG-5e-0"})
@@ -115,12 +116,14 @@ def test_a_uuid_and_a_single_gpu_are_known_in_every_order() -> None:
     assert [one.index for one in visible(both, "1,7", "FASTEST_FIRST")] == [None]
 
 
+@pytest.mark.process
 def test_the_order_of_the_users_environment_counts(nvidia_smi: Path) -> None:
     program(nvidia_smi, f"echo '{TWO}'")
     assert gpu.gpus({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"})[0].total is None
     assert gpu.gpus({"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})[0].total == gpu.gpus({})[0].total == 24564 * MIB
 
 
+@pytest.mark.process
 def test_the_gpu_that_cuda_measured_is_found_by_its_uuid(nvidia_smi: Path) -> None:
     program(nvidia_smi, f"echo '{TWO}'")
     found = gpu.with_uuid("2222bbbb-0000")

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 
+from toolchat.engine.fit import Need
 from toolchat.engine.gpu import GIB
 from toolchat.engine.gpu_memory import (
     MOST,
     OVERHEAD,
     VISION_ENCODER,
     budget,
-    check_weights,
+    check_fits,
     left_for_context,
     little_left,
 )
@@ -58,7 +59,7 @@ def test_memory_that_no_listed_program_holds_is_perhaps_the_desktops() -> None:
     with pytest.raises(EngineError, match=r"10\.0 of 24\.0 GiB are free \(held by no program .* the desktop\);"):
         budget(10 * GIB, 24 * GIB, 0.9)
     with pytest.raises(EngineError, match=r"12\.0 of 24\.0 GiB are free \(held by no program .* the desktop\),"):
-        check_weights("m", 14 * GIB, 0.48, 24 * GIB, 12 * GIB)
+        check_fits("m", Need(14 * GIB), 0.48, 24 * GIB, 12 * GIB)
 
 
 @pytest.mark.parametrize(("total", "free"), [*BUSY, (24, 24), (12, 11.2), (5, 5)])
@@ -71,18 +72,18 @@ def test_what_is_left_for_a_context_is_reckoned_by_the_engines_own_share(total: 
 
 
 def test_weights_that_cannot_fit_are_refused_and_it_is_said_whether_a_free_card_would_do() -> None:
-    check_weights("m", 14 * GIB, 0.92, 24 * GIB, 23 * GIB)
+    check_fits("m", Need(14 * GIB), 0.92, 24 * GIB, 23 * GIB)
     with pytest.raises(EngineError, match=r"not enough GPU memory for m: .* 14\.0 GiB, and 12\.0 of 24\.0 .*held by x"):
-        check_weights("m", 14 * GIB, 0.48, 24 * GIB, 12 * GIB, "x")
+        check_fits("m", Need(14 * GIB), 0.48, 24 * GIB, 12 * GIB, "x")
     with pytest.raises(
         EngineError, match=r"m does not fit this GPU: its weights take 14\.0 GiB, and the GPU has 12\.0"
     ):
-        check_weights("m", 14 * GIB, 0.92, 12 * GIB, 12 * GIB)
+        check_fits("m", Need(14 * GIB), 0.92, 12 * GIB, 12 * GIB)
 
 
 def test_a_model_that_leaves_little_room_is_warned_of_with_the_reckoning() -> None:
-    assert little_left("m", int(13.5 * GIB), 24 * GIB) == ""
-    assert little_left("m", int(4.4 * GIB), 8 * GIB) == ""
-    told = little_left("m", int(9.7 * GIB), 12 * GIB)
+    assert little_left("m", Need(int(13.5 * GIB)), 24 * GIB) == ""
+    assert little_left("m", Need(int(4.4 * GIB)), 8 * GIB) == ""
+    told = little_left("m", Need(int(9.7 * GIB)), 12 * GIB)
     assert "its weights take 9.7 of 12.0 GiB, which leaves 0.0 GiB for a context" in told
-    assert little_left("m", int(9.7 * GIB), 12 * GIB, text_only=True) == ""
+    assert little_left("m", Need(int(9.7 * GIB) - VISION_ENCODER), 12 * GIB) == ""

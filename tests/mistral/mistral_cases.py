@@ -14,10 +14,11 @@ from mistral_common.protocol.instruct.messages import AssistantMessage
 from mistral_common.protocol.instruct.tool_calls import FunctionCall
 from mistral_common.protocol.instruct.tool_calls import ToolCall as MistralCall
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from mistral_tokenizers import vocabulary_of
 
 from toolchat.mistral.ids import new_call_id
 from toolchat.mistral.parse import StreamParser
-from toolchat.mistral.vocabulary import MistralVocabulary, Vocabulary
+from toolchat.mistral.vocabulary import Vocabulary
 from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, Delta, Text, Thinking
 from toolchat.wire.messages import FailedCall, ToolCall
 
@@ -160,7 +161,7 @@ def counting_ids() -> Callable[[], str]:
 
 
 def parser_for(source: MistralTokenizer | Vocabulary) -> StreamParser:
-    vocabulary = source if isinstance(source, Vocabulary) else MistralVocabulary(source)
+    vocabulary = source if isinstance(source, Vocabulary) else vocabulary_of(source)
     return StreamParser(vocabulary, new_id=counting_ids())
 
 

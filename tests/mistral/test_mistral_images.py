@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 from image_files import image, image_file
-from mistral_tokenizers import ALL, PATCH, SEEING
+from mistral_tokenizers import ALL, PATCH, SEEING, vocabulary_of
 from PIL import Image as Pillow
 
 from toolchat.images.image import ImageError, image_from_bytes
 from toolchat.images.pixels import LARGEST_SIDE, decoded
 from toolchat.mistral.render import Encoded, encode, render
 from toolchat.mistral.token_count import count_tokens
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import (
     AssistantMessage,
     Image,
@@ -42,7 +41,7 @@ LATER: list[Message] = [AssistantMessage("Colors."), UserMessage("Thanks.")]
 
 
 def encoded(tokenizer: Any, messages: list[Message], *, supports_images: bool) -> Encoded:
-    return encode(tokenizer, MistralVocabulary(tokenizer).version, messages, TOOLS, supports_images=supports_images)
+    return encode(tokenizer, vocabulary_of(tokenizer).version, messages, TOOLS, supports_images=supports_images)
 
 
 def colors(prompt: Encoded) -> list[Any]:
@@ -60,8 +59,8 @@ def test_every_version_that_sees_accepts_images_from_users_and_tools(tokenizer_o
         prompt = encoded(tokenizer, messages, supports_images=True)
         assert colors(prompt) == [(255, 0, 0), (0, 0, 255), (0, 128, 0), (255, 0, 0), (0, 128, 0)]
         # One patch each, and the end of its only row.
-        assert prompt.tokens.count(MistralVocabulary(tokenizer).special("[IMG]")) == 5
-        assert prompt.tokens.count(MistralVocabulary(tokenizer).special("[IMG_END]")) == 5
+        assert prompt.tokens.count(vocabulary_of(tokenizer).special("[IMG]")) == 5
+        assert prompt.tokens.count(vocabulary_of(tokenizer).special("[IMG_END]")) == 5
 
 
 @pytest.mark.parametrize("label", ALL)
@@ -70,7 +69,7 @@ def test_every_version_that_does_not_see_is_told_in_text(tokenizer_of: Any, labe
     for messages in (TURN, TURN + LATER):
         prompt = encoded(tokenizer, messages, supports_images=False)
         assert prompt.images == []
-    groups = render(TURN, MistralVocabulary(tokenizer).version)
+    groups = render(TURN, vocabulary_of(tokenizer).version)
     # v2 is told the second of two calls after the result of the first.
     assert [len(group) for group in groups] == [1, 1, 1, 2 if label == "v2-spm" else 1, 1]
     assert sum(one["role"] == "user" for group in groups for one in group) == 1
@@ -115,7 +114,7 @@ def test_results_hold_their_images_themselves_from_v15_on() -> None:
 @pytest.mark.parametrize("label", SEEING)
 def test_images_count_as_the_message_that_brought_them(tokenizer_of: Any, label: str) -> None:
     tokenizer = tokenizer_of(label, supports_images=True)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
 
     def tokens(messages: Any, tools: Any) -> list[int]:
         return encode(tokenizer, vocabulary.version, messages, tools, supports_images=True).tokens

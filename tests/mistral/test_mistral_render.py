@@ -9,13 +9,12 @@ from mistral_common.protocol.instruct.chunk import TextChunk, ThinkChunk
 from mistral_common.protocol.instruct.messages import SystemMessage as MistralSystemMessage
 from mistral_common.protocol.instruct.messages import UserMessage as MistralUserMessage
 from mistral_common.protocol.instruct.request import ChatCompletionRequest, ModelSettings, ReasoningEffort
-from mistral_tokenizers import ALL, ARGS, CALLS, END_THINK, EOS, THINK, spell
+from mistral_tokenizers import ALL, ARGS, CALLS, END_THINK, EOS, THINK, spell, vocabulary_of
 
 from toolchat.chat.conversation import Spoken
 from toolchat.mistral import render
 from toolchat.mistral.parse import StreamParser
 from toolchat.mistral.render import reasoning_efforts, takes_schema, to_openai
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.deltas import CallEnded, Text, Thinking
 from toolchat.wire.messages import (
     AssistantMessage,
@@ -39,7 +38,7 @@ THOUGHT = [UserMessage("a"), AssistantMessage("b", thinking="hm"), UserMessage("
 @pytest.mark.parametrize("label", ALL)
 def test_thinking_is_kept_where_the_version_has_a_place_for_it(tokenizer_of: Any, label: str) -> None:
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     think = vocabulary.special("[THINK]")
     prompt = encode(tokenizer, vocabulary.version, THOUGHT, (), supports_reasoning=think is not None)
     assert (think is not None) == (label in ("v13", "v15"))
@@ -74,7 +73,7 @@ def system_prompt(tokenizer: Any, content: Any) -> list[int]:
 
 
 def encoded_system(tokenizer: Any, content: str) -> list[int]:
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     messages = [SystemMessage(content), UserMessage("a")]
     return encode(
         tokenizer, vocabulary.version, messages, (), supports_reasoning=vocabulary.special("[THINK]") is not None
@@ -95,7 +94,7 @@ def test_thinking_anywhere_is_sent_again_exactly_as_it_was_generated(
     tokenizer_of: Any, label: str, generated: list[str]
 ) -> None:
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     ids = spell(tokenizer, *generated, EOS)
     spoken, calls = Spoken(), []
     for delta in StreamParser(vocabulary).feed(ids):
@@ -194,7 +193,7 @@ def test_half_a_surrogate_pair_in_a_tool_stops_no_request(tokenizer_of: Any, lab
         return ToolSpec("f", f"{half}.", {"type": "object", "properties": {half: schema}, "required": [half]})
 
     tokenizer = tokenizer_of(label)
-    version = MistralVocabulary(tokenizer).version
+    version = vocabulary_of(tokenizer).version
     halved = [encode(tokenizer, version, [UserMessage("a")], [tool(half)]) for half in ("\ud800", "\udfff")]
     assert halved == [encode(tokenizer, version, [UserMessage("a")], [tool("\ufffd")])] * 2
 
@@ -206,7 +205,7 @@ def test_reasoning_effort_is_encoded_for_v15_alone(tokenizer_of: Any) -> None:
     none, high, silent = (
         encode(tokenizer, 15, THOUGHT[:1], (), reasoning_effort=effort) for effort in ("none", "high", None)
     )
-    assert MistralVocabulary(tokenizer).special("[MODEL_SETTINGS]") in high
+    assert vocabulary_of(tokenizer).special("[MODEL_SETTINGS]") in high
     assert high != none == silent
 
 
@@ -226,7 +225,7 @@ ANSWER = {"type": "object", "properties": {"b": {"type": "integer"}, "a": {"cons
 @pytest.mark.parametrize("label", ALL)
 def test_an_answers_schema_changes_no_prompt_of_a_model_without_a_place_for_it(tokenizer_of: Any, label: str) -> None:
     tokenizer = tokenizer_of(label)
-    version = MistralVocabulary(tokenizer).version
+    version = vocabulary_of(tokenizer).version
     assert not takes_schema(tokenizer)
     asked = encode(tokenizer, version, THOUGHT[:1], (), response_schema=ANSWER)
     assert asked == encode(tokenizer, version, THOUGHT[:1], ())
@@ -236,7 +235,7 @@ def test_an_answers_schema_changes_no_prompt_of_a_model_without_a_place_for_it(t
 def test_a_model_with_a_place_for_the_answers_schema_is_told_it(tokenizer_of: Any) -> None:
     tokenizer = tokenizer_of("v15", has_schema=True)
     assert takes_schema(tokenizer)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     asked = encode(tokenizer, 15, THOUGHT[:1], (), reasoning_effort="high", response_schema=ANSWER)
     begin, end = (asked.index(vocabulary.special(name)) for name in ("[MODEL_SETTINGS]", "[/MODEL_SETTINGS]"))
     settings = tokenizer.instruct_tokenizer.tokenizer.decode(asked[begin + 1 : end])
@@ -256,6 +255,6 @@ def test_calls_made_at_once_are_told_to_v2_as_one_after_the_other(tokenizer_of: 
         *(AssistantMessage("", (second,)), results[1]),
     ]
     tokenizer = tokenizer_of(label)
-    version = MistralVocabulary(tokenizer).version
+    version = vocabulary_of(tokenizer).version
     same = encode(tokenizer, version, at_once, ()) == encode(tokenizer, version, in_turn, ())
     assert same == (label == "v2-spm")

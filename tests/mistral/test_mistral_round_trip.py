@@ -5,19 +5,18 @@ import random
 
 import pytest
 from mistral_cases import Case, Read, canonical, case, chunked, encode, parse, parser_for, read
-from mistral_tokenizers import ALL, CALLS, EOS, LISTS, NAMED, spell
+from mistral_tokenizers import ALL, CALLS, EOS, LISTS, NAMED, spell, vocabulary_of
 
 from toolchat.mistral.ids import is_legal_call_id
 from toolchat.mistral.json_scan import ObjectScanner
 from toolchat.mistral.segments import Prose
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import FailedCall, ToolCall
 
-CASES = 500
+CASES = 100
 
 
 def check_round_trip(tokenizer, label, count, seed):
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     rng = random.Random(seed)
     for _ in range(count):
         wanted = case(rng, vocabulary.version, supports_reasoning=vocabulary.special("[THINK]") is not None)
@@ -57,11 +56,20 @@ def test_ten_thousand_generations_come_back(tokenizer_of, label):
 @pytest.mark.long
 @pytest.mark.parametrize("label", ALL)
 def test_cut_anywhere_only_whole_calls_come_back(tokenizer_of, label):
-    tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
-    rng = random.Random(f"{label} cut")
+    check_cuts(tokenizer_of(label), label, CASES, seed=f"{label} cut")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", ALL)
+def test_two_thousand_generations_cut_anywhere_too(tokenizer_of, label):
+    check_cuts(tokenizer_of(label), label, 2_000, seed=f"{label} cut slow")
+
+
+def check_cuts(tokenizer, label, count, seed):
+    vocabulary = vocabulary_of(tokenizer)
+    rng = random.Random(seed)
     marker = vocabulary.special("[TOOL_CALLS]")
-    for _ in range(CASES):
+    for _ in range(count):
         wanted = case(rng, vocabulary.version, supports_reasoning=vocabulary.special("[THINK]") is not None)
         expected = [(name, canonical(arguments)) for name, arguments, _ in wanted.calls]
         begun, found, parser = 0, Read(), parser_for(vocabulary)
@@ -136,7 +144,7 @@ def test_of_two_calls_the_one_that_was_cut_is_not_lost(tokenizer_of, label):
 @pytest.mark.parametrize("label", NAMED)
 def test_parts_of_a_call_arrive_as_soon_as_they_are_certain(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     ids = encode(tokenizer, Case((("f", {"a": 1}, "abcdefghi"), ("g", {}, "bcdefghij"))))
     parser = parser_for(vocabulary)
     at = {}

@@ -17,11 +17,11 @@ from mistral_tokenizers import (
     THINK,
     Mark,
     spell,
+    vocabulary_of,
 )
 
 from toolchat.mistral import json_scan
 from toolchat.mistral.ids import is_legal_call_id, is_legal_name
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import FailedCall, ToolCall
 
 SOUPS = 250
@@ -118,7 +118,7 @@ def test_a_list_keeps_the_ids_of_failed_calls_too(tokenizer_of):
 @pytest.mark.parametrize("label", ["v3-spm", "v13"])
 def test_never_half_a_character(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     ids = [
         token
         for byte in "🦊é".encode()
@@ -133,7 +133,7 @@ def test_never_half_a_character(tokenizer_of, label):
 @pytest.mark.parametrize("label", ALL)
 def test_no_soup_of_tokens_raises_or_makes_a_call_up(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     inner = tokenizer.instruct_tokenizer.tokenizer
     rng = random.Random(f"{label} soup")
     names = ["[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "[THINK]", "[/THINK]", "[INST]"]

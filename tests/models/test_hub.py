@@ -16,7 +16,7 @@ from toolchat.models import hub as models
 from toolchat.models import hub_cache, parts
 from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import choose_model, obtain
-from toolchat.wire.errors import EngineError
+from toolchat.wire.errors import EngineError, UsageError
 
 NAME = "mistralai/Tiny"
 SHARDS = ("consolidated-00001-of-00002.safetensors", "consolidated-00002-of-00002.safetensors")
@@ -352,9 +352,9 @@ def test_a_model_that_there_is_not(hub: FakeHub) -> None:
         models.pull("mistralai/Nothing")
 
 
-def test_a_repository_without_mistrals_format_is_refused_before_anything_is_fetched(hub: FakeHub) -> None:
-    hub.repositories[NAME] = Repository({"config.json": b"{}", "model.safetensors": safetensors(b"1")})
-    with pytest.raises(EngineError, match=r"not a model in Mistral's format: the repository has no params\.json, weig"):
+def test_a_repository_in_neither_format_is_refused_before_anything_is_fetched(hub: FakeHub) -> None:
+    hub.repositories[NAME] = Repository({"README.md": b"", "model.gguf": b"1"})
+    with pytest.raises(EngineError, match=r"not a model in Mistral's format: the repository lacks params\.json, weig"):
         models.pull(NAME)
     assert not any("resolve" in request for request in hub.requests)
 
@@ -481,3 +481,66 @@ def test_a_journal_that_makes_no_sense_begins_the_file_anew(hub: FakeHub, edit: 
     journal.write_text(edit(journal.read_text()))
     folder = models.pull(NAME)
     assert (folder / "consolidated.safetensors").read_bytes() == single()["consolidated.safetensors"]
+
+
+def other_format(**changes: bytes) -> dict[str, bytes]:
+    config = b'{"vocab_size": 32768, "hidden_size": 8}'
+    weights = safetensors(payload(200_000, 9))
+    return {"config.json": config, "tekken.json": payload(20_000, 1), "model.safetensors": weights, **changes}
+
+
+def test_a_repository_in_the_other_format_is_fetched_and_listed(hub: FakeHub) -> None:
+    hub.repositories[NAME] = Repository(other_format(**{"tokenizer.json": b"{}", "pytorch_model.bin": b"1"}))
+    folder = models.pull(NAME)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "tekken.json"]
+    assert models.cached(NAME) == folder
+    assert [(model.name, model.lacks) for model in models.cached_models()] == [(NAME, "")]
+
+
+@pytest.mark.parametrize("tokenizer", [None, "tokenizer.model"])
+def test_a_repository_without_mistrals_tokenizer_is_refused_before_its_weights_are_fetched(
+    hub: FakeHub, tokenizer: str | None
+) -> None:
+    name = "somebody/Mistral-7B-Instruct-v0.3-AWQ"
+    files = {file: data for file, data in other_format().items() if file != "tekken.json"}
+    hub.repositories[name] = Repository(files | ({tokenizer: b"x"} if tokenizer else {}))
+    with pytest.raises(EngineError) as refused:
+        models.pull(name)
+    line = str(refused.value)
+    assert "hf download mistralai/Mistral-7B-Instruct-v0.3 tokenizer.model.v3 --local-dir ./Mistral-7B-Instruct" in line
+    assert line.endswith("then --model ./Mistral-7B-Instruct-v0.3-AWQ")
+    assert hub.large_requests() == []
+
+
+def test_another_programs_model_in_the_cache_is_not_listed(hub: FakeHub) -> None:
+    from huggingface_hub import snapshot_download
+
+    hub.repositories["qwen/Other"] = Repository(
+        {"config.json": b"{}", "model.safetensors": b"1", "tokenizer.json": b""}
+    )
+    snapshot_download("qwen/Other")
+    assert list(models.cached_models()) == []
+
+
+def test_a_revision_is_fetched_and_found_apart_from_the_main_branch(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repositories[NAME] = Repository(single())
+    main = models.pull(NAME)
+    hub.repositories[NAME] = old = Repository(single(200_000), revisions=("v1",))
+    branch = models.pull(NAME, revision="v1")
+    assert (models.cached(NAME), models.cached(NAME, "v1"), models.cached(NAME, old.commit)) == (main, branch, branch)
+    assert branch.name == old.commit
+    assert models.cached(NAME, "v2") is None
+    assert models.cached(NAME, "../main") is None
+    with pytest.raises(EngineError, match=r"no such revision \(--revision\); .*/mistralai/Tiny/tree/main lists"):
+        models.pull(NAME, revision="v2")
+    monkeypatch.setenv("TOOLCHAT_OFFLINE", "1")
+    with pytest.raises(EngineError, match=r"Tiny \(revision v3\): not on this .*pull mistralai/Tiny --revision v3$"):
+        models.pull(NAME, revision="v3")
+
+
+def test_only_models_of_the_hub_have_revisions(tmp_path: Path) -> None:
+    for name in ("demo", "./folder", str(tmp_path)):
+        with pytest.raises(UsageError, match="--revision v1: only models of the Hugging Face hub have revisions"):
+            choose_model(name, tmp_path, "v1")

@@ -41,6 +41,7 @@ def test_every_check_is_documented() -> None:
     assert documented[2:] == list(gpu_check.CHECKS)
 
 
+@pytest.mark.process
 def test_a_pull_is_stopped_when_a_part_is_fetched(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +61,7 @@ def test_a_pull_is_stopped_when_a_part_is_fetched(
     assert started[0].returncode in (130, -signal.SIGINT)
 
 
+@pytest.mark.process
 def test_a_pull_that_fetches_nothing_is_no_check(start: Start) -> None:
     with pytest.raises(SkippedError, match="the model is here already"):
         wait_for_progress(start("echo /models/m"))
@@ -92,6 +94,7 @@ def test_a_full_card_must_be_refused_with_its_numbers(
             full(Report(False, "m"))
 
 
+@pytest.mark.process
 def test_a_check_that_breaks_is_a_row_and_what_it_started_holds_no_card(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,8 @@ from toolchat.tools.load import load_tools
 from toolchat.tools.local_modules import digests_below
 from toolchat.wire.messages import ToolResult
 
+pytestmark = pytest.mark.process
+
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 USE = (
     'import importlib\n\ndef use(name: str) -> str:\n    """Use."""\n    return str(importlib.import_module(name).X)\n'

@@ -61,6 +61,7 @@ def prepared(tmp_path: Path) -> tuple[Attacked, Path]:
     return attacked, data
 
 
+@pytest.mark.process
 @needs_root
 def test_a_link_by_another_user_to_a_file_of_the_users_accepts_nothing(tmp_path: Path) -> None:
     attacked, data = prepared(tmp_path)
@@ -78,6 +79,7 @@ def test_a_link_by_another_user_to_a_file_of_the_users_accepts_nothing(tmp_path:
     assert not attacked.ran
 
 
+@pytest.mark.process
 def test_what_was_found_in_a_folder_that_had_to_be_closed_accepts_nothing_later_either(tmp_path: Path) -> None:
     attacked, data = prepared(tmp_path)
     state = tmp_path / "state" / "toolchat"
@@ -193,6 +195,7 @@ def test_a_log_or_a_history_that_leads_to_a_file_of_the_users_is_not_written(tmp
     assert precious.read_text() == "# mine\n"
 
 
+@pytest.mark.process
 @needs_root
 def test_what_a_tool_prints_is_not_written_into_a_file_that_a_link_of_another_users_leads_to(tmp_path: Path) -> None:
     attacked = Attacked.below(tmp_path)
@@ -260,6 +263,7 @@ def test_a_group_is_the_users_own_only_if_no_other_account_has_it(
         _own_group.cache_clear()
 
 
+@pytest.mark.process
 def test_each_folder_of_the_cache_is_the_users_alone_whatever_the_umask(tmp_path: Path) -> None:
     attacked = Attacked.below(tmp_path)
     attacked.write(mine=GREET)

@@ -237,6 +237,7 @@ def test_what_is_no_folder_in_place_of_one_for_state_is_one_line(
     assert appendable(tmp_path / "state/toolchat/logs/tools.log").name == "tools.log"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", [("ask", "--model", "demo", "question"), ("repl", "--plain", "--model", "demo")])
 def test_a_pipe_in_place_of_the_logs_is_one_line_of_the_command(tmp_path: Path, command: tuple[str, ...]) -> None:
     path = tmp_path / "state/toolchat/logs"
@@ -246,6 +247,7 @@ def test_a_pipe_in_place_of_the_logs_is_one_line_of_the_command(tmp_path: Path, 
     assert done.stderr == f"toolchat: {path}: is a pipe; expected a folder; remove it, or move it away\n"
 
 
+@pytest.mark.process
 def test_a_list_of_accepted_files_that_is_a_link_to_a_device_is_said_to_be_no_file(tmp_path: Path) -> None:
     planted(tmp_path).unlink()
     _device(tmp_path / "state/toolchat/trusted-tools.json")
@@ -404,7 +406,7 @@ def test_the_question_says_which_tools_keep_their_privileges(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["params.json", "tekken.json"])
 def test_a_model_with_a_file_of_sixty_gigabytes_is_one_line(tmp_path: Path, name: str) -> None:
-    from toolchat.engine.config import read_params
+    from toolchat.engine.params import read_params
     from toolchat.models.capabilities import reasoning_efforts
 
     with (tmp_path / name).open("wb") as sparse:

@@ -231,6 +231,24 @@ def test_a_reasoning_effort_that_the_model_has_not_is_dropped(model_folder: Path
     assert asyncio.run(first.with_model(str(model_folder), lambda _: None)).settings.reasoning_effort == "high"
 
 
+def test_what_belongs_to_the_model_that_the_chat_began_with_stays_with_it(
+    monkeypatch: pytest.MonkeyPatch, model_folder: Path
+) -> None:
+    chosen: list[tuple[str, str | None]] = []
+
+    def choose(name: str, cache: Path, revision: str | None) -> ModelChoice:
+        chosen.append((name, revision))
+        return ModelChoice(name, "hub", model_folder)
+
+    monkeypatch.setattr("toolchat.session.startup.choose_model", choose)
+    first = plan(model="a/b", revision="v1", lora="mine=/x", quantization="awq", seed="3")
+    other = asyncio.run(first.with_model("c/d", lambda _: None)).settings
+    assert (other.revision, other.lora, other.quantization, other.seed) == (None, None, None, 3)
+    back = asyncio.run(first.with_model("a/b", lambda _: None)).settings
+    assert (back.revision, back.lora, back.quantization) == ("v1", "mine=/x", "awq")
+    assert chosen == [("c/d", None), ("a/b", "v1")]
+
+
 def test_what_has_to_be_made_tells_its_stages(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> None:
     def obtain(choice: ModelChoice, cache: Path, progress: Callable[[str, float], None], before: object) -> Path:
         for stage, fraction in (("downloading", 0.0), ("downloading", 0.104), ("merging", 0.9)):

@@ -20,11 +20,10 @@ import pytest
 import typing_extensions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mistral_tokenizers import load
+from mistral_tokenizers import load, vocabulary_of
 from pydantic import BaseModel, Field, create_model
 
 from toolchat.mistral.grammar.constraint import constraint
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.tools.check import Checked, Rejected, check_arguments
 from toolchat.tools.schema import function_schema
 from toolchat.tools.toolbox import LoadedTool, Tool
@@ -228,7 +227,7 @@ def test_every_schema_is_taken_by_mistral_common_and_constrains_a_call(tokenizer
         tools=[MistralTool(function=Function(name=spec.name, description="d", parameters=spec.parameters))],
     )
     get_validator(TokenizerVersion.v13, ValidationMode.test).validate_request(request)
-    planned = constraint(MistralVocabulary(tokenizer), [spec], choice="required")
+    planned = constraint(vocabulary_of(tokenizer), [spec], choice="required")
     assert planned.step.grammar is not None
     assert all(f'"{name}"' in planned.step.grammar.text for name in chosen)
     # Nothing had to be left out.
@@ -245,7 +244,7 @@ def test_a_type_that_holds_itself_constrains_a_call_too(tokenizer: Any) -> None:
         """Grow."""
 
     spec = loaded_of(grow).tool.spec
-    planned = constraint(MistralVocabulary(tokenizer), [spec], choice="required")
+    planned = constraint(vocabulary_of(tokenizer), [spec], choice="required")
     assert planned.step.grammar is not None
     assert "#/$defs/d0" in planned.step.grammar.text
     assert (planned.held, planned.notes) == ({spec.name}, ())
@@ -397,7 +396,7 @@ def test_a_wrong_value_for_an_untyped_parameter_is_refused_by_name(data: Any, lo
 @given(loose_signatures())
 def test_a_grammar_holds_whatever_has_no_type(tokenizer: Any, loose: Loose) -> None:
     spec = loaded_of(loose.function).tool.spec
-    planned = constraint(MistralVocabulary(tokenizer), [spec], choice="required")
+    planned = constraint(vocabulary_of(tokenizer), [spec], choice="required")
     assert (planned.held, planned.notes) == ({spec.name}, ())
 
 

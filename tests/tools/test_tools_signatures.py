@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, LiteralString, NewType, TypeVa
 import pytest
 import typer
 import typing_extensions
-from mistral_tokenizers import load
+from mistral_tokenizers import load, vocabulary_of
 from pydantic import BaseModel, Field
 
 from toolchat.mistral.grammar.constraint import constraint
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.tools.check import Checked, Rejected, check_arguments
 from toolchat.tools.keywords import KINDS, ParameterEntry
 from toolchat.tools.load import load_tools
@@ -217,7 +216,7 @@ def test_several_scalar_types_are_held_by_every_grammar(version: str, tmp_path: 
 
     for function in (bare, many, by_default, by_example, by_numpy):
         spec = loaded(function).tool.spec
-        planned = constraint(MistralVocabulary(load(tmp_path, version)), [spec], choice="required")
+        planned = constraint(vocabulary_of(load(tmp_path, version)), [spec], choice="required")
         assert (planned.held, planned.notes) == ({spec.name}, ())
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked_program import ProgramServer
 from scripted_terminal import BEGINNING, LAUNCHER, REPOSITORY, OpenRepl
 from terminal_screen import Terminal
 
@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def repl(folder: Path, home: Path, tmp_path: Path) -> Iterator[OpenRepl]:
+def repl(folder: Path, home: Path, tmp_path: Path, program_server: ProgramServer) -> Iterator[OpenRepl]:
     """Opens terminals with a REPL whose engine the script, a piece of Python, sets."""
     opened: list[Terminal] = []
 
@@ -31,12 +31,13 @@ def repl(folder: Path, home: Path, tmp_path: Path) -> Iterator[OpenRepl]:
         path = os.pathsep.join(map(str, (REPOSITORY, LAUNCHER.parent)))
         opened.append(
             Terminal(
-                [sys.executable, str(LAUNCHER), str(file), *flags],
+                [str(LAUNCHER), str(file), *flags],
                 notes,
                 folder,
                 {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": path, **environment},
                 columns=columns,
                 rows=rows,
+                server=program_server,
             )
         )
         return opened[-1]

@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from at_the_terminal import pause_to_read
+from forked_program import ProgramServer
 from scripted_terminal import BEGINNING, LAUNCHER, REPOSITORY, OpenRepl
 from terminal_screen import CTRL_C, CTRL_D, CTRL_Z, ENTER, Terminal
 
@@ -17,29 +20,39 @@ WEATHER = 'call("get_current_weather", city="Dallas", state="TX", unit="fahrenhe
 TOOLS = "version: 1\ntools:\n  - callable: toolchat.samples.calculator:calculate\n    approval: ask\n"
 
 
-def piped(folder: Path, script: str, text: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    file = folder / "script.py"
-    file.write_text(BEGINNING + script)
-    path = os.pathsep.join(map(str, (REPOSITORY, LAUNCHER.parent)))
-    return subprocess.run(
-        [sys.executable, str(LAUNCHER), str(file), *flags],
-        input=text,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "TERM": "xterm-256color"},
-        timeout=60,
-        check=False,
-    )
+@dataclass(frozen=True, slots=True)
+class Ran:
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_a_pipe_is_read_line_by_line_to_its_end(folder: Path) -> None:
+Piped = Callable[..., Ran]
+
+
+@pytest.fixture
+def piped(program_server: ProgramServer) -> Piped:
+    """Runs a REPL without a terminal."""
+
+    def run(folder: Path, script: str, text: str, *flags: str) -> Ran:
+        file = folder / "script.py"
+        file.write_text(BEGINNING + script)
+        path = os.pathsep.join(map(str, (REPOSITORY, LAUNCHER.parent)))
+        environment = {**os.environ, "PYTHONPATH": path, "TERM": "xterm-256color"}
+        command = [str(LAUNCHER), str(file), *flags]
+        code, out, err = program_server.run(command, text.encode(errors="surrogateescape"), folder, environment, 60)
+        return Ran(code, out.decode(), err.decode())
+
+    return run
+
+
+def test_a_pipe_is_read_line_by_line_to_its_end(piped: Piped, folder: Path) -> None:
     done = piped(folder, 'engine = answering("**One**.\\nMore.", "Two.")', "first\n\nsecond")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "> first\n**One**.\nMore.\n> second\nTwo.\n"
 
 
-def test_calls_and_notices_and_thinking_are_lines_of_their_own(folder: Path) -> None:
+def test_calls_and_notices_and_thinking_are_lines_of_their_own(piped: Piped, folder: Path) -> None:
     script = f'engine = answering(Answer(text="I look.", thinking="Hm.\\nWell.", calls=[{WEATHER}]), "85.")'
     done = piped(folder, script, "weather?\n", "--plain")
     lines = done.stdout.splitlines()
@@ -50,7 +63,7 @@ def test_calls_and_notices_and_thinking_are_lines_of_their_own(folder: Path) -> 
     assert lines[7:] == ["85."]
 
 
-def test_no_escape_sequence_is_written_whatever_comes(folder: Path) -> None:
+def test_no_escape_sequence_is_written_whatever_comes(piped: Piped, folder: Path) -> None:
     script = 'engine = answering(Answer(text="\\x1b[2J", thinking="\\x1b[5A"), "Two.")'
     done = piped(folder, script, "a\x1bb\n/tools\n/copy\nlast\n", "--plain")
     assert done.returncode == 0
@@ -60,7 +73,7 @@ def test_no_escape_sequence_is_written_whatever_comes(folder: Path) -> None:
     assert "nothing is copied" in done.stdout
 
 
-def test_without_a_terminal_a_call_that_would_ask_is_declined(folder: Path) -> None:
+def test_without_a_terminal_a_call_that_would_ask_is_declined(piped: Piped, folder: Path) -> None:
     (folder / "t.yaml").write_text(TOOLS)
     script = 'engine = answering(Answer(calls=[call("calculate", expression="1+1")]), "No.")'
     done = piped(folder, script, "sum?\n", "--tools", "t.yaml")
@@ -69,7 +82,7 @@ def test_without_a_terminal_a_call_that_would_ask_is_declined(folder: Path) -> N
     assert done.returncode == 4
 
 
-def test_commands_work_and_quit_leaves(folder: Path) -> None:
+def test_commands_work_and_quit_leaves(piped: Piped, folder: Path) -> None:
     done = piped(folder, 'engine = answering("One.", "Again.")', "first\n/retry\n/nonsense\n/quit\nnever\n")
     assert done.returncode == 0
     assert done.stdout.count("One.") == 1
@@ -78,7 +91,9 @@ def test_commands_work_and_quit_leaves(folder: Path) -> None:
     assert "never" not in done.stdout
 
 
-def test_after_an_engine_that_died_behind_a_result_retry_does_not_run_the_tool_again(folder: Path) -> None:
+def test_after_an_engine_that_died_behind_a_result_retry_does_not_run_the_tool_again(
+    piped: Piped, folder: Path
+) -> None:
     engine = """engine = answering(
         Answer(calls=[call("calculate", expression="6*7")]), Answer("So", crash=True), "It is 42."
     )"""
@@ -89,7 +104,7 @@ def test_after_an_engine_that_died_behind_a_result_retry_does_not_run_the_tool_a
     assert "It is 42." in done.stdout
 
 
-def test_a_model_that_does_not_load_is_one_line_and_code_3_where_nobody_is_there(folder: Path) -> None:
+def test_a_model_that_does_not_load_is_one_line_and_code_3_where_nobody_is_there(piped: Piped, folder: Path) -> None:
     done = piped(folder, 'engine = GatedEngine(failures=["no memory left"])', "first\n")
     assert done.returncode == 3
     assert done.stdout == "> first\n"

@@ -11,6 +11,8 @@ from test_keys import KEYS as NEWER
 from test_keys import REPORTS
 from test_repl_calls import KEYS, MINE, TOOLS, answer, armed
 
+pytestmark = pytest.mark.terminal
+
 ADD = 'engine = answering(Answer(calls=[call("add", a=1, b=2)]), "It is done.", "Next.")'
 PAGED = "Space: more"
 ALL = "".join(REPORTS.values())

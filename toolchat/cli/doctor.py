@@ -102,18 +102,25 @@ def _server(flags: Mapping[str, str | None]) -> Iterator[Check]:
         yield ok("server", f"{facts}{f' ({served.why})' if served.why else ''}")
 
 
-def _settings(flags: Mapping[str, str | None]) -> Iterator[Check]:
+def _settings(flags: Mapping[str, str | None] | None = None) -> Iterator[Check]:
+    from toolchat.engine.vllm_options import read_engine_args, read_lora
     from toolchat.models.health import ok
     from toolchat.models.resolve import default_model
     from toolchat.settings import config_file, resolve
 
-    settings = resolve(flags)
+    settings = resolve(flags or {})
     named = settings.model
     file = config_file()
     yield ok("settings", f"{file}{'' if file.is_file() else ' is not there: defaults'}")
     if settings.server:
         return
     yield ok("model", f"the model is {named or default_model()}" + ("" if named else ", where none is named"))
+    # Raised, they are lines of their own.
+    if settings.engine_arg:
+        yield ok("engine-args", f"vLLM is given {', '.join(read_engine_args(settings.engine_arg))} too")
+    if settings.lora is not None:
+        adapter = read_lora(settings.lora)
+        yield ok("adapter", f"the adapter {adapter.name} ({adapter.folder}), rank {adapter.rank}")
 
 
 def _tools(flag: str | None) -> Iterator[Check]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolchat.cli.options import Offline
+from toolchat.cli.options import Offline, Revision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def list_() -> None:
 
 
 def _row(model: LocalModel, default: bool) -> ModelRow:
-    from toolchat.engine.config import context_window
+    from toolchat.engine.params import context_window
     from toolchat.images.image import size_text
     from toolchat.models.card import sampling
     from toolchat.ui.tables import ModelRow
@@ -57,12 +57,12 @@ def _row(model: LocalModel, default: bool) -> ModelRow:
 
 
 @app.command()
-def pull(name: Name, offline: Offline = False) -> None:
+def pull(name: Name, revision: Revision = None, offline: Offline = False) -> None:
     """Fetch a model, or build the demo model, so that it can be used offline."""
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder
 
-    typer.echo(obtain_with_progress(choose_model(name, cache_folder()), _fits))
+    typer.echo(obtain_with_progress(choose_model(name, cache_folder(), revision), _fits))
 
 
 def _fits(size: RemoteSize) -> str:
@@ -77,18 +77,18 @@ def _fits(size: RemoteSize) -> str:
 
 
 @app.command()
-def path(name: Name) -> None:
+def path(name: Name, revision: Revision = None) -> None:
     """Print the folder of a model that is here."""
     from toolchat.models import hub_cache
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder
     from toolchat.wire.errors import EngineError
 
-    choice = choose_model(name, cache_folder())
+    choice = choose_model(name, cache_folder(), revision)
     # A model that is whole may still have small files to ask the hub for, when it is used.
-    folder = choice.folder or (hub_cache.whole(name) if choice.kind == "hub" else None)
+    folder = choice.folder or (hub_cache.whole(name, revision) if choice.kind == "hub" else None)
     if folder is None:
-        part = hub_cache.snapshot(name) if choice.kind == "hub" else None
+        part = hub_cache.snapshot(name, revision) if choice.kind == "hub" else None
         lacks = f"only a part of {name} is on this machine (missing: {hub_cache.missing_of(part)})" if part else ""
         raise EngineError(f"{lacks or f'{name} is not on this machine'}; fetch it with: toolchat models pull {name}")
     typer.echo(folder)

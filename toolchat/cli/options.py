@@ -83,6 +83,39 @@ TextOnly = Annotated[
         show_default=False,
     ),
 ]
+Quantization = Annotated[
+    str | None,
+    typer.Option(
+        "--quantization",
+        help="vLLM's method: fp8_per_tensor halves weights of 16 bits [default: the model's own].",
+        metavar="METHOD",
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision", help="Branch, tag or commit of the Hugging Face model [default: main].", metavar="REVISION"
+    ),
+]
+Lora = Annotated[
+    str | None, typer.Option("--lora", help="Answer with a LoRA adapter, by its folder.", metavar="NAME=PATH")
+]
+EnforceEager = Annotated[
+    bool | None,
+    typer.Option(
+        "--enforce-eager/--no-enforce-eager",
+        help="On a GPU, compile nothing and capture no CUDA graphs: less memory, slower tokens [default: compile].",
+        show_default=False,
+    ),
+]
+Seed = Annotated[
+    str | None,
+    typer.Option("--seed", help="Sample the same tokens each time, at a temperature above 0 too.", metavar="N"),
+]
+EngineArg = Annotated[
+    list[str] | None,
+    typer.Option("--engine-arg", help="Anything else of vLLM's EngineArgs; may be given again.", metavar="KEY=VALUE"),
+]
 ReasoningEffort = Annotated[
     str | None,
     typer.Option(

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from toolchat.engine.gpu import GIB
-from toolchat.engine.gpu_memory import MOST, check_weights
+from toolchat.engine.fit import FP8_CAPABILITY, ONE_CHAT, Need, embedding_bytes, loaded_bytes
+from toolchat.engine.gpu import GIB, Gpu
+from toolchat.engine.gpu_memory import MOST, OVERHEAD, VISION_ENCODER, check_fits, little_left
 from toolchat.engine.granted import granted_cores, granted_memory
 from toolchat.engine.number_format import MEASURED, by_flags, cpu_flags
-from toolchat.private_file import read_file
+from toolchat.engine.params import (
+    Format,
+    context_window,
+    format_of,
+    has_vision,
+    kv_bytes_per_token,
+    quantized_by,
+    read_object,
+    read_params,
+    weight_bytes,
+)
+from toolchat.engine.vllm_options import Lora, check_lora, check_quantization
 from toolchat.wire.errors import EngineError, UsageError
 
-MAX_PARAMS = 16 * 1024**2
-"""Bytes of params.json, which has a few hundred."""
 CPU_CONTEXT = 8192
 """Tokens of context on a CPU where none is asked for: a longer one costs memory and minutes of prefill."""
 CPU_HEADROOM = 1.5 * GIB
 """What torch, vLLM and activations of a small model take beside weights and KV cache (measured: 1.2 GiB)."""
 BLOCK = 32
 """Tokens of one prefix-cache block on a CPU; vLLM's default there, 128, leaves most of a short chat uncached."""
-
-
-VLLM_CONTEXT = 128_000
-"""What vLLM assumes where neither params.json nor config.json has `max_position_embeddings`: `MistralConfigParser`."""
+FP8_CACHE_CPU = frozenset({"avx512f", "amx_tile"})
+"""Linux's flags of CPUs with either of which vLLM keeps keys and values in FP8 (0.32, `cpu_attn.py`)."""
 ASSUMED_CONTEXT = 32_768
 """Tokens of context on a GPU where the model's files do not say how many it knows: what the first Mistral models that
 call tools know. vLLM would assume 128,000, and a model that is asked for more than it learnt writes nonsense."""
@@ -72,10 +79,9 @@ def _within(value: Any, least: float, most: float) -> float | None:
 def _optional_object(path: Path) -> dict[str, Any]:
     """The JSON object in an optional file; empty if it is missing or holds something else, which vLLM ignores, too."""
     try:
-        value = json.loads(read_file(path, MAX_PARAMS))
-    except (OSError, ValueError, RecursionError):
+        return read_object(path) or {}
+    except EngineError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,15 @@ class EngineConfig:
     threads: int = 1
     load_threads: int = 1
     """While the model is loaded, when nothing else of toolchat needs a core."""
+    format: str = Format.MISTRAL
+    """How the model's files are laid out."""
+    quantization: str | None = None
+    """vLLM's name of the method; None for that of the model's files, if any."""
+    lora: Lora | None = None
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+    """What the user adds to vLLM's `EngineArgs`, by their names."""
+    need: Need | None = None
+    """What it takes of the memory; None where that is not known."""
     debug: bool = False
     """Whether vLLM logs more, and how the model was loaded is told."""
     notes: tuple[str, ...] = ()
@@ -117,7 +132,10 @@ class EngineConfig:
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> Self:
         """What `dataclasses.asdict` made of one."""
-        return cls(**{**written, "sampling": Sampling(**written["sampling"]), "notes": tuple(written["notes"])})
+        parts: dict[str, Any] = {"sampling": Sampling(**written["sampling"]), "notes": tuple(written["notes"])}
+        for name, kind in (("lora", Lora), ("need", Need)):
+            parts[name] = kind(**written[name]) if written.get(name) is not None else None
+        return cls(**{**written, **parts})
 
 
 def plan(
@@ -132,28 +150,41 @@ def plan(
     eager: bool = False,
     fast_start: bool = False,
     text_only: bool = False,
+    enforce_eager: bool = False,
+    quantization: str | None = None,
+    lora: Lora | None = None,
+    engine_args: Mapping[str, Any] | None = None,
     sampling: Sampling | None = None,
-    gpu_total: int | None = None,
+    card: Gpu | None = None,
+    smaller: str = "",
     flags: Collection[str] = (),
     debug: bool = False,
 ) -> EngineConfig:
     """Decide how `folder` is loaded on `device`.
 
     `context` is in tokens, `kv_cache_gib` in GiB, `gpu_memory` as in `EngineConfig`; None means the default. `eager`
-    is for a model that is loaded sooner than compiled. `gpu_total` is the GPU's memory in
-    bytes, where it is known. `flags` are the parameters that were given on the command line: a note says which of them
-    have no effect. Raises UsageError where the context asked for is longer than
-    the model's, EngineError where the memory of the machine, or of its GPU, cannot hold the model.
+    is for a model that is loaded sooner than compiled. `engine_args` are those of `vllm_options.read_engine_args`.
+    `card` is the engine's GPU, where it is known, and `smaller` a quantised repository of the same model. `flags` are
+    the parameters that were given on the command line: a note says which of them have no effect. Raises UsageError
+    where the context asked for is longer than the model's, or options contradict each other, EngineError where the
+    memory of the machine, or of its GPU, cannot hold the model.
     """
+    engine_args = engine_args or {}
     params = read_params(folder)
     longest = context_window(folder)
     if context is not None and longest is not None and context > longest:
         raise UsageError(
             f"--context {context}: the model {model} knows at most {longest} tokens; ask for {longest} or fewer"
         )
+    if quantization is not None:
+        check_quantization(quantization, quantized_by(params))
+    if lora is not None:
+        check_lora(lora, model, params)
+    if fast_start and "compilation_config" in engine_args:
+        raise UsageError("--fast-start sets vLLM's compilation_config; leave it or --engine-arg compilation_config out")
     kv_bytes = int(kv_cache_gib * GIB) if kv_cache_gib is not None else None
     notes = _without_effect(
-        {"gpu_memory": gpu_memory, "fast_start": fast_start, "text_only": text_only},
+        {"gpu_memory": gpu_memory, "fast_start": fast_start, "enforce_eager": enforce_eager, "text_only": text_only},
         flags,
         model,
         device,
@@ -161,13 +192,40 @@ def plan(
         supports_images=has_vision(params),
     )
     window = None
+    kind = format_of(folder)
+    if has_vision(params) and kind is Format.HF and not text_only:
+        # vLLM's class of it wants transformers' tokenizer for its images, and toolchat's calls Mistral's own.
+        text_only = True
+        notes.append(f"{model} is loaded without its image encoder: images take a model in Mistral's format")
+    text_only = text_only and has_vision(params)
+    weights = loaded_bytes(weight_bytes(folder), quantization, params) + (lora.bytes if lora is not None else 0)
+    cached_in_8_bits = str(engine_args.get("kv_cache_dtype", "")).startswith("fp8")
+    need: Need | None = None
     if device == "cpu":
         context = context or min(longest or CPU_CONTEXT, CPU_CONTEXT)
-        dtype, kv_bytes, note = _cpu_memory(model, folder, params, context, kv_bytes, dtype)
+        plain = quantization is None and not params.get("quantization")
+        memory = _CpuMemory(
+            model, folder, params, weights, context, kv_bytes, smaller, engine_args.get("block_size"), cached_in_8_bits
+        )
+        dtype, kv_bytes, note = memory.settle(dtype if plain or dtype is not None else "auto")
         notes += [note] if note else []
-    elif gpu_total is not None:
-        # Found here rather than after the imports; what is free counts too, and is measured when CUDA is there.
-        check_weights(model, weight_bytes(folder), MOST, gpu_total, gpu_total)
+    else:
+        need = gpu_need(
+            params,
+            weights,
+            context,
+            longest,
+            card.capability if card is not None else None,
+            text_only=text_only,
+            quantized=quantization is not None,
+            cached_in_8_bits=cached_in_8_bits,
+            smaller=smaller,
+        )
+        if card is not None and card.total is not None:
+            # Found here rather than after the imports; what is free counts too, and is measured when CUDA is there.
+            check_fits(model, need, MOST, card.total, card.total)
+            if told := little_left(model, need, card.total):
+                notes.append(told)
     if device == "cuda" and not params.get("max_position_embeddings"):
         window = longest or context or ASSUMED_CONTEXT
         if longest is None and context is None:
@@ -185,9 +243,9 @@ def plan(
         window=window,
         gpu_memory=gpu_memory,
         dtype=dtype or "auto",
-        eager=eager or device == "cpu",
+        eager=eager or enforce_eager or device == "cpu",
         fast_start=fast_start,
-        text_only=text_only and has_vision(params),
+        text_only=text_only,
         sampling=sampling or Sampling(),
         # One core is left for the terminal and the rest of the machine: with all of them, OpenMP's busy
         # waiting made tokens three to ten times slower whenever another process ran.
@@ -195,73 +253,14 @@ def plan(
         # While weights are laid out there are few barriers to wait at: 1.3 times as fast with the second of two cores,
         # and no slower beside a busy process.
         load_threads=max(1, int(cores)),
+        format=kind,
+        quantization=quantization,
+        lora=lora,
+        engine_args=engine_args,
+        need=need,
         debug=debug,
         notes=tuple(notes),
     )
-
-
-def read_params(folder: Path) -> dict[str, Any]:
-    """The model's params.json. Raises EngineError, one line, where it is missing or broken."""
-    params = _read_object(folder / "params.json")
-    if params is None:
-        raise EngineError(f"{folder / 'params.json'}: no such file; a model in Mistral's format has one")
-    return params
-
-
-def context_window(folder: Path) -> int | None:
-    """The longest context, in tokens, that a model's files allow; None where they do not say.
-
-    This is vLLM's own reckoning (0.33: `MistralConfigParser.parse`, `derive_max_model_len_and_key`), so that what is
-    asked for is not refused there: params.json's `max_position_embeddings`, else config.json's, else 128,000; and at
-    most params.json's `max_seq_len`. Raises EngineError where params.json cannot be read.
-    """
-    params = read_params(folder)
-    positions = _count(params.get("max_position_embeddings"))
-    if positions is None:
-        try:
-            written = _read_object(folder / "config.json") or {}
-        except EngineError:
-            written = {}  # vLLM goes on without it, too
-        text = written.get("text_config")
-        nested = _count(text.get("max_position_embeddings")) if isinstance(text, dict) else None
-        positions = nested or _count(written.get("max_position_embeddings"))
-    sequence = _count(params.get("max_seq_len"))
-    if sequence is None:
-        return positions
-    return min(sequence, positions or VLLM_CONTEXT)
-
-
-def has_vision(params: dict[str, Any]) -> bool:
-    """Whether a model with these params.json has an encoder for images; Pixtral's first release names it otherwise."""
-    older = params.get("multimodal")
-    return bool(params.get("vision_encoder") or (isinstance(older, dict) and older.get("vision_encoder_args")))
-
-
-def weight_bytes(folder: Path) -> int:
-    """Bytes of the model's weights on disk; on a GPU they take as much of its memory."""
-    return sum(file.stat().st_size for file in folder.glob("consolidated*.safetensors"))
-
-
-def kv_bytes_per_token(params: dict[str, Any], width: int = 2) -> int:
-    """Bytes of keys and values for one token, in numbers of `width` bytes, by Mistral's params.json."""
-    layers = int(params["n_layers"])
-    heads = int(params.get("n_kv_heads") or params["n_heads"])
-    head_dim = int(params.get("head_dim") or params["dim"] // params["n_heads"])
-    return 2 * width * layers * heads * head_dim
-
-
-def _read_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is no such file. Raises EngineError where it holds no object."""
-    try:
-        # Mistral's files are UTF-8, whatever the locale; some editors put a byte order mark before it.
-        written = json.loads(read_file(path, MAX_PARAMS).decode("utf-8-sig"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise EngineError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(written, dict):
-        raise EngineError(f"{path}: expected a JSON object")
-    return written
 
 
 def _without_effect(
@@ -276,7 +275,7 @@ def _without_effect(
                 reasons.setdefault(f"{model} has no image encoder", []).append(flag)
         elif device == "cpu":
             reasons.setdefault("the engine runs on the CPU", []).append(flag)
-        elif name == "fast_start" and eager:
+        elif name in ("fast_start", "enforce_eager") and eager:
             reasons.setdefault(f"{model} is never compiled", []).append(flag)
     return [
         f"{' and '.join(ignored)} {'has' if len(ignored) == 1 else 'have'} no effect: {reason}"
@@ -284,62 +283,120 @@ def _without_effect(
     ]
 
 
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+def gpu_need(
+    params: dict[str, Any],
+    weights: int,
+    context: int | None,
+    longest: int | None,
+    capability: tuple[int, int] | None,
+    *,
+    text_only: bool = False,
+    quantized: bool = False,
+    cached_in_8_bits: bool = False,
+    smaller: str = "",
+) -> Need:
+    """What a model with `weights` bytes and one chat take of a GPU of that compute capability.
 
-
-def _cpu_memory(
-    model: str, folder: Path, params: dict[str, Any], context: int, asked: int | None, dtype: str | None
-) -> tuple[str, int, str]:
-    """The number format, the bytes of the KV cache, and what is to be said of them ("" for nothing)."""
-    if dtype is not None or params.get("quantization"):
-        # A quantised model computes in the format that its weights were made for.
-        chosen = dtype or "auto"
-        return chosen, _cpu_kv_cache(model, folder, params, context, asked, chosen), ""
-    suited = by_flags(cpu_flags())
-    if suited == "auto":
-        return suited, _cpu_kv_cache(model, folder, params, context, asked, suited), ""
+    `context` is the one asked for, `longest` the model's. `quantized` is whether the weights are quantised while they
+    are loaded.
+    """
+    sees = has_vision(params)
+    fp8 = capability is not None and capability >= FP8_CAPABILITY
     try:
-        return suited, _cpu_kv_cache(model, folder, params, context, asked, suited), ""
-    except EngineError:
-        # Slow is better than not at all; where bfloat16 does not fit either, its numbers are the ones to tell.
-        kv_bytes = _cpu_kv_cache(model, folder, params, context, asked, "bfloat16")
-    return (
-        "bfloat16",
-        kv_bytes,
-        f"the memory does not hold {model} in float32: it runs in bfloat16, "
-        + ("which this CPU may be slow at" if suited == MEASURED else "which is slow on this CPU"),
+        # Keys and values of a window slide out of the cache: the whole context is no measure of it.
+        per_token = 0 if params.get("sliding_window") else kv_bytes_per_token(params, 1 if cached_in_8_bits else 2)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        per_token = 0  # vLLM may make something of it
+    plain = not quantized and not params.get("quantization")
+    return Need(
+        max(0, weights - (VISION_ENCODER if text_only else 0)),
+        per_token,
+        context if context is not None else min(longest or ONE_CHAT, ONE_CHAT),
+        context_asked=context is not None,
+        other=OVERHEAD,
+        encoder=VISION_ENCODER if sees and not text_only else 0,
+        unquantized=max(0, weights - embedding_bytes(params)) if plain and fp8 else 0,
+        fp8_cache=fp8 and not cached_in_8_bits,
+        smaller=smaller,
     )
 
 
-def _cpu_kv_cache(model: str, folder: Path, params: dict[str, Any], context: int, asked: int | None, dtype: str) -> int:
-    # vLLM's own default on a CPU claims 92 % of the memory, or fails where so much is not free.
-    wide = dtype in ("float32", MEASURED)
-    try:
-        per_token = kv_bytes_per_token(params, 4 if wide else 2)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise EngineError(
-            f"{folder / 'params.json'}: the KV cache cannot be sized from it ({type(error).__name__}: {error}); "
-            "expected n_layers, n_heads and head_dim (or dim), each a number"
-        ) from None
-    whole = (context + BLOCK) * per_token
-    if asked is not None and asked < whole:
-        raise EngineError(
-            f"--kv-cache {asked / GIB:.3g}: too small for a context of {context} tokens of {model}, which takes "
-            f"{whole / GIB:.2f} GiB; give at least that, or a smaller --context"
+@dataclass(frozen=True, slots=True)
+class _CpuMemory:
+    """Number format and KV cache of a model on a CPU, by the memory that is free."""
+
+    model: str
+    folder: Path
+    params: dict[str, Any]
+    weights: int
+    """Bytes, in numbers of 16 bits or as they are quantised."""
+    context: int
+    asked: int | None
+    """Bytes of --kv-cache."""
+    smaller: str
+    block: int | None
+    """Tokens of a block of the cache, where the user sets it."""
+    cached_in_8_bits: bool
+
+    def settle(self, dtype: str | None) -> tuple[str, int, str]:
+        """The number format, the bytes of the KV cache, and what is to be said of them ("" for nothing).
+
+        `dtype` is the format that was asked for, or that quantised weights were made for. Raises EngineError where the
+        memory does not suffice.
+        """
+        suited = dtype or by_flags(cpu_flags())
+        if dtype is not None or suited == "auto":
+            return suited, self._kv_cache(suited), ""
+        try:
+            return suited, self._kv_cache(suited), ""
+        except EngineError:
+            # Slow is better than not at all; where bfloat16 does not fit either, its numbers are the ones to tell.
+            kv_bytes = self._kv_cache("bfloat16")
+        return (
+            "bfloat16",
+            kv_bytes,
+            f"the memory does not hold {self.model} in float32: it runs in bfloat16, "
+            + ("which this CPU may be slow at" if suited == MEASURED else "which is slow on this CPU"),
         )
-    # More than the context, so that another request does not push a whole conversation's prefix out. Not twice as
-    # much: the engine writes zeros into all of it at its start (1 s for 380 MB where the kernel's pages are small).
-    wanted = asked if asked is not None else whole + whole // 4
-    # Weights on disk have 16 bits a number.
-    weights = weight_bytes(folder) * (2 if wide else 1)
-    free = granted_memory()
-    if weights + whole + CPU_HEADROOM <= free < weights + wanted + CPU_HEADROOM and asked is None:
-        wanted = whole
-    if weights + wanted + CPU_HEADROOM > free:
-        raise EngineError(
-            f"not enough memory for {model}: {weights / GIB:.1f} GiB of weights and {wanted / GIB:.2f} GiB of KV cache "
-            f"for {context} tokens, but {free / GIB:.1f} GiB are free; close other programs, or lower "
-            f"{'--kv-cache' if asked is not None else '--context'}"
-        )
-    return wanted
+
+    def _kv_cache(self, dtype: str) -> int:
+        # vLLM's own default on a CPU claims 92 % of the memory, or fails where so much is not free.
+        wide = dtype in ("float32", MEASURED)
+        try:
+            per_token = kv_bytes_per_token(self.params, 1 if self.cached_in_8_bits else 4 if wide else 2)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            file = "config.json" if format_of(self.folder) is Format.HF else "params.json"
+            raise EngineError(
+                f"{self.folder / file}: the KV cache cannot be sized from it ({type(error).__name__}: {error}); "
+                "expected n_layers, n_heads and head_dim (or dim), each a number"
+            ) from None
+        whole = (self.context + (self.block or BLOCK)) * per_token
+        if self.asked is not None and self.asked < whole:
+            raise EngineError(
+                f"--kv-cache {self.asked / GIB:.3g}: too small for a context of {self.context} tokens of {self.model}, "
+                f"which takes {whole / GIB:.2f} GiB; give at least that, or a smaller --context"
+            )
+        # More than the context, so that another request does not push a whole conversation's prefix out. Not twice as
+        # much: the engine writes zeros into all of it at its start (1 s for 380 MB where the kernel's pages are small).
+        wanted = self.asked if self.asked is not None else whole + whole // 4
+        weights = self.weights * (2 if wide else 1)
+        free = granted_memory()
+        if weights + whole + CPU_HEADROOM <= free < weights + wanted + CPU_HEADROOM and self.asked is None:
+            wanted = whole
+        if weights + wanted + CPU_HEADROOM > free:
+            need = Need(
+                weights,
+                per_token,
+                self.context,
+                context_asked=True,
+                other=int(CPU_HEADROOM),
+                fp8_cache=not wide and not self.cached_in_8_bits and bool(cpu_flags() & FP8_CACHE_CPU),
+                smaller=self.smaller,
+            )
+            enough = self.asked is not None and weights + whole + CPU_HEADROOM <= free
+            raise EngineError(
+                f"not enough memory for {self.model}: {weights / GIB:.1f} GiB of weights and {wanted / GIB:.2f} GiB of "
+                f"KV cache for {self.context} tokens, but {free / GIB:.1f} GiB are free; close other programs, "
+                f"or {f'lower --kv-cache: {whole / GIB:.2f} would do' if enough else need.remedy(free)}"
+            )
+        return wanted

@@ -6,6 +6,7 @@ default share, 0.92, is never free on a card that also drives a screen (vllm/v1/
 
 from __future__ import annotations
 
+from toolchat.engine.fit import Need, gib
 from toolchat.engine.gpu import GIB
 from toolchat.wire.errors import EngineError
 
@@ -66,39 +67,47 @@ def budget(free: int, total: int, asked: float | None = None, held_by: str = "")
     return int(share * 10_000 + 1e-3) / 10_000
 
 
-def little_left(model: str, weights: int, total: int, *, text_only: bool = False) -> str:
-    """A warning if `weights` bytes leave little of a GPU of `total` bytes for a context; "" if they leave enough.
+def context_beside(need: Need, free: int, total: int) -> int:
+    """The tokens of context that the memory left beside the weights holds, by estimate; 0 where that is not known."""
+    return max(0, left_for_context(need.weights, free, total) // need.per_token) if need.per_token else 0
 
-    With `text_only`, `weights` includes an image encoder that is not loaded.
-    """
-    left = left_for_context(weights, total, total, text_only=text_only)
-    if left >= USEFUL:
+
+def little_left(model: str, need: Need, total: int) -> str:
+    """A warning if `need` leaves little of a free GPU of `total` bytes for a context; "" if it leaves enough."""
+    left = left_for_context(need.weights, total, total)
+    enough = need.chat if need.context_asked else min(need.chat or USEFUL, USEFUL)
+    if left >= enough:
         return ""
-    weights -= VISION_ENCODER if text_only else 0
+    tokens = f" of {context_beside(need, total, total)} tokens" if need.per_token else ""
     return (
-        f"{model} will hardly fit this GPU: its weights take {weights / GIB:.1f} of {total / GIB:.1f} GiB, "
-        f"which leaves {max(0, left) / GIB:.1f} GiB for a context; a smaller model leaves more (docs/engines.md)"
+        f"{model} will hardly fit this GPU: its weights take {need.weights / GIB:.1f} of {total / GIB:.1f} GiB, "
+        f"which leaves {max(0, left) / GIB:.1f} GiB for a context{tokens}; {need.remedy(granted(total, total))} "
+        "(docs/engines.md)"
     )
 
 
-def check_weights(model: str, weights: int, share: float, total: int, free: int, held_by: str = "") -> None:
-    """Raise EngineError if `weights` bytes alone exceed the budget: such a model cannot load.
+def check_fits(model: str, need: Need, share: float, total: int, free: int, held_by: str = "") -> None:
+    """Raise EngineError if the weights and the cache of one chat exceed the budget: such a model cannot load.
 
-    vLLM measures whether the rest fits (activations, CUDA graphs, the KV cache of a useful context).
+    vLLM measures whether the rest fits (activations, CUDA graphs); what it takes is an estimate here, and counts only
+    for the flags that are offered.
     """
     budgeted = share * total
-    if weights < budgeted:
+    least = need.weights + need.chat
+    if least < budgeted:
         return
-    if weights < MOST * total:
-        holders = _holders(held_by)
+    what = f"its weights take {need.weights / GIB:.1f} GiB"
+    # A chat is told of only where it decides: without one the weights would do.
+    what += f" and a chat of {need.context} tokens {gib(need.chat)}" if need.weights < budgeted else ""
+    if least < MOST * total:
         raise EngineError(
-            f"not enough GPU memory for {model}: its weights take {weights / GIB:.1f} GiB, and {free / GIB:.1f} of "
-            f"{total / GIB:.1f} GiB are free{holders}, {budgeted / GIB:.1f} of them for the engine; "
-            "close what holds them, or take a smaller model"
+            f"not enough GPU memory for {model}: {what}, and {free / GIB:.1f} of "
+            f"{total / GIB:.1f} GiB are free{_holders(held_by)}, {budgeted / GIB:.1f} of them for the engine; "
+            f"close what holds them, or {need.remedy(int(budgeted))}"
         )
     raise EngineError(
-        f"{model} does not fit this GPU: its weights take {weights / GIB:.1f} GiB, and the GPU has "
-        f"{total / GIB:.1f} GiB; take a smaller model (docs/engines.md), or one GPU that is larger"
+        f"{model} does not fit this GPU: {what}, and the GPU has {total / GIB:.1f} GiB; "
+        f"{need.remedy(int(MOST * total))} (docs/engines.md), or one GPU that is larger"
     )
 
 

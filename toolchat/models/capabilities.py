@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from toolchat.engine.config import has_vision, read_params
+from toolchat.engine.params import Format, format_of, has_vision, read_params
 from toolchat.models.resolve import ModelChoice
 from toolchat.private_file import read_file
 from toolchat.wire.errors import EngineError
@@ -40,4 +40,7 @@ def supports_images(choice: ModelChoice) -> bool | None:
     """
     if choice.kind == "demo":
         return False
-    return has_vision(read_params(choice.folder)) if choice.folder is not None else None
+    if choice.folder is None:
+        return None
+    # In the other format it is loaded without its image encoder.
+    return has_vision(read_params(choice.folder)) and format_of(choice.folder) is Format.MISTRAL

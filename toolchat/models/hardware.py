@@ -9,7 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from toolchat.engine import gpu
-from toolchat.engine.gpu_memory import MOST, USEFUL, check_weights, left_for_context, little_left
+from toolchat.engine.fit import Need, loaded_bytes
+from toolchat.engine.gpu_memory import MOST, USEFUL, VISION_ENCODER, check_fits, left_for_context, little_left
+from toolchat.models.origins import quantized_repository
 from toolchat.wire.errors import EngineError
 
 INSTALL = 'pip install "toolchat[cuda]" with an NVIDIA GPU, "toolchat[cpu]" without'
@@ -79,21 +81,30 @@ def require_cuda() -> None:
         raise EngineError(reason)
 
 
+def engine_gpu(device: str) -> gpu.Gpu | None:
+    """The GPU that the engine would use; None on a CPU."""
+    return next(iter(gpu.gpus()), None) if device == "cuda" else None
+
+
 def gpu_total(device: str) -> int | None:
     """Bytes of the GPU that the engine would use; None on a CPU, and if the driver does not report it."""
     return next((one.total for one in gpu.gpus()), None) if device == "cuda" else None
 
 
-def fit_warning(model: str, weights: int, device: str, *, text_only: bool = False) -> str:
+def fit_warning(
+    model: str, weights: int, device: str, *, text_only: bool = False, quantization: str | None = None
+) -> str:
     """A warning if a model with `weights` bytes leaves this machine's GPU little memory for a context; else "".
 
-    Raises EngineError if the GPU cannot hold it.
+    `quantization` is that of --quantization. Raises EngineError if the GPU cannot hold it.
     """
     total = gpu_total(device)
     if total is None:
         return ""
-    check_weights(model, weights, MOST, total, total)
-    return little_left(model, weights, total, text_only=text_only)
+    loaded = loaded_bytes(weights, quantization, {}) - (VISION_ENCODER if text_only else 0)
+    need = Need(max(0, loaded), smaller=quantized_repository(model))
+    check_fits(model, need, MOST, total, total)
+    return little_left(model, need, total)
 
 
 def leaves_out_vision(weights: int, device: str) -> bool:

@@ -130,23 +130,33 @@ def python() -> Iterator[Check]:
     yield ok("toolchat", f"toolchat {toolchat.__version__}")
 
 
-def packages(version: Callable[[str], str | None] | None = None, build: str | None = None) -> Iterator[Check]:
-    """vLLM, torch, mistral_common and the hub's library; `version` gives the version of a package, None for none."""
+def packages(
+    version: Callable[[str], str | None] | None = None,
+    build: str | None = None,
+    requires: Callable[[str], list[str]] | None = None,
+) -> Iterator[Check]:
+    """vLLM, torch, mistral_common and the hub's library.
+
+    `version` gives the version of a package, None for none, `requires` what it requires of others.
+    """
     version = version or _version
     builds = [name for name, _ in BUILDS if version(name)]
     if not builds:
         yield problem("vllm", "vLLM is not installed in this environment", INSTALL)
     else:
         device = build or installed_vllm() or "cpu"
-        name = next((name for name, of in BUILDS if of == device and name in builds), builds[0])
+        # Of two, the one that was installed last counts.
+        builds.sort(key=lambda name: dict(BUILDS)[name] != device)
+        name = builds[0]
         yield _in_range("vllm", KNOWN[name], version(name) or "", f" for {'CUDA' if name == 'vllm' else 'the CPU'}")
         if len(builds) > 1:
             yield warning(
                 "vllm-builds",
                 f"both builds of vLLM are installed, in one folder; that for {device} was installed last",
-                f"pip uninstall {' '.join(builds)}, then {INSTALL}",
+                f"pip uninstall {' '.join(sorted(builds))}, then {INSTALL}",
             )
-    yield _present("torch", version("torch"))
+    name = next(iter(builds), "")
+    yield _torch(version("torch"), name, (requires or _requires)(name) if name else [])
     common = version("mistral_common")
     if common is None:
         yield problem("mistral_common", "mistral_common is not installed", INSTALL)
@@ -171,10 +181,27 @@ def _version(name: str) -> str | None:
     return None
 
 
-def _present(name: str, version: str | None) -> Check:
+def _requires(name: str) -> list[str]:
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.requires(name) or []
+    return []
+
+
+def _torch(version: str | None, build: str, requirements: Iterable[str]) -> Check:
+    """torch's version against the one that vLLM's installed build was compiled for, and so pins."""
     if version is None:
-        return problem(name, f"{name} is not installed", f"vLLM brings it along: {INSTALL}")
-    return ok(name, f"{name} {version}")
+        return problem("torch", "torch is not installed", f"vLLM brings it along: {INSTALL}")
+    for requirement in requirements:
+        wanted, _, marker = requirement.partition(";")
+        name, _, pin = wanted.replace(" ", "").partition("==")
+        if name != "torch" or not pin or (marker and "x86_64" not in marker):
+            continue
+        # A pin without a label takes any: +cu130 is the same release.
+        found = version if "+" in pin else version.partition("+")[0]
+        if found != pin:
+            return problem("torch", f"torch {version}, and {build} is built for {pin}", f"pip install 'torch=={pin}'")
+        break
+    return ok("torch", f"torch {version}")
 
 
 def _in_range(key: str, known: Known, version: str, more: str = "") -> Check:
@@ -396,6 +423,9 @@ def folders(places: Folders) -> Iterator[Check]:
             )
         else:
             yield disk(name, folder, what, f"make room, or set XDG_{what.upper()}_HOME to a folder on another disk")
+    compiled = Path(os.environ.get("VLLM_CACHE_ROOT") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "vllm"))
+    if (compiled := compiled.expanduser()).is_dir():
+        yield disk("vllm-cache", compiled, "what vLLM has compiled", "delete what is in it: it is compiled again")
     for path in (places.config, places.state / "grants.json", places.state / "trusted-tools.json"):
         if (why := distrusted(path)) is not None:
             found, _, remedy = why.partition("; ")

@@ -1,4 +1,7 @@
-"""Fetches models in Mistral's format from the Hugging Face hub into the hub's own cache, shared with other programs."""
+"""Fetches models from the Hugging Face hub into the hub's own cache, shared with other programs.
+
+Of a repository in both formats, Mistral's is fetched.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from toolchat.engine.params import CONFIG, format_by
 from toolchat.images.image import size_text
 from toolchat.models import hub_cache, parts
-from toolchat.models.files import NEEDED, OPTIONAL, check_folder, is_needed, is_weights, lacking_kinds
+from toolchat.models.files import (
+    NEEDED,
+    OPTIONAL,
+    check_folder,
+    is_first_vocabulary,
+    is_weights,
+    lacking_kinds,
+    lacks_tokenizer,
+    needed,
+    only_bare_tokenizer,
+)
 from toolchat.models.hub_cache import CachedModel
 from toolchat.models.hub_library import Pace, amounts, free_bytes, library, offline, reason, told, with_home
+from toolchat.models.origins import where_the_tokenizer_is
 from toolchat.offline import remedy
 from toolchat.wire.errors import EngineError
 
@@ -92,52 +107,54 @@ def looks_like_repository(name: str) -> bool:
     return _REPOSITORY.fullmatch(name) is not None
 
 
-def cached(name: str) -> Path | None:
-    """The folder of a model that is here and whole, without asking the network.
+def cached(name: str, revision: str | None = None) -> Path | None:
+    """The folder of a model that is here and whole, without asking the network; of its main branch, or `revision`.
 
     None too where `pull` is to ask once for small files, which an earlier version did not fetch.
     """
-    folder = hub_cache.whole(name)
+    folder = hub_cache.whole(name, revision)
     if folder is None or (hub_cache.wants_small_files(folder) and _may_ask(folder)):
         return None
     return folder
 
 
-def pull(name: str, report: Report | None = None, before: Before | None = None) -> Path:
-    """Fetch a model, or what is missing of it, and return its folder.
+def pull(name: str, report: Report | None = None, before: Before | None = None, revision: str | None = None) -> Path:
+    """Fetch a model, or what is missing of it, and return its folder; of its main branch, or `revision`.
 
     An interrupted download, or one that what `report` raises has stopped, goes on where it stopped. Raises EngineError
-    where the model does not exist, is not ours to read, has no Mistral format, does not fit the disk, or the network is
+    where the model does not exist, is not ours to read, is in neither format, does not fit the disk, or the network is
     away.
     """
     report = report or (lambda stage, fraction: None)
-    if (folder := hub_cache.whole(name)) is not None:
+    if (folder := hub_cache.whole(name, revision)) is not None:
         _fetch_small_files(name, folder)
         return folder
     with told(name):
         if variable := offline():
-            raise EngineError(f"{hub_cache.what_is_here(name)}, and {remedy(variable)}: toolchat models pull {name}")
+            at = f" --revision {revision}" if revision else ""
+            here = hub_cache.what_is_here(name, revision)
+            raise EngineError(f"{here}, and {remedy(variable)}: toolchat models pull {name}{at}")
         report(ASKING, 0.0)
         _silence_bars()
-        listing = _within(lambda: _remote_listing(name), lambda _: report(ASKING, 0.0))
-        if (folder := hub_cache.snapshot(name)) is not None:
+        listing = _within(lambda: _remote_listing(name, revision), lambda _: report(ASKING, 0.0))
+        if (folder := hub_cache.snapshot(name, revision)) is not None:
             hub_cache.discard_damaged(folder)
         if listing is None:
-            folder = _by_library(name, report)
+            folder = _by_library(name, report, revision)
         else:
             _discard_cut_off(name, listing)
             size = _size(name, listing)
             _require_room(size)
             if before is not None and size.missing:
                 before(size)
-            folder = _fetch(name, listing, size, report)
+            folder = _fetch(name, listing, size, report, revision)
         check_folder(folder)
         hub_cache.note_asked(folder, answered=True)
     return folder
 
 
 def cached_models() -> Iterator[CachedModel]:
-    """The models in Mistral's format that the hub's cache holds, whole or not."""
+    """The models that the hub's cache holds and toolchat can load, whole or not."""
     return hub_cache.models()
 
 
@@ -178,16 +195,39 @@ def _remote_listing(name: str, commit: str | None = None, seconds: float = _LIST
             if error.response.status_code in _NO_LISTING:
                 raise
             return None  # a mirror that knows only files, or a fault that may be the listing's alone
+    names = {item.rfilename for item in info.siblings or ()}
+    wanted = set(needed(names))
     found = [
         _File(item.rfilename, item.size, item.lfs.sha256 if item.lfs is not None else None, item.blob_id)
         for item in info.siblings or ()
-        if is_needed(item.rfilename)
+        if item.rfilename in wanted
     ]
-    if missing := lacking_kinds({file.name for file in found}):
-        raise EngineError(f"{name}: not a model in Mistral's format: the repository has no {', '.join(missing)}")
+    if missing := lacking_kinds(wanted):
+        lacks = ", ".join(missing)
+        # What is fetched by hand is a folder, and the tokenizer can be put beside it.
+        from_where = f"; {_by_hand(name)}" if len(missing) == 1 and lacks_tokenizer(lacks) else ""
+        label = format_by(wanted).label
+        raise EngineError(f"{name}: not a model in {label}: the repository lacks {lacks}{from_where}")
+    if only_bare_tokenizer(wanted) and CONFIG in wanted:
+        with told(name):
+            config = Path(hub.hf_hub_download(name, CONFIG, revision=info.sha))
+        if not is_first_vocabulary(config):
+            raise EngineError(
+                f"{name}: its tokenizer.model names no version, and mistral_common takes it as v1, without tools; "
+                f"{_by_hand(name)}"
+            )
     if info.sha is None or any(file.size is None for file in found):
         return None
     return _Listing(info.sha, tuple(found))
+
+
+def _by_hand(name: str) -> str:
+    """How a model without a tokenizer is made whole, as the end of a line."""
+    folder = f"./{name.rpartition('/')[2]}"
+    return (
+        f"{where_the_tokenizer_is(name)} --local-dir {folder}, and hf download {name} --local-dir {folder}; "
+        f"then --model {folder}"
+    )
 
 
 def _size(name: str, listing: _Listing) -> RemoteSize:
@@ -235,7 +275,7 @@ def _require_room(size: RemoteSize) -> None:
         )
 
 
-def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report) -> Path:
+def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report, revision: str | None) -> Path:
     hub = library()
     names = [file.name for file in listing.files]
     pace = Pace(size.total)
@@ -254,7 +294,7 @@ def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report) -> Pa
         # First, so that the cache's other readers know the model while its weights are on their way.
         large = sum(done[file.name] for file in listing.files if file.sha256 is not None)
         _within(
-            lambda: hub.snapshot_download(name, allow_patterns=small),
+            lambda: hub.snapshot_download(name, revision=revision, allow_patterns=small),
             lambda _: tell("fetching", large + sum(done[name] for name in small)),
             lambda: _blob_bytes(hub_cache.repository_folder(size.folder, name)),
         )
@@ -273,7 +313,7 @@ def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report) -> Pa
         try:
             parts.fetch(_large(size.folder, name, file), _ranges(name, listing.commit, file.name), tell_file)
         except parts.NoRangesError:
-            return _by_library(name, report)
+            return _by_library(name, report, revision)
         except parts.DamagedError:
             raise EngineError(
                 f"{name}: {file.name} came damaged from the hub (its SHA-256 is wrong), and is deleted; try again"
@@ -282,7 +322,8 @@ def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report) -> Pa
     # The library finds each file in its place, and links it.
     return Path(
         _within(
-            lambda: hub.snapshot_download(name, allow_patterns=names), lambda _: tell("fetching", sum(done.values()))
+            lambda: hub.snapshot_download(name, revision=revision, allow_patterns=names),
+            lambda _: tell("fetching", sum(done.values())),
         )
     )
 
@@ -325,7 +366,7 @@ def _is_of_transport(error: Exception) -> bool:
     return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
 
 
-def _by_library(name: str, report: Report) -> Path:
+def _by_library(name: str, report: Report, revision: str | None) -> Path:
     """Have the hub's library fetch it all; what it has not finished of a file is fetched again the next time."""
     hub = library()
     root = hub_cache.cache_root()
@@ -333,7 +374,7 @@ def _by_library(name: str, report: Report) -> Path:
     repository = hub_cache.repository_folder(root, name)
     return Path(
         _within(
-            lambda: hub.snapshot_download(name, allow_patterns=list(NEEDED)),
+            lambda: hub.snapshot_download(name, revision=revision, allow_patterns=list(NEEDED)),
             lambda there: report(f"fetching, {size_text(there)} so far", 0.0),
             lambda: _blob_bytes(repository),
         )

@@ -15,7 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchat.models.files import OPTIONAL, PARAMS, damaged, damaged_weights, lacking
+from toolchat.engine.params import CONFIG, PARAMS
+from toolchat.models.files import OPTIONAL, damaged, damaged_weights, lacking
 from toolchat.private_file import OPEN, make_folder, read_file
 from toolchat.wire.errors import EngineError
 
@@ -24,6 +25,7 @@ _ASKED = ".toolchat-asked"
 _MAX_REF = 4096
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 """The name of a blob: the SHA-1 or SHA-256 of what it holds."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _ASK_AGAIN = 24 * 3600.0
 """Seconds until a repository is asked again: without a network each start would wait for that."""
 
@@ -51,10 +53,13 @@ def repository_folder(root: Path, name: str) -> Path:
     return root / f"models--{name.replace('/', '--')}"
 
 
-def snapshot(name: str) -> Path | None:
-    """The folder of a model's files, of which some may be missing; None where there is none."""
+def snapshot(name: str, revision: str | None = None) -> Path | None:
+    """The folder of a model's files, of which some may be missing; None where there is none.
+
+    `revision` is a branch, a tag or a commit; None for the main branch, or the newest that is here.
+    """
     root = cache_root()
-    return _snapshot(repository_folder(root, name)) if root is not None else None
+    return _snapshot(repository_folder(root, name), revision) if root is not None else None
 
 
 def missing_of(folder: Path) -> str:
@@ -67,17 +72,18 @@ def missing_of(folder: Path) -> str:
         return error.strerror or str(error)
 
 
-def what_is_here(name: str) -> str:
+def what_is_here(name: str, revision: str | None = None) -> str:
     """Begins a line about a model that is not whole: "NAME: not on this machine", or which part of it is."""
-    folder = snapshot(name)
-    return f"{name}: " + (
+    folder = snapshot(name, revision)
+    at = f" (revision {revision})" if revision else ""
+    return f"{name}{at}: " + (
         f"only a part of it is on this machine (missing: {missing_of(folder)})" if folder else "not on this machine"
     )
 
 
-def whole(name: str) -> Path | None:
+def whole(name: str, revision: str | None = None) -> Path | None:
     """The folder of a model that is here, and whole."""
-    folder = snapshot(name)
+    folder = snapshot(name, revision)
     return folder if folder is not None and not missing_of(folder) else None
 
 
@@ -128,25 +134,41 @@ def note_asked(folder: Path, *, answered: bool) -> None:
 
 
 def models() -> Iterator[CachedModel]:
-    """The models in Mistral's format that the cache holds, whole or not."""
+    """The models that the cache holds and toolchat can load, whole or not."""
     root = cache_root()
     if root is None or not root.is_dir():
         return
     for repository in sorted(root.glob("models--*")):
         folder = _snapshot(repository)
-        # Without it, files for transformers. A link that leads nowhere counts: the file is to be fetched again.
-        if folder is None or not os.path.lexists(folder / PARAMS):
+        # Others' models are not listed. A link that leads nowhere counts: the file is to be fetched again.
+        if folder is None or not _is_ours(folder):
             continue
         name = repository.name.removeprefix("models--").replace("--", "/", 1)
         yield CachedModel(name, folder, _disk_bytes(repository), missing_of(folder))
 
 
-def _snapshot(repository: Path) -> Path | None:
+def _is_ours(folder: Path) -> bool:
+    """Whether a snapshot is of a model in Mistral's format, or has a tokenizer that mistral_common reads."""
+    if os.path.lexists(folder / PARAMS):
+        return True
+    return os.path.lexists(folder / CONFIG) and any(
+        path.name == "tekken.json" or path.name.startswith("tokenizer.model.v") for path in folder.iterdir()
+    )
+
+
+def _snapshot(repository: Path, revision: str | None = None) -> Path | None:
     folders = repository / "snapshots"
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return folders / revision if (folders / revision).is_dir() else None
+    named = repository / "refs" / (revision or "main")
+    if ".." in named.parts:
+        return None
     with suppress(OSError, UnicodeDecodeError):
-        commit = read_file(repository / "refs" / "main", _MAX_REF).decode().strip()
+        commit = read_file(named, _MAX_REF).decode().strip()
         if commit and "/" not in commit and (folders / commit).is_dir():
             return folders / commit
+    if revision is not None:
+        return None
     with suppress(OSError):
         # Fetched by commit, as some programs do: the newest.
         found = [path for path in folders.iterdir() if path.is_dir()]

@@ -153,6 +153,8 @@ def _refusal(name: str, error: BaseException) -> str:
                 else "then log in with `hf auth login`"
             )
             return f"its owner wants its terms accepted first, at https://huggingface.co/{name}; {then}"
+        case errors.RevisionNotFoundError():
+            return f"the repository has no such revision (--revision); {page}/tree/main lists its branches and tags"
         case errors.RepositoryNotFoundError():
             login = "your token may not see it" if _token_source() else "log in with `hf auth login`"
             return f"there is no such model on the Hugging Face hub, or it is private; check the name, or {login}"

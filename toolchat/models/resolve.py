@@ -67,6 +67,8 @@ class ModelChoice:
     """The model's own defaults of settings."""
     notice: str = ""
     """What a person should know of how the name was taken, in one line."""
+    revision: str | None = None
+    """Of a repository on the hub; None for its main branch."""
 
 
 def default_model() -> str:
@@ -110,15 +112,21 @@ def _settings_of(name: str) -> Mapping[str, Any]:
     return row.settings if row is not None else {}
 
 
-def choose_model(name: str | None, cache: Path) -> ModelChoice:
+def choose_model(name: str | None, cache: Path, revision: str | None = None) -> ModelChoice:
     """Resolve `name`; None is the default model. A folder begins with "./", "/" or "~"; "owner/name" is on the hub.
 
-    Raises UsageError for any other name, EngineError for a folder without a whole model.
+    Raises UsageError for any other name, and where a `revision` is asked for of what is not on the hub, EngineError for
+    a folder without a whole model.
     """
     notice = ""
     if name is None:
         default, notice = _default()
         name = default.name
+    on_hub = hub.looks_like_repository(name) and not name.startswith((".", "/", "~"))
+    if revision is not None and not on_hub:
+        raise UsageError(
+            f"--revision {revision}: only models of the Hugging Face hub have revisions, and {name} is none"
+        )
     if name == DEMO:
         # A greedy small model can repeat itself for ever; 512 tokens are a long answer of it.
         folder = demo.demo_folder(cache) if demo.is_built(cache) else None
@@ -127,11 +135,11 @@ def choose_model(name: str | None, cache: Path) -> ModelChoice:
     if name.startswith((".", "/", "~")):
         check_folder(path)
         return ModelChoice(name, "folder", path.resolve())
-    if hub.looks_like_repository(name):
+    if on_hub:
         if path.is_dir():
             notice = f"{name} is the Hugging Face hub's; the folder of that name here is ./{name}"
         # The default model gets the same settings if it is named, as by `/model` on the way back to it.
-        return ModelChoice(name, "hub", hub.cached(name), _settings_of(name), notice)
+        return ModelChoice(name, "hub", hub.cached(name, revision), _settings_of(name), notice, revision)
     fix = f"; for the folder write ./{name}" if path.is_dir() else ""
     what = f"expected demo, a Hugging Face id such as {GPU_DEFAULT}, or a model's folder"
     raise UsageError(f"--model {name}: {what}{fix}")
@@ -152,4 +160,4 @@ def obtain(
         return choice.folder
     if choice.kind == "demo":
         return demo.build(cache, progress)
-    return hub.pull(choice.name, progress, before)
+    return hub.pull(choice.name, progress, before, choice.revision)

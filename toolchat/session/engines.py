@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from toolchat.engine.base import Engine, EngineCrashedError, EngineInfo, GenerateOptions
-from toolchat.engine.config import plan, weight_bytes
+from toolchat.engine.config import plan
 from toolchat.engine.local import LocalEngine
+from toolchat.engine.params import weight_bytes
 from toolchat.engine.remote.config import COMMAND, Address, ServerConfig
+from toolchat.engine.vllm_options import read_engine_args, read_lora
 from toolchat.models.card import by_name, sampling
-from toolchat.models.hardware import engine_device, fit_warning, gpu_total, leaves_out_vision
+from toolchat.models.hardware import engine_device, engine_gpu, fit_warning, leaves_out_vision
 from toolchat.models.hub import RemoteSize
+from toolchat.models.origins import quantized_repository
 from toolchat.models.resolve import ModelChoice
 from toolchat.settings import Settings, state_folder
 from toolchat.wire.deltas import Delta
@@ -35,7 +38,7 @@ class EngineFactory(Protocol):
         model.
         """
 
-    def fits(self, size: RemoteSize, *, text_only: bool) -> str:
+    def fits(self, size: RemoteSize, settings: Settings) -> str:
         """What to say about a model of that size before it is fetched; "" for nothing.
 
         Raises EngineError where no engine of this factory could hold it.
@@ -58,6 +61,12 @@ class LocalEngines:
         """Raises EngineError where no vLLM is installed that can run here."""
         return cls(engine_device(), debug)
 
+    def check(self, settings: Settings) -> None:
+        """Raise UsageError for an adapter or an argument of vLLM's that there is not, before a model is fetched."""
+        read_engine_args(settings.engine_arg)
+        if settings.lora is not None:
+            read_lora(settings.lora)
+
     def make(self, settings: Settings, choice: ModelChoice, folder: Path | None, flags: Mapping[str, Any]) -> Engine:
         assert folder is not None
         config = plan(
@@ -72,15 +81,22 @@ class LocalEngines:
             eager=choice.kind == "demo",
             fast_start=settings.fast_start,
             text_only=settings.text_only,
+            enforce_eager=settings.enforce_eager,
+            quantization=settings.quantization,
+            lora=read_lora(settings.lora) if settings.lora is not None else None,
+            engine_args=read_engine_args(settings.engine_arg),
             sampling=sampling(folder, choice.name, settings.reasoning_effort),
-            gpu_total=gpu_total(self.device),
+            card=engine_gpu(self.device),
+            smaller=quantized_repository(choice.name),
             flags={name for name, value in flags.items() if value is not None},
             debug=self.debug,
         )
         return LocalEngine(config, state_folder() / "logs")
 
-    def fits(self, size: RemoteSize, *, text_only: bool) -> str:
-        return fit_warning(size.name, size.weights, self.device, text_only=text_only)
+    def fits(self, size: RemoteSize, settings: Settings) -> str:
+        return fit_warning(
+            size.name, size.weights, self.device, text_only=settings.text_only, quantization=settings.quantization
+        )
 
     def leaves_out_vision(self, folder: Path) -> bool:
         return leaves_out_vision(weight_bytes(folder), self.device)
@@ -100,7 +116,7 @@ class ServerEngines:
         config = server_config(settings, notes=notes, debug=self.debug)
         return LocalEngine(config, state_folder() / "logs", worker=COMMAND)
 
-    def fits(self, size: RemoteSize, *, text_only: bool) -> str:
+    def fits(self, size: RemoteSize, settings: Settings) -> str:
         return ""
 
     def leaves_out_vision(self, folder: Path) -> bool:
@@ -141,6 +157,11 @@ _LOADING = {
     "dtype": "--dtype",
     "fast_start": "--fast-start",
     "text_only": "--text-only",
+    "quantization": "--quantization",
+    "revision": "--revision",
+    "lora": "--lora",
+    "enforce_eager": "--enforce-eager",
+    "engine_arg": "--engine-arg",
 }
 """Settings of loading a model, and their flags."""
 

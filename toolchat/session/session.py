@@ -396,6 +396,7 @@ def _options(settings: Settings) -> GenerateOptions:
         max_tokens=settings.max_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
+        seed=settings.seed,
         reasoning_effort=settings.reasoning_effort,
         tool_choice=settings.tool_choice,
         parallel_tool_calls=settings.parallel_calls,

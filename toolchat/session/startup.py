@@ -16,7 +16,7 @@ from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.capabilities import reasoning_efforts, supports_images
 from toolchat.models.card import OwnPrompt, own_prompt
 from toolchat.models.hub import RemoteSize
-from toolchat.models.resolve import ModelChoice, choose_model, obtain
+from toolchat.models.resolve import ModelChoice, choose_model, default_model, obtain
 from toolchat.session.background import in_background
 from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines, ServerEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
@@ -112,7 +112,7 @@ class Plan:
 
         Raises EngineError where the GPU cannot hold it: it is not fetched then.
         """
-        return self.engines.fits(size, text_only=self.settings.text_only)
+        return self.engines.fits(size, self.settings)
 
     async def with_model(self, name: str, report: Callable[[str], None]) -> Plan:
         """This plan for another model, whose files are here by then. A reasoning effort that it has not is dropped.
@@ -123,8 +123,14 @@ class Plan:
         if self.is_served:
             settings = resolve({**self.flags, "model": name})
             return replace(self, settings=settings, choice=ModelChoice(name, SERVER, None))
-        choice = await in_background(lambda _: choose_model(name, cache_folder()))
+        at_start = resolve(self.flags)
+        # Of the model that the chat began with: another has other branches, adapters and quantisations.
+        own = name == (at_start.model or default_model())
+        revision = at_start.revision if own else None
+        choice = await in_background(lambda _: choose_model(name, cache_folder(), revision))
         settings = resolve({**self.flags, "model": name}, model_defaults=choice.defaults)
+        if not own:
+            settings = replace(settings, revision=None, lora=None, quantization=None)
         folder = await _obtained(choice, replace(self, settings=settings).fits, report)
         if (effort := settings.reasoning_effort) is not None and effort not in reasoning_efforts(folder):
             settings = replace(settings, reasoning_effort=None)
@@ -189,7 +195,8 @@ def sketch(
         choice = ModelChoice(settings.model or Address.read(settings.server).short, SERVER, None)
         return Plan(settings, choice, None, ServerEngines(debug), tools, debug, choose_tools, flags)
     engines = LocalEngines.installed(debug=debug)
-    choice = choose_model(settings.model, cache_folder())
+    engines.check(settings)
+    choice = choose_model(settings.model, cache_folder(), settings.revision)
     settings = resolve(flags, model_defaults=choice.defaults)
     if choice.folder is not None:
         check_reasoning_effort(settings.reasoning_effort, choice.name, choice.folder)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from mistral_tokenizers import CALLS, Mark, load, spell
+from mistral_tokenizers import CALLS, Mark, load, spell, vocabulary_of
 
 from toolchat.engine.worker.generation import Generation, Run
 from toolchat.mistral.grammar.constraint import Constraint, Grammar, Step
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.deltas import CallEnded, Finished, FinishReason, Note, Text
 from toolchat.wire.messages import CallOrigin, FailedCall, ToolCall
 
@@ -30,7 +29,7 @@ def ids(tokenizer):
 @pytest.fixture
 def request_of(tokenizer):
     def make(plan, max_tokens=100):
-        vocabulary = MistralVocabulary(tokenizer)
+        vocabulary = vocabulary_of(tokenizer)
         return Generation("r", vocabulary, plan, prompt_tokens=7, max_tokens=max_tokens, began=0.0)
 
     return make

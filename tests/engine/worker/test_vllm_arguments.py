@@ -6,6 +6,7 @@ import pytest
 
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu_memory import MOST
+from toolchat.engine.vllm_options import Lora
 from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
 
 GPU = EngineConfig("m", "/models/m", "cuda", None, None, eager=False)
@@ -71,3 +72,18 @@ def test_vllms_startup_plan_is_used_with_its_own_share_alone(
     config: EngineConfig, share: float | None, used: bool
 ) -> None:
     assert startup_plan(config, share) is used
+
+
+def test_each_format_is_read_as_what_it_is_with_mistrals_tokenizer() -> None:
+    mistral = engine_arguments(CPU, tekken=True, vision=False)
+    assert (mistral["config_format"], mistral["load_format"]) == ("mistral", "mistral")
+    other = engine_arguments(replace(CPU, format="hf"), tekken=True, vision=False)
+    assert (other["config_format"], other["load_format"], other["tokenizer_mode"]) == ("hf", "safetensors", "mistral")
+
+
+def test_options_of_vllms_are_passed_on_by_its_names() -> None:
+    config = replace(GPU, quantization="awq", lora=Lora("a", "/a", 16), engine_args={"block_size": 16})
+    arguments = engine_arguments(config, tekken=True, vision=False)
+    assert (arguments["quantization"], arguments["block_size"]) == ("awq", 16)
+    assert (arguments["enable_lora"], arguments["max_loras"], arguments["max_lora_rank"]) == (True, 1, 16)
+    assert not {"quantization", "enable_lora"} & set(engine_arguments(GPU, tekken=True, vision=False))

@@ -8,12 +8,11 @@ import json
 import pytest
 from grammar_matchers import accepts
 from mistral_cases import Case, encode
-from mistral_tokenizers import ALL, ARGS, CALLS, END_THINK, LISTS, NAMED, THINK, spell
+from mistral_tokenizers import ALL, ARGS, CALLS, END_THINK, LISTS, NAMED, THINK, spell, vocabulary_of
 
 from toolchat.mistral.grammar import constraint as module
 from toolchat.mistral.grammar import ebnf
 from toolchat.mistral.grammar.constraint import Constraint, Step, constraint, unconstrained
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import CallOrigin, ToolSpec
 
 TAXI = ToolSpec(
@@ -74,7 +73,7 @@ def may_write(tokenizer, plan, ids):
 def allows(tokenizer_of):
     def check(label, *parts, tools=TOOLS, **options):
         tokenizer = tokenizer_of(label)
-        plan = constraint(MistralVocabulary(tokenizer), tools, **options)
+        plan = constraint(vocabulary_of(tokenizer), tools, **options)
         return may_write(tokenizer, plan, spell(tokenizer, *parts))
 
     return check
@@ -235,7 +234,7 @@ def test_what_mistral_common_encodes_for_these_tools_may_be_written(tokenizer_of
     ]
     for parallel in (True, False):
         wanted = Case(tuple(calls if parallel and label != "v2-spm" else calls[:1]))
-        plan = constraint(MistralVocabulary(tokenizer), TOOLS, choice="required", parallel=parallel)
+        plan = constraint(vocabulary_of(tokenizer), TOOLS, choice="required", parallel=parallel)
         # All but the end of sequence.
         assert may_write(tokenizer, plan, encode(tokenizer, wanted)[:-1])
 
@@ -243,7 +242,7 @@ def test_what_mistral_common_encodes_for_these_tools_may_be_written(tokenizer_of
 @pytest.mark.parametrize("label", IDS)
 def test_a_control_token_within_a_list_is_not_taken_for_the_text_that_names_it(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
-    plan = constraint(MistralVocabulary(tokenizer), TOOLS)
+    plan = constraint(vocabulary_of(tokenizer), TOOLS)
     opened = f'[{{"name": "book_taxi", "arguments": {RIGHT[: RIGHT.index("a") + 3]}'
     assert may_write(tokenizer, plan, spell(tokenizer, CALLS, f'[{{"name": "book_taxi", "arguments": {RIGHT}}}]'))
     for before in range(1, len(opened)):
@@ -253,7 +252,7 @@ def test_a_control_token_within_a_list_is_not_taken_for_the_text_that_names_it(t
 
 @pytest.mark.parametrize("label", ALL)
 def test_what_cannot_be_held_to_is_said_and_its_calls_are_not_called_constrained(tokenizer_of, allows, label):
-    plan = constraint(MistralVocabulary(tokenizer_of(label)), TOOLS)
+    plan = constraint(vocabulary_of(tokenizer_of(label)), TOOLS)
     assert plan.notes == ("calls of odd-One are checked, not constrained, as to uniqueItems",)
     assert plan.origin("odd-One") is CallOrigin.PARSED
     assert plan.origin("book_taxi") is plan.origin("ping") is CallOrigin.CONSTRAINED
@@ -261,12 +260,12 @@ def test_what_cannot_be_held_to_is_said_and_its_calls_are_not_called_constrained
     # The rest of its schema holds.
     assert allows(label, *call_of(label, ("odd-One", '{"a": [1, 1]}')))
     assert not allows(label, *call_of(label, ("odd-One", '{"a": 1}')))
-    assert constraint(MistralVocabulary(tokenizer_of(label)), TOOLS, choice="ping").notes == ()
+    assert constraint(vocabulary_of(tokenizer_of(label)), TOOLS, choice="ping").notes == ()
 
 
 @pytest.mark.parametrize("label", ALL)
 def test_a_choice_that_is_no_tool_and_an_illegal_name_are_refused(tokenizer_of, label):
-    vocabulary = MistralVocabulary(tokenizer_of(label))
+    vocabulary = vocabulary_of(tokenizer_of(label))
     with pytest.raises(ValueError, match="'pong' is not among the tools: book_taxi, ping, odd-One"):
         constraint(vocabulary, TOOLS, choice="pong")
     with pytest.raises(ValueError, match="cannot name a tool"):
@@ -275,7 +274,7 @@ def test_a_choice_that_is_no_tool_and_an_illegal_name_are_refused(tokenizer_of, 
 
 @pytest.mark.parametrize("label", ALL)
 def test_the_same_request_again_costs_nothing(tokenizer_of, monkeypatch, label):
-    vocabulary = MistralVocabulary(tokenizer_of(label))
+    vocabulary = vocabulary_of(tokenizer_of(label))
     first = constraint(vocabulary, TOOLS, answer=ANSWER)
     for name in ("narrowed", "lark_grammar", "calls_ebnf", "answer_ebnf"):
         monkeypatch.setattr(module, name, None)
@@ -285,14 +284,14 @@ def test_the_same_request_again_costs_nothing(tokenizer_of, monkeypatch, label):
 @pytest.mark.parametrize("label", ALL)
 def test_switched_off_nothing_is_held_to_but_the_marker_of_a_required_call(tokenizer_of, label):
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     assert unconstrained(vocabulary) == Constraint(Step())
     assert unconstrained(vocabulary, choice="required").forced == tuple(spell(tokenizer, CALLS))
 
 
 @pytest.mark.parametrize("choice", ["auto", "none", "required"])
 def test_a_tool_that_is_named_as_a_choice_is_not_chosen_by_it(tokenizer_of, choice):
-    vocabulary = MistralVocabulary(tokenizer_of("v13"))
+    vocabulary = vocabulary_of(tokenizer_of("v13"))
     named = [ToolSpec(choice, "", PING.parameters), PING]
     other = [ToolSpec("other", "", PING.parameters), PING]
     found = constraint(vocabulary, named, choice=choice)
@@ -308,7 +307,7 @@ def test_where_xgrammar_writes_other_rules_calls_are_checked_and_that_is_said(to
     module._plan.cache_clear()
     try:
         tokenizer = tokenizer_of(label)
-        plan = constraint(MistralVocabulary(tokenizer), TOOLS)
+        plan = constraint(vocabulary_of(tokenizer), TOOLS)
         assert not ebnf.rules_hold()
         assert plan.held == frozenset()
         (note,) = plan.notes

@@ -8,14 +8,13 @@ import time
 import jsonschema
 import pytest
 from grammar_matchers import Walk
-from mistral_tokenizers import ALL, CALLS, spell
+from mistral_tokenizers import ALL, CALLS, spell, vocabulary_of
 from nasty_schemas import nasty_schema, rng_of
 from test_constraint import call_of, may_write
 from test_narrowing import BACKENDS, grammar_of, value_of
 
 from toolchat.mistral.grammar import constraint as module
 from toolchat.mistral.grammar.constraint import constraint
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import ToolSpec
 
 HALF = "\ud800"
@@ -82,7 +81,7 @@ HOSTILE = {
 @pytest.mark.parametrize("tools", HOSTILE.values(), ids=HOSTILE)
 def test_what_would_cost_minutes_is_left_out_and_named(tokenizer_of, label, tools):
     tokenizer = tokenizer_of(label)
-    vocabulary = MistralVocabulary(tokenizer)
+    vocabulary = vocabulary_of(tokenizer)
     call = spell(tokenizer, *call_of(label, ("t3", "{}")))
     may_write(tokenizer, constraint(vocabulary, [], choice="none", answer={}), [])
     began = time.process_time()
@@ -107,7 +106,7 @@ def test_half_a_surrogate_pair_anywhere_stops_no_plan(tokenizer_of, label):
         "$defs": {HALF: {"const": HALF}},
         HALF: HALF,
     }
-    plan = constraint(MistralVocabulary(tokenizer), [ToolSpec("f", HALF, schema)], choice="required", answer=schema)
+    plan = constraint(vocabulary_of(tokenizer), [ToolSpec("f", HALF, schema)], choice="required", answer=schema)
     assert plan.held == frozenset()
     assert may_write(tokenizer, plan, spell(tokenizer, *call_of(label, ("f", '{"a": "a"}'))))
     assert not may_write(tokenizer, plan, spell(tokenizer, *call_of(label, ("f", '{"a": "b"}'))))
@@ -121,7 +120,7 @@ def test_half_a_surrogate_pair_anywhere_stops_no_plan(tokenizer_of, label):
 def test_arguments_are_an_object_whatever_the_schema_says(tokenizer_of, label, root):
     tokenizer = tokenizer_of(label)
     tool = ToolSpec("f", "", {**root, "$defs": {"a": {"type": "integer"}}})
-    plan = constraint(MistralVocabulary(tokenizer), [tool], choice="required")
+    plan = constraint(vocabulary_of(tokenizer), [tool], choice="required")
     assert may_write(tokenizer, plan, spell(tokenizer, *call_of(label, ("f", "{}"))))
     for wrong in ("1", "[]", '"a"', "null"):
         assert not may_write(tokenizer, plan, spell(tokenizer, *call_of(label, ("f", wrong))))
@@ -135,7 +134,7 @@ def test_what_is_too_large_together_is_held_to_names_and_json(tokenizer_of, monk
     tokenizer = tokenizer_of(label)
     tools = [ToolSpec("f", "", {"type": "object", "properties": {"a": {"enum": ["maybe"]}}}), ToolSpec("g", "", {})]
     answer = {"enum": ["maybe"]}
-    plan = constraint(MistralVocabulary(tokenizer), tools, answer=answer)
+    plan = constraint(vocabulary_of(tokenizer), tools, answer=answer)
     assert may_write(tokenizer, plan, spell(tokenizer, *call_of(label, ("f", '{"a": [1]}'))))
     assert not may_write(tokenizer, plan, spell(tokenizer, *call_of(label, ("h", '{"a": [1]}'))))
     assert not may_write(tokenizer, plan, spell(tokenizer, CALLS, "f"))

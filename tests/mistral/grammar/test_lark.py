@@ -9,12 +9,11 @@ from grammar_matchers import accepts
 from mistral_cases import Case, encode
 from mistral_common.guidance.grammar_factory import GrammarFactory
 from mistral_common.protocol.instruct.tool_calls import Function, Tool, ToolChoiceEnum
-from mistral_tokenizers import ALL, ARGS, CALL_ID, CALLS, END_THINK, EOS, NAMED, THINK, spell
+from mistral_tokenizers import ALL, ARGS, CALL_ID, CALLS, END_THINK, EOS, NAMED, THINK, spell, vocabulary_of
 
 from toolchat.mistral.grammar.constraint import Grammar, constraint
 from toolchat.mistral.grammar.lark import LLGUIDANCE, supports_lark
 from toolchat.mistral.grammar.narrowing import narrowed
-from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.wire.messages import ToolSpec
 
 WEATHER = ToolSpec(
@@ -51,7 +50,7 @@ RIGHT = '{"city": "Dallas", "state": "TX", "unit": "fahrenheit"}'
 
 
 def grammar_of(tokenizer, tools, **options):
-    return constraint(MistralVocabulary(tokenizer), tools, **options).step.grammar
+    return constraint(vocabulary_of(tokenizer), tools, **options).step.grammar
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def allows(tokenizer_of):
 
 @pytest.mark.parametrize("label", ALL)
 def test_only_tekken_takes_a_lark_grammar(tokenizer_of, label):
-    assert supports_lark(MistralVocabulary(tokenizer_of(label))) == (not label.endswith("spm"))
+    assert supports_lark(vocabulary_of(tokenizer_of(label))) == (not label.endswith("spm"))
 
 
 @pytest.mark.parametrize("label", NAMED)

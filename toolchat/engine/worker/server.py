@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from toolchat.engine.config import EngineConfig, has_vision, read_params
+from toolchat.engine.config import EngineConfig
+from toolchat.engine.params import has_vision, read_params
 from toolchat.engine.worker.channel import Channel
 from toolchat.engine.worker.failures import one_line, why_not_loaded
 from toolchat.engine.worker.generation import Generation, Progress, Run

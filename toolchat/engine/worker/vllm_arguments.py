@@ -6,6 +6,7 @@ from typing import Any
 
 from toolchat.engine.config import BLOCK, EngineConfig
 from toolchat.engine.gpu_memory import MOST
+from toolchat.engine.params import Format
 
 WORKER_CLASS = "toolchat.engine.worker.loading.StagedWorker"
 
@@ -19,9 +20,10 @@ def engine_arguments(config: EngineConfig, *, tekken: bool, vision: bool, share:
     arguments: dict[str, Any] = {
         "model": config.folder,
         "served_model_name": config.model,
+        # Of either format: toolchat's parser and grammars stand on mistral_common's tokenizer.
         "tokenizer_mode": "mistral",
-        "config_format": "mistral",
-        "load_format": "mistral",
+        "config_format": str(config.format),
+        "load_format": "mistral" if config.format == Format.MISTRAL else "safetensors",
         "dtype": config.dtype,
         # -1 has vLLM fit the context to the memory that the GPU has left. A context that was asked for is kept to by
         # the worker itself there: as an argument it would be a part of the compiled code's key.
@@ -51,11 +53,15 @@ def engine_arguments(config: EngineConfig, *, tekken: bool, vision: bool, share:
         arguments["compilation_config"] = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
     if config.text_only:
         arguments["language_model_only"] = True
+    if config.quantization is not None:
+        arguments["quantization"] = config.quantization
+    if config.lora is not None:
+        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": config.lora.rank}
     if config.device == "cpu":
         arguments["block_size"] = BLOCK
     elif share is not None:
         arguments["gpu_memory_utilization"] = share
-    return arguments
+    return {**arguments, **config.engine_args}
 
 
 def startup_plan(config: EngineConfig, share: float | None) -> bool:

@@ -1,0 +1,18 @@
+"""Which tests go to which process, where pytest runs several: a file to one, and all that run engines to two."""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadFileScheduling
+
+ASK_ONLY = frozenset(f"tests/e2e/test_e2e_{name}.py" for name in ("engine", "drawn_questions", "prefix_cache"))
+"""The files whose tests share one engine with the demo model."""
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """Whole files; no more than two engines at once, since each takes 2 GiB."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        if not file.startswith("tests/e2e/"):
+            return file
+        return "an engine" if file in ASK_ONLY or file.endswith("_valid_calls.py") else "programs with engines"
