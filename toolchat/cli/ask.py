@@ -47,6 +47,9 @@ def ask(
     image: options.Images = None,
     tool_choice: options.ToolChoice = None,
     parallel_calls: options.ParallelCalls = None,
+    server: options.Server = None,
+    api_key: options.ApiKey = None,
+    tokenizer: options.Tokenizer = None,
     offline: options.Offline = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
