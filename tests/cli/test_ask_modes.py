@@ -140,7 +140,7 @@ def test_as_events_every_line_is_one_of_the_record(ask: Ask, home: Path) -> None
         {
             "status": "answered",
             "rounds": 2,
-            "usage": {**TURN["usage"], "ttft": 0, "seconds": 0},
+            "usage": {**TURN["usage"], "ttft": 0, "seconds": 0, "estimated": False},
             "declined": False,
             "closing": "",
         },

@@ -211,7 +211,7 @@ def asked_with(plan: Plan) -> dict[str, Any]:
     tools = plan.tools if isinstance(plan.tools, Path | None) else plan.tools.path
     settings = plan.settings
     return {
-        "model": [plan.model, settings.revision, settings.lora, settings.quantization],
+        "model": [plan.model, settings.server, settings.revision, settings.lora, settings.quantization],
         "options": asdict(generate_options(settings)),
         "system": settings.system,
         "tools": None if tools is None else str(tools),

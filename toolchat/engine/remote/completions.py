@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from toolchat.engine.config import Sampling
+from toolchat.engine.remote.config import WIDTH
 from toolchat.engine.remote.connection import DONE, Connection, Wait
 from toolchat.engine.remote.failures import BrokenStreamError
 from toolchat.engine.worker.failures import one_line
@@ -50,6 +51,7 @@ class Completions:
     ) -> None:
         self.tokenizer = tokenizer
         self.context = self.capacity = context
+        self.width = WIDTH
         self.sampling = sampling
         self.sees = sees
         self._connection = connection

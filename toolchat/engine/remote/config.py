@@ -14,6 +14,9 @@ from toolchat.engine.config import Sampling
 COMMAND = (sys.executable, "-P", "-m", "toolchat.engine.remote")
 """Starts that process. `-P`: the folder the user is in must not shadow any module."""
 
+WIDTH = 8
+"""Requests that a batch asks of a server at the same time: none says how many it takes, and hosted ones limit them."""
+
 _VERSION = re.compile(r"/v\d+[a-z0-9]*$")
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 

@@ -12,7 +12,7 @@ from typing import Any
 from toolchat.engine.config import Sampling, sampling_file
 from toolchat.engine.remote.chat import Chat, ChatModel
 from toolchat.engine.remote.completions import Completions
-from toolchat.engine.remote.config import Address, ServerConfig
+from toolchat.engine.remote.config import WIDTH, Address, ServerConfig
 from toolchat.engine.remote.connection import Connection
 from toolchat.engine.remote.examine import CHAT, Served, examine
 from toolchat.engine.worker.channel import Channel
@@ -35,6 +35,7 @@ class ChatWorker:
     def info(self) -> dict[str, Any]:
         return {
             "context_window": self._served.context,
+            "width": WIDTH,
             "tokenizer_version": 0,
             "constrains_calls": False,
             "supports_reasoning": True,

@@ -63,6 +63,7 @@ class InProcess:
         self._config = config
         self._share = share
         self._under_way: set[str] = set()
+        self.width = config.max_num_seqs
         self.capacity: int = self._engine.model_config.max_model_len
         self.context = kept_context(config, self.capacity)
         self.tokenizer: MistralTokenizer = self._engine.get_tokenizer().mistral

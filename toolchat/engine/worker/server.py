@@ -76,7 +76,7 @@ class Worker:
 
         return {
             "context_window": self._context,
-            "width": self._config.max_num_seqs,
+            "width": self._source.width,
             "capacity": self._capacity,
             "tokenizer_version": self._vocabulary.version,
             "constrains_calls": self._vocabulary.special("[TOOL_CALLS]") is not None,

@@ -84,6 +84,10 @@ class TokenSource(Protocol):
         """Tokens that there is room for: other clients may keep to more, or to fewer."""
 
     @property
+    def width(self) -> int:
+        """Runs that are generated at the same time; more of them wait for their turn."""
+
+    @property
     def sees(self) -> bool:
         """Whether the model has an image encoder that is loaded."""
 
