@@ -100,6 +100,8 @@ class Settings:
     reasoning_effort: str | None = None
     tool_choice: str = "auto"
     parallel_calls: bool = True
+    store: bool = True
+    """Whether sessions are stored."""
 
 
 def user_path(written: str) -> Path:
@@ -247,6 +249,7 @@ SETTINGS: Mapping[str, _Setting] = {
     "reasoning_effort": _Setting("--reasoning-effort", _text),
     "tool_choice": _Setting("--tool-choice", _text),
     "parallel_calls": _Setting("--parallel-calls", _switch),
+    "store": _Setting("--store", _switch),
 }
 assert set(SETTINGS) == {field.name for field in fields(Settings)} - {"tools_named"}
 

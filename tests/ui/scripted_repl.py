@@ -25,7 +25,7 @@ def play(script: Path, flags: list[str]) -> None:
     def late(self: startup.Plan, arrived: object = None) -> Engine:
         return engine
 
-    def choose(name: str | None, cache: Path) -> ModelChoice:
+    def choose(name: str | None, cache: Path, revision: str | None = None) -> ModelChoice:
         fetch(name)
         return ModelChoice(name or "scripted", "folder", cache)
 

@@ -48,6 +48,12 @@ def ask(
     image: options.Images = None,
     tool_choice: options.ToolChoice = None,
     parallel_calls: options.ParallelCalls = None,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", help="Go on with this session: its name, id, or: last.", metavar="SESSION"),
+    ] = None,
+    continue_: options.Continue = False,
+    store: options.Store = None,
     offline: options.Offline = False,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
@@ -65,6 +71,11 @@ def ask(
     open_state(state_folder())
     text = _question(question)
     flags = options.settings_flags(given)
+    opened = options.session_to_open(session, continue_, resolve(flags).store, "--session")
+    if opened is not None:
+        from toolchat.session.past import with_model
+
+        flags = with_model(flags, opened.record.transcript.model)
     plan = prepare(
         flags,
         None if no_tools else choose_tools_file(resolve(flags)),
@@ -78,10 +89,10 @@ def ask(
     async def main(_: Interrupts) -> int:
         with PlainRenderer(sys.stdout) as renderer:
             async with open_session(
-                plan, renderer.show, policy, ask_on_terminal(renderer.pause), renderer.show_plain
-            ) as session:
-                await session.ready()
-                return (await session.ask(text, plan.images)).exit_code
+                plan, renderer.show, policy, ask_on_terminal(renderer.pause), renderer.show_plain, opened
+            ) as chat:
+                await chat.ready()
+                return (await chat.ask(text, plan.images)).exit_code
 
     return run_async(main)
 
