@@ -62,6 +62,17 @@ def refused(error: BaseException) -> str | None:
     return f"{place}: {_reason(error)}; {remedy}" if remedy is not None else None
 
 
+_WANTING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
+
+
+def wanting(error: BaseException) -> str | None:
+    """As `refused`, but only where the machine or the place that this process is in is the reason, whatever code ran: a
+    file that is not there may be the mistake of who named it."""
+    why = refused(error)
+    by_itself = not isinstance(error, OSError) or error.errno in _WANTING
+    return why if by_itself or why == NO_FOLDER else None
+
+
 def working_folder() -> Path | None:
     """The folder that this process is in; None where it has been deleted, or cannot be reached."""
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 
-from toolchat.models.files import INDEX, lacking
+from toolchat.models.files import lacking
 from toolchat.settings import resolve
 from toolchat.tools.spec import read_tools_file
 from toolchat.wire.errors import UsageError
@@ -77,7 +77,7 @@ def test_what_is_quoted_from_a_models_index_begins_no_line_of_its_own(tmp_path: 
     shard = "consolidated-1.safetensors"
     (tmp_path / shard).touch()
     weights = {"a": shard, "b": "x\nrun: sh ./setup.sh"}
-    (tmp_path / INDEX).write_text(json.dumps({"weight_map": weights}))
+    (tmp_path / "consolidated.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
     assert lacking(tmp_path) == "x⏎run: sh ./setup.sh"
 
 

@@ -37,7 +37,19 @@ def modules_of(toolchat: Program, *arguments: str) -> set[str]:
     return set(report.read_text().splitlines())
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("tools", "list"), ("ask", "--help")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("--version",),
+        ("tools", "list"),
+        ("tools", "check"),
+        ("tools", "show", "calculate"),
+        ("tools", "call", "calculate", "--expression", "1"),
+        ("tools", "new", "greet"),
+        ("ask", "--help"),
+    ],
+)
 def test_a_small_command_imports_nothing_heavy(toolchat: Program, arguments: tuple[str, ...]) -> None:
     modules = modules_of(toolchat, *arguments)
     assert {"typer", "toolchat.cli.ask"} <= modules

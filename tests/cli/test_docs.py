@@ -3,12 +3,15 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from cli_program import REPOSITORY, Program
+from desk_program import Desk, loaded_here
 
 from toolchat.chat.guards import Limits
 from toolchat.engine.config import CPU_CONTEXT, gpu_need
@@ -31,6 +34,8 @@ DOCS = REPOSITORY / "docs"
 SETTINGS_PAGE = (DOCS / "settings.md").read_text()
 TOOLS_PAGE = (DOCS / "tools.md").read_text()
 
+DESK = "Five minutes with the desk"
+SECONDS_TAKEN = re.compile(r"\d+\.\d{3}\b")
 LINK = re.compile(r"\]\(([^)#]+)?(?:#([^)]+))?\)")
 
 
@@ -67,6 +72,19 @@ def test_every_flag_of_a_command_is_documented(toolchat: Program, command: tuple
     flags = {flag for spellings in declared for flag in spellings if flag}
     assert "--help" in flags
     assert flags <= {flag for row in rows(section(SETTINGS_PAGE, "Settings")) for flag in quoted(row[0])}
+
+
+@pytest.mark.parametrize("command", ["check", "show", "call", "new"])
+def test_every_flag_of_the_desk_is_documented(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    help_text = Desk(tmp_path, monkeypatch, capsys)(command, "--help").out
+    flags = set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", help_text, re.MULTILINE))
+    assert flags
+    documented = {flag for row in rows(section(SETTINGS_PAGE, "Settings")) for flag in quoted(row[0]) if len(row) != 3}
+    by_command = [row for row in rows(section(SETTINGS_PAGE, "Settings")) if len(row) == 3]
+    documented |= {flag for row in by_command if f"tools {command}" in row[1] for flag in quoted(row[0])}
+    assert flags - {"--help"} <= documented
 
 
 def test_the_documented_defaults_are_the_programs(tmp_path: Path) -> None:
@@ -216,11 +234,34 @@ def written(toolchat: Program) -> Program:
 
 @pytest.mark.process
 def test_the_commands_of_the_tools_page_say_what_it_shows(written: Program) -> None:
-    blocks = re.findall(r"^```console\n\$ toolchat (.*?)\n(.*?)^```", TOOLS_PAGE, re.DOTALL | re.MULTILINE)
+    page = TOOLS_PAGE.replace(section(TOOLS_PAGE, DESK), "")
+    blocks = re.findall(r"^```console\n\$ toolchat (.*?)\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
     for command, shown in blocks:
         ran = written(*shlex.split(command))
         assert [line.rstrip() for line in (ran.out + ran.err).splitlines()] == shown.splitlines()
+
+
+@pytest.mark.process
+def test_the_five_minutes_with_the_desk_are_what_a_person_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stderr", sys.stdout)  # as on a terminal, where both are one
+    desk = Desk(tmp_path, monkeypatch, capsys)
+    looks = ("check", "show")
+    block = re.compile(r"(?:^`([\w.-]+)`[^\n]*:\n\n)?^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    commands = 0
+    for name, kind, text in block.findall(section(TOOLS_PAGE, DESK)):
+        if kind != "console":
+            (tmp_path / name).write_text(text)
+            continue
+        commands += 1
+        command, shown = text.removeprefix("$ toolchat tools ").split("\n", 1)
+        with loaded_here(monkeypatch) if command.startswith(looks) else nullcontext():
+            ran = desk(*shlex.split(command))
+        assert SECONDS_TAKEN.sub("0.000", ran.out.replace(" \n", "\n")) == SECONDS_TAKEN.sub("0.000", shown)
+    assert commands == 7
 
 
 @pytest.mark.process
@@ -297,7 +338,7 @@ def test_every_key_of_a_tools_file_is_documented() -> None:
     from toolchat.tools.file_schema import file_schema
 
     page = (DOCS / "tools-reference.md").read_text()
-    tool = file_schema()["properties"]["tools"]["items"]["properties"]
+    tool = file_schema()["properties"]["tools"]["items"]["anyOf"][1]["properties"]
     for key in (*file_schema()["properties"], *tool):
         assert f"`{key}`" in page, key
 

@@ -233,3 +233,28 @@ def test_descriptors_are_closed(work: Path) -> None:
         with pytest.raises(OSError, match="a folder"):
             read_file("docs")
     assert count() == before
+
+
+COMPOSED, DECOMPOSED = "größe.md", "gro\u0308ße.md"
+
+
+@pytest.mark.parametrize(("kept", "asked"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+def test_a_name_is_the_same_with_its_accents_composed_or_not(work: Path, kept: str, asked: str) -> None:
+    folder = work / kept.replace(".md", "")
+    folder.mkdir()
+    (folder / kept).write_text("here")
+    asked_folder = asked.replace(".md", "")
+    assert read_file(f"{asked_folder}/{asked}") == "here"
+    assert list_files(asked_folder, asked.replace(".md", "*")) == kept
+
+
+def test_of_two_files_that_differ_in_their_accents_each_is_read_by_its_own_name(work: Path) -> None:
+    for name in (COMPOSED, DECOMPOSED):
+        (work / name).write_text(ascii(name))
+    assert [read_file(name) for name in (COMPOSED, DECOMPOSED)] == [ascii(COMPOSED), ascii(DECOMPOSED)]
+
+
+def test_another_spelling_leads_no_further_out_than_the_name_itself(work: Path) -> None:
+    (work / DECOMPOSED).symlink_to(work.parent / "outside" / "secret.txt")
+    with pytest.raises(PermissionError, match="outside the working directory"):
+        read_file(COMPOSED)

@@ -377,11 +377,11 @@ def test_weights_that_become_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
     from toolchat.models import files
 
     os.mkfifo(tmp_path / "consolidated.safetensors")
-    os.mkfifo(tmp_path / files.INDEX)
+    os.mkfifo(tmp_path / "consolidated.safetensors.index.json")
     with quick():
         assert "cannot be read: is a pipe" in files._damage(tmp_path / "consolidated.safetensors")
         with pytest.raises(EngineError, match="is a pipe"):
-            files._indexed(tmp_path / files.INDEX)
+            files._indexed(tmp_path / "consolidated.safetensors.index.json")
 
 
 def test_a_lock_of_the_demo_model_that_somebody_holds_is_told_and_not_waited_for(tmp_path: Path) -> None:

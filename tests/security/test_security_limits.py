@@ -19,7 +19,7 @@ from attack_bench import CHAT, User, attack, environment, folder_of, unprivilege
 pytestmark = pytest.mark.process
 
 MIB = 1024**2
-OVER = "Error: the tool went over its memory limit of 64 MiB"
+OVER = "Error: the tool went over its memory limit of 64 MiB (memory: in the tools file)"
 USERS = ["unprivileged", *(["root"] if os.geteuid() == 0 else [])]
 LIMITED = {"memory": "64MiB", "timeout": 30}
 

@@ -435,3 +435,17 @@ def test_a_question_that_never_began_takes_no_earlier_turn_back(bench: Bench) ->
 
     bench.play(scene)
     assert bench.edits() == []
+
+
+def test_a_tools_tokens_are_the_models_own_count_and_unknown_while_there_is_no_model(
+    bench: Bench, samples: InProcessRunner
+) -> None:
+    tool = samples.toolbox.tools[0]
+    assert asyncio.run(bench.session.tool_tokens(tool)) is None
+    counted = []
+
+    async def scene(session: Session) -> None:
+        counted.append(await session.tool_tokens(tool))
+
+    bench.play(scene, samples)
+    assert counted == [len(json.dumps(tool.parameters)) // 4]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from toolchat.tools.load import load_tools
+from toolchat.tools.problems import ToolsFileError
 from toolchat.tools.toolbox import Approval
 from toolchat.wire.errors import UsageError
 
@@ -120,3 +121,31 @@ def test_stateful_functions_of_one_module_are_one_group(tmp_path: Path) -> None:
         f"version: 1\ntools:\n{entry}a\n  stateful: true\n{entry}b\n  stateful: true\n{entry}a\n  name: c\n"
     )
     assert [loaded.tool.group for loaded in load_tools(path).tools] == ["./plain_tools.py"] * 2 + [None]
+
+
+def test_an_error_shows_a_few_of_the_many_problems_of_one_class_and_keeps_all(tmp_path: Path) -> None:
+    methods = "".join(f"    def m{number}(self, x: int) -> int:\n        return x\n" for number in range(163))
+    (tmp_path / "many_methods.py").write_text(f"class Many:\n{methods}\n\ndef bare(x: int) -> int:\n    return x\n")
+    (tmp_path / "tools.yaml").write_text(
+        "version: 1\ntools:\n  - callable: many_methods:Many\n  - callable: many_methods:bare\n"
+    )
+    with pytest.raises(ToolsFileError) as caught:
+        load_tools(tmp_path / "tools.yaml")
+    rows = str(caught.value).splitlines()
+    assert len(rows) == 7
+    assert rows[5].endswith(":3:15: 158 more problems at this place; toolchat tools check lists all of them")
+    assert rows[6].endswith("add description: or a docstring")
+    assert len(caught.value.problems) == 164
+
+
+def test_what_a_method_lacks_is_not_advised_where_the_file_refuses_it(tmp_path: Path) -> None:
+    (tmp_path / "bare_class.py").write_text("class Bare:\n    def m(self, x: int) -> int:\n        return x\n")
+    file = tmp_path / "tools.yaml"
+    file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare\n")
+    with pytest.raises(UsageError, match=r"; add a docstring, or write methods: \{NAME: \{description: …\}\}$"):
+        load_tools(file)
+    file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare.m\n")
+    with pytest.raises(UsageError, match=r"; add description: or a docstring$"):
+        load_tools(file)
+    file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare.m\n    description: Do it.\n")
+    assert load_tools(file).toolbox.names == ("m",)

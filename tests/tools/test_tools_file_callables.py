@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from toolchat.tools.check import Checked, check_arguments
 from toolchat.tools.code import read_code
 from toolchat.tools.load import load_tools
 from toolchat.wire.errors import UsageError
@@ -106,3 +107,39 @@ def test_consent_covers_named_files_and_what_they_import_beside_them(tmp_path: P
         before = after
     (tmp_path / "below" / "helper.py").unlink()
     assert read_code(path).contents() != before.contents()
+
+
+def test_a_file_with_relative_imports_is_told_to_be_named_as_a_module(tmp_path: Path) -> None:
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "near.py").write_text("KM = 1000\n")
+    source = 'from .near import KM\n\n\ndef metres(km: int) -> int:\n    """Convert."""\n    return km * KM\n'
+    (tmp_path / "pkg" / "mod.py").write_text(source)
+    file = tmp_path / "tools.yaml"
+    file.write_text("version: 1\ntools:\n  - callable: ./pkg/mod.py:metres\n")
+    with pytest.raises(UsageError, match=r"attempted relative import.*; write callable: pkg\.mod:metres$"):
+        load_tools(file)
+    file.write_text("version: 1\ntools:\n  - callable: pkg.mod:metres\n")
+    assert load_tools(file).toolbox.names == ("metres",)
+
+
+def test_a_single_file_with_relative_imports_is_not_advised_a_package_that_there_is_not(tmp_path: Path) -> None:
+    (tmp_path / "mod.py").write_text("from .near import KM\n\n\ndef f(x: int) -> int:\n    return x\n")
+    file = tmp_path / "tools.yaml"
+    file.write_text("version: 1\ntools:\n  - callable: ./mod.py:f\n")
+    with pytest.raises(UsageError, match=r"relative import.*; put it in a package, and name it as package\.module"):
+        load_tools(file)
+
+
+def test_names_in_a_file_are_pythons_whether_their_accents_are_composed_or_not(tmp_path: Path) -> None:
+    source = 'def f(größe: int) -> int:\n    """Do."""\n    return größe\n'
+    (tmp_path / "mine.py").write_text(f"{source}\n\ngröße = f\n")
+    file = tmp_path / "tools.yaml"
+    decomposed = "gro\u0308ße"
+    keys = f"    name: f\n    parameters:\n      {decomposed}: In cm\n"
+    text = f"version: 1\ntools:\n  - callable: mine:{decomposed}\n{keys}"
+    file.write_text(text)
+    (loaded,) = load_tools(file).tools
+    assert loaded.tool.parameters["properties"] == {"größe": {"type": "integer", "description": "In cm"}}
+    checked = check_arguments(loaded, {decomposed: 5})
+    assert isinstance(checked, Checked)
+    assert checked.arguments == {"größe": 5}

@@ -268,3 +268,18 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
         load_tools(path)
     lines = str(caught.value).splitlines()
     assert [line.removeprefix(str(path))[:6] for line in lines] == [":3:15:", ":5:15:"]
+
+
+def test_a_module_is_not_blamed_for_the_folder_that_toolchat_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "asks_where.py").write_text('import os\nHERE = os.getcwd()\ndef f() -> None:\n    "F."\n')
+    (tmp_path / "tools.yaml").write_text("version: 1\ntools:\n- ./asks_where.py:f\n")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UsageError) as caught:
+        load_tools(tmp_path / "tools.yaml")
+    expected = "; the module may be right: the working directory has been deleted; change to a folder that is there"
+    assert str(caught.value).endswith(expected)

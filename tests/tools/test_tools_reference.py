@@ -19,7 +19,7 @@ from toolchat.tools.spec import FILE_KEYS, TOOL_KEYS
 from toolchat.tools.toolbox import LoadedToolbox
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tools-reference.md").read_text()
-BLOCK = re.compile(r"^```(?:yaml|python) file=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(?:yaml|python|text) file=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def documented(tmp_path: Path) -> Iterator[Path]:
     path, modules = sys.path.copy(), set(sys.modules)
     for name, text in BLOCK.findall(PAGE):
         file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     yield tmp_path
     sys.path[:] = path
@@ -36,7 +36,7 @@ def documented(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_every_block_of_code_is_one_that_the_tests_load() -> None:
-    assert len(re.findall(r"^```(?:yaml|python)", PAGE, re.MULTILINE)) == len(BLOCK.findall(PAGE)) == 10
+    assert len(re.findall(r"^```(?:yaml|python|text)", PAGE, re.MULTILINE)) == len(BLOCK.findall(PAGE)) == 17
 
 
 def test_every_file_loads_and_fits_the_schema(documented: Path) -> None:
@@ -44,10 +44,13 @@ def test_every_file_loads_and_fits_the_schema(documented: Path) -> None:
     assert [file.parent.name for file in files] == [
         "builtins",
         "classes",
+        "commands",
         "options",
         "parameters",
         "schema-hint",
         "smallest",
+        "sources",
+        "values",
     ]
     for file in files:
         jsonschema.Draft7Validator(file_schema()).validate(yaml.safe_load(file.read_text()))
@@ -81,6 +84,25 @@ def test_the_examples_do_what_the_page_says(documented: Path) -> None:
     assert toolbox.toolbox.names == ("notes_add", "notes_show")
     assert call(toolbox, "notes_add", {"line": "milk"}) == 1
     assert call(toolbox, "notes_show", {}) == "Shopping\nmilk"
+    toolbox = load_tools(documented / "values" / "tools.yaml")
+    assert call(toolbox, "send", {"to": "Ada", "text": "x", "headers": [{"name": "a", "value": "b"}]}) == (
+        "sent to Ada by mail.example.org (Sent, 1 headers)"
+    )
+    toolbox = load_tools(documented / "sources" / "tools.yaml")
+    assert toolbox.toolbox.names == (
+        "more_remember",
+        "gcd",
+        *(f"stats_{x}mean" for x in ("geometric_", "harmonic_", "")),
+    )
+
+
+@pytest.mark.process
+def test_the_programs_do_what_the_page_says(documented: Path) -> None:
+    toolbox = load_tools(documented / "commands" / "tools.yaml")
+    assert call(toolbox, "sorted_words", {}) == "apple 1\nfig 3\npear 2"
+    assert call(toolbox, "sorted_words", {"column": 2}) == "apple 1\npear 2\nfig 3"
+    assert call(toolbox, "loud", {"text": "a; id"}) == "A; ID"
+    assert call(toolbox, "count", {"text": "one two", "what": "w"}).strip() == "2"
 
 
 def test_every_key_is_documented() -> None:

@@ -61,6 +61,9 @@ class FakeChat:
     def approval(self, tool: Tool) -> Approval:
         return self.approvals.get(tool.name, tool.options.approval)
 
+    async def tool_tokens(self, tool: Tool) -> int | None:
+        return 42 if self.info is not None else None
+
     async def launch(self) -> None:
         pass
 

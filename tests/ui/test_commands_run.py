@@ -9,6 +9,7 @@ import pytest
 from fake_chat import ADD, WEATHER, FakeChat, tool, with_tools
 from rich.cells import cell_len
 
+from toolchat.engine.base import EngineInfo
 from toolchat.models.listing import LocalModel
 from toolchat.tools.toolbox import Approval
 from toolchat.ui.commands import COMMANDS, KEYS, Commands, Outcome
@@ -54,7 +55,7 @@ def test_help_has_a_row_for_each_command_and_key(typed: Typed) -> None:
     said = typed.says("/help")
     assert len(said) == len(COMMANDS) + len(KEYS)
     assert said[0].split(maxsplit=1) == ["/help", "list commands and keys"]
-    assert any(row.startswith("/tool NAME on|off  ") for row in said)
+    assert any(row.startswith("/tool NAME [on|off]  ") for row in said)
 
 
 def test_help_is_compact_in_forty_columns(typed: Typed) -> None:
@@ -167,16 +168,42 @@ def test_no_tools_is_said(typed: Typed, chat: FakeChat) -> None:
 def test_a_tool_is_switched_off_and_on(typed: Typed, chat: FakeChat) -> None:
     assert typed.says("/tool add off") == ["add is not offered to the model, from the next turn on."]
     assert chat.switched_off == {"add"}
-    assert typed.says("/tool add") == ["add is off; /tool add on switches it on."]
+    assert typed.says("/tool add")[-1] == "add is off; /tool add on switches it on."
     typed("/tool add on")
     assert chat.switched_off == set()
-    assert typed.says("/tool add") == ["add is on; /tool add off switches it off."]
+    assert typed.says("/tool add")[-1] == "add is on; /tool add off switches it off."
+
+
+def test_a_tool_is_shown_as_the_model_is_told_of_it(typed: Typed, chat: FakeChat) -> None:
+    chat.approvals["add"] = Approval.ALLOW
+    assert typed.says("/tool add") == [
+        "add()",
+        "  Add two numbers.",
+        "  from      mine:add, tools.yaml:1:1",
+        "  calls     allow, at most 60 s, at most 2 GiB",
+        "  tokens    42 of every prompt, by demo (tokenizer v13)",
+        "  grammar   holds every call to all of this (llguidance)",
+        "Parameters, as the model is given them:",
+        '  {"type": "object"}',
+        "add is on; /tool add off switches it off.",
+    ]
+
+
+def test_without_a_model_a_tools_tokens_are_said_to_be_estimated(typed: Typed, chat: FakeChat) -> None:
+    chat.info = None
+    (row,) = (row for row in typed.says("/tool add") if row.startswith("  tokens "))
+    assert re.fullmatch(r"  tokens    about \d+ of every prompt, estimated: no model is loaded that could count", row)
+
+
+def test_a_model_without_grammars_is_not_said_to_have_one(typed: Typed, chat: FakeChat) -> None:
+    chat.info = EngineInfo("demo", 2048, 13, constrains_calls=False)
+    assert "  grammar   none here: calls are checked when they are made" in typed.says("/tool add")
 
 
 @pytest.mark.parametrize("line", ["/tool", "/tool add maybe", "/tool add off now"])
 def test_how_a_tool_is_switched_is_said_where_it_is_said_wrong(typed: Typed, chat: FakeChat, line: str) -> None:
     outcome = typed(line)
-    assert rows(outcome) == ["toolchat: expected /tool NAME on, or /tool NAME off"]
+    assert rows(outcome) == ["toolchat: expected /tool NAME, /tool NAME on, or /tool NAME off"]
     assert outcome.put == line
     assert chat.switched_off == set()
 

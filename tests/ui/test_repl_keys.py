@@ -198,11 +198,11 @@ def test_commands_are_completed_below_the_input(repl: OpenRepl) -> None:
     chat = repl(ONE)
     chat.wait_for_prompt()
     chat.press("/to")
-    chat.wait_for("the menu", lambda: chat.shows("/tools") and chat.shows("switch a tool on or off"))
+    chat.wait_for("the menu", lambda: chat.shows("/tools") and chat.shows("show or switch a tool"))
     chat.press(TAB)
     chat.wait_for_typed("/tools")
     chat.press(ESCAPE)
-    chat.wait_for("that the menu is gone", lambda: not chat.shows("switch a tool on or off"))
+    chat.wait_for("that the menu is gone", lambda: not chat.shows("show or switch a tool"))
     assert chat.typed == "/to"
     chat.press("ols")
     chat.press(ENTER)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import sys
 from typing import Annotated
 
 import typer
 
 from toolchat.cli import options
-
-WAIT_SECONDS = 2.0
-"""How long standard input may stay silent before a person is told that it is being waited for."""
+from toolchat.cli.piped import piped_text
 
 
 def ask(
@@ -99,22 +96,10 @@ def ask(
 
 def _question(given: str | None) -> str:
     """The question and what stands on standard input, in this order. Raises UsageError where there is neither."""
-    from toolchat.standard_streams import read_all
     from toolchat.wire.errors import UsageError
 
-    piped = ""
-    if sys.stdin is not None and not sys.stdin.isatty():
-        ready, _, _ = select.select([sys.stdin], [], [], WAIT_SECONDS)
-        if not ready:
-            print("toolchat: reading standard input to its end; </dev/null leaves it out", file=sys.stderr)
-        try:
-            piped = read_all(sys.stdin.fileno()).decode("utf-8-sig")
-        except OSError as error:
-            raise UsageError(f"standard input cannot be read: {error.strerror}; </dev/null leaves it out") from None
-        except UnicodeDecodeError as error:
-            raise UsageError(f"standard input is not text in UTF-8 (byte {error.start}); pipe text") from None
     # Files that were joined, and one that a shell has read, have further marks of their beginning.
-    parts = [re.sub("^\ufeff", "", part, flags=re.MULTILINE).strip() for part in (given or "", piped)]
+    parts = [re.sub("^\ufeff", "", part, flags=re.MULTILINE).strip() for part in (given or "", piped_text())]
     text = "\n\n".join(part for part in parts if part)
     if not text:
         hint = 'ask -- "-…" for one that begins with "-"'

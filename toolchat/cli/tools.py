@@ -2,33 +2,194 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from toolchat.cli.options import Tools
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from toolchat.store.grants import GrantStore
+    from toolchat.tools.code import ToolsCode
+    from toolchat.tools.toolbox import Toolbox
 
 app = typer.Typer(help="The Python functions that the model may call.", no_args_is_help=True, rich_markup_mode=None)
 
+ToolName = Annotated[str, typer.Argument(help="The tool's name.", metavar="NAME")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
 
 @app.command("list")
-def list_(tools: Tools = None) -> None:
+def list_(tools: Tools = None, as_json: AsJson = False) -> None:
     """List the tools, with signatures and origins."""
+    from toolchat.ui.tables import print_tools
+
+    toolbox = _load(_chosen(tools))
+    if as_json:
+        from toolchat.ui.tool_description import tool_json
+
+        _print_json({"tools": [tool_json(tool) for tool in toolbox.tools], "notes": list(toolbox.notices)})
+    else:
+        print_tools(toolbox)
+
+
+@app.command()
+def check(
+    file: Annotated[
+        str | None,
+        typer.Argument(help="The tools file [default: ./tools.yaml, else the samples].", show_default=False),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Notes are problems, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a tools file: every problem, and what would help a model. Exit code 2 where something is wrong."""
+    from toolchat.cli.tool_check import check_file
+    from toolchat.settings import user_path
+    from toolchat.wire.errors import ExitCode, UsageError
+
+    if file is not None and not user_path(file).is_file():
+        raise UsageError(f"{file}: no such file")
+    checked = check_file(_chosen(file))
+    if as_json:
+        _print_json(checked.json())
+    else:
+        typer.echo(checked.text())
+    if checked.problems or (strict and checked.notes):
+        raise typer.Exit(ExitCode.USAGE)
+
+
+@app.command()
+def show(
+    name: ToolName,
+    tools: Tools = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            help="Show the prompt and count exactly with this: v3, v13 …, or a model that is here.",
+            metavar="VERSION|MODEL",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a tool as the model is told of it: schema, tokens, what the grammar holds, and the prompt."""
+    from toolchat.cli.tool_call import named_tool
+    from toolchat.models.tokenizers import estimated_tool_tokens, tool_prompt
+    from toolchat.settings import cache_folder
+    from toolchat.ui.tables import console
+    from toolchat.ui.tool_description import Cost, description, held, tool_json
+
+    tool = named_tool(_load(_chosen(tools)), name)
+    prompt = tool_prompt(tokenizer, tool.spec, cache_folder()) if tokenizer is not None else None
+    if prompt is None:
+        estimate = "estimated; --tokenizer v3, or a model's name, counts exactly"
+        cost = Cost(estimated_tool_tokens(tool.spec), False, estimate)
+    else:
+        cost = Cost(prompt.tokens, True, f"by the tokenizer of {prompt.source} (v{prompt.version})")
+    grammar = held(tool, tekken=prompt is None or prompt.tekken)
+    if as_json:
+        tokens = {"tokens": cost.tokens, "exact": cost.exact, "prompt": prompt.text if prompt is not None else None}
+        checked_only = {parameter: list(words) for parameter, words in grammar.checked_only.items()}
+        holds = {"backend": grammar.backend, "whole": grammar.whole, "checked_only": checked_only}
+        _print_json({**tool_json(tool), **tokens, "grammar": holds})
+        return
+    shown = (f"Prompt, tokenizer v{prompt.version}", prompt.text) if prompt is not None else None
+    out = console()
+    for row in description(tool, cost, grammar, prompt=shown):
+        out.print(row, soft_wrap=True)
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="A parameter named like one of these flags goes behind --: toolchat tools call NAME -- --times 3",
+)
+def call(
+    name: ToolName,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Its arguments: --city Dallas --limit 3 --loud.", metavar="[--PARAMETER VALUE]..."),
+    ] = None,
+    tools: Tools = None,
+    json_text: Annotated[
+        str | None,
+        typer.Option("--json", help='The arguments: \'{"city": "Dallas"}\', or - for standard input.', metavar="JSON"),
+    ] = None,
+    times: Annotated[
+        int | None, typer.Option("--times", help="Call it so often, and time it.", min=1, max=100_000, metavar="N")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option("--images", help="Keep the images that it returns there.", metavar="FOLDER")
+    ] = None,
+) -> None:
+    """Call a tool by hand, as a chat would: with the same checks and limits. Exit code 1 if the tool fails."""
+    from toolchat.cli.piped import piped_text
+    from toolchat.cli.tool_call import call_tool
+    from toolchat.settings import user_path
+    from toolchat.wire.errors import UsageError
+
+    if name.startswith("-"):
+        raise UsageError(f"{name}: expected the tool's name first, and its arguments behind it")
+    flags = {"tools": tools, "json": json_text, "times": times, "images": images}
+    given = [flag for flag, value in flags.items() if value is not None]
+    folder = user_path(images) if images is not None else None
+    code = call_tool(
+        _chosen(tools),
+        name,
+        words or [],
+        flags=given,
+        json_text=json_text,
+        piped=piped_text,
+        times=times or 1,
+        images=folder,
+    )
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the function and the tool are called.", metavar="NAME")],
+    tools: Annotated[
+        str, typer.Option("--tools", "-t", help="The tools file that gets its entry.", metavar="FILE")
+    ] = "tools.yaml",
+) -> None:
+    """Begin a tool: a typed, documented function in NAME.py and its entry, ready to edit. Never overwrites."""
+    from toolchat.cli.tool_new import new_tool
+    from toolchat.settings import user_path
+    from toolchat.ui.text.sanitize import sanitize_line
+
+    made = new_tool(name, user_path(tools))
+    file = sanitize_line(str(made.file))
+    typer.echo(f"{sanitize_line(str(made.source))}: the function, for you to edit")
+    typer.echo(f"{file}: {'a tools file with' if made.is_new else 'has now'} its entry")
+    typer.echo(f"Next: toolchat tools check {file}")
+    typer.echo(f"      toolchat tools call {name} --tools {file} --text hello")
+
+
+def _chosen(tools: str | None) -> Path | ToolsCode:
+    """The tools file that applies, which may run: see `choose_tools_file`."""
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve, state_folder
     from toolchat.store.state import open_state
-    from toolchat.tools.run import load_toolbox
-    from toolchat.tools.trust import refusals_noted
-    from toolchat.ui.tables import print_tools
 
     open_state(state_folder())
-    chosen = choose_tools_file(resolve({"tools": tools}))
+    return choose_tools_file(resolve({"tools": tools}))
+
+
+def _load(chosen: Path | ToolsCode) -> Toolbox:
+    from toolchat.tools.run import load_toolbox
+    from toolchat.tools.trust import refusals_noted
+
     with refusals_noted(chosen):
-        toolbox = load_toolbox(chosen)
-    print_tools(toolbox)
+        return load_toolbox(chosen)
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 @app.command()

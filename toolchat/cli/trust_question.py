@@ -13,7 +13,7 @@ from importlib.machinery import SOURCE_SUFFIXES
 from toolchat.cli.approval import confirm, terminal_width
 from toolchat.cli.signals import run_async
 from toolchat.tools.code import ToolsCode
-from toolchat.tools.spec import ToolEntry
+from toolchat.tools.entry import ToolEntry
 from toolchat.tools.toolbox import Approval, Privileges
 from toolchat.tools.trust import Accepted
 from toolchat.ui.text.cells import width_of
@@ -53,7 +53,15 @@ def ask_to_allow(code: ToolsCode) -> bool:
 
 def allowed(code: ToolsCode) -> list[ToolEntry]:
     """The entries, samples left out, whose calls the file would have run without asking."""
-    return [entry for entry in code.entries() if entry.options.approval is Approval.ALLOW and not entry.is_sample]
+    return [entry for entry in code.entries() if _allows(entry) and not entry.is_sample]
+
+
+def _allows(entry: ToolEntry) -> bool:
+    return entry.options.approval is Approval.ALLOW or bool(_allowed_methods(entry))
+
+
+def _allowed_methods(entry: ToolEntry) -> list[str]:
+    return [name for name, one in entry.settings.items() if one.options.get("approval") is Approval.ALLOW]
 
 
 def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
@@ -70,6 +78,14 @@ def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
         marks = [_CALLS[entry.options.approval], *look_alikes(entry.callable_ref)]
         if entry.options.env:
             marks.append(f"sees {', '.join(entry.options.env)}")
+        if entry.options.sets:
+            marks.append(f"sets {', '.join(name for name, _ in entry.options.sets)}")
+        if entry.options.given:
+            marks.append(f"is given {', '.join(entry.options.given)}")
+        if methods := [name for name in _allowed_methods(entry) if entry.options.approval is not Approval.ALLOW]:
+            marks.append(f"{', '.join(methods)} without asking")
+        if entry.package is not None:
+            marks.append(f"of the package {sanitize_line(entry.package)}")
         if entry.options.privileges is Privileges.KEEP:
             marks.append("keeps your privileges (sudo, signals, terminals)")
         if width_of(name) > _MOST_CELLS:
@@ -77,7 +93,8 @@ def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
             yield f"    The above {'; '.join(marks)}"
         else:
             yield f"  {name}{' ' * (longest - width_of(name))}  {'; '.join(marks)}"
-    compiled = [file for file in code.files if not file.endswith(tuple(SOURCE_SUFFIXES))]
+    programs = {file for entry in entries if entry.command is not None for file in code.reach[entry.target.where]}
+    compiled = [file for file in code.files if not file.endswith(tuple(SOURCE_SUFFIXES)) and file not in programs]
     files = [sanitize_line(code.shown(file)) for file in code.files if file not in compiled]
     if files:
         more = f" and {len(files) - _MOST_FILES} more" if len(files) > _MOST_FILES else ""

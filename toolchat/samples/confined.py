@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,7 @@ def _parts(path: str, missing: FileNotFoundError) -> tuple[str, ...]:
     given = Path(path).parts
     if any(part.startswith(".") and part != ".." for part in given):
         raise PermissionError(f"{path} is hidden: names that begin with a dot stay closed")
+    path = _spelled(path)
     root = Path(os.path.realpath("."))
     try:
         resolved = Path(os.path.realpath(path))
@@ -69,6 +71,29 @@ def _parts(path: str, missing: FileNotFoundError) -> tuple[str, ...]:
     if any(part.startswith(".") for part in parts):
         raise PermissionError(f"{path} is hidden: names that begin with a dot stay closed")
     return parts
+
+
+def _spelled(path: str) -> str:
+    """`path` with each name as its folder has it, where only the way differs in which its accents are written."""
+    if path.isascii():
+        return path
+    spelled = Path()
+    for part in Path(path).parts:
+        if not part.isascii() and not os.path.lexists(spelled / part):
+            spelled /= _name_in(spelled, part)
+        else:
+            spelled /= part
+    return str(spelled)
+
+
+def _name_in(folder: Path, name: str) -> str:
+    wanted = unicodedata.normalize("NFC", name)
+    try:
+        with os.scandir(folder) as entries:
+            same = (entry.name for entry in entries if unicodedata.normalize("NFC", entry.name) == wanted)
+            return min(same, default=name)
+    except OSError:
+        return name
 
 
 def _walk(path: str, parts: tuple[str, ...], folder: bool) -> int:

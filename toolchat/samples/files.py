@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import unicodedata
 from codecs import getincrementaldecoder
 
 from toolchat.samples.confined import opened
@@ -36,7 +37,7 @@ def list_files(path: str, pattern: str | None = None) -> str:
     if not names:
         return "(empty)"
     if pattern:
-        names = [name for name in names if fnmatch.fnmatchcase(name.rstrip("/"), pattern)]
+        names = [name for name in names if fnmatch.fnmatchcase(_composed(name.rstrip("/")), _composed(pattern))]
         if not names:
             return f"No files match {pattern}."
     more = len(names) - _MAX_NAMES
@@ -75,6 +76,11 @@ def _shown(entry: os.DirEntry[str]) -> str:
     """A folder's name ends in a slash; what does not print is escaped, so that a name stays one line."""
     name = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in entry.name)
     return f"{name}/" if entry.is_dir(follow_symlinks=False) else name
+
+
+def _composed(name: str) -> str:
+    """A letter and its accent as one character, which people and models write, whatever the file system has."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _head(fd: int) -> bytes:

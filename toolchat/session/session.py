@@ -280,6 +280,14 @@ class Session:
     def approval(self, tool: Tool) -> Approval:
         return self._policy.standing(tool) if self._policy is not None else Approval.ALLOW
 
+    async def tool_tokens(self, tool: Tool) -> int | None:
+        """What a tool takes of every prompt, by the model's own tokenizer; None while no model is there to count."""
+        if self.info is None:
+            return None
+        with contextlib.suppress(EngineError):
+            return (await self._keeper.engine.count([UserMessage("x")], [tool.spec])).tools[0]
+        return None
+
     @property
     def last_answer(self) -> str:
         return self._kept.answer

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from toolchat.tools.options import OptionError
+from toolchat.tools.yaml_file import one_name
 
 _NAME = r"[^\W\d]\w*"
 _INSIDE = rf"{_NAME}(?:\.{_NAME})*"
-_MODULE = re.compile(rf"(?P<where>{_INSIDE}):(?P<attribute>{_INSIDE})")
-_FILE = re.compile(rf"(?P<where>\./(?:[^/:]+/)*[^/:]+\.py):(?P<attribute>{_INSIDE})")
+_SEVERAL = r"\w*\*[\w*]*"
+_MODULE = re.compile(rf"(?P<where>{_INSIDE}):(?P<attribute>{_INSIDE}|{_SEVERAL})")
+_FILE = re.compile(rf"(?P<where>\./(?:[^/:]+/)*[^/:]+\.py):(?P<attribute>{_INSIDE}|{_SEVERAL})")
 _PACKAGE = "toolchat.samples"
 SAMPLES = frozenset(
     f"{_PACKAGE}.{name}"
@@ -35,12 +37,18 @@ class CallableReference:
     where: str
     """A module's dotted name, or a file's path from the folder of the tools file, beginning with "./"."""
     attribute: str
-    """A name in it, or what names lead to from one: "function", "Class.method", "object.method"."""
+    """A name in it, or what names lead to from one: "function", "Class.method", "object.method". With "*" a pattern of
+    names: all functions that it fits."""
 
     @property
     def name(self) -> str:
         """Its last name, which the tool has unless the file gives it another."""
         return self.attribute.rpartition(".")[2]
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it stands for several functions."""
+        return "*" in self.attribute
 
     @property
     def text(self) -> str:
@@ -62,12 +70,27 @@ class CallableReference:
         return self.where == _PACKAGE or self.where.startswith(f"{_PACKAGE}.")
 
 
+@dataclass(frozen=True, slots=True)
+class CommandReference(CallableReference):
+    """A program of the system, whose command line takes the place of a module: "command: git log -n {count}"."""
+
+    @property
+    def text(self) -> str:
+        return self.where
+
+    @property
+    def file(self) -> PurePosixPath | None:
+        return None
+
+
 def parse_callable(text: str) -> CallableReference:
     """The callable that `text` names.
 
     Raises:
         OptionError: it names none.
     """
+    where, colon, attribute = text.rpartition(":")
+    text = f"{where}{colon}{one_name(attribute)}" if colon else text
     if text.startswith(("/", "~", "../")) or "/../" in text:
         what = f'callable is "{text}"; expected a file in the folder of the tools file or below it'
         raise OptionError(f"{what}; put it there, or install it and name its module")

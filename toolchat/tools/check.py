@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails, PydanticSerializationError
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.result import without_surrogates
 from toolchat.tools.toolbox import LoadedTool
+from toolchat.tools.yaml_file import one_name
 
 
 def unknown_keys(given: Any, value: Any, path: str = "") -> Iterator[str]:
@@ -100,7 +101,7 @@ def check_arguments(loaded: LoadedTool, arguments: dict[str, Any]) -> Checked | 
     try:
         plain = json.loads(without_surrogates(json.dumps(arguments, ensure_ascii=False)))
         # A model that writes null for an optional parameter means that it leaves it out.
-        given = {name: value for name, value in plain.items() if value is not None or name in required}
+        given = {name: value for name, value in _named(plain, loaded).items() if value is not None or name in required}
         model = loaded.model.model_validate(given)
         repaired = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     except ValidationError as error:
@@ -108,6 +109,12 @@ def check_arguments(loaded: LoadedTool, arguments: dict[str, Any]) -> Checked | 
     except (PydanticSerializationError, TypeError, ValueError, RecursionError):
         return Rejected("Error: the arguments are nested too deeply or hold what is not JSON")
     return _unless_unknown(repaired, loaded, model, repaired=True, given=given)
+
+
+def _named(arguments: dict[str, Any], loaded: LoadedTool) -> dict[str, Any]:
+    """`arguments` with each name as the tool has it, whether its accents are characters of their own or not."""
+    known = loaded.tool.parameters.get("properties", {})
+    return {name if name in known else one_name(name): value for name, value in arguments.items()}
 
 
 def _unless_unknown(

@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+from pydantic import BaseModel
 
-from toolchat.tools.hints import HintError, resolved_hints
-from toolchat.tools.problems import Place, did_you_mean, reason
-from toolchat.tools.spec import ToolEntry
+from toolchat.environment import wanting
+from toolchat.tools.bound import Problem, expanded_arguments, fit_arguments
+from toolchat.tools.entry import ToolEntry
+from toolchat.tools.problems import did_you_mean, reason
 
-Problem = tuple[Place, str]
+_PLUMBING = frozenset(("connect", "disconnect", "close", "aclose", "register", "unregister", "shutdown"))
+"""Methods by which a framework manages an object. A model that may call `close` ends the tools of the class."""
+
+_OF_CLASSES = ("methods", "include", "exclude", "instance")
 
 
 def class_problems(entry: ToolEntry, made_of: type) -> list[Problem]:
@@ -22,13 +25,14 @@ def class_problems(entry: ToolEntry, made_of: type) -> list[Problem]:
     problems: list[Problem] = []
     for key in ("description", "parameters"):
         if key in entry.places:
-            what = f"{key} is given for the class {entry.target.attribute}; expected it of a function"
-            problems.append((entry.places[key], f"{what}; write it in the docstrings of the methods"))
+            what = f"{key} is given for the class {entry.target.attribute}; expected it of a function or method"
+            fix = f"write methods: {{NAME: {{{key}: …}}}}, or say it in the docstrings of the methods"
+            problems.append((entry.places[key], f"{what}; {fix}"))
     if "stateful" in entry.places and not entry.options.stateful:
         what = f"stateful is false for the class {entry.target.attribute}; expected true, its methods share state"
         problems.append((entry.places["stateful"], f"{what}; leave it out"))
     available = _public(made_of)
-    for name in entry.methods or ():
+    for name in (*(entry.methods or ()), *entry.settings):
         if not inspect.isroutine(inspect.getattr_static(made_of, name, None)) and not callable(
             getattr(made_of, name, None)
         ):
@@ -39,13 +43,19 @@ def class_problems(entry: ToolEntry, made_of: type) -> list[Problem]:
         problems.append(
             (entry.place, f"{what}; expected at least one; add one, or choose inherited ones with methods:")
         )
+    elif not problems and not method_names(entry, made_of):
+        key = next((key for key in ("include", "exclude") if key in entry.places), "callable")
+        what = f'{key} leaves no method of "{entry.callable_ref}"'
+        problems.append(
+            (entry.places.get(key, entry.place), f"{what}; expected at least one of {', '.join(available)}")
+        )
     return problems
 
 
 def method_problems(entry: ToolEntry) -> list[Problem]:
     """What an entry of one method, "module:Class.method", says that does not suit it."""
-    what = f'methods: "{entry.callable_ref}" is one method; expected a class here; remove the key, or name the class'
-    return [(entry.places["methods"], what)] if "methods" in entry.places else []
+    what = f'"{entry.callable_ref}" is one method; expected a class here; remove the key, or name the class'
+    return [(entry.places[key], f"{key}: {what}") for key in ("methods", "include", "exclude") if key in entry.places]
 
 
 def has_methods(made_of: type) -> bool:
@@ -56,22 +66,47 @@ def has_methods(made_of: type) -> bool:
 def function_problems(entry: ToolEntry) -> list[Problem]:
     """What the entry says that suits a class only."""
     what = f'"{entry.callable_ref}" is a function; expected a class here; remove the key, or name a class'
-    return [(entry.places[key], f"{key}: {what}") for key in ("arguments", "methods") if key in entry.places]
+    return [(entry.places[key], f"{key}: {what}") for key in _OF_CLASSES if key in entry.places]
 
 
 def method_names(entry: ToolEntry, made_of: type) -> tuple[str, ...]:
     """The methods that are tools, in the order of the file or of the class."""
-    return entry.methods if entry.methods is not None else _public(made_of)
+    if entry.methods is not None:
+        return tuple(name for name in entry.methods if entry.takes(name))
+    # What the file has something to say of is meant, whatever it is called.
+    named = [name for name in entry.settings if name not in _public(made_of)]
+    kept = [
+        name for name in _public(made_of) if name in entry.settings or entry.include or name not in _left_out(made_of)
+    ]
+    return tuple(name for name in (*kept, *named) if entry.takes(name))
 
 
-def make_instance(entry: ToolEntry, made_of: Callable[..., Any], folder: Path) -> tuple[Any, list[Problem]]:
-    """The instance that the methods belong to, or why there is none.
+def plumbing(entry: ToolEntry, made_of: type) -> list[str]:
+    """The public methods that are left out because they manage the object, and that the file says nothing of."""
+    if entry.methods is not None or entry.include:
+        return []
+    hidden = _left_out(made_of) - entry.settings.keys()
+    return [name for name in _public(made_of) if name in hidden and entry.takes(name)]
+
+
+def _left_out(made_of: type) -> frozenset[str]:
+    if issubclass(made_of, BaseModel):
+        return _PLUMBING | {name for name in vars(BaseModel) if not name.startswith("_")}
+    return _PLUMBING
+
+
+def make_instance(
+    entry: ToolEntry, made_of: Callable[..., Any], folder: Path, environment: Mapping[str, str]
+) -> tuple[Any, list[Problem]]:
+    """The instance that the methods belong to, or why there is none. `environment` is for `${NAME}`.
 
     Raises:
         KeyboardInterrupt: the user pressed Ctrl-C meanwhile.
     """
-    given = dict(entry.arguments or {})
-    problems = _converted(entry, made_of, given)
+    given, problems = expanded_arguments(entry.arguments, entry.places, environment)
+    place = entry.places.get("arguments", entry.place)
+    init: Any = made_of.__init__
+    problems = problems or fit_arguments(made_of, init, given, entry.places, name=entry.callable_ref, needs_all=place)
     if problems:
         return None, problems
     try:
@@ -80,6 +115,8 @@ def make_instance(entry: ToolEntry, made_of: Callable[..., Any], folder: Path) -
         raise
     except BaseException as error:
         what = f'"{entry.callable_ref}" cannot be made: {reason(error, folder)}'
+        if (why := wanting(error)) is not None:
+            return None, [(entry.place, f"{what}; the class may be right: {why}")]
         return None, [(entry.place, f"{what}; expected its constructor to succeed; correct it, or arguments:")]
 
 
@@ -99,51 +136,3 @@ def _public(made_of: type) -> tuple[str, ...]:
             if inspect.isfunction(item) and not name.startswith("_"):
                 names[name] = None
     return tuple(names)
-
-
-def _converted(entry: ToolEntry, made_of: Callable[..., Any], given: dict[str, Any]) -> list[Problem]:
-    """Convert the constructor's arguments in place to what its annotations say; what does not fit is returned."""
-    try:
-        parameters: Mapping[str, inspect.Parameter] = inspect.signature(made_of).parameters
-    except (ValueError, TypeError):
-        return []
-    problems: list[Problem] = []
-    variadic = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values())
-    named = {
-        name: item
-        for name, item in parameters.items()
-        if item.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    }
-    for name in given:
-        if name not in named and not variadic:
-            known = f"expected {', '.join(named)}" if named else "expected none"
-            what = f'"{entry.callable_ref}" takes no argument "{name}"; {known}'
-            place = entry.places[f"arguments.{name}"]
-            problems.append((place, f"{what}; {did_you_mean(name, named, 'remove it')}"))
-    missing = [name for name, item in named.items() if item.default is inspect.Parameter.empty and name not in given]
-    if missing:
-        what = f'"{entry.callable_ref}" needs the argument{"s" if len(missing) > 1 else ""} {", ".join(missing)}'
-        place = entry.places.get("arguments", entry.place)
-        problems.append((place, f"{what}; expected arguments: with each of them; add {missing[0]}: VALUE"))
-    for name, value in given.items():
-        if name in named and (message := _convert(made_of, named[name], given, value)):
-            what = f"{name} does not fit the constructor: {message}"
-            problems.append((entry.places[f"arguments.{name}"], f"{what}; correct it"))
-    return problems
-
-
-def _convert(made_of: Any, parameter: inspect.Parameter, given: dict[str, Any], value: Any) -> str | None:
-    """What is wrong with the value of one argument; None where it fits, or where its type says nothing."""
-    if parameter.annotation is inspect.Parameter.empty:
-        return None
-    try:
-        hint = resolved_hints(made_of.__init__, {parameter.name: parameter})[parameter.name]
-        adapter: TypeAdapter[Any] = TypeAdapter(hint)
-    except (HintError, PydanticUserError, TypeError):
-        return None
-    try:
-        given[parameter.name] = adapter.validate_python(value)
-    except ValidationError as error:
-        message = error.errors(include_url=False)[0]["msg"].removeprefix("Input should be ")
-        return f"expected {message}"
-    return None

@@ -10,22 +10,29 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from toolchat.tools.callable_reference import SAMPLES
+from toolchat.tools.command_line import CommandLine
+from toolchat.tools.entry import MethodEntry, ToolEntry
 from toolchat.tools.local_modules import LocalModules, digests_below
+from toolchat.tools.packages import Package
 from toolchat.tools.places import Installed, local_key
-from toolchat.tools.spec import ToolEntry, read_tools_file, scan_tools_file
+from toolchat.tools.problems import Problems
+from toolchat.tools.spec import Known, ToolsFile, scan_tools_file
 from toolchat.tools.toolbox import Approval, Toolbox
 from toolchat.tools.yaml_file import read_bytes
 from toolchat.wire.errors import UsageError
+
+_LOCAL = re.compile(r"(?<![\w./-])\./[\w./-]+")
+"""In a line for a shell, what may name a file beside the tools file."""
 
 
 class NotAccepted(UsageError):  # noqa: N818
@@ -61,15 +68,28 @@ class ToolsCode:
     """Whether it has done so. Then, as where `closed`, no other local file may be imported."""
     allows: bool = True
     """Whether `approval: allow` in the tools file counts."""
+    included: Mapping[str, bytes] = field(default_factory=dict)
+    """What each included tools file holds, by its path from the folder."""
+    packages: Mapping[str, Package] = field(default_factory=dict)
+    """The installed packages that the file names."""
+    imported: tuple[str, ...] = ()
+    """The local files that the first process has imported, where it has."""
 
     @property
     def folder(self) -> Path:
         """Where the tools file lies."""
         return self.real.parent
 
+    def scan(self) -> tuple[ToolsFile, Problems]:
+        """What the tools file says, with the files that it includes as they were read. Raises as `scan_tools_file`."""
+        return scan_tools_file(self.path, self.text, Known(self.folder, self.included, self.packages))
+
     def entries(self) -> tuple[ToolEntry, ...]:
         """What the tools file lists. Raises UsageError where something is wrong with it."""
-        return read_tools_file(self.path, self.text).entries
+        file, problems = self.scan()
+        if problems:
+            raise problems.error()
+        return file.entries
 
     @property
     def samples_only(self) -> bool:
@@ -80,9 +100,10 @@ class ToolsCode:
         """`toolbox` with calls that ask where the file's own `allow` does not count; the samples' always does."""
         if self.allows:
             return toolbox
+        samples = {entry.order for entry in self.scan()[0].entries if entry.is_sample}
         tools = tuple(
             replace(tool, options=replace(tool.options, approval=Approval.ASK))
-            if tool.options.approval is Approval.ALLOW and tool.callable_ref not in SAMPLES
+            if tool.options.approval is Approval.ALLOW and tool.order not in samples
             else tool
             for tool in toolbox.tools
         )
@@ -101,8 +122,11 @@ class ToolsCode:
         return {file: self.files[file] for file in sorted(files) if file in self.files}
 
     def contents(self) -> dict[str, str]:
-        """All that is accepted with it: the digest of every file, the tools file's own among them."""
-        return {str(self.real): hashlib.sha256(self.text).hexdigest(), **self.files}
+        """All that is accepted with it: the digest of every file, the tools file's own among them, and of packages that
+        it names, by "package NAME"."""
+        included = {str(self.folder / name): hashlib.sha256(data).hexdigest() for name, data in self.included.items()}
+        packages = {f"package {name}": package.digest for name, package in self.packages.items()}
+        return {str(self.real): hashlib.sha256(self.text).hexdigest(), **included, **packages, **self.files}
 
     def shown(self, file: str) -> str:
         """`file` as people know it: from the folder of the tools file, where it lies below that."""
@@ -110,7 +134,9 @@ class ToolsCode:
 
     def to_descriptor(self) -> int:
         """An open file that holds all this, for `from_descriptor` in another process; nobody can change it."""
+        included = {name: held.decode("latin-1") for name, held in self.included.items()}
         data = {**asdict(self), "path": str(self.path), "real": str(self.real), "text": self.text.decode("latin-1")}
+        data["included"] = included
         descriptor = os.memfd_create("toolchat-code", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(json.dumps(data).encode())
@@ -124,8 +150,11 @@ class ToolsCode:
         path, real = Path(data.pop("path")), Path(data.pop("real"))
         text = data.pop("text").encode("latin-1")
         reach = {name: tuple(files) for name, files in data.pop("reach").items()}
-        computed, folders = tuple(data.pop("computed")), tuple(data.pop("folders"))
-        return cls(path=path, real=real, text=text, reach=reach, computed=computed, folders=folders, **data)
+        for key in ("computed", "folders", "imported"):
+            data[key] = tuple(data[key])
+        data["included"] = {name: held.encode("latin-1") for name, held in data["included"].items()}
+        data["packages"] = {name: Package.decode(held) for name, held in data["packages"].items()}
+        return cls(path=path, real=real, text=text, reach=reach, **data)
 
 
 def read_code(path: Path, also: Iterable[str] = ()) -> ToolsCode:
@@ -142,14 +171,16 @@ def read_code(path: Path, also: Iterable[str] = ()) -> ToolsCode:
     text = read_bytes(path)
     extra = [Path(one) for one in also]
     packages = [_top(one) for one in extra]
-    entries = _entries(path, text)
+    file = scan_tools_file(path, text, Known(folder))[0]
+    entries = [entry for entry in file.entries if not entry.is_sample]
     named = [str((folder / entry.target.file).parent) for entry in entries if entry.target.file is not None]
     folders = [*named, *(str(one.parent) for one in packages), *Installed(folder).searched()]
     modules = LocalModules(folder, folders)
     reach, computed = _reach(entries, folder, modules)
     modules.leads_to([one.stem for one in packages if one not in extra], map(str, extra))
     digests = dict(sorted(modules.digests.items()))
-    return ToolsCode(path, real, text, digests, reach, computed, modules.folders)
+    read = ToolsCode(path, real, text, digests, reach, computed, modules.folders)
+    return replace(read, included=file.included, packages=file.packages)
 
 
 def with_imported(code: ToolsCode, imported: Mapping[str, str], search_path: Iterable[str]) -> ToolsCode:
@@ -163,7 +194,7 @@ def with_imported(code: ToolsCode, imported: Mapping[str, str], search_path: Ite
     """
     if code.closed:
         return replace(code, loaded=True)
-    entries = _entries(code.path, code.text)
+    entries = [entry for entry in code.scan()[0].entries if not entry.is_sample]
     reach, computed, files = code.reach, code.computed, {**imported, **code.files}
     folders = Installed(code.folder).local([*code.folders, *search_path])
     if set(folders) - set(code.folders):
@@ -178,18 +209,15 @@ def with_imported(code: ToolsCode, imported: Mapping[str, str], search_path: Ite
     )
 
 
-def _entries(path: Path, text: bytes) -> list[ToolEntry]:
-    """Those that are no samples."""
-    return [entry for entry in scan_tools_file(path, text)[0].entries if not entry.is_sample]
-
-
 def _reach(
     entries: Iterable[ToolEntry], folder: Path, modules: LocalModules
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     reach: dict[str, tuple[str, ...]] = {}
     for entry in entries:
         where = entry.target.where
-        if where not in reach:
+        if entry.command is not None:
+            reach[where] = tuple(modules.leads_to(files=local_programs(entry.command, folder)))
+        elif where not in reach:
             file = entry.target.file
             files = modules.leads_to([where]) if file is None else modules.leads_to(files=[str(folder / file)])
             reach[where] = tuple(files)
@@ -214,15 +242,18 @@ def source_digest(
     plain: Callable[..., Any] | None = None,
     made_of: type | None = None,
     loaded: Iterable[str] = (),
+    programs: Iterable[str] = (),
 ) -> str:
     """A SHA-256 (hexadecimal) over a tool's code, its schema, its reference, and its entry in the tools file.
 
     `plain` is the function below partials and objects. Of a method, `made_of` is the class; `loaded` is of
-    `ToolsCode.of_tool`. The name that the model uses is no part of it. The same words in another folder have another
-    digest: they may lead to other helpers there.
+    `ToolsCode.of_tool`. Of a command, `programs` are the installed programs that it runs. The name that the model uses
+    is no part of it. The same words in another folder have another digest: they may lead to other helpers there.
     """
-    local = code.of_tool(entry.target.where, loaded)
-    parts = [reference.encode(), _json(parameters), _json(_of_entry(entry)), _json(local)]
+    local = code.of_tool(entry.target.where, {*loaded, *code.imported})
+    package = code.packages[entry.package].digest if entry.package is not None else None
+    parts = [reference.encode(), _json(parameters), _json(_of_entry(entry)), _json(local), _json(package)]
+    parts += [part for path in programs for part in (os.fsencode(path), _digest_of(path))]
     items = [function, inspect.unwrap(function)]
     items += [plain] if plain is not None and plain not in items else []
     items += [base for base in (made_of.__mro__ if made_of is not None else ()) if not _of_python(base)]
@@ -252,9 +283,31 @@ def _of_entry(entry: ToolEntry) -> dict[str, Any]:
         "description": entry.description,
         "options": asdict(entry.options),
         "parameters": {name: dict(parameter.keywords) for name, parameter in entry.parameters.items()},
+        # With `${NAME}` as the file writes it: the values of variables are no part of any digest.
         "arguments": entry.arguments,
         "methods": entry.methods,
+        "settings": {name: _of_method(one) for name, one in entry.settings.items()},
+        "chosen": [entry.include, entry.exclude, entry.instance],
+        "command": asdict(entry.command) if entry.command is not None else None,
+        "package": entry.package,
     }
+
+
+def _of_method(entry: MethodEntry) -> dict[str, Any]:
+    return {
+        "description": entry.description,
+        "options": dict(entry.options),
+        "parameters": {name: dict(parameter.keywords) for name, parameter in entry.parameters.items()},
+        "arguments": entry.arguments,
+    }
+
+
+def local_programs(command: CommandLine, folder: Path) -> list[str]:
+    """The files beside the tools file that the words of a command name as "./file": the program itself, or a script."""
+    words = [word.plain for group in command.groups for word in group]
+    words += _LOCAL.findall(command.shown)
+    paths = [folder / word for word in words if word is not None and word.startswith("./")]
+    return [str(path) for path in paths if path.is_file()]
 
 
 def _json(value: Any) -> bytes:

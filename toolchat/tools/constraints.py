@@ -66,7 +66,7 @@ def contradictions(parameter: Parameter, entry: ParameterEntry) -> Iterator[tupl
     name, words, schema = parameter.name, entry.keywords, parameter.schema
     kinds = _kinds(schema, parameter.definitions)
     for word, value in words.items():
-        if word == "type":
+        if word in ("type", "schema"):
             continue
         place = entry.places[word]
         applies, noun = _APPLIES.get(word, (kinds, ""))
@@ -89,7 +89,9 @@ def _default_contradictions(parameter: Parameter, entry: ParameterEntry) -> Iter
     if "default" in words:
         value, place, owner = words["default"], entry.places["default"], "default"
         if reason := _misfit(parameter, value):
-            yield place, f"default of {name} is {_quoted(value)}; expected {reason}; correct or remove it"
+            written = entry.misread.get("default")
+            fix = "correct or remove it" if written is None else f'YAML reads {written} so: write "{written}" in quotes'
+            yield place, f"default of {name} is {_quoted(value)}; expected {reason}; {fix}"
             return
     elif parameter.own_default is not None:
         value, place, owner = parameter.own_default, entry.place, "the function's own default"
@@ -119,7 +121,7 @@ def _misfit(parameter: Parameter, value: Any) -> str | None:
 def merged(parameter: Parameter, entry: ParameterEntry, *, required: bool) -> Schema:
     """The property with the keywords of `entry` put over it."""
     # The type is in the property already.
-    words = {word: value for word, value in entry.keywords.items() if word != "type"}
+    words = {word: value for word, value in entry.keywords.items() if word not in ("type", "schema")}
     base = dict(parameter.schema)
     if "enum" in words:
         nullable = required and "null" in _kinds(base, parameter.definitions)

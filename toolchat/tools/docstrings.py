@@ -6,7 +6,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import docstring_parser
@@ -25,6 +25,8 @@ class Documentation:
     """Descriptions by name, each on one line."""
     types: dict[str, str] = field(default_factory=dict)
     """What it calls the types of parameters, by name: "int", "array_like", "{'a', 'b'}, optional"."""
+    whole: str | None = None
+    """All that it says before its sections, on one line; examples are left out."""
 
 
 def documentation(function: Callable[..., Any], names: Iterable[str]) -> Documentation:
@@ -44,7 +46,7 @@ def documentation(function: Callable[..., Any], names: Iterable[str]) -> Documen
     readings = [_reading(f"_\n\n{_indented(text)}" if bare else text, style) for style in _STYLES]
     # Not the parser's own choice: one :class:`…` in the text makes it take Google's style for Sphinx's.
     best = max(readings, key=lambda reading: len(known & (reading.parameters.keys() | reading.types.keys())))
-    return Documentation(None if bare else best.summary, best.parameters, best.types)
+    return replace(best, summary=None, whole=None) if bare else best
 
 
 def _indented(text: str) -> str:
@@ -58,7 +60,8 @@ def _reading(text: str, style: DocstringStyle) -> Documentation:
     try:
         parsed = docstring_parser.parse(text, style)
     except (docstring_parser.ParseError, ValueError, IndexError, KeyError):
-        return Documentation(_one_line(text.partition("\n\n")[0]))
+        first = _one_line(text.partition("\n\n")[0])
+        return Documentation(first, whole=first)
     first = parsed.short_description or ""
     if parsed.long_description and not parsed.blank_after_short_description:
         first = f"{first} {parsed.long_description.partition(chr(10) * 2)[0]}"
@@ -72,7 +75,9 @@ def _reading(text: str, style: DocstringStyle) -> Documentation:
                 described[name.strip().lstrip("*")] = words
             if item.type_name:
                 types[name.strip().lstrip("*")] = item.type_name
-    return Documentation(_one_line(first), described, types)
+    paragraphs = f"{parsed.short_description or ''}\n\n{parsed.long_description or ''}".split("\n\n")
+    whole = " ".join(paragraph for paragraph in paragraphs if not paragraph.lstrip().startswith(">>>"))
+    return Documentation(_one_line(first), described, types, _one_line(whole))
 
 
 def _one_line(text: str) -> str | None:

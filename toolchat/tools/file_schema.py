@@ -6,13 +6,17 @@ from typing import Any
 
 from toolchat.tools.keywords import KEYWORDS
 from toolchat.tools.options import OPTIONS
-from toolchat.tools.spec import MAX_DESCRIPTION
+from toolchat.tools.spec import FREE_KEYS, MAX_DESCRIPTION, METHOD_KEYS
 
 _TEXT = {"type": "string", "pattern": r"\S"}
+_WORD = r"[^\s:./0-9-][^\s:./-]*"
 _CALLABLE = (
-    r"^(\./([^/:]+/)*[^/:]+\.py|(?!.*\.py:)[^\s:./0-9-][^\s:./-]*(\.[^\s:./0-9-][^\s:./-]*)*)"
-    r":[^\s:./0-9-][^\s:./-]*(\.[^\s:./0-9-][^\s:./-]*)*$"
+    rf"^(\./([^/:]+/)*[^/:]+\.py|(?!.*\.py:){_WORD}(\.{_WORD})*)"
+    rf":({_WORD}(\.{_WORD})*|[^\s:./-]*\*[^\s:./-]*)$"
 )
+_NAME = {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}
+_METHOD = r"^(?!__)[^\W\d]\w*$"
+_PATTERNS: dict[str, Any] = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
 
 
 def file_schema() -> dict[str, Any]:
@@ -24,10 +28,11 @@ def file_schema() -> dict[str, Any]:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "toolchat tools file",
-        "description": "The Python functions that a model may call.",
+        "description": "The Python functions and programs that a model may call.",
         "type": "object",
         "required": ["version", "tools"],
         "additionalProperties": False,
+        "patternProperties": {f"^{FREE_KEYS}": {"description": "What tools merge by <<: *name."}},
         "properties": {
             "version": {"const": 1, "description": "Of this format."},
             "defaults": {
@@ -42,49 +47,105 @@ def file_schema() -> dict[str, Any]:
 
 
 def _tool(options: dict[str, Any]) -> dict[str, Any]:
-    name = {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}
-    method = {"type": "string", "pattern": r"^(?!__)[^\W\d]\w*$"}
+    callable_ = {"type": "string", "pattern": _CALLABLE}
     return {
+        "anyOf": [
+            {**callable_, "description": "module:function, with all that it says of itself."},
+            {
+                "type": "object",
+                "additionalProperties": False,
+                # `include` with `callable` or `package` is a list of names.
+                "anyOf": [{"required": [source]} for source in ("callable", "command", "package")]
+                + [{"required": ["include"], "properties": {"include": _TEXT}}],
+                "properties": {**_keys(callable_), **options},
+            },
+        ]
+    }
+
+
+def _keys(callable_: dict[str, Any]) -> dict[str, Any]:
+    parameters = {
         "type": "object",
-        "required": ["callable"],
-        "additionalProperties": False,
-        "properties": {
-            "callable": {
-                "type": "string",
-                "pattern": _CALLABLE,
-                "description": "module:function, or ./file.py:function from this file's folder. A class in the "
-                "function's place makes its public methods tools; Class.method and object.method are one tool.",
-            },
-            "name": {
-                **name,
-                "description": "What the model calls it. Default: the function's name. Of a class: what the names of "
-                "its tools begin with.",
-            },
-            "description": {
-                **_TEXT,
-                "maxLength": MAX_DESCRIPTION,
-                "description": "One sentence; it is how the model chooses. Default: the docstring's first paragraph.",
-            },
-            "parameters": {
-                "type": "object",
-                "additionalProperties": {
-                    "anyOf": [_TEXT, {"type": "object", "additionalProperties": False, "properties": KEYWORDS}]
-                },
-                "description": "What its signature and docstring do not say: by parameter a description, or keywords "
-                "that are told to the model and enforced.",
-            },
-            "arguments": {
-                "type": "object",
-                "propertyNames": {"pattern": r"^[^\W\d]\w*$"},
-                "description": "Of a class: what its constructor is given.",
-            },
-            "methods": {
-                "type": "array",
-                "items": method,
-                "minItems": 1,
-                "uniqueItems": True,
-                "description": "Of a class: those of its methods that are tools. Default: all public ones.",
-            },
-            **options,
+        "additionalProperties": {
+            "anyOf": [_TEXT, {"type": "object", "additionalProperties": False, "properties": KEYWORDS}]
         },
+        "description": "What its signature and docstring do not say: by parameter a description, or keywords "
+        "that are told to the model and enforced.",
+    }
+    arguments = {
+        "type": "object",
+        "propertyNames": {"pattern": r"^[^\W\d]\w*$"},
+        "description": "Values that the model neither sees nor sets: of a function, or of a class's constructor. Texts "
+        "may hold ${NAME}.",
+    }
+    description = {
+        **_TEXT,
+        "maxLength": MAX_DESCRIPTION,
+        "description": "How the model chooses. Default: the docstring's first paragraph; of a method all of it.",
+    }
+    of_method = {"name": _NAME, "description": description, "parameters": parameters, "arguments": arguments}
+    of_method |= {option.name: option.schema for option in OPTIONS if option.name in METHOD_KEYS}
+    return {
+        "callable": {
+            **callable_,
+            "description": "module:function, or ./file.py:function from this file's folder. A class in the "
+            "function's place makes its public methods tools; Class.method and object.method are one tool; "
+            "* in the name stands for several functions.",
+        },
+        "name": {
+            **_NAME,
+            "description": "What the model calls it. Default: the function's name. Of a class: what the names of "
+            "its tools begin with.",
+        },
+        "description": description,
+        "parameters": parameters,
+        "arguments": arguments,
+        "methods": {
+            "anyOf": [
+                {"type": "array", "items": {"type": "string", "pattern": _METHOD}, "minItems": 1, "uniqueItems": True},
+                {
+                    "type": "object",
+                    "minProperties": 1,
+                    "propertyNames": {"pattern": _METHOD},
+                    "additionalProperties": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": of_method,
+                    },
+                },
+            ],
+            "description": "Of a class: those of its methods that are tools; or what is to be said of single ones. "
+            "Default: all public ones.",
+        },
+        "include": {
+            "anyOf": [_TEXT, _PATTERNS],
+            "description": "Another tools file; beside callable or package the names to take, * standing for any.",
+        },
+        "exclude": {**_PATTERNS, "description": "Names to leave out, * standing for any."},
+        "prefix": {
+            "type": "string",
+            "pattern": "^[a-zA-Z0-9_-]{1,63}$",
+            "description": "What the name of each of its tools begins with.",
+        },
+        "instance": {**_TEXT, "description": "Entries of one class with the same word here share its object."},
+        "command": {
+            "anyOf": [
+                _TEXT,
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "anyOf": [
+                            {"type": ["string", "integer"]},
+                            {"type": "array", "minItems": 1, "items": {"type": ["string", "integer"]}},
+                        ]
+                    },
+                },
+            ],
+            "description": "A program and its arguments, with {parameters}; words in a list of their own are left out "
+            "together where a parameter is null.",
+        },
+        "stdin": {"type": "string", "description": "Of a command: what it reads, with {parameters}."},
+        "shell": {"type": "boolean", "description": "Of a command: whether /bin/sh reads it. Default: false."},
+        "package": {**_TEXT, "description": "An installed package that offers tools as entry points toolchat.tools."},
     }

@@ -16,15 +16,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
+from toolchat.environment import wanting
 from toolchat.private_file import no_file
+from toolchat.tools.entry import ToolEntry
 from toolchat.tools.import_guard import without_the_folder
 from toolchat.tools.problems import did_you_mean, reason, with_article
 from toolchat.tools.signatures import held_function
-from toolchat.tools.spec import ToolEntry
 
 
 class CallableError(Exception):
@@ -39,8 +42,8 @@ class ModuleError(CallableError):
 class Imported:
     """A callable, and what its module printed while it was imported (as a rule nothing)."""
 
-    value: Callable[..., Any]
-    """A function, or a class."""
+    value: Any
+    """A function or a class; of a pattern, the module."""
     printed: str
     owner: type | None = None
     """The class whose method the entry names, where calling that takes an object of the class."""
@@ -65,16 +68,62 @@ def import_callable(entry: ToolEntry, folder: Path) -> Imported:
         _put_first(path.parent if path is not None else folder)
     with quiet() as output, near:
         module = _module(entry, folder) if path is None else _file_module(entry, path, folder)
-        value, owner = _attribute(module, entry, folder)
+        value, owner = (module, None) if entry.target.is_pattern else _attribute(module, entry, folder)
     return Imported(value, output.getvalue(), owner)
+
+
+class _Kept(io.TextIOBase):
+    """Keeps what is written, and from `end` on passes it to the stream that Python has by then: logging that was
+    configured at import holds this object for good."""
+
+    def __init__(self, name: Literal["stdout", "stderr"], kept: io.StringIO) -> None:
+        self._name = name
+        self._kept: io.StringIO | None = kept
+        self._passing = False
+
+    def end(self) -> None:
+        self._kept = None
+
+    def write(self, text: str, /) -> int:
+        if self._kept is not None:
+            return self._kept.write(text)
+        stream = getattr(sys, self._name)
+        # A tool may have put this object itself there.
+        if stream is None or stream is self or self._passing:
+            return len(text)
+        self._passing = True
+        try:
+            return int(stream.write(text))
+        finally:
+            self._passing = False
+
+    def flush(self) -> None:
+        if self._kept is None and not self._passing and (stream := getattr(sys, self._name)) not in (None, self):
+            self._passing = True
+            try:
+                stream.flush()
+            finally:
+                self._passing = False
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # the base class says None
+        return "utf-8"
 
 
 @contextmanager
 def quiet() -> Iterator[io.StringIO]:
     """Keeps what is printed meanwhile from the screen, and holds it."""
     output = io.StringIO()
-    with redirect_stdout(output), redirect_stderr(output):
-        yield output
+    streams = _Kept("stdout", output), _Kept("stderr", output)
+    try:
+        with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+            yield output
+    finally:
+        for stream in streams:
+            stream.end()
 
 
 def _put_first(folder: Path) -> None:
@@ -136,7 +185,21 @@ def _failed(entry: ToolEntry, error: BaseException, folder: Path) -> str:
         if (problem := _in_the_way(error.name, folder)) is not None:
             return f"{what}; {problem}"
         return f'{what}; expected it to be installed; install "{error.name}"'
+    if (why := wanting(error)) is not None:
+        return f"{what}; the module may be right: {why}"
+    if (remedy := _as_package(entry, error)) is not None:
+        return f"{what}; expected a file that imports its neighbours by their names; {remedy}"
     return f"{what}; expected it to import quietly; correct it there"
+
+
+def _as_package(entry: ToolEntry, error: BaseException) -> str | None:
+    """How to name a file that imports its neighbours as `from . import x`, which only a package's module can."""
+    if entry.target.file is None or not (isinstance(error, ImportError) and "relative import" in str(error)):
+        return None
+    parts = entry.target.file.with_suffix("").parts
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        return "put it in a package, and name it as package.module:function"
+    return f"write callable: {'.'.join(parts)}:{entry.target.attribute}"
 
 
 def _no_module(entry: ToolEntry, folder: Path) -> str:
@@ -171,6 +234,23 @@ def _check_not_shadowed(top: str, entry: ToolEntry, folder: Path) -> None:
         return
     where = found or "Python itself"
     raise ModuleError(f'module "{top}" is already taken by {where}; expected {local.name}; rename {local.name}')
+
+
+def functions_of(module: ModuleType, entry: ToolEntry) -> dict[str, Callable[..., Any]]:
+    """The functions of a module that the pattern of `entry` fits: those that the module lists in `__all__`, else the
+    public ones that it defines itself."""
+    listed = getattr(module, "__all__", None)
+    # The samples' package offers what it defines, and nothing that it imports.
+    own = entry.from_samples or not isinstance(listed, list | tuple)
+    found: dict[str, Callable[..., Any]] = {}
+    for name in list(vars(module)) if own else [name for name in listed or () if isinstance(name, str)]:
+        if name.startswith("_") or not fnmatchcase(name, entry.target.attribute):
+            continue
+        value: Any = getattr(module, name, None)
+        routine = inspect.isroutine(value) or isinstance(value, partial) or held_function(value) is not None
+        if routine and (not own or getattr(value, "__module__", None) == module.__name__):
+            found[name] = value
+    return found
 
 
 def _attribute(module: ModuleType, entry: ToolEntry, folder: Path) -> tuple[Callable[..., Any], type | None]:

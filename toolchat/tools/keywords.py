@@ -12,7 +12,7 @@ import yaml
 
 from toolchat.tools.options import OptionError, read_json, read_text
 from toolchat.tools.problems import Place, Problems, did_you_mean
-from toolchat.tools.yaml_file import FLOAT, INTEGER, NULL, shown
+from toolchat.tools.yaml_file import BOOLEAN, FLOAT, INTEGER, NULL, misread, one_name, shown
 
 _NUMBER: dict[str, Any] = {"type": "number"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
@@ -38,6 +38,14 @@ KEYWORDS: dict[str, dict[str, Any]] = {
     "maxItems": {**_COUNT, "description": "The most items."},
     "default": {"description": "What the function is given where the model leaves the parameter out."},
     "examples": {"type": "array", "minItems": 1, "description": "Shown to the model; enforces nothing."},
+    "schema": {
+        "type": "object",
+        "description": "Of a parameter without a type, or of any list or dict: its JSON Schema.",
+    },
+    "hidden": {
+        "type": "boolean",
+        "description": "true keeps it from the model: the function is given the default.",
+    },
 }
 """The keywords of a parameter, each with the JSON Schema of its value."""
 
@@ -45,6 +53,8 @@ _SPELLED = {
     **{"str": "string", "text": "string", "int": "integer", "float": "number", "double": "number", "bool": "boolean"},
     **{"none": "null", "list": "array", "tuple": "array", "dict": "object", "mapping": "object"},
 }
+
+_BESIDE_SCHEMA = ("schema", "description", "default", "examples", "hidden")
 
 _PAIRS = (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"))
 _STRICT_PAIRS = (
@@ -64,6 +74,8 @@ class ParameterEntry:
     """JSON Schema keywords, `description` and `default` among them."""
     places: Mapping[str, Place] = field(default_factory=dict)
     """Of each keyword's value."""
+    misread: Mapping[str, str] = field(default_factory=dict)
+    """Of keywords whose value YAML may have read otherwise than it was meant: how it is written."""
 
 
 def read_parameters(node: yaml.Node, problems: Problems) -> dict[str, ParameterEntry]:
@@ -77,14 +89,16 @@ def read_parameters(node: yaml.Node, problems: Problems) -> dict[str, ParameterE
         if not isinstance(key, yaml.ScalarNode):
             problems.add(key, f"a parameter's name is {shown(key)}; expected text; write the parameter's name")
             continue
-        entries[str(key.value)] = _parameter(str(key.value), key, value, problems)
+        name = one_name(str(key.value))
+        entries[name] = _parameter(name, key, value, problems)
     return entries
 
 
 def _parameter(name: str, key: yaml.Node, value: yaml.Node, problems: Problems) -> ParameterEntry:
     keywords: dict[str, Any] = {}
     places: dict[str, Place] = {}
-    entry = ParameterEntry(Place.of(key), keywords, places)
+    written: dict[str, str] = {}
+    entry = ParameterEntry(problems.place(key), keywords, places, written)
     if isinstance(value, yaml.ScalarNode):
         pairs: list[tuple[str, yaml.Node]] = [("description", value)]
     elif isinstance(value, yaml.MappingNode):
@@ -106,10 +120,16 @@ def _parameter(name: str, key: yaml.Node, value: yaml.Node, problems: Problems) 
             continue
         try:
             keywords[word] = _value(name if inner is value else f"{word} of {name}", word, inner)
-            places[word] = Place.of(inner)
+            places[word] = problems.place(inner)
+            if misread(inner) is not None:
+                written[word] = str(inner.value)
         except OptionError as error:
             problems.add(error.node or inner, str(error))
     _check_order(name, entry, problems)
+    if "schema" in keywords:
+        for word in keywords.keys() - set(_BESIDE_SCHEMA):
+            what = f"{word} of {name} stands beside its schema; expected it in the schema; move it there"
+            problems.add(places[word], what)
     return entry
 
 
@@ -125,6 +145,17 @@ def _value(label: str, word: str, node: yaml.Node) -> Any:
             return _values(label, node)
         case "default":
             return read_json(label, node)
+        case "schema":
+            schema = read_json(label, node)
+            if not isinstance(schema, dict):
+                raise OptionError(
+                    f"{label} is {shown(node)}; expected a JSON Schema; write for example {{type: array}}"
+                )
+            return schema
+        case "hidden":
+            if not (isinstance(node, yaml.ScalarNode) and node.tag == BOOLEAN):
+                raise OptionError(f"{label} is {shown(node)}; expected true or false; write hidden: true")
+            return bool(read_json(label, node))
         case "minLength" | "maxLength" | "minItems" | "maxItems":
             return _count(label, node)
     number = read_json(label, node) if isinstance(node, yaml.ScalarNode) and node.tag in (INTEGER, FLOAT) else None
@@ -166,7 +197,7 @@ def _values(label: str, node: yaml.Node) -> list[Any]:
     if not isinstance(node, yaml.SequenceNode) or not node.value:
         what = "an empty list" if isinstance(node, yaml.SequenceNode) else shown(node)
         raise OptionError(f"{label} is {what}; expected a list of values; write [a, b]")
-    values = [read_json(label, item) for item in node.value]
+    values = [_as_meant(label, item) for item in node.value]
     if label.startswith("enum"):
         seen: set[str] = set()
         for item, value in zip(node.value, values, strict=True):
@@ -176,6 +207,13 @@ def _values(label: str, node: yaml.Node) -> list[Any]:
                 raise OptionError(f"{what}; expected each value once; remove one of the two", item)
             seen.add(written)
     return values
+
+
+def _as_meant(label: str, node: yaml.Node) -> Any:
+    if (other := misread(node)) is not None:
+        what = f"{label} holds {shown(node)}, which YAML reads as {other}"
+        raise OptionError(f'{what}; expected what is meant; write "{node.value}" in quotes, or {other}', node)
+    return read_json(label, node)
 
 
 def _count(label: str, node: yaml.Node) -> int:

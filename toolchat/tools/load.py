@@ -6,12 +6,15 @@ All that is wrong is reported together, one line a problem, at the place in the 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from toolchat.tools import import_guard
+from toolchat.tools.advice import advice
+from toolchat.tools.bound import expanded_arguments, fit_arguments
 from toolchat.tools.classes import (
     class_problems,
     function_problems,
@@ -19,31 +22,45 @@ from toolchat.tools.classes import (
     make_instance,
     method_names,
     method_problems,
+    plumbing,
 )
 from toolchat.tools.code import ToolsCode, read_code, source_digest
-from toolchat.tools.importing import CallableError, ModuleError, import_callable, quiet
-from toolchat.tools.problems import Problems, reason
+from toolchat.tools.commands import Command, UnusableCommandError, command_of, function_of, installed_programs
+from toolchat.tools.entry import MethodEntry, ToolEntry
+from toolchat.tools.folders import working_folder_of
+from toolchat.tools.importing import CallableError, ModuleError, functions_of, import_callable, quiet
+from toolchat.tools.keywords import ParameterEntry
+from toolchat.tools.problems import Place, Problems, reason
 from toolchat.tools.schema import FunctionSchema, ParametersError, SchemaError, function_schema
 from toolchat.tools.signatures import is_record
-from toolchat.tools.spec import MAX_DESCRIPTION, TOOL_NAME, ToolEntry, sample_tools_path, scan_tools_file
-from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, Untyped
+from toolchat.tools.spec import MAX_DESCRIPTION, TOOL_NAME, sample_tools_path
+from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, ToolOptions, Untyped
+from toolchat.tools.variables import MissingVariable, basic_environment, expanded
 
 __all__ = ["load_tools", "sample_tools_path"]
 
 
-def load_tools(source: Path | ToolsCode, only: Callable[[ToolEntry], bool] | None = None) -> LoadedToolbox:
+def load_tools(
+    source: Path | ToolsCode,
+    only: Callable[[ToolEntry], bool] | None = None,
+    given: Mapping[str, str] | None = None,
+) -> LoadedToolbox:
     """Load the tools of a file. This runs their modules; see `toolchat.tools.trust`.
 
-    With `only`, those entries alone: nothing is imported for the others.
-
     A class is made here, once, so that a constructor that fails is a problem of the file.
+
+    Args:
+        source: the file, or its code as it was read.
+        only: whether an entry is loaded; nothing is imported for the others.
+        given: the values of the variables that `arguments` and `env` name; None where this process has them itself.
 
     Raises:
         UsageError: one line for each problem, "FILE:LINE:COL: what is wrong; what was expected; what to do".
     """
     code = source if isinstance(source, ToolsCode) else read_code(source)
-    file, problems = scan_tools_file(code.path, code.text)
-    loader = _Loader(code.folder, problems)
+    file, problems = code.scan()
+    environment = dict(os.environ) if given is None else {**basic_environment(os.environ), **given}
+    loader = _Loader(code, problems, environment)
     tools: dict[str, LoadedTool] = {}
     digests: dict[str, _Digest] = {}
     for entry in file.entries:
@@ -59,32 +76,63 @@ def load_tools(source: Path | ToolsCode, only: Callable[[ToolEntry], bool] | Non
             else:
                 tools[name], digests[name] = loaded, digest
     if problems:
-        raise problems.error()
+        raise problems.error(
+            [*file.notices, *loader.notices, *(note for loaded in tools.values() for note in advice(loaded.tool))]
+        )
     # Of what may run for a tool only now it is known what there is.
     guard = import_guard.current()
     code, imported = guard.loaded() if guard is not None else (code, ())
     for name, loaded in tools.items():
         tool = replace(loaded.tool, source_digest=digests[name](code, imported))
         tools[name] = replace(loaded, tool=tool)
-    return LoadedToolbox(code.path, tuple(tools.values()), tuple(loader.notices))
+    notices = tuple(dict.fromkeys((*file.notices, *loader.notices)))
+    return LoadedToolbox(code.path, tuple(tools.values()), notices)
 
 
 _Digest = Callable[[ToolsCode, tuple[str, ...]], str]
 """A tool's `source_digest`, of the code and the files that were imported."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where one tool comes from."""
+
+    function: Callable[..., Any]
+    name: str
+    reference: str
+    options: ToolOptions
+    description: str | None = None
+    parameters: Mapping[str, ParameterEntry] | None = None
+    """None where the file says nothing of them."""
+    arguments: Mapping[str, Any] | None = None
+    places: Mapping[str, Place] = field(default_factory=dict)
+    group: str | None = None
+    made_of: type | None = None
+    owner: Any = None
+    command: Command | None = None
+
+
 class _Loader:
     """Loads the entries of one file, one after the other."""
 
-    def __init__(self, folder: Path, problems: Problems) -> None:
-        self._folder = folder
+    def __init__(self, code: ToolsCode, problems: Problems, environment: Mapping[str, str]) -> None:
+        self._code = code
+        self._folder = code.folder
         self._problems = problems
+        self._environment = environment
         self._failed: set[str] = set()
         self._groups: set[str] = set()
+        self._instances: dict[tuple[type, str], tuple[Any, str]] = {}
+        """By class and the word that the entries share: the object, and the group of its tools."""
         self.notices: list[str] = []
 
     def tools(self, entry: ToolEntry) -> Iterator[tuple[LoadedTool, _Digest]]:
-        """The tools of an entry: one of a function, several of a class, none where something is wrong."""
+        """The tools of an entry: one of a function, several of a class or pattern, none where something is wrong."""
+        if not self._environment_is_there(entry):
+            return
+        if entry.command is not None:
+            yield from self._command(entry)
+            return
         # A module that cannot be imported is one problem, not one for each of its functions.
         if entry.target.where in self._failed:
             return
@@ -97,39 +145,143 @@ class _Loader:
             return
         kind = "module" if entry.target.file is None else "file"
         self._printed(entry, f'{kind} "{entry.target.where}"', "while it was imported", imported.printed)
-        if imported.owner is not None:
+        if entry.target.is_pattern:
+            yield from self._several(entry, functions_of(imported.value, entry))
+        elif imported.owner is not None:
             yield from self._class(entry, imported.owner, entry.target.name)
-            return
-        if inspect.isclass(imported.value) and not (is_record(imported.value) and not has_methods(imported.value)):
+        elif inspect.isclass(imported.value) and not (is_record(imported.value) and not has_methods(imported.value)):
             yield from self._class(entry, imported.value)
+        else:
+            for place, message in function_problems(entry):
+                self._problems.add(place, message)
+            source = _Source(
+                imported.value,
+                f"{entry.prefix}{entry.name or entry.target.name}",
+                entry.callable_ref,
+                entry.options,
+                entry.description,
+                entry.parameters if "parameters" in entry.places else None,
+                entry.arguments,
+                entry.places,
+                entry.target.where if entry.options.stateful else None,
+            )
+            if (loaded := self._tool(entry, source)) is not None:
+                yield loaded
+
+    def _environment_is_there(self, entry: ToolEntry) -> bool:
+        """Whether the variables are set that `env` and `cwd` need, and the folder is there."""
+        problems: list[tuple[Place, str]] = []
+        for name, template in entry.options.sets:
+            try:
+                expanded(template, self._environment)
+            except MissingVariable as missing:
+                what = f"{name} of env needs the variable {missing.name}, which is not set"
+                problems.append((entry.places.get("env", entry.place), f"{what}; set it before toolchat starts"))
+        if entry.options.cwd is not None:
+            _, wrong = working_folder_of(entry.options.cwd, self._folder, self._environment)
+            problems += [(entry.places.get("cwd", entry.place), wrong)] if wrong else []
+        for place, what in problems:
+            self._problems.add(place, what)
+        return not problems
+
+    def _several(
+        self, entry: ToolEntry, functions: Mapping[str, Callable[..., Any]]
+    ) -> Iterator[tuple[LoadedTool, _Digest]]:
+        """The functions that a pattern fits. One that cannot be a tool is left out: nobody has named it."""
+        found = False
+        for name, function in functions.items():
+            if not entry.takes(name):
+                continue
+            group = entry.target.where if entry.options.stateful else None
+            reference = f"{entry.target.where}:{name}"
+            source = _Source(function, f"{entry.prefix}{name}", reference, entry.options, group=group)
+            loaded = self._tool(entry, source, named=False)
+            if loaded is not None:
+                found = True
+                yield loaded
+        # Of a package, others of its entry points may be what is meant.
+        if not found and entry.package is None:
+            what = f'"{entry.callable_ref}" fits no function that can be a tool'
+            self._problems.add(entry.place, f"{what}; expected one at least; name a function, or correct the pattern")
+
+    def _command(self, entry: ToolEntry) -> Iterator[tuple[LoadedTool, _Digest]]:
+        line = entry.command
+        assert line is not None
+        for name in entry.parameters:
+            if name not in line.names:
+                known = f"expected {', '.join(line.names)}" if line.names else "expected none"
+                what = f'unknown parameter "{name}"; {known}; write {{{name}}} in the command, or remove it'
+                self._problems.add(entry.parameters[name].place, what)
+        try:
+            command = command_of(entry, self._folder, self._code.files)
+        except UnusableCommandError as problem:
+            self._problems.add(entry.place, str(problem))
             return
-        for place, message in function_problems(entry):
-            self._problems.add(place, message)
-        group = entry.target.where if entry.options.stateful else None
-        loaded = self._tool(entry, imported.value, entry.name or entry.target.name, entry.callable_ref, group)
-        if loaded is not None:
+        if not entry.sound or any(name not in line.names for name in entry.parameters):
+            return
+        function, parameters = function_of(entry, command)
+        source = _Source(
+            function,
+            entry.name or entry.target.name,
+            entry.callable_ref,
+            entry.options,
+            entry.description,
+            parameters,
+            entry.arguments,
+            entry.places,
+            command=command,
+        )
+        if (loaded := self._tool(entry, source)) is not None:
             yield loaded
 
     def _class(self, entry: ToolEntry, made_of: type, only: str | None = None) -> Iterator[tuple[LoadedTool, _Digest]]:
         """The methods of a class that is made here; with `only`, that one, which the entry names itself."""
         wrong = class_problems(entry, made_of) if only is None else method_problems(entry)
-        instance: Any = None
+        instance, group = None, ""
         if not wrong and entry.sound:
-            with quiet() as output:
-                instance, wrong = make_instance(entry, made_of, self._folder)
-            self._printed(entry, f'"{entry.callable_ref}"', "while it was made", output.getvalue())
+            instance, group, wrong = self._instance(entry, made_of)
         for place, message in wrong:
             self._problems.add(place, message)
         if wrong or not entry.sound:
             return
-        stateful = replace(entry, options=replace(entry.options, stateful=True))
-        group = self._group(entry)
+        if only is None and (hidden := plumbing(entry, made_of)):
+            where = self._problems.where(entry.place)
+            names = ", ".join(hidden)
+            what = f'"{entry.callable_ref}" is offered without what manages its object ({names})'
+            self.notices.append(f"{where}: {what}; name it in methods: if it is meant, or in exclude: if not")
         for method in method_names(entry, made_of) if only is None else (only,):
-            name = entry.name_of(entry.callable_ref if only else f"{entry.callable_ref}.{method}") or method
             reference = entry.callable_ref if only else f"{entry.callable_ref}.{method}"
-            loaded = self._tool(stateful, getattr(instance, method), name, reference, group, made_of)
-            if loaded is not None:
+            settings = entry.settings.get(method, MethodEntry()) if only is None else MethodEntry()
+            source = _Source(
+                getattr(instance, method),
+                entry.name_of(reference) or method,
+                reference,
+                replace(entry.options, stateful=True, **settings.options),
+                entry.description if only else settings.description,
+                (entry.parameters if "parameters" in entry.places else None)
+                if only
+                else (settings.parameters if "parameters" in settings.places else None),
+                None if only else settings.arguments,
+                entry.places if only else settings.places,
+                group,
+                made_of,
+                instance,
+            )
+            if (loaded := self._tool(entry, source)) is not None:
                 yield loaded
+
+    def _instance(self, entry: ToolEntry, made_of: type) -> tuple[Any, str, list[tuple[Place, str]]]:
+        """The object of a class, and the group of its tools; that of another entry where both say so."""
+        shared = (made_of, entry.instance) if entry.instance is not None else None
+        if shared in self._instances:
+            return *self._instances[shared], []
+        with quiet() as output:
+            instance, wrong = make_instance(entry, made_of, self._folder, self._environment)
+        self._printed(entry, f'"{entry.callable_ref}"', "while it was made", output.getvalue())
+        group = self._group(entry)
+        if shared is not None and not wrong:
+            self._instances[shared] = (instance, group)
+        return instance, group, wrong
 
     def _group(self, entry: ToolEntry) -> str:
         """The class's name, counted where one file makes several instances: each has its own process."""
@@ -140,20 +292,16 @@ class _Loader:
         self._groups.add(group)
         return group
 
-    def _tool(
-        self,
-        entry: ToolEntry,
-        function: Callable[..., Any],
-        name: str,
-        reference: str,
-        group: str | None,
-        made_of: type | None = None,
-    ) -> tuple[LoadedTool, _Digest] | None:
+    def _tool(self, entry: ToolEntry, source: _Source, *, named: bool = True) -> tuple[LoadedTool, _Digest] | None:
+        """The tool; None where it cannot be one, which is a problem of the file where the file has `named` it."""
         try:
-            schema = self._schema(function, entry)
-            description = _description(entry, schema.summary, reference)
-            if not TOOL_NAME.fullmatch(name):
-                what = f'"{name}" cannot be a tool\'s name; expected 1 to 64 of the characters a-z A-Z 0-9 _ -'
+            bound = self._bound(source)
+            schema = self._schema(source, bound)
+            summary = schema.whole if source.made_of is not None else schema.summary
+            in_class = source.made_of is not None and source.reference != entry.callable_ref
+            description = _description(source.description, summary, source.reference, in_class=in_class)
+            if not TOOL_NAME.fullmatch(source.name):
+                what = f'"{source.name}" cannot be a tool\'s name; expected 1 to 64 of the characters a-z A-Z 0-9 _ -'
                 raise SchemaError(f"{what}; shorten or change name:")
         except ParametersError as error:
             for place, message in error.problems:
@@ -161,41 +309,60 @@ class _Loader:
             return None
         except SchemaError as problem:
             text = str(problem)
-            self._problems.add(entry.place, text if text.startswith('"') else f'"{reference}" cannot be a tool: {text}')
+            text = text if text.startswith('"') else f'"{source.reference}" cannot be a tool: {text}'
+            if named:
+                self._problems.add(entry.place, text)
+            else:
+                self.notices.append(f"{self._problems.where(entry.place)}: {text}; it is left out")
             return None
         tool = Tool(
-            name=name,
+            name=source.name,
             description=description,
             parameters=schema.parameters,
-            callable_ref=reference,
+            callable_ref=source.reference,
             signature=schema.signature,
             place=self._problems.where(entry.place),
-            options=entry.options,
-            group=group,
+            options=source.options,
+            group=source.group,
+            notes=schema.notes,
+            untyped=schema.untyped,
+            from_file={name: tuple(said.keywords) for name, said in (source.parameters or {}).items() if said.keywords},
+            order=entry.order,
         )
         where = self._problems.where(entry.place)
-        self.notices.extend(f'{where}: "{reference}" {note}' for note in schema.notes)
+        self.notices.extend(f'{where}: "{source.reference}" {note}' for note in schema.notes)
 
         def digest(code: ToolsCode, imported: tuple[str, ...]) -> str:
             return source_digest(
-                function,
+                source.function,
                 entry,
                 code,
                 parameters=schema.parameters,
-                reference=reference,
+                reference=source.reference,
                 plain=schema.plain,
-                made_of=made_of,
+                made_of=source.made_of,
                 loaded=imported,
+                programs=installed_programs(source.command) if source.command is not None else (),
             )
 
-        return LoadedTool(tool, schema.call, schema.model), digest
+        return LoadedTool(tool, schema.call, schema.model, source.owner), digest
 
-    def _schema(self, function: Callable[..., Any], entry: ToolEntry) -> FunctionSchema:
+    def _bound(self, source: _Source) -> dict[str, Any]:
+        """The values that the file gives the function. Raises ParametersError."""
+        given, problems = expanded_arguments(source.arguments, source.places, self._environment)
+        if given:
+            name = source.reference
+            problems = problems or fit_arguments(source.function, source.function, given, source.places, name=name)
+        if problems:
+            raise ParametersError(problems)
+        return given
+
+    def _schema(self, source: _Source, bound: Mapping[str, Any]) -> FunctionSchema:
         """Whatever an object does while it is looked at is a problem of its own tool."""
+        refuse = source.options.untyped is Untyped.REFUSE
         try:
             with quiet():
-                entries = entry.parameters if "parameters" in entry.places else None
-                return function_schema(function, entries, refuse_untyped=entry.options.untyped is Untyped.REFUSE)
+                return function_schema(source.function, source.parameters, refuse_untyped=refuse, bound=bound)
         except (SchemaError, ParametersError, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -211,11 +378,17 @@ class _Loader:
             )
 
 
-def _description(entry: ToolEntry, summary: str | None, reference: str) -> str:
-    text = entry.description or summary
+def _description(own: str | None, summary: str | None, reference: str, *, in_class: bool) -> str:
+    text = own or summary
     if text is None:
         what = f'"{reference}" has no description'
-        raise SchemaError(f"{what}; expected one sentence for the model; add description: or a docstring")
+        # The entry of a class has no place for the descriptions of its methods.
+        fix = (
+            "add a docstring, or write methods: {NAME: {description: …}}"
+            if in_class
+            else "add description: or a docstring"
+        )
+        raise SchemaError(f"{what}; expected one sentence for the model; {fix}")
     return text if len(text) <= MAX_DESCRIPTION else _whole_sentences(text)
 
 

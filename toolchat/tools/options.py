@@ -15,10 +15,8 @@ import yaml
 
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.toolbox import MIB, Approval, Privileges, Untyped
-from toolchat.tools.yaml_file import BOOLEAN, INTEGER, STRING, NotJsonError, json_value, shown
-
-OWN_PREFIX = "TOOLCHAT_"
-"""Environment variables that no tool is given: toolchat's own, secrets among them."""
+from toolchat.tools.variables import OWN_PREFIX, VARIABLE, names_in
+from toolchat.tools.yaml_file import BOOLEAN, FLOAT, INTEGER, NULL, STRING, NotJsonError, json_value, shown
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>ms|s|sec|m|min|h)?")
 _SECONDS = {None: "1", "ms": "0.001", "s": "1", "sec": "1", "m": "60", "min": "60", "h": "3600"}
@@ -27,7 +25,6 @@ _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>B|[KMGT]i?B)?")
 _FACTORS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _MAX_MEMORY = 2**50
 _MIN_TOKENS = 32
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What people write for these words; YAML reads some of them as true and false.
 _APPROVAL_WORDS = {
     **dict.fromkeys(("yes", "true", "on", "always", "auto", "allowed"), "allow"),
@@ -116,25 +113,81 @@ def _boolean(key: str, node: yaml.Node) -> bool:
     return bool(json_value(node))
 
 
-def _env(key: str, node: yaml.Node) -> tuple[str, ...]:
+_OF_LOADERS = ("PYTHON", "LD_")
+"""Begin the variables by which Python and the dynamic loader choose the code that they run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What `env` says."""
+
+    names: tuple[str, ...] = ()
+    """Of toolchat's variables, those that the tool sees."""
+    values: tuple[tuple[str, str], ...] = ()
+    """Variables that the file sets; a value may hold `${NAME}`."""
+
+
+def _env(key: str, node: yaml.Node) -> Environment:
+    if isinstance(node, yaml.MappingNode):
+        return _env_values(key, node)
     if not isinstance(node, yaml.SequenceNode):
-        one = isinstance(node, yaml.ScalarNode) and _VARIABLE.fullmatch(node.value)
+        one = isinstance(node, yaml.ScalarNode) and VARIABLE.fullmatch(node.value)
         fix = f"write {key}: [{node.value}]" if one else f"write {key}: [NAME]"
         raise OptionError(f"{key} is {shown(node)}; expected a list of variable names; {fix}")
     names: list[str] = []
     for item in node.value:
         word = _word(item)
-        if not _VARIABLE.fullmatch(word):
+        if not VARIABLE.fullmatch(word):
             fix = f'write "{word.partition("=")[0]}"' if "=" in word else "correct it"
             what = f"{key} holds {shown(item)}; expected the name of a variable, its value comes from the environment"
             raise OptionError(f"{what}; {fix}", item)
-        if word.startswith(OWN_PREFIX):
-            what = f'{key} holds "{word}"; expected no {OWN_PREFIX} name, toolchat keeps its own variables from tools'
-            raise OptionError(f"{what}; give the tool a variable of its own", item)
+        check_not_own(key, word, item)
         if word in names:
             raise OptionError(f'{key} holds "{word}" a second time; expected it once; remove one of the two', item)
         names.append(word)
-    return tuple(names)
+    return Environment(tuple(names))
+
+
+def _env_values(key: str, node: yaml.MappingNode) -> Environment:
+    """`{NAME: value}`; a name without a value has that of toolchat's environment."""
+    names: list[str] = []
+    values: dict[str, str] = {}
+    for name, value in node.value:
+        word = _word(name)
+        if not VARIABLE.fullmatch(word):
+            raise OptionError(f"{key} holds {shown(name)}; expected the name of a variable; correct it", name)
+        check_not_own(key, word, name)
+        if word.startswith(_OF_LOADERS):
+            what = (
+                f'{key} sets "{word}"; expected no {" or ".join(_OF_LOADERS)} name, toolchat\'s own processes obey them'
+            )
+            raise OptionError(f"{what}; set it in the function or program itself", name)
+        if not isinstance(value, yaml.ScalarNode) or value.tag not in (STRING, INTEGER, FLOAT, NULL):
+            what = f"{word} of {key} is {shown(value)}; expected text"
+            raise OptionError(f"{what}; put it in quotes", value)
+        if value.tag == NULL and not value.value:
+            names.append(word)
+            continue
+        for inner in names_in(value.value):
+            check_not_own(f"{word} of {key}", inner, value)
+        if "\0" in value.value:
+            raise OptionError(f"{word} of {key} holds a NUL, which no variable can; remove it", value)
+        values[word] = value.value
+    return Environment(tuple(names), tuple(values.items()))
+
+
+def check_not_own(key: str, name: str, node: yaml.Node) -> None:
+    """Raises OptionError where `name` is a variable of toolchat's own."""
+    if name.startswith(OWN_PREFIX):
+        what = f'{key} holds "{name}"; expected no {OWN_PREFIX} name, toolchat keeps its own variables from tools'
+        raise OptionError(f"{what}; give the tool a variable of its own", node)
+
+
+def _cwd(key: str, node: yaml.Node) -> str:
+    text = read_text(key, node)
+    for name in names_in(text):
+        check_not_own(key, name, node)
+    return text
 
 
 def _privileges(key: str, node: yaml.Node) -> Privileges:
@@ -223,10 +276,30 @@ OPTIONS = (
         "env",
         _env,
         {
-            "type": "array",
-            "items": {"type": "string", "pattern": rf"^(?!{OWN_PREFIX})[A-Za-z_][A-Za-z0-9_]*$"},
-            "uniqueItems": True,
-            "description": "Names of environment variables that the tool may see beyond the basic ones.",
+            "anyOf": [
+                {
+                    "type": "array",
+                    "items": {"type": "string", "pattern": rf"^(?!{OWN_PREFIX})[A-Za-z_][A-Za-z0-9_]*$"},
+                    "uniqueItems": True,
+                },
+                {
+                    "type": "object",
+                    "propertyNames": {"pattern": rf"^(?!{OWN_PREFIX})[A-Za-z_][A-Za-z0-9_]*$"},
+                    "additionalProperties": {"type": ["string", "number", "null"]},
+                },
+            ],
+            "description": "Names of environment variables that the tool may see beyond the basic ones; or a mapping "
+            "of variables to values, which may hold ${NAME}.",
+        },
+    ),
+    Option(
+        "cwd",
+        _cwd,
+        {
+            "type": "string",
+            "pattern": r"\S",
+            "description": "The folder that calls run in, from this file's folder; ~ and ${NAME} are expanded. "
+            "Default: the folder you are in.",
         },
     ),
     Option(

@@ -6,15 +6,54 @@ A failure in a person's own code becomes one line that names the place in that c
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import groupby
 from pathlib import Path
 
 import yaml
 
 from toolchat.wire.errors import UsageError
+
+_SHOWN_OF_ONE_PLACE = 5
+"""Problems of one entry that an error shows where it has more than twice as many: a class may have 160 methods."""
+_PLACED = re.compile(r"(?P<where>.*?:\d+:\d+): ")
+
+
+class ToolsFileError(UsageError):
+    """What is wrong with a tools file. The message leaves out most of many problems at one place."""
+
+    def __init__(self, problems: Sequence[str], notes: Sequence[str] = ()) -> None:
+        """Both hold rows "FILE:LINE:COL: what"; `notes` are notices of the tools that nothing is wrong with."""
+        super().__init__("\n".join(_shortened(problems)))
+        self.problems = tuple(problems)
+        self.notes = tuple(notes)
+
+
+def problems_of(error: UsageError) -> tuple[str, ...]:
+    """One row for each problem that was found with a tools file."""
+    return error.problems if isinstance(error, ToolsFileError) else tuple(str(error).splitlines())
+
+
+def _shortened(problems: Sequence[str]) -> list[str]:
+    shown: list[str] = []
+    for where, group in groupby(problems, _where):
+        rows = list(group)
+        if where and len(rows) > 2 * _SHOWN_OF_ONE_PLACE:
+            left_out = len(rows) - _SHOWN_OF_ONE_PLACE
+            more = f"{where}: {left_out} more problems at this place; toolchat tools check lists all of them"
+            rows = [*rows[:_SHOWN_OF_ONE_PLACE], more]
+        shown += rows
+    return shown
+
+
+def _where(problem: str) -> str:
+    match = _PLACED.match(problem)
+    return match["where"] if match else ""
 
 
 def reason(error: BaseException, folder: Path) -> str:
@@ -24,7 +63,20 @@ def reason(error: BaseException, folder: Path) -> str:
         text, where = error.msg, f"{_relative(error.filename, folder)}:{error.lineno}"
     kind = type(error).__name__
     line = " ".join(f"{kind}: {text}".split()) if text else kind
-    return f"{line} ({where})" if where else line
+    line = f"{line} ({where})" if where else line
+    name = missing_variable(error)
+    return line if name is None else f"{line}: tools see few variables; if {name} is set, add env: [{name}] to the tool"
+
+
+_OS_FILES = (os.__file__, "<frozen os>")
+
+
+def missing_variable(error: BaseException) -> str | None:
+    """The variable that `os.environ[...]` does not have, where that is what was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not isinstance(error, KeyError) or not frames or frames[-1].filename not in _OS_FILES:
+        return None
+    return str(error.args[0]) if error.args else None
 
 
 def _message(error: BaseException) -> str:
@@ -68,6 +120,8 @@ class Place:
 
     line: int
     column: int
+    file: str = ""
+    """Of an included file, its path; empty for the tools file itself."""
 
     @classmethod
     def of(cls, node: yaml.Node) -> Place:
@@ -80,10 +134,16 @@ class Problems:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: list[tuple[Place, str]] = []
+        self.file = ""
+        """The included file that is being read, see `Place.file`."""
+
+    def place(self, node: yaml.Node) -> Place:
+        """Of a node of the file that is being read."""
+        return replace(Place.of(node), file=self.file)
 
     def add(self, place: Place | yaml.Node, what: str) -> None:
         """Note `what`: "what is wrong; what was expected; what to do"."""
-        self._found.append((place if isinstance(place, Place) else Place.of(place), what))
+        self._found.append((place if isinstance(place, Place) else self.place(place), what))
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -94,13 +154,17 @@ class Problems:
 
     def where(self, place: Place) -> str:
         """ "FILE:LINE:COL"."""
-        return f"{self._path}:{place.line}:{place.column}"
+        return f"{place.file or self._path}:{place.line}:{place.column}"
 
-    def error(self) -> UsageError:
-        """All of them, one a line."""
-        rows = [f"{self.where(place)}: {what}" for place, what in sorted(self._found)]
+    def error(self, notes: Sequence[str] = ()) -> ToolsFileError:
+        """All of them, one a line, in the order of the file; `notes` are of what nothing is wrong with."""
+        rows = [f"{self.where(place)}: {what}" for place, what in sorted(self._found, key=_in_order)]
         # A key of the file may hold newlines, and what follows one would look like a line of toolchat's own.
-        return UsageError("\n".join(row.replace("\n", "⏎") for row in rows))
+        return ToolsFileError([row.replace("\n", "⏎") for row in rows], notes)
+
+
+def _in_order(problem: tuple[Place, str]) -> tuple[str, Place, str]:
+    return problem[0].file, *problem
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:

@@ -12,7 +12,7 @@ import json
 import types
 import typing
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Annotated, Any
@@ -22,10 +22,12 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
 
+from toolchat.tools.bound import Bound, fit_arguments
 from toolchat.tools.constraints import Parameter, contradictions, enforcer, merged
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import Place, did_you_mean
-from toolchat.tools.signatures import EMPTY, Offered, SchemaError, signature_of
+from toolchat.tools.schema_types import JsonSchemaError, hint_of
+from toolchat.tools.signatures import EMPTY, Offered, SchemaError, Signature, signature_of
 from toolchat.tools.untyped import Shown, of_kinds
 
 __all__ = ["FunctionSchema", "ParametersError", "SchemaError", "function_schema"]
@@ -251,6 +253,8 @@ class FunctionSchema:
     signature: str
     summary: str | None
     """The docstring's first paragraph, on one line."""
+    whole: str | None
+    """All that the docstring says before its sections, on one line."""
     call: Callable[..., Any]
     """Takes what the model checked, all of it by name."""
     plain: Callable[..., Any]
@@ -266,17 +270,26 @@ def function_schema(
     entries: Mapping[str, ParameterEntry] | None = None,
     *,
     refuse_untyped: bool = False,
+    bound: Mapping[str, Any] | None = None,
 ) -> FunctionSchema:
     """The schema of a function from its type hints, its docstring and what a tools file says of its parameters.
+
+    `bound` are values of parameters that the tools file sets: the model neither sees nor sets them.
 
     Raises:
         SchemaError: the function takes something that a model cannot be asked for.
         ParametersError: `entries` (None where the file says nothing) name parameters that it does not have, or
             contradict their types.
     """
-    described = None if entries is None else {name: "type" in entry.keywords for name, entry in entries.items()}
-    signature = signature_of(function, described, refuse_untyped=refuse_untyped)
-    entries, described = entries or {}, described or {}
+    described = None if entries is None else {name: _says_type(entry) for name, entry in entries.items()}
+    hidden = {name: entry for name, entry in (entries or {}).items() if entry.keywords.get("hidden")}
+    bound = bound or {}
+    signature = signature_of(
+        function, described, refuse_untyped=refuse_untyped, bound=frozenset(bound) | frozenset(hidden)
+    )
+    bound = {**bound, **_hidden_values(hidden, bound, signature)}
+    entries = {name: _shown_words(entry) for name, entry in (entries or {}).items() if name not in hidden}
+    described = described or {}
     parameters = {name: _as_in_file(offered, entries.get(name)) for name, offered in signature.parameters.items()}
     fields: dict[str, Any] = {}
     for number, (name, parameter) in enumerate(parameters.items()):
@@ -292,13 +305,14 @@ def function_schema(
     model, schema = _model(fields, {name: parameter.hint for name, parameter in parameters.items()})
     _set_defaults(schema["properties"], parameters)
     if entries:
-        model, schema = _with_entries(fields, parameters, schema, entries)
+        model, schema = _with_entries(fields, parameters, schema, entries, frozenset(bound))
     return FunctionSchema(
         schema,
         model,
         signature_text(signature.name, parameters),
         signature.documented.summary,
-        signature.call,
+        signature.documented.whole,
+        Bound(signature.call, bound) if bound else signature.call,
         signature.plain,
         signature.notes,
         tuple(
@@ -308,10 +322,63 @@ def function_schema(
 
 
 def _as_in_file(offered: Offered, entry: ParameterEntry | None) -> Offered:
-    """With the type that the tools file gives a parameter that has none."""
-    if entry is None or "type" not in entry.keywords or offered.typed:
+    """With the type that the tools file gives a parameter that has none, or one that says little."""
+    if entry is None:
+        return offered
+    if "schema" in entry.keywords:
+        if offered.typed and not _is_open(offered.hint):
+            what = f"schema of {offered.name} is given, but its signature says {type_text(offered.hint)}"
+            what = f"{what}; expected it of a parameter without a type, a list or a dict; remove it"
+            raise ParametersError([(entry.places["schema"], what)])
+        try:
+            return replace(offered, hint=hint_of(entry.keywords["schema"]))
+        except JsonSchemaError as error:
+            what = f"schema of {offered.name}: {error}"
+            raise ParametersError([(entry.places["schema"], what)]) from None
+    if "type" not in entry.keywords or offered.typed:
         return offered
     return replace(offered, hint=of_kinds(entry.keywords["type"]))
+
+
+def _says_type(entry: ParameterEntry) -> bool:
+    return "type" in entry.keywords or "schema" in entry.keywords
+
+
+def _is_open(hint: Any) -> bool:
+    """Whether a type is a list or dict, or says nothing: a schema of the file may say more of it."""
+    return hint in (Any, object, list, dict) or typing.get_origin(hint) in (list, dict, Sequence, Mapping)
+
+
+def _shown_words(entry: ParameterEntry) -> ParameterEntry:
+    """Without `hidden: false`, which says what holds anyway."""
+    return replace(entry, keywords={word: value for word, value in entry.keywords.items() if word != "hidden"})
+
+
+def _hidden_values(
+    hidden: Mapping[str, ParameterEntry], bound: Mapping[str, Any], signature: Signature
+) -> dict[str, Any]:
+    """What the function is given for the parameters that the model does not see, where that is not its own default."""
+    problems: list[tuple[Place, str]] = []
+    for name, entry in hidden.items():
+        if name in bound:
+            problems.append((entry.place, _twice(name)))
+        elif name not in signature.defaults:
+            known = ", ".join(signature.defaults) or "none"
+            what = f'unknown parameter "{name}"; expected {known}'
+            problems.append((entry.place, f"{what}; {did_you_mean(name, signature.defaults, 'remove it')}"))
+        elif "default" not in entry.keywords and signature.defaults[name] is EMPTY:
+            what = f"{name} is hidden, and the function needs it; expected what it is given; add default:"
+            problems.append((entry.places["hidden"], what))
+    values = {name: entry.keywords["default"] for name, entry in hidden.items() if "default" in entry.keywords}
+    places = {f"arguments.{name}": hidden[name].places["default"] for name in values}
+    problems = problems or fit_arguments(signature.plain, signature.plain, values, places, name=signature.name)
+    if problems:
+        raise ParametersError(problems)
+    return values
+
+
+def _twice(name: str) -> str:
+    return f"{name} is set in arguments too, where the model does not see it; expected it in one place; remove it here"
 
 
 class _Generator(GenerateJsonSchema):
@@ -376,11 +443,15 @@ def _with_entries(
     parameters: Mapping[str, Offered],
     plain: dict[str, Any],
     entries: Mapping[str, ParameterEntry],
+    bound: frozenset[str] = frozenset(),
 ) -> tuple[type[BaseModel], dict[str, Any]]:
     """The model and the schema once more, with what the tools file says; `plain` is the schema without it."""
     problems: list[tuple[Place, str]] = []
     own: dict[str, Parameter] = {}
     for name, entry in entries.items():
+        if name in bound:
+            problems.append((entry.place, _twice(name)))
+            continue
         if name not in parameters:
             known = f"expected {', '.join(parameters)}" if parameters else "expected none, the function takes nothing"
             problems.append(

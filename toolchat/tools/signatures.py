@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from toolchat.tools.untyped import ANYTHING, SCALAR, NotJson, in_examples, type_
 
 EMPTY = inspect.Parameter.empty
 _Kind: Any = type(inspect.Parameter.KEYWORD_ONLY)
+_VARIADIC = (_Kind.VAR_POSITIONAL, _Kind.VAR_KEYWORD)
 _BY_NAME = (_Kind.POSITIONAL_OR_KEYWORD, _Kind.KEYWORD_ONLY)
 # For types that are known only here.
 _LIST: Any = list
@@ -63,6 +64,8 @@ class Signature:
     """Called with named values only; the callable itself where it takes them so."""
     notes: tuple[str, ...] = ()
     """What a person should know of how it is offered."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Of each parameter that may be set by name, those that are not offered too; `EMPTY` where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,11 @@ class Call:
 
 
 def signature_of(
-    function: Callable[..., Any], described: Mapping[str, bool] | None = None, *, refuse_untyped: bool = False
+    function: Callable[..., Any],
+    described: Mapping[str, bool] | None = None,
+    *,
+    refuse_untyped: bool = False,
+    bound: frozenset[str] = frozenset(),
 ) -> Signature:
     """What `function` takes from JSON.
 
@@ -106,6 +113,7 @@ def signature_of(
         described: the parameters that the tools file describes, in its order, and whether each is typed there; None
             where it says nothing. Of a built-in function without a signature they are all that is known.
         refuse_untyped: whether a parameter must have a type.
+        bound: parameters that the tools file sets or hides, whatever they are.
 
     Raises:
         SchemaError: the function takes something that a model cannot be asked for.
@@ -125,10 +133,13 @@ def signature_of(
     signature = {key: item for key, item in signature.items() if key not in fixed}
     described = described or {}
     documented = _documentation(function, plain, signature)
-    reader = _Reader(function, plain, signature, documented, described, named, refuse_untyped=refuse_untyped)
+    free = {key: item for key, item in signature.items() if key not in bound}
+    reader = _Reader(function, plain, free, documented, described, named, refuse_untyped=refuse_untyped)
     offered = reader.offered()
-    call = _call(function, signature, offered, reader.rest, reader.more, named)
-    return Signature(name, plain, offered, documented, call, tuple(reader.notes))
+    rest = next((key for key, item in signature.items() if key in bound and item.kind is _Kind.VAR_POSITIONAL), None)
+    call = _call(function, signature, {*offered, *bound}, reader.rest or rest, reader.more, named)
+    defaults = {key: item.default for key, item in signature.items() if item.kind not in _VARIADIC}
+    return Signature(name, plain, offered, documented, call, tuple(reader.notes), defaults)
 
 
 def held_function(value: Any) -> Callable[..., Any] | None:
@@ -272,7 +283,8 @@ class _Reader:
         hint = type_of(parameter, self._plain, self._documented.types.get(name), self._examples)
         if hint is NotJson or not holdable(hint):
             what = f"its parameter {name} has no type, and what is said of it cannot be had from JSON"
-            raise HintError(f"{what}; wrap it in a def without {name}, or say parameters: {{{name}: {{type: string}}}}")
+            fix = f"wrap it in a def without {name}, set it with arguments: {{{name}: VALUE}}"
+            raise HintError(f"{what}; {fix}, or say parameters: {{{name}: {{type: string}}}}")
         return hint
 
     def _rest(self, name: str, parameter: inspect.Parameter) -> Offered | None:
@@ -362,7 +374,7 @@ def _default(field: FieldInfo) -> Any:
 def _call(
     function: Callable[..., Any],
     signature: Mapping[str, inspect.Parameter],
-    offered: Mapping[str, Offered],
+    offered: Collection[str],
     rest: str | None,
     more: str | None,
     named: frozenset[str],

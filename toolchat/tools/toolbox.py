@@ -6,8 +6,8 @@ and never leave the process that imported them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,12 @@ class ToolOptions:
     """Whether calls share one process that lives as long as the chat."""
     env: tuple[str, ...] = ()
     """Names of environment variables it may see beyond the basic ones."""
+    sets: tuple[tuple[str, str], ...] = ()
+    """Variables that the tools file sets, with their values as it writes them: they may hold `${NAME}`."""
+    given: tuple[str, ...] = ()
+    """Names of the variables, basic ones left out, whose values are in its `arguments` or `sets`; sorted."""
+    cwd: str | None = None
+    """The folder that calls run in, as the file writes it; None for the chat's own."""
     privileges: Privileges = Privileges.DROP
     untyped: Untyped = Untyped.TAKE
 
@@ -83,6 +89,14 @@ class Tool:
     source_digest: str = ""
     """Another one once the function's code, its place or its schema has changed, see `toolchat.tools.code`. Empty
     where that is not known: then no call can be allowed beforehand."""
+    order: int = 0
+    """Of its entry among those of the file and the files that it includes."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it is offered: each goes on with a sentence that its name begins."""
+    untyped: tuple[str, ...] = ()
+    """Parameters that neither its signature nor the tools file gives a type."""
+    from_file: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By parameter, the keywords that the tools file gives it."""
 
     @property
     def spec(self) -> ToolSpec:
@@ -129,6 +143,8 @@ class LoadedTool:
     """Synchronous or asynchronous, or a generator function."""
     model: type[BaseModel]
     """Checks and converts arguments, see `toolchat.tools.check`."""
+    owner: Any = None
+    """Of a method of a class that the tools file names, the object, which is closed in the end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ It must never construct any other object. Nodes, not values, so that their reade
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,17 @@ INTEGER = "tag:yaml.org,2002:int"
 FLOAT = "tag:yaml.org,2002:float"
 BOOLEAN = "tag:yaml.org,2002:bool"
 NULL = "tag:yaml.org,2002:null"
+MERGE = "tag:yaml.org,2002:merge"
 
 _MAX_SHOWN = 60
 # Aliases may stand for more nodes than there is memory for; no tool's options come near this.
 _MAX_NODES = 10_000
 _MAX_DEPTH = 50
 _SCALARS = yaml.constructor.SafeConstructor()
+
+
+# YAML 1.1 reads clock times as numbers to the base of 60, and what begins with 0 as one to the base of 8.
+_OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 
 
 class NotJsonError(Exception):
@@ -103,6 +110,22 @@ def shown(node: yaml.Node) -> str:
     return f'"{text}"' if node.tag == STRING else text
 
 
+def misread(node: yaml.Node) -> str | None:
+    """What YAML reads a word without quotes as that was hardly meant so (`no`, `12:30`, `010`); None for all else."""
+    if not isinstance(node, yaml.ScalarNode):
+        return None
+    if node.tag == BOOLEAN and node.value.lower() not in ("true", "false"):
+        return "true" if _SCALARS.construct_yaml_bool(node) else "false"
+    if node.tag in (INTEGER, FLOAT) and _OTHER_BASE.fullmatch(node.value):
+        return str(_scalar(node))
+    return None
+
+
+def one_name(text: str) -> str:
+    """`text` as Python writes a name: letters and their accents may be one character or several."""
+    return unicodedata.normalize("NFKC", text)
+
+
 # A tools file is a few hundred lines. The bound keeps a file named by mistake from being read whole.
 _MAX_BYTES = 1024 * 1024
 # PyYAML's composer recurses in C, where deep nesting ends the process (6.0.3) or has a bound of its own (6.0.4).
@@ -154,11 +177,55 @@ def duplicate_keys(root: yaml.Node) -> list[tuple[yaml.Node, str]]:
             names: set[str] = set()
             for key, value in node.value:
                 if isinstance(key, yaml.ScalarNode):
-                    if key.value in names:
+                    if (name := unicodedata.normalize("NFC", key.value)) in names:
                         found.append((key, key.value))
-                    names.add(key.value)
+                    names.add(name)
                 pending.extend((key, value))
     return sorted(found, key=lambda item: (item[0].start_mark.line, item[0].start_mark.column))
+
+
+def with_merged(root: yaml.Node) -> list[tuple[yaml.Node, str]]:
+    """Replace each merge key (`<<: *anchor`) by what it merges, in place; what is wrong with one is returned.
+
+    A mapping's own keys count before merged ones, and of several merged mappings the first.
+    """
+    problems: list[tuple[yaml.Node, str]] = []
+    done: set[int] = set()
+    _merge(root, done, problems)
+    return problems
+
+
+def _merge(node: yaml.Node, done: set[int], problems: list[tuple[yaml.Node, str]]) -> None:
+    # Before what is inside it: an alias may hold itself.
+    if id(node) in done:
+        return
+    done.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _merge(item, done, problems)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    own: list[tuple[yaml.Node, yaml.Node]] = []
+    merged: list[tuple[yaml.Node, yaml.Node]] = []
+    for key, value in node.value:
+        _merge(value, done, problems)
+        if key.tag != MERGE:
+            own.append((key, value))
+            continue
+        for other in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if isinstance(other, yaml.MappingNode) and other is not node:
+                merged += other.value
+            else:
+                what = f"<< is {shown(other) if other is not node else 'the mapping that it stands in'}"
+                problems.append((other, f"{what}; expected another mapping; write <<: *name, and &name before it"))
+    seen = {key.value for key, _ in own if isinstance(key, yaml.ScalarNode)}
+    for key, value in merged:
+        if key.tag == MERGE or (isinstance(key, yaml.ScalarNode) and key.value in seen):
+            continue
+        if isinstance(key, yaml.ScalarNode):
+            seen.add(key.value)
+        own.append((key, value))
+    node.value = own
 
 
 def _check_nesting(path: Path, text: str) -> None:

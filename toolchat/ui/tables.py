@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolchat.tools.grant import Grant
-from toolchat.tools.toolbox import Toolbox
+from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.ui.text.sanitize import look_alikes, sanitize, sanitize_line
 
 PIPE_WIDTH = 200
@@ -60,6 +60,9 @@ def print_tools(toolbox: Toolbox) -> None:
                 Text(sanitize_line(tool.callable_ref), style="dim"),
             )
         out.print(table)
+    for tool in toolbox.tools:
+        if changed := changes(tool):
+            out.print(Text(sanitize_line(f"{tool.name}: the file sets {'; '.join(changed)}"), style="dim"))
     for mark in dict.fromkeys(mark for tool in toolbox.tools for mark in look_alikes(tool.callable_ref)):
         out.print(Text(f"Mind the names: {mark}", style="yellow"))
     for notice in toolbox.notices:
@@ -80,6 +83,11 @@ def print_grants(grants: Sequence[Grant]) -> None:
             Text(sanitize_line(grant.tool), style="bold"), calls, Text(sanitize_line(grant.callable_ref), style="dim")
         )
     out.print(table)
+
+
+def changes(tool: Tool) -> list[str]:
+    """What the tools file says of each parameter: "city: description, enum"."""
+    return [f"{parameter}: {', '.join(keywords)}" for parameter, keywords in tool.from_file.items()]
 
 
 def _tools(number: int) -> str:

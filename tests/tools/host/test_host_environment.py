@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from host_bench import Bench, eventually, runs, write_tools
 
-from toolchat.tools.host.client import basic_environment, named_environment
 from toolchat.tools.run import ToolRunner
+from toolchat.tools.variables import basic_environment, named_environment
 from toolchat.wire.errors import UsageError
 
 pytestmark = pytest.mark.process

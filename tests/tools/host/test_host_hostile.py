@@ -20,11 +20,12 @@ from toolchat.wire.messages import CutResult, ResultStatus, ToolCall, ToolMessag
 
 pytestmark = pytest.mark.process
 
+OVER = "Error: the tool went over its memory limit of 256 MiB (memory: in the tools file)"
 LOST = "Error: the tool ended unexpectedly (it closed the connection that its result goes through)"
 
 
 def late(name: str) -> tuple[str, ResultStatus]:
-    return f"Error: {name} did not answer within 0.5 seconds", ResultStatus.TIMEOUT
+    return f"Error: {name} did not answer within 0.5 seconds (timeout: in the tools file)", ResultStatus.TIMEOUT
 
 
 def error(content: str) -> tuple[str, ResultStatus]:
@@ -46,8 +47,16 @@ def ok(content: str) -> tuple[str, ResultStatus]:
         ("leave", {"code": 5}, error("Error: SystemExit: 5")),
         ("raise_base", {}, error("Error: NobodysError: for nobody")),
         ("raise_mute", {}, error("Error: MuteError: its message cannot be shown")),
-        ("allocate_at_once", {}, error("Error: the tool went over its memory limit of 256 MiB")),
-        ("allocate_slowly", {}, error("Error: the tool went over its memory limit of 256 MiB")),
+        (
+            "allocate_at_once",
+            {},
+            error(OVER),
+        ),
+        (
+            "allocate_slowly",
+            {},
+            error(OVER),
+        ),
         ("return_object", {}, ok("<Mute>\n[a value of the type Mute, whose repr fails, is not shown]")),
         (
             "return_nested",

@@ -182,7 +182,7 @@ def test_a_module_that_starts_threads_gets_a_new_interpreter_for_each_call(
     assert first["pid"] != second["pid"]
     assert bench.call("g").result.content == "Error: the tool ended unexpectedly (exit code 3)"
     late = bench.call("h")
-    assert late.result.content == "Error: h did not answer within 1 second"
+    assert late.result.content == "Error: h did not answer within 1 second (timeout: in the tools file)"
     assert late.output == "said\n"
 
 

@@ -52,6 +52,8 @@ class Prepared:
         self._supervisor = supervisor
         self._debug = debug
         self._group = supervisor.group(tool)
+        self._redactor = supervisor.redactor(tool)
+        """The tool's process has replaced these values too: what it sends is believed no more than need be."""
         self._process: CallProcess | None = None
         """Its own; a stateful tool's belongs to the group."""
 
@@ -78,6 +80,10 @@ class Prepared:
         more than MAX_RESULT bytes is a CutResult; its beginning, up to MAX_KEPT bytes, is given to `on_part` before.
         """
         listener = _up_to(MAX_KEPT, on_part) if on_part is not None else None
+        redactor = self._redactor
+        if listener is not None and redactor:
+            take = listener
+            listener = lambda text: take(redactor.text(text))  # noqa: E731
         if self._group is None:
             return await self._timed(cancel, on_output, listener)
         if not await _acquired(self._group.turn, cancel):
@@ -152,11 +158,13 @@ class Prepared:
                 await self.discard()
                 if (images := received(files, self.tool.name)) is None:
                     return self._result(_NO_ANSWER)
+                head, tail = self._redactor.text(head), self._redactor.text(tail)
                 return _cut(self._result("", ResultStatus.OK), Excerpt(head, tail, total), images)
             case {"op": "rejected", "message": str(message)}:
                 await self.discard()
                 return self._result(message)
-        return await self._failure(answer, f"did not answer within {seconds_text(seconds)}")
+        late = f"did not answer within {seconds_text(seconds)} (timeout: in the tools file)"
+        return await self._failure(answer, late)
 
     async def _ask(
         self,
@@ -176,7 +184,7 @@ class Prepared:
             return {"op": "refused", "message": str(error), "files": error.files}
         except (HostDied, UsageError, OSError) as error:
             return NoAnswer(Cause.ENDED, " ".join(str(error).split()))
-        window = Window(on_output) if on_output is not None else None
+        window = Window(on_output, self._redactor) if on_output is not None else None
         process.output.show(window)
         try:
             return await process.ask(message, seconds, cancel, on_part)
@@ -230,12 +238,13 @@ class Prepared:
         return self._result(_NO_ANSWER)
 
     def _result(self, content: str, status: ResultStatus = ResultStatus.ERROR) -> ToolResult:
-        return ToolResult(self.call.id, self.call.name, content, status)
+        return ToolResult(self.call.id, self.call.name, self._redactor.text(content), status)
 
     def _note(self, traceback: str, on_output: OnOutput | None) -> None:
         """Log a traceback, and show it where that was asked for."""
         if not traceback:
             return
+        traceback = self._redactor.text(traceback)
         if self._debug and on_output is not None:
             on_output(traceback)
         if self._supervisor.log is not None:
@@ -272,7 +281,7 @@ def _up_to(most: int, on_part: OnPart) -> OnPart:
 
 
 def _over_memory(limit: int) -> str:
-    return f"Error: the tool went over its memory limit of {limit // MIB} MiB"
+    return f"Error: the tool went over its memory limit of {limit // MIB} MiB (memory: in the tools file)"
 
 
 async def _acquired(lock: asyncio.Lock, cancel: asyncio.Event | None) -> bool:

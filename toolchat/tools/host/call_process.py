@@ -19,6 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from toolchat.tools.host.channel import LOST_CHANNEL, AsyncChannel, Message
+from toolchat.tools.variables import Redactor
 from toolchat.wire.excerpt import gap_line
 
 _EOF_SECONDS = 0.5
@@ -137,6 +138,12 @@ class CallProcess:
         self.drop()
         return await self.ended(_KILL_SECONDS)
 
+    async def end_in_peace(self, seconds: float) -> None:
+        """Have it close what it has open and end, within so many seconds; then it is killed."""
+        self._channel.send({"op": "end"})
+        if not await self.ended(seconds):
+            await self.end()
+
     async def ended(self, seconds: float) -> bool:
         """Wait for its end, for at most so long; whether it has come."""
         with suppress(TimeoutError):
@@ -177,8 +184,10 @@ class Window:
     until it is final: what comes next takes its place.
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, redactor: Redactor | None = None) -> None:
+        """`redactor` replaces what the listener is not to see."""
         self._listener = listener
+        self._redactor = redactor or Redactor({})
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._row = ""
         """The unfinished one: without "\\r", or its last state with one before or behind it."""
@@ -225,10 +234,14 @@ class Window:
             whole, newline, self._row = text.rpartition("\n")
             self._keep(whole + newline)
         if len(self._row) > HEAD:
-            self._keep(_last_state(self._row))
-            self._row = ""
+            row = self._redactor.text(_last_state(self._row))
+            # What is to be replaced may have come in part.
+            end = len(row) - min(self._redactor.longest, HEAD)
+            self._keep(row[:end])
+            self._row = row[end:]
 
     def _keep(self, text: str) -> None:
+        text = self._redactor.text(text)
         shown, rest = text[: self._room], text[self._room :]
         self._room -= len(shown)
         self._pending += shown
@@ -241,7 +254,7 @@ class Window:
         text, self._pending = self._pending, ""
         if text:
             self._shown_row = ""
-        if "\r" in self._row and (row := _last_state(self._row)) != self._shown_row:
+        if "\r" in self._row and (row := self._redactor.text(_last_state(self._row))) != self._shown_row:
             self._shown_row = row
             text += f"{row}\r"
         self._tell(text)

@@ -9,34 +9,42 @@ after that code has gone wrong: the chat judges by what comes out of the channel
 from __future__ import annotations
 
 import asyncio
+import atexit
 import errno
+import gc
 import inspect
+import io
 import os
+import re
 import resource
 import signal
 import sys
 import traceback
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Never
 
+from toolchat.environment import NO_FOLDER, wanting
 from toolchat.images.returned import without_pictures
 from toolchat.process import adopt_orphans, die_with_parent
-from toolchat.tools import import_guard
+from toolchat.tools import bound, import_guard
 from toolchat.tools.callable_reference import SAMPLES
 from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.code import ToolsCode
+from toolchat.tools.commands import CommandFailed
 from toolchat.tools.host.channel import LOST_CHANNEL, BlockingChannel, ChannelClosed, out_of_the_way
 from toolchat.tools.host.confine import call_ruleset, enter_call
 from toolchat.tools.host.process_tree import uses_gpu
-from toolchat.tools.host.protocol import ChildRequest, ProcessSetup, Share
+from toolchat.tools.host.protocol import ChildRequest, ProcessSetup, Share, from_descriptor
 from toolchat.tools.load import load_tools
+from toolchat.tools.problems import missing_variable
 from toolchat.tools.result import MAX_KEPT, MAX_RESULT, clean, error_text, result_text
-from toolchat.tools.toolbox import MIB, LoadedToolbox
+from toolchat.tools.toolbox import MIB, LoadedTool, LoadedToolbox
 from toolchat.tools.values import Yielded
+from toolchat.tools.variables import Redactor
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.excerpt import Excerpt, cut_to_bytes, shortened
 
@@ -49,6 +57,8 @@ _SPARE_MEMORY = 64 * MIB
 """Beyond the limit, for telling the chat that it was reached."""
 
 _MAX_TRACEBACK = 32 * 1024
+_OWN_FILES = (__file__, bound.__file__)
+"""Whose frames come before those of the tool."""
 
 Say = Callable[[str], None]
 """Shows the user a line of progress."""
@@ -64,9 +74,7 @@ def enter(
     with suppress(PermissionError):  # started as a session's leader
         os.setsid()
     _restore_signals()
-    if setup.cwd is not None:
-        with suppress(OSError):
-            os.chdir(setup.cwd)
+    _change_folder(setup)
     said = out_of_the_way(output)
     entered = BlockingChannel(channel, setup.token)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -88,9 +96,24 @@ def enter(
     return entered, said
 
 
-def serve(channel: BlockingChannel, output: int, loaded: LoadedToolbox, setup: ProcessSetup) -> Never:
-    """Answer the chat's requests, then end the process."""
+def _change_folder(setup: ProcessSetup) -> None:
+    for folder in (setup.cwd, setup.folder):
+        if folder is not None:
+            with suppress(OSError):
+                os.chdir(folder)
+
+
+def serve(
+    channel: BlockingChannel, output: int, loaded: LoadedToolbox, setup: ProcessSetup, given: Mapping[str, str]
+) -> Never:
+    """Answer the chat's requests, then end the process. The values of `given` are in no answer."""
     me = os.getpid()
+    redactor = Redactor(given)
+    if setup.folder is not None and not _is_here(setup.folder):
+        what = f"its folder {setup.folder} is not there any more; expected it; make it again, or correct cwd:"
+        channel.receive()
+        channel.send({"op": "failed", "message": what})
+        os._exit(1)
     limit = limit_memory(setup.memory) if setup.memory is not None and not uses_gpu() else None
 
     def say(text: str) -> None:
@@ -99,11 +122,14 @@ def serve(channel: BlockingChannel, output: int, loaded: LoadedToolbox, setup: P
             while rest:
                 rest = rest[os.write(output, rest) :]
 
-    executor = Executor(say)
+    executor = Executor(say, redactor, Limits(limit, setup.memory))
+    used: list[LoadedTool] = []
     try:
         while True:
             message, _ = channel.receive()
-            answer = _answer(message, loaded, executor, limit)
+            if message["op"] == "end":
+                executor.end(used)
+            answer = _answer(message, loaded, executor, limit, used)
             if os.getpid() != me:  # the tool forked, and this is the copy
                 os._exit(0)
             _send_parts(channel, answer.pop("whole", ""))
@@ -124,7 +150,9 @@ def _send_parts(channel: BlockingChannel, text: str) -> None:
         channel.send({"op": "part", "text": part})
 
 
-def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor, limit: int | None) -> dict[str, Any]:
+def _answer(
+    message: dict[str, Any], loaded: LoadedToolbox, executor: Executor, limit: int | None, used: list[LoadedTool]
+) -> dict[str, Any]:
     tool = loaded.get(message["tool"])
     if tool is None:
         return {"op": "rejected", "message": f'Error: there is no tool "{message["tool"]}" any more'}
@@ -135,12 +163,13 @@ def _answer(message: dict[str, Any], loaded: LoadedToolbox, executor: Executor, 
     try:
         checked = check_arguments(tool, message["arguments"])
     except BaseException as error:  # from a validator of the user's
-        return {"op": "rejected", "message": error_text(error)}
+        return {"op": "rejected", "message": executor.redactor.text(error_text(error))}
     if isinstance(checked, Rejected):
-        return {"op": "rejected", "message": checked.message}
+        return {"op": "rejected", "message": executor.redactor.text(checked.message)}
     if message["op"] == "check":
         digest = tool.tool.source_digest
         return {"op": "checked", "arguments": checked.arguments, "repaired": checked.repaired, "digest": digest}
+    used.append(tool)
     try:
         outcome = executor.run(tool.function, checked.values)
     except MemoryError:  # also while it dealt with the first one
@@ -177,13 +206,19 @@ def reseed() -> None:
 
 
 def run_forked(
-    setup: ProcessSetup, parent: int, loaded: LoadedToolbox, ruleset: int | None, channel: int, output: int
+    setup: ProcessSetup,
+    parent: int,
+    loaded: LoadedToolbox,
+    ruleset: int | None,
+    channel: int,
+    output: int,
+    given: Mapping[str, str],
 ) -> Never:
     """What a child forked from the host does. Never returns into the host's code."""
     try:
         entered, said = enter(setup, parent, ruleset, channel, output)
         reseed()
-        serve(entered, said, loaded, setup)
+        serve(entered, said, loaded, setup, given)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -211,8 +246,10 @@ class Executor:
     that a stateful tool keeps belongs to the loop that it was made on.
     """
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, redactor: Redactor | None = None, limits: Limits | None = None) -> None:
         self._say = say
+        self.redactor = redactor or Redactor({})
+        self._limits = limits or Limits()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, function: Callable[..., Any], values: dict[str, Any]) -> Outcome:
@@ -221,7 +258,7 @@ class Executor:
             try:
                 value, pictures = without_pictures(self._value(function(**values)))
                 images = tuple(b64encode(one).decode() for one in pictures)
-                text = result_text(value)
+                text = self.redactor.text(result_text(value))
                 excerpt = cut_to_bytes(text, MAX_RESULT)
                 if excerpt is None:
                     return Outcome(text, ok=True, images=images)
@@ -234,7 +271,37 @@ class Executor:
             if out_of_memory:
                 # Frees what the frames hold, for there may be no memory left to say anything in.
                 error.with_traceback(None)
-            return Outcome(_error_text(error), False, _traceback(error), out_of_memory)
+            text = self.redactor.text(_error_text(error, self._limits))
+            return Outcome(text, False, self.redactor.text(_traceback(error)), out_of_memory)
+
+    def end(self, used: Sequence[LoadedTool]) -> Never:
+        """End this process in peace: close what the tools keep, run what `atexit` knows, and write what is buffered.
+
+        The chat waits for a second. What goes wrong here can be told to nobody.
+        """
+        owners = {id(tool.owner): tool.owner for tool in used if tool.owner is not None}
+        for owner in owners.values():
+            with suppress(BaseException):
+                self._close(owner)
+        with suppress(BaseException):
+            atexit._run_exitfuncs()
+        with suppress(BaseException):
+            flush_files()
+        os._exit(0)
+
+    def _close(self, owner: Any) -> None:
+        kind = type(owner)
+        for name, arguments in (
+            ("close", ()),
+            ("aclose", ()),
+            ("__exit__", (None, None, None)),
+            ("__aexit__", (None, None, None)),
+        ):
+            if callable(getattr(kind, name, None)):
+                closing = getattr(owner, name)(*arguments)
+                if inspect.isawaitable(closing):
+                    self._wait(_awaited(closing))
+                return
 
     def _value(self, returned: Any) -> Any:
         if inspect.isgenerator(returned):
@@ -266,7 +333,8 @@ class Executor:
 
     def _progress(self, value: Any) -> None:
         if value is not None:
-            self._say(shortened(result_text(without_pictures(value)[0]), MAX_RESULT))
+            text = self.redactor.text(result_text(without_pictures(value)[0]))
+            self._say(shortened(text, MAX_RESULT))
 
     def _wait(self, awaitable: Any) -> Any:
         if self._loop is None:
@@ -279,9 +347,52 @@ async def _awaited(value: Any) -> Any:
     return await value
 
 
-def _error_text(error: BaseException) -> str:
-    """As `error_text`; where a terminal could not be set, the reason is that no tool may, see `confine`."""
-    text = error_text(error)
+def flush_files() -> None:
+    """Write what files hold that a tool has left open."""
+    gc.unfreeze()  # the host's own, which its modules have opened
+    for item in gc.get_objects():
+        if isinstance(item, io.TextIOWrapper | io.BufferedWriter | io.BufferedRandom):
+            with suppress(BaseException):
+                item.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of a call, as an error names them."""
+
+    memory: int | None = None
+    """Bytes that it may really take."""
+    asked: int | None = None
+    """Bytes that the tools file gives it."""
+
+
+_NO_ROOM = re.compile(
+    r"can't start new thread|[Cc]annot allocate memory|std::bad_alloc|memory exhausted"
+    r"|pthread_create failed|insufficient memory for the Java Runtime|Could not reserve enough space|OutOfMemoryError"
+    r"|failed to map segment|unable to create (?:new )?native thread"
+)
+"""What programs and libraries say where the memory limit of a call is what has stopped them."""
+
+
+def _is_here(folder: str) -> bool:
+    try:
+        return Path(folder).samefile(".")
+    except OSError:
+        return False
+
+
+def _error_text(error: BaseException, limits: Limits) -> str:
+    """As `error_text`, with the limit or the key of the tools file that is the reason, where that is known."""
+    text = f"Error: {error}" if isinstance(error, CommandFailed) else error_text(error)
+    if limits.memory is not None and not isinstance(error, MemoryError) and _NO_ROOM.search(text):
+        mib = limits.memory // MIB
+        return f"{text}; the tool may take {mib} MiB of memory: raise memory: in the tools file, or have it take less"
+    if (isinstance(error, OSError) and error.errno == errno.EMFILE) or "Too many open files" in text:
+        return f"{text}; a process of a tool may have {MAX_OPEN_FILES} files open: close those that are done with"
+    if (name := missing_variable(error)) is not None:
+        return f"{text}; tools see few variables: if {name} is set, add env: [{name}] to the tool in the tools file"
+    if wanting(error) == NO_FOLDER:
+        return f"{text}; {NO_FOLDER}, or set cwd: in the tools file"
     termios = sys.modules.get("termios")
     if termios is not None and isinstance(error, termios.error) and errno.EPERM in error.args:
         return f"{text}; a tool that sets a terminal needs privileges: keep in the tools file"
@@ -298,7 +409,7 @@ def _flush() -> None:
 def _traceback(error: BaseException) -> str:
     with suppress(BaseException):
         frames = error.__traceback__
-        while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        while frames is not None and frames.tb_frame.f_code.co_filename in _OWN_FILES:
             frames = frames.tb_next
         return shortened(clean("".join(traceback.format_exception(type(error), error, frames))), _MAX_TRACEBACK)
     return ""
@@ -343,7 +454,7 @@ def _address_space() -> int:
 
 def main() -> Never:
     """What an interpreter of its own does: `-m toolchat.tools.host.child REQUEST`."""
-    request = ChildRequest.decode(sys.argv[1])
+    request = ChildRequest.decode(from_descriptor(int(sys.argv[1])))
     setup = request.setup
     channel, said = enter(setup, request.parent, call_ruleset(request.abi), request.channel, os.dup(1))
     try:
@@ -351,17 +462,20 @@ def main() -> Never:
             code = ToolsCode.from_descriptor(request.code)
             os.close(request.code)
             import_guard.install(code)
-            loaded = load_tools(code, only=lambda entry: Share.of(entry.options) == request.share)
+            # Its own module, and not all those of the file: each call pays for the imports here.
+            loaded = load_tools(
+                code,
+                only=lambda entry: Share.of(entry.options) == request.share and entry.order in setup.orders,
+                given=request.given,
+            )
         except ToolchatError as error:
-            channel.send(_refused() or {"op": "failed", "message": str(error)})
+            channel.send(_refused() or {"op": "failed", "message": Redactor(request.given).text(str(error))})
             os._exit(1)
         if (refused := _refused()) is not None:
             channel.send(refused)
             os._exit(1)
-        if setup.cwd is not None:
-            with suppress(OSError):
-                os.chdir(setup.cwd)
-        serve(channel, said, loaded, setup)
+        _change_folder(setup)
+        serve(channel, said, loaded, setup, request.given)
     except ChannelClosed:
         os._exit(LOST_CHANNEL)
 

@@ -17,19 +17,22 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 from toolchat.environment import refused, working_folder
 from toolchat.private_file import open_private, private_folder
 from toolchat.process import hide_memory
 from toolchat.settings import cache_folder
 from toolchat.tools.code import NotAccepted, ToolsCode
+from toolchat.tools.folders import working_folder_of
 from toolchat.tools.host import confine
 from toolchat.tools.host.call_process import CallProcess, Cause, NoAnswer, how_it_ended, seconds_text
 from toolchat.tools.host.channel import LOST_CHANNEL, AsyncChannel, Message, new_token, socket_pair
 from toolchat.tools.host.process_tree import kill_marked, kill_tree
-from toolchat.tools.host.protocol import PYTHON_FLAGS, HostRequest, ProcessSetup, Share, decode_toolbox
+from toolchat.tools.host.protocol import PYTHON_FLAGS, HostRequest, ProcessSetup, Share, decode_toolbox, to_descriptor
+from toolchat.tools.problems import ToolsFileError
 from toolchat.tools.toolbox import Toolbox
+from toolchat.tools.variables import Redactor, basic_environment, is_basic, named_environment, names_in
 from toolchat.wire.errors import ToolchatError, UsageError
 
 IMPORT_SECONDS = 30.0
@@ -37,21 +40,10 @@ IMPORT_SECONDS = 30.0
 
 _PROC = Path("/proc/self")
 _END_SECONDS = 3.0
+_PIECE = 64 * 1024
 _MARK = "_TOOL_HOST"
 """The variable with one host's own random value: it is how what a dead host left behind is found."""
 _SERVER = ("-X", "faulthandler", "-m", "toolchat.tools.host.server")
-
-# fmt: off
-_BASIC = frozenset((
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "TMPDIR", "TMP", "TEMP",
-    "VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS",
-    "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-))
-# fmt: on
-_BASIC_PREFIXES = ("LC_", "XDG_", "PYTHON")
-_OWN_PREFIX = "TOOLCHAT_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +60,54 @@ class Loaded:
     """Whether the kernel keeps its tools from other processes, or they are to keep their privileges."""
     files: Mapping[str, str] = field(default_factory=dict, compare=False)
     """What it has added to `ToolsCode.files`, where the person named the tools file."""
+
+
+class RedactedLog:
+    """Writes what a host prints into the log, line by line, with the values of variables replaced."""
+
+    def __init__(self, descriptor: int, log: BinaryIO, redactor: Redactor) -> None:
+        self._descriptor = descriptor
+        self._log = log
+        self._redactor = redactor
+        self._rest = b""
+        os.set_blocking(descriptor, False)
+        asyncio.get_running_loop().add_reader(descriptor, self._read)
+
+    @classmethod
+    def before(cls, log: BinaryIO, redactor: Redactor) -> tuple[Self, BinaryIO]:
+        """It, and what a host is to print into."""
+        read, write = os.pipe2(os.O_CLOEXEC)
+        return cls(read, log, redactor), os.fdopen(write, "wb")
+
+    def close(self) -> None:
+        """Write what there is, and end."""
+        if self._descriptor < 0:
+            return
+        while self._read():
+            pass
+        self._write(self._rest)
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self._log.close()
+
+    def _read(self) -> bool:
+        data = b""
+        with suppress(BlockingIOError):
+            if not (data := os.read(self._descriptor, _PIECE)):
+                asyncio.get_running_loop().remove_reader(self._descriptor)
+        lines, newline, self._rest = (self._rest + data).rpartition(b"\n")
+        self._write(lines + newline)
+        if len(self._rest) > _PIECE:
+            self._write(self._rest)
+            self._rest = b""
+        return bool(data)
+
+    def _write(self, data: bytes) -> None:
+        with suppress(OSError, ValueError):  # a full disk; the log is closed
+            if data:
+                self._log.write(self._redactor.text(data.decode("utf-8", "replace")).encode())
+                self._log.flush()
 
 
 class HostDied(ToolchatError):  # noqa: N818
@@ -88,6 +128,7 @@ class HostClient:
         self._path = code.path
         self._log = log
         self._share = share
+        self._log_pipe: RedactedLog | None = None
         self._mark = f"{_MARK}={secrets.token_hex(16)}"
         self._numbers = itertools.count()
         self._processes: dict[int, CallProcess] = {}
@@ -95,6 +136,16 @@ class HostClient:
         self._ending: asyncio.Task[None] | None = None
         self.alive = True
         self._spawn(known)
+
+    @property
+    def redactor(self) -> Redactor:
+        """Replaces the values of variables that its tools are given."""
+        if self._share is not None:
+            return Redactor(self._share.given_values(os.environ))
+        # Which share is the first of the file is not known yet: what any of them is given counts.
+        texts = [self._code.text, *self._code.included.values()]
+        names = {name for text in texts for name in names_in(text.decode("utf-8", "replace")) if not is_basic(name)}
+        return Redactor(named_environment(names, os.environ))
 
     @property
     def pid(self) -> int:
@@ -118,10 +169,12 @@ class HostClient:
                             pass
                         case {"op": "shares", "shares": [own, *rest]} if self._share is None:
                             self._share = Share.decode(own)
-                            values = named_environment(self._share.env, os.environ)
-                            self._channel.send({"op": "env", "values": values})
+                            values, given = self._share.variables(os.environ), self._share.given_values(os.environ)
+                            self._channel.send({"op": "env", "values": values, "given": given})
                             if others is not None:
                                 others([Share.decode(share) for share in rest])
+                        case {"op": "refused", "problems": [*problems], "notes": [*notes]}:
+                            raise ToolsFileError(problems, notes)
                         case {"op": "refused", "message": message, "files": files}:
                             raise NotAccepted(message, files) if files else UsageError(message)
                         case {"op": "loaded", "toolbox": toolbox, "files": files, **rest}:
@@ -151,8 +204,13 @@ class HostClient:
         log = f"; see {self._log}" if self._log is not None else ""
         raise UsageError(f"{self._path}: {what}; correct it there{log}")
 
-    def open(self, *, memory: int | None, once: bool) -> CallProcess:
-        """A new process for calls. What cannot be had shows as one that has ended. Raises HostDied."""
+    def open(
+        self, *, memory: int | None, once: bool, orders: tuple[int, ...] = (), cwd: str | None = None
+    ) -> CallProcess:
+        """A new process for calls. What cannot be had shows as one that has ended. Raises HostDied.
+
+        `orders` are the entries of the tools whose calls it runs, `cwd` is what the tools file calls their folder.
+        """
         if not self.alive:
             raise HostDied("the tools' host process is gone")
         number = next(self._numbers)
@@ -162,7 +220,8 @@ class HostClient:
         process = CallProcess(ours, token, read, lambda: self._channel.send({"op": "kill", "number": number}))
         self._processes[number] = process
         folder = working_folder()
-        setup = asdict(ProcessSetup(token, str(folder) if folder is not None else None, memory, once))
+        own = str(working_folder_of(cwd, self._code.folder, os.environ)[0]) if cwd is not None else None
+        setup = asdict(ProcessSetup(token, str(folder) if folder is not None else None, memory, once, orders, own))
         self._channel.send({"op": "open", "number": number, "setup": setup}, (theirs.detach(), write))
         return process
 
@@ -208,11 +267,12 @@ class HostClient:
             size=known.size if known is not None else 0,
             abi=confine.landlock_abi(),
             terminals=tuple(confine.own_terminals()),
+            given=share.given_values(os.environ) if share is not None else {},
         )
         # No token of the chat's passes, HF_TOKEN neither, unless a tool of this share names it.
         environment = basic_environment(os.environ) | {name: value}
         if share is not None:
-            environment |= named_environment(share.env, os.environ)
+            environment |= share.variables(os.environ)
         environment["PYTHONPYCACHEPREFIX"] = str(_bytecode_folder())
         # OpenBLAS, which numpy loads, starts its threads at import, after which no process should be forked.
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -221,16 +281,19 @@ class HostClient:
             if self._log is not None:
                 private_folder(self._log.parent)
                 log = os.fdopen(open_private(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+                if redactor := self.redactor:
+                    self._log_pipe, log = RedactedLog.before(log, redactor)
+        argument = to_descriptor(request)
         # What it does pass is not to be read from this process either.
         hide_memory()
         try:
             # In the main thread: the kernel ends the host when the thread that started it ends.
             self._process = subprocess.Popen(
-                [sys.executable, *PYTHON_FLAGS, *_SERVER, request.encode()],
+                [sys.executable, *PYTHON_FLAGS, *_SERVER, str(argument)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(theirs.fileno(), code),
+                pass_fds=(theirs.fileno(), code, argument),
                 start_new_session=True,
                 env=environment,
             )
@@ -240,6 +303,7 @@ class HostClient:
         finally:
             theirs.close()
             os.close(code)
+            os.close(argument)
             if log is not subprocess.DEVNULL:
                 log.close()
         self._channel = AsyncChannel(ours, token, self._heard, self._ended)
@@ -279,20 +343,12 @@ class HostClient:
                 # It could not end what it had started.
                 kill_marked(self._mark)
             self._channel.close()
+            if self._log_pipe is not None:
+                self._log_pipe.close()
             self._news.put_nowait(None)
             for process in self._processes.values():
                 process.exited(NoAnswer(Cause.ENDED, "its host process ended"))
             self._processes.clear()
-
-
-def basic_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What every tool sees of `environment`."""
-    return {name: value for name, value in environment.items() if name in _BASIC or name.startswith(_BASIC_PREFIXES)}
-
-
-def named_environment(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """What a tools file asks for by name. toolchat's own variables stay out even then."""
-    return {name: environment[name] for name in names if name in environment and not name.startswith(_OWN_PREFIX)}
 
 
 def _module(name: str | None) -> str:

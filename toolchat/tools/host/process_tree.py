@@ -23,9 +23,15 @@ _KCMP, _KCMP_FILES = {"x86_64": 312, "aarch64": 272}.get(platform.machine()), 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def thread_count() -> int:
-    """How many threads this process has, those of native libraries included."""
-    return len(list((_PROC / "self" / "task").iterdir()))
+def other_threads() -> dict[int, str]:
+    """The kernel's names of this process's threads but the first, those of native libraries included, by number."""
+    names: dict[int, str] = {}
+    for task in (_PROC / "self" / "task").iterdir():
+        # One may end meanwhile.
+        with suppress(OSError):
+            if task.name != str(os.getpid()):
+                names[int(task.name)] = (task / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    return names
 
 
 def uses_gpu() -> bool:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Never
@@ -26,7 +26,15 @@ from toolchat.tools.host.channel import LOST_CHANNEL, BlockingChannel, ChannelCl
 from toolchat.tools.host.confine import Fence, call_ruleset
 from toolchat.tools.host.guardian import split
 from toolchat.tools.host.process_tree import children, kill_tree, own_size, tree_memory
-from toolchat.tools.host.protocol import PYTHON_FLAGS, ChildRequest, HostRequest, ProcessSetup, Share
+from toolchat.tools.host.protocol import (
+    PYTHON_FLAGS,
+    ChildRequest,
+    HostRequest,
+    ProcessSetup,
+    Share,
+    from_descriptor,
+    to_descriptor,
+)
 from toolchat.tools.host.startup import load
 from toolchat.tools.toolbox import LoadedToolbox
 
@@ -71,8 +79,11 @@ class HostServer:
         share: Share,
         abi: int,
         size: int,
+        given: Mapping[str, str],
     ) -> None:
         self._control = control
+        self._given = given
+        """The values of the share's variables in arguments."""
         self._parent = parent
         self._code = code
         """A descriptor, see `ToolsCode.from_descriptor`."""
@@ -130,7 +141,7 @@ class HostServer:
         match message:
             case {"op": "open", "number": number, "setup": setup} if len(fds) == 2:
                 try:
-                    self._open(number, ProcessSetup(**setup), *fds)
+                    self._open(number, ProcessSetup.decode(setup), *fds)
                 except OSError as error:
                     self._control.send({"op": "failed", "number": number, "message": str(error)})
                 finally:
@@ -151,7 +162,7 @@ class HostServer:
                 signal.set_wakeup_fd(-1)
                 for fd in self._own:
                     os.close(fd)
-                child.run_forked(setup, me, self._loaded, self._ruleset, channel, output)
+                child.run_forked(setup, me, self._loaded, self._ruleset, channel, output, self._given)
         # Calls that come one upon the other must not put off the look at those before.
         soon = time.monotonic() + _LOOK_FIRST
         self._looks = _Looks(at=min(self._looks.at, soon) if self._running else soon)
@@ -189,15 +200,20 @@ class HostServer:
         looks.at = time.monotonic() + looks.every
 
     def _start(self, setup: ProcessSetup, channel: int, output: int) -> int:
-        request = ChildRequest(setup, os.getpid(), channel, self._code, self._share, self._abi)
-        process = subprocess.Popen(
-            [sys.executable, *PYTHON_FLAGS, "-m", f"{__package__}.child", request.encode()],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=(channel, self._code),
-            start_new_session=True,
+        request = to_descriptor(
+            ChildRequest(setup, os.getpid(), channel, self._code, self._share, self._abi, self._given)
         )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, *PYTHON_FLAGS, "-m", f"{__package__}.child", str(request)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=(channel, self._code, request),
+                start_new_session=True,
+            )
+        finally:
+            os.close(request)
         self._started[process.pid] = process
         return process.pid
 
@@ -245,21 +261,21 @@ class HostServer:
 
 def main() -> Never:
     """Be the host that the first argument, a `HostRequest`, describes."""
-    request = HostRequest.decode(sys.argv[1])
+    request = HostRequest.decode(from_descriptor(int(sys.argv[1])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = split(request.parent, request.channel)
     adopt_orphans()
     control = BlockingChannel(request.channel, request.token)
     code, abi, share, size = out_of_the_way(request.code), request.abi, request.share, request.size
     fence = Fence(abi, request.terminals)
-    loaded = None
+    loaded, given = None, request.given
     try:
         if request.forks:
-            share, loaded = load(control, ToolsCode.from_descriptor(code), share, fence)
+            share, loaded, given = load(control, ToolsCode.from_descriptor(code), share, fence, given)
             size = own_size()
         elif share is not None and not share.keeps_privileges:
             fence.enter()
-        host = HostServer(control, parent, code, loaded, share=share or Share(), abi=abi, size=size)
+        host = HostServer(control, parent, code, loaded, share=share or Share(), abi=abi, size=size, given=given)
     except ChannelClosed:
         os._exit(LOST_CHANNEL)
     host.serve()

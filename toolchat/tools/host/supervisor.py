@@ -15,11 +15,16 @@ from toolchat.tools.host import confine
 from toolchat.tools.host.call_process import CallProcess
 from toolchat.tools.host.client import IMPORT_SECONDS, HostClient, HostDied, Loaded
 from toolchat.tools.host.protocol import Share
+from toolchat.tools.problems import ToolsFileError, problems_of
 from toolchat.tools.toolbox import Tool, Toolbox, ToolOptions
+from toolchat.tools.variables import Redactor
 from toolchat.wire.errors import UsageError
 
 CHECK_SECONDS = 10.0
 """For starting a process by forking and checking arguments in it: milliseconds, and a user's own validators."""
+
+PEACE_SECONDS = 1.0
+"""For a stateful tool's process to close what it has open, at the end of the chat."""
 
 PATIENCE = 5.0
 """Seconds that a host may be late with the end of a process, on a machine that is overloaded, before it is ended."""
@@ -69,7 +74,7 @@ class Supervisor:
         self._places = {place.loaded.share: place for place in places}
         self._import_seconds = import_seconds
         self._closed = False
-        self._groups: dict[tuple[Share, str], Group] = {}
+        self._groups: dict[tuple[Share, str, str | None], Group] = {}
         self._watching: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -122,6 +127,10 @@ class Supervisor:
         self._closed = True
         for task in self._watching:
             task.cancel()
+        # A process that is in the middle of a call is ended with its host.
+        groups = [group for group in self._groups.values() if group.used and not group.turn.locked()]
+        idle = [group.process for group in groups if group.process is not None and group.process.alive]
+        await asyncio.gather(*(process.end_in_peace(PEACE_SECONDS) for process in idle))
         await asyncio.gather(*(place.host.close() for place in self._places.values()))
         for group in self._groups.values():
             if group.process is not None:
@@ -137,6 +146,10 @@ class Supervisor:
         forks = self._place(tool).loaded.forks
         return CHECK_SECONDS if forks else CHECK_SECONDS + self._import_seconds
 
+    def redactor(self, tool: Tool) -> Redactor:
+        """Replaces the values that the tools file gives the tools of the same host."""
+        return self._place(tool).host.redactor
+
     def alive(self, tool: Tool) -> bool:
         """Whether the tool's host lives, as far as is known; where not, the next call starts it again."""
         return self._place(tool).host.alive
@@ -145,7 +158,9 @@ class Supervisor:
         """The group of a stateful tool."""
         if not tool.options.stateful:
             return None
-        return self._groups.setdefault((Share.of(tool.options), tool.group or tool.name), Group())
+        # Those that run in different folders cannot share a process.
+        key = (Share.of(tool.options), tool.group or tool.name, tool.options.cwd)
+        return self._groups.setdefault(key, Group())
 
     async def open(self, tool: Tool) -> CallProcess:
         """A process for `tool`, of a new host where the old one has died.
@@ -163,7 +178,10 @@ class Supervisor:
                 place.host = HostClient(self._code, self.log, place.loaded.share, place.loaded)
                 if place.loaded.forks:
                     await place.host.load(self._import_seconds)
-        return place.host.open(memory=self.options(tool).memory, once=not tool.options.stateful)
+        once = not tool.options.stateful
+        same = [tool] if once else [other for other in self.toolbox.tools if self.group(other) is self.group(tool)]
+        orders = tuple(sorted({other.order for other in same}))
+        return place.host.open(memory=self.options(tool).memory, once=once, orders=orders, cwd=tool.options.cwd)
 
     async def end(self, tool: Tool, process: CallProcess) -> None:
         """End a process of `tool` that gave no answer. A host that does not do even that is ended a little later."""
@@ -194,7 +212,8 @@ class Supervisor:
 def _as_loaded(code: ToolsCode, results: Iterable[Loaded | BaseException]) -> ToolsCode:
     """`code` with the files that the hosts have added. What is imported from now on is one of them, as it was then."""
     added = {file: digest for one in results if isinstance(one, Loaded) for file, digest in one.files.items()}
-    return replace(code, files={**added, **code.files}, loaded=True)
+    imported = tuple(sorted(added)) if not code.closed else ()
+    return replace(code, files={**added, **code.files}, loaded=True, imported=imported)
 
 
 def merged(path: Path, results: Sequence[Loaded | BaseException]) -> Toolbox:
@@ -209,14 +228,17 @@ def merged(path: Path, results: Sequence[Loaded | BaseException]) -> Toolbox:
         files = dict.fromkeys(file for one in refused for file in one.files)
         raise NotAccepted("\n".join(dict.fromkeys(map(str, refused))), files)
     if wrong := [result for result in results if isinstance(result, UsageError)]:
-        lines = dict.fromkeys(line for error in wrong for line in str(error).splitlines())
         # Each host tells what is wrong with the whole file, and then with what is its own.
-        raise UsageError("\n".join(sorted(lines, key=_position)))
+        lines = dict.fromkeys(line for error in wrong for line in problems_of(error))
+        sound = [result.toolbox.notices for result in results if isinstance(result, Loaded)]
+        sound += [error.notes for error in wrong if isinstance(error, ToolsFileError)]
+        notes = dict.fromkeys(note for notices in sound for note in notices)
+        raise ToolsFileError(sorted(lines, key=_position), sorted(notes, key=_position))
     loaded = [result for result in results if isinstance(result, Loaded)]
-    tools = sorted((tool for one in loaded for tool in one.toolbox.tools), key=lambda tool: _position(tool.place))
+    tools = sorted((tool for one in loaded for tool in one.toolbox.tools), key=lambda tool: tool.order)
     first: dict[str, Tool] = {}
     for tool in tools:
-        if (known := first.setdefault(tool.name, tool)).place != tool.place:
+        if (known := first.setdefault(tool.name, tool)) is not tool:
             what = f'a second tool is named "{tool.name}"; the first stands at {known.place}'
             raise UsageError(f"{tool.place}: {what}; expected each name once; add another name:")
     notices = dict.fromkeys(notice for one in loaded for notice in one.toolbox.notices)

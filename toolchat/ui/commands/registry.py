@@ -42,9 +42,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("tools", "list the tools", tools.tools),
     Command(
         "tool",
-        "switch a tool on or off",
+        "show or switch a tool",
         tools.tool,
-        "NAME on|off",
+        "NAME [on|off]",
         complete=tools.complete_tool,
     ),
     Command("reload", "read tools and code again", tools.reload, waits=Waits.ALWAYS),

@@ -1,9 +1,10 @@
-"""Commands about tools: list them, switch one on or off, reload the file and its code."""
+"""Commands about tools: list them, show one, switch one on or off, reload the file and its code."""
 
 from __future__ import annotations
 
 from rich.text import Text
 
+from toolchat.mistral.vocabulary import FIRST_NAMED
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
 from toolchat.ui.text.sanitize import sanitize_line
@@ -27,16 +28,15 @@ async def tools(context: Context, _: str) -> Outcome:
 async def tool(context: Context, argument: str) -> Outcome:
     match argument.split():
         case [name]:
-            if context.chat.toolbox.get(name) is not None:
-                is_, other = ("off", "on") if name in context.chat.switched_off else ("on", "off")
-                return told(f"{name} is {is_}; /tool {name} {other} switches it {other}.")
+            if (found := context.chat.toolbox.get(name)) is not None:
+                return await _described(context, found)
             # The chat knows best what is wrong with a name; switching it to what it is changes nothing.
             context.chat.switch_tool(name, name not in context.chat.switched_off)
         case [name, ("on" | "off") as state]:
             context.chat.switch_tool(name, state == "on")
             what = "is offered to the model" if state == "on" else "is not offered to the model"
             return told(f"{name} {what}, from the next turn on.", style=QUIET)
-    raise UsageError("expected /tool NAME on, or /tool NAME off")
+    raise UsageError("expected /tool NAME, /tool NAME on, or /tool NAME off")
 
 
 async def reload(context: Context, _: str) -> Outcome:
@@ -67,6 +67,26 @@ def complete_tool(context: Context, text: str) -> list[Completion]:
         states.reverse()
     word = state.lstrip()
     return [Completion(state_, help_, len(word)) for state_, help_ in states if state_.startswith(word)]
+
+
+async def _described(context: Context, tool: Tool) -> Outcome:
+    """All that `toolchat tools show` says of it but the prompt, and whether it is on."""
+    # Not needed for a prompt to appear, and slow to import.
+    from toolchat.models.tokenizers import estimated_tool_tokens
+    from toolchat.ui.tool_description import Cost, description, held
+
+    chat, info = context.chat, context.chat.info
+    exact = await chat.tool_tokens(tool)
+    if exact is not None and info is not None:
+        cost = Cost(exact, True, f"by {chat.model} (tokenizer v{info.tokenizer_version})")
+    else:
+        cost = Cost(estimated_tool_tokens(tool.spec), False, "estimated: no model is loaded that could count")
+    # Versions before 11 may be SentencePiece, whose grammars hold less.
+    tekken = info is None or info.tokenizer_version >= FIRST_NAMED
+    grammar = held(tool, tekken=tekken) if info is None or info.constrains_calls else None
+    is_, other = ("off", "on") if tool.name in chat.switched_off else ("on", "off")
+    switch = say(f"{tool.name} is {is_}; /tool {tool.name} {other} switches it {other}.")
+    return Outcome((*description(tool, cost, grammar, approval=chat.approval(tool)), switch))
 
 
 def _row(context: Context, tool: Tool, longest: int) -> Text:

@@ -1,0 +1,122 @@
+"""Fits the `arguments:` of a tools file to what a function or constructor takes, by its names and annotations."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from toolchat.tools.hints import HintError, resolved_hints
+from toolchat.tools.problems import Place, did_you_mean
+from toolchat.tools.variables import MissingVariable, expanded
+
+Problem = tuple[Place, str]
+
+
+def expanded_arguments(
+    arguments: Mapping[str, Any] | None, places: Mapping[str, Place], environment: Mapping[str, str]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The values with `${NAME}` replaced, and what is missing for that."""
+    given: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, value in (arguments or {}).items():
+        try:
+            given[name] = expanded(value, environment)
+        except MissingVariable as missing:
+            what = f"{name} needs the variable {missing.name}, which is not set; set it before toolchat starts"
+            problems.append(
+                (places[f"arguments.{name}"], f"{what}, or write ${{{missing.name}:-another value}} for when it is not")
+            )
+    return given, problems
+
+
+def fit_arguments(
+    function: Callable[..., Any],
+    hinted: Callable[..., Any],
+    given: dict[str, Any],
+    places: Mapping[str, Place],
+    *,
+    name: str,
+    needs_all: Place | None = None,
+) -> list[Problem]:
+    """Convert `given` in place to what the annotations of `hinted` say; what does not fit is returned.
+
+    Args:
+        function: what is called.
+        hinted: what has its annotations: of a class, the constructor.
+        given: values by parameter.
+        places: of each value, as "arguments.NAME".
+        name: of the function, for people.
+        needs_all: where to say that an argument is missing; None where the rest comes from the model.
+    """
+    try:
+        parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
+    except (ValueError, TypeError):
+        return []
+    problems: list[Problem] = []
+    kinds = inspect.Parameter
+    variadic = any(item.kind is kinds.VAR_KEYWORD for item in parameters.values())
+    left_out = (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL, *((kinds.POSITIONAL_ONLY,) if needs_all is not None else ()))
+    named = {key: item for key, item in parameters.items() if item.kind not in left_out}
+    for key in given:
+        if key not in named and not variadic:
+            known = f"expected {', '.join(named)}" if named else "expected none"
+            what = f'"{name}" takes no argument "{key}"; {known}'
+            problems.append((places[f"arguments.{key}"], f"{what}; {did_you_mean(key, named, 'remove it')}"))
+    missing = [key for key, item in named.items() if item.default is kinds.empty and key not in given]
+    if missing and needs_all is not None:
+        what = f'"{name}" needs the argument{"s" if len(missing) > 1 else ""} {", ".join(missing)}'
+        problems.append((needs_all, f"{what}; expected arguments: with each of them; add {missing[0]}: VALUE"))
+    for key, value in given.items():
+        if key in named and (message := _convert(hinted, named[key], given, value)):
+            what = f"{key} does not fit {'the constructor' if needs_all is not None else 'the function'}: {message}"
+            problems.append((places[f"arguments.{key}"], f"{what}; correct it"))
+    return problems
+
+
+def _convert(hinted: Any, parameter: inspect.Parameter, given: dict[str, Any], value: Any) -> str | None:
+    """What is wrong with the value of one argument; None where it fits, or where its type says nothing."""
+    if parameter.annotation is inspect.Parameter.empty:
+        return None
+    try:
+        hint = resolved_hints(hinted, {parameter.name: parameter})[parameter.name]
+        adapter: TypeAdapter[Any] = TypeAdapter(hint)
+    except (HintError, PydanticUserError, TypeError):
+        return None
+    try:
+        given[parameter.name] = adapter.validate_python(value)
+    except ValidationError as error:
+        message = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Input should be ")
+        return f"expected {message}"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A callable with some of its parameters set: the model neither sees nor sets them."""
+
+    function: Callable[..., Any]
+    """Takes all of them by name."""
+    values: Mapping[str, Any]
+
+    def __call__(self, /, **values: Any) -> Any:
+        # Each call its own: a list that one call changes is not the next one's.
+        return self.function(**{name: _copied(value) for name, value in self.values.items()}, **values)
+
+    def __repr__(self) -> str:
+        # The values may be secret.
+        return f"Bound({self.function!r}, {', '.join(self.values)})"
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # what cannot be copied is shared
+        return value
