@@ -109,11 +109,12 @@ class Database:
         # The promise covers the death of this program; after a loss of power the database is whole, without its end.
         run("PRAGMA synchronous = NORMAL")
         run("PRAGMA foreign_keys = ON")
-        if self._version() < len(MIGRATIONS) or not self._has_search():
-            self._migrate()
-        elif self._version() > len(MIGRATIONS):
+        if self._version() > len(MIGRATIONS):
             raise self._error(f"was made by a newer toolchat (version {self._version()}); use that one")
-        self.has_search = self._has_search() and _can_search(self.connection)
+        can_search = _can_search(self.connection)
+        if self._version() < len(MIGRATIONS) or (can_search and not self._has_search()):
+            self._migrate()
+        self.has_search = can_search and self._has_search()
 
     def _migrate(self) -> None:
         with self.writing():  # another program may have done it since

@@ -166,11 +166,7 @@ class SessionRecord:
         if self._database is None:
             return
         if self.stored and not self.transcript.turns:
-            self._change(
-                "DELETE FROM sessions WHERE number = ?2 AND name IS NULL AND ?1 = '' AND NOT EXISTS "
-                "(SELECT 1 FROM messages WHERE session = number)",
-                "",
-            )
+            self._change("DELETE FROM sessions WHERE name IS NULL AND title = ? AND number = ?", "")
         self._database.close()
         self._database = None
 
@@ -247,7 +243,9 @@ def update_session(rows: sqlite3.Connection, number: int, transcript: Transcript
     """Describe a session as it is now."""
     title, model = (text.encode("utf-8", "replace").decode() for text in (transcript.title, transcript.model))
     rows.execute(
-        "UPDATE sessions SET title = ?, model = ?, turns = ?, updated = ? WHERE number = ?",
+        # One that was cleared is still known by what it began with.
+        "UPDATE sessions SET title = coalesce(nullif(?, ''), title), model = ?, turns = ?, updated = ? "
+        "WHERE number = ?",
         (title[:_TITLE], model, len(transcript.turns), transcript.ended, number),
     )
 

@@ -103,7 +103,7 @@ class SessionStore:
 
         With `begins` only those whose name or id begins so.
         """
-        where = "1" if empty else "(turns > 0 OR name IS NOT NULL)"
+        where = "1" if empty else "(title != '' OR name IS NOT NULL)"
         order = "ORDER BY updated DESC, number DESC LIMIT ?"
         return self._rows(
             f"WHERE {where} AND (substr(id, 1, ?) = ? OR substr(name, 1, ?) = ?) {order}",
@@ -318,10 +318,9 @@ class SessionStore:
         with self._database.errors():
             run = self._database.connection.execute
             late = [row[0] for row in run("SELECT number FROM sessions WHERE unindexed IS NOT NULL")]
-            done = 0
-            if self._database.has_search:
-                done = run("SELECT coalesce(max(id), 0) FROM search_docsize").fetchone()[0]
-            stale = self._database.has_search and run("SELECT coalesce(max(id), 0) FROM messages").fetchone()[0] > done
+            stale = self._database.has_search and (
+                run("SELECT count(*) FROM search_docsize").fetchone() != run("SELECT count(*) FROM messages").fetchone()
+            )
         if stale:
             with self._database.writing() as rows:
                 rows.execute("INSERT INTO search (search) VALUES ('rebuild')")
