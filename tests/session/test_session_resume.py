@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from toolchat.store.sessions import open_session_of, stored_sessions
 from toolchat.store.transcript import Transcript
 from toolchat.tools.grant import Grant
 from toolchat.tools.load import load_tools, sample_tools_path
+from toolchat.tools.toolbox import Tool
 from toolchat.wire import events
 from toolchat.wire.errors import UsageError
 from toolchat.wire.events import Event, TurnStatus
@@ -37,6 +39,8 @@ class Chats:
         self.engine = ScriptedEngine()
         self.shown: list[Event] = []
         self.tools = load_tools(sample_tools_path())
+        self.others: tuple[Tool, ...] = ()
+        """The tools that there are by now, where they are others."""
 
     def play(
         self, scene: Scene, resume: str | None = None, model: str = "m", *, store: bool = True, **settings: Any
@@ -50,7 +54,10 @@ class Chats:
         async def run() -> None:
             try:
                 session.show_past()
-                session.equip(InProcessRunner(self.tools), self.policy)
+                runner = InProcessRunner(self.tools)
+                if self.others:
+                    runner.toolbox = replace(runner.toolbox, tools=self.others)
+                session.equip(runner, self.policy)
                 await session.launch()
                 await session.ready()
                 await scene(session)
@@ -151,11 +158,9 @@ def test_a_turn_that_was_cut_by_a_crash_is_closed_legally_and_shown_as_cut(chats
 
 
 def test_switched_off_tools_and_grants_of_the_session_come_back_and_the_other_ones_grants_do_not(chats: Chats) -> None:
-    tool = chats.tools.tools[0]
-
     async def choose(session: Session) -> None:
         session.switch_tool("calculate", False)
-        chats.policy.have_session_grants([Grant("d" * 64, None, tool.name, "mine:f"), Grant("e" * 64, '{"a":1}', "g")])
+        chats.policy.have_session_grants([Grant("d" * 64, None, "f", "mine:f"), Grant("e" * 64, '{"a":1}', "g")])
         await asking(chats, "first")(session)
 
     def given() -> list[str]:
@@ -187,10 +192,8 @@ def test_switched_off_tools_and_grants_of_the_session_come_back_and_the_other_on
 
 def test_it_is_told_that_another_model_answers_and_that_the_tools_are_others(chats: Chats) -> None:
     chats.play(asking(chats, "first"))
-    specs = chats.tools.tools
-    from dataclasses import replace
-
-    chats.tools = replace(chats.tools, tools=(replace(specs[0], description="Otherwise."), *specs[2:]))
+    specs = chats.tools.toolbox.tools
+    chats.others = (replace(specs[0], description="Otherwise."), *specs[2:])
     chats.play(asking(chats, "more"), "last", "n")
     other, tools = chats.notices()
     assert other == "n answers from here on; in this session it was m"
