@@ -157,9 +157,8 @@ def prune(
     with _store() as store:
         gone = store.prune(time.time() - seconds)
         files = store.collect()
-    _say(
-        f"{gone} {'session is' if gone == 1 else 'sessions are'} deleted, {files} {'file' if files == 1 else 'files'}."
-    )
+    what = "1 session is" if gone == 1 else f"{gone} sessions are"
+    _say(f"{what} deleted, and {'1 file' if files == 1 else f'{files} files'}.")
 
 
 def export_format(form: str | None, output: Path | None) -> str:
