@@ -11,8 +11,9 @@ from inprocess_tools import InProcessRunner
 
 from toolchat.chat.approval import ApprovalPolicy
 from toolchat.chat.fold import CUT, fold
+from toolchat.cli.repl import _hint
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
-from toolchat.session.past import SHOWN_TURNS
+from toolchat.session.past import SHOWN_TURNS, with_model
 from toolchat.session.session import Session
 from toolchat.settings import Settings
 from toolchat.store.grants import GrantStore
@@ -261,3 +262,26 @@ def test_a_session_that_no_question_was_asked_in_is_forgotten_unless_it_has_a_na
     chats.play(named)
     with stored_sessions(chats.folder) as store:
         assert [one.handle for one in store.latest(empty=True)] == ["plan"]
+
+
+def test_the_line_that_says_how_to_go_on_names_the_session_and_comes_only_where_there_is_one(chats: Chats) -> None:
+    async def scene(session: Session) -> None:
+        assert _hint(session) == ""
+        await asking(chats, "first")(session)
+        assert _hint(session) == f"Go on with: toolchat repl --resume {session.record.session}"
+        session.save("my trip")
+        assert _hint(session) == "Go on with: toolchat repl --resume 'my trip'"
+
+    async def unstored(session: Session) -> None:
+        await asking(chats, "first")(session)
+        assert _hint(session) == ""
+
+    chats.play(scene)
+    chats.play(unstored, store=False)
+
+
+def test_the_sessions_model_is_loaded_unless_another_is_named_or_it_is_not_here() -> None:
+    assert with_model({"model": None}, "demo") == {"model": "demo"}
+    assert with_model({"model": "./mine"}, "demo") == {"model": "./mine"}
+    for gone in ("/no/such/folder", "mistralai/not-fetched", "no model"):
+        assert with_model({"model": None}, gone) == {"model": None}

@@ -37,6 +37,7 @@ from toolchat.wire.events import (
     Edit,
     EngineState,
     Event,
+    EventBody,
     HistoryEdited,
     ModelChanged,
     Notice,
@@ -106,7 +107,7 @@ class Session:
         self.used_tokens = 0
         self._records = records
         self._stream = Stream(records, show, plain, opened.record if opened is not None else None)
-        self._keeper = EngineKeeper(engine, self._stream.emit, self._engine_died)
+        self._keeper = EngineKeeper(engine, self._engine_told, self._engine_died)
         self._options = _options(settings)
         self._sources = sources
         self._kept = KeptAnswers()
@@ -467,6 +468,12 @@ class Session:
         await self._runner.close()
         await self._keeper.close()
         self.record.close()
+
+    def _engine_told(self, body: EventBody) -> None:
+        self._stream.emit(body)
+        # Of a session that goes on it is shown what it takes before anything is asked.
+        if isinstance(body, EngineState) and body.state == "ready" and self.conversation.turns:
+            self._count()
 
     def _engine_died(self, how: str) -> None:
         # Within a turn the loop says so, before this or after it.
