@@ -63,6 +63,7 @@ lint: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/warm_ask.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/help_time.py
 	$(BIN)/python benchmarks/long_line.py

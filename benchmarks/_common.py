@@ -121,9 +121,13 @@ def verdict(met: bool) -> str:
 
 
 def own_folders(folder: Path) -> dict[str, str]:
-    """The environment of a toolchat with state and settings of its own below `folder`, and the user's cache."""
+    """The environment of a toolchat with state and settings of its own below `folder`, and the user's cache.
+
+    Its engine ends with it.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOOLCHAT_")}
-    return environment | {"XDG_STATE_HOME": str(folder / "state"), "XDG_CONFIG_HOME": str(folder / "config")}
+    own = {"XDG_STATE_HOME": str(folder / "state"), "XDG_CONFIG_HOME": str(folder / "config")}
+    return environment | own | {"TOOLCHAT_KEEP_ALIVE": "0"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,8 @@ def toolchat(*arguments: str, seconds: float = 900, cwd: Path = ROOT, **environm
         stdin=subprocess.DEVNULL,
         timeout=seconds,
         cwd=cwd,
-        env=os.environ | environment,
+        # Each check loads: none is answered by an engine that an earlier one left.
+        env=os.environ | {"TOOLCHAT_KEEP_ALIVE": "0"} | environment,
         check=False,
         encoding="utf-8",
     )

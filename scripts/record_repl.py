@@ -54,7 +54,14 @@ class Player:
         self.child = pexpect.spawn(
             sys.executable,
             ["-m", "toolchat", "repl", "--model", "demo", "--tools", "tools.yaml"],
-            env={**variables, "TERM": "xterm-256color", "XDG_STATE_HOME": str(home), "XDG_CONFIG_HOME": str(home)},
+            # What is shown begins with the loading, and leaves nothing behind.
+            env={
+                **variables,
+                "TOOLCHAT_KEEP_ALIVE": "0",
+                "TERM": "xterm-256color",
+                "XDG_STATE_HOME": str(home),
+                "XDG_CONFIG_HOME": str(home),
+            },
             dimensions=(ROWS, COLUMNS),
         )
         self.screen = _Screen(self.child.send)

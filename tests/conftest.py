@@ -39,6 +39,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     for name in [name for name in os.environ if name.startswith("TOOLCHAT_")]:
         monkeypatch.delenv(name)
+    # No test leaves an engine behind; those of kept engines say otherwise, and have a folder of their own for sockets.
+    monkeypatch.setenv("TOOLCHAT_KEEP_ALIVE", "0")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     return folder
 
 

@@ -173,7 +173,7 @@ def test_without_a_home_no_folder_is_made_where_the_user_is(monkeypatch: pytest.
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", nobody)
     assert state_folder() == cache_folder() == config_file().parent == NO_HOME / "toolchat"
-    assert resolve({}) == Settings()
+    assert resolve({}, environment={}) == Settings()
 
 
 def test_a_relative_xdg_variable_is_ignored(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,6 +201,23 @@ def test_a_config_that_this_user_may_not_look_for_is_not_there(tmp_path: Path, m
     file.write_text("")
     with pytest.raises(UsageError, match=r"config\.toml: cannot be read: Permission denied$"):
         resolve({}, environment={}, file=file)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        *(("0", 0), ("-1", -1), ("-7", -1), ("300", 300), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400)),
+        *(("2d", 172800), (" 5M ", 300), (45, 45)),
+    ],
+)
+def test_a_time_to_keep_the_model_is_written_as_people_write_times(written: str | int, seconds: float) -> None:
+    assert resolve({"keep_alive": written}, environment={}).keep_alive == seconds
+
+
+@pytest.mark.parametrize("written", ["", "soon", "5x", "m5", "-5m", "10m10m", "1e3", True, "400d", "m"])
+def test_a_time_that_is_none_is_refused_in_one_line(written: str | bool) -> None:
+    with pytest.raises(UsageError, match=r"^--keep-alive: expected a time such as 90s, 10m.*, not "):
+        resolve({"keep_alive": written}, environment={})
 
 
 def test_arguments_of_vllm_are_a_list_in_each_place(file: Path) -> None:

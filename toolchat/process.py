@@ -25,6 +25,11 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
         os._exit(1)
 
 
+def live_without_parent() -> None:
+    """Undo `die_with_parent`. Call in the thread that called that: the kernel keeps the signal for each thread."""
+    _libc.prctl(_PR_SET_PDEATHSIG, 0)
+
+
 def adopt_orphans() -> None:
     """Make this process the parent of every descendant that loses its own, instead of the system's first process."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import stat
 import tomllib
@@ -102,6 +103,8 @@ class Settings:
     parallel_calls: bool = True
     store: bool = True
     """Whether sessions are stored."""
+    keep_alive: float | None = None
+    """Seconds that the engine stays loaded after its last use: 0 not at all, negative until it is stopped."""
 
 
 def user_path(written: str) -> Path:
@@ -221,6 +224,30 @@ def _dtype(value: Any) -> str:
     return str(value)
 
 
+_SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+"""Days, hours, minutes and seconds, each at most once."""
+_LONGEST_SPAN = 366 * 86400.0
+
+
+def _span(value: Any) -> float:
+    written = str(value).strip().lower().replace(" ", "")
+    expected = "expected a time such as 90s, 10m, 2h or 1h30m, 0 for none, or -1 for no end"
+    if isinstance(value, bool):
+        raise ValueError(expected)
+    if written.startswith("-"):
+        # Any negative number, as elsewhere; "-5m" is rather a mistake.
+        if written.removeprefix("-").isdigit():
+            return -1.0
+        raise ValueError(expected)
+    match = _SPAN.fullmatch(written)
+    if match is None or not any(match.groups()):
+        raise ValueError(expected)
+    seconds = sum(float(number or 0) * unit for number, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True))
+    if seconds > _LONGEST_SPAN:
+        raise ValueError(f"{expected}; a year at most")
+    return seconds
+
+
 @dataclass(frozen=True, slots=True)
 class _Setting:
     flag: str
@@ -250,6 +277,7 @@ SETTINGS: Mapping[str, _Setting] = {
     "tool_choice": _Setting("--tool-choice", _text),
     "parallel_calls": _Setting("--parallel-calls", _switch),
     "store": _Setting("--store", _switch),
+    "keep_alive": _Setting("--keep-alive", _span),
 }
 assert set(SETTINGS) == {field.name for field in fields(Settings)} - {"tools_named"}
 

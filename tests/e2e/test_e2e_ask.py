@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from e2e_processes import PATIENCE, PROGRAM, assert_nothing_left, start, wait_for_worker
-from questions import ENDLESS
+from e2e_processes import PATIENCE, assert_nothing_left, start, wait_for_worker
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("cached_demo")]
 
@@ -21,16 +19,9 @@ class Ran:
     err: str
 
 
-def ask(*arguments: str, stdin: str | None = None, cwd: Path = REPOSITORY) -> Ran:
+def ask(*arguments: str, cwd: Path = REPOSITORY) -> Ran:
     """Run `toolchat ask --model demo` to its end; nothing of it may be left then."""
-    process = start(
-        "ask", "--model", "demo", *arguments, cwd=cwd, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL
-    )
-    if stdin:
-        assert process.stdin is not None
-        process.stdin.write(stdin.encode())
-        process.stdin.close()
-        process.stdin = None
+    process = start("ask", "--model", "demo", *arguments, cwd=cwd)
     worker = wait_for_worker(process.pid)
     out, err = process.communicate(timeout=PATIENCE)
     assert_nothing_left(process.pid, worker)
@@ -57,23 +48,3 @@ def test_a_greeting_is_answered_without_a_call_in_a_folder_without_tools(tmp_pat
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.strip()
     assert ran.out.endswith("\n")
-
-
-def test_a_question_that_comes_through_a_pipe() -> None:
-    ran = ask(stdin="17 * 24?\n")
-    assert ran.code == 0, ran
-    assert "408" in ran.out
-    assert '→ calculate(expression="17 * 24")' in ran.err
-
-
-def test_a_reader_that_takes_one_byte_ends_it_quietly() -> None:
-    command = '"$@" </dev/null | head -c1 >/dev/null; echo "${PIPESTATUS[0]}"'
-    done = subprocess.run(
-        ["bash", "-c", command, "bash", *PROGRAM, "ask", "--model", "demo", "--no-tools", ENDLESS],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert (done.stdout, done.stderr) == ("141\n", "")

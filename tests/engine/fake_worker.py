@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,35 @@ class FakeWorker:
         self._request = ""
         """The one whose answer is being given."""
         self._under_way: set[str] = set()
+        self._listens = False
+        self._context: int | None = None
+        self._temperature: float | None = None
 
     def serve(self, loading: str) -> None:
-        EngineConfig.read(self._channel.receive())
+        self._config = EngineConfig.read(self._channel.receive())
         self._run(loading)
         while True:
-            self._handle(self._channel.receive())
+            if self._listens:
+                self._handle(self._channel.commands.get())
+            else:
+                command = self._channel.receive()
+                self._handle(command | {"id": f"0-{command['id']}"})
 
     def _handle(self, command: dict[str, Any]) -> None:
-        self._heard.append(f"{command['op']} {command['id']}")
+        match command["op"]:
+            case "keep":
+                self._channel.keep(command)
+                return
+            case "gone":
+                self._heard.append("gone")
+                for request in [request for request in self._under_way if request.startswith(f"{command['client']}-")]:
+                    self._heard.append(f"ended {request.partition('-')[2]}")
+                    self._under_way.discard(request)
+                return
+        self._heard.append(f"{command['op']} {command['id'].partition('-')[2]}")
         self._request = command["id"]
+        self._context = command.get("context")
+        self._temperature = command.get("options", {}).get("temperature")
         match command["op"]:
             case "generate" | "count" as op:
                 messages, _ = decode_prompt(command)
@@ -86,6 +106,32 @@ class FakeWorker:
         }
         details = {"device": "none", "pid": str(os.getpid()), "temporary folder": os.environ.get("TMPDIR", "")}
         self._channel.send({"op": "ready", **known, "reasoning_efforts": ["none", "high"], "details": details})
+
+    def do_listen(self, _: str) -> None:
+        """As the real worker does: from then on several clients are served, and a starter that goes is noticed."""
+        self._channel.listen(self._config.context)
+        self._listens = True
+
+    def do_me(self, _: str) -> None:
+        """Say which process this is, of which model, and the context that the client keeps to."""
+        self.do_say_and_finish(f"{os.getpid()} {self._config.model} {self._context}")
+
+    def do_temperature(self, _: str) -> None:
+        self.do_say_and_finish(str(self._temperature))
+
+    def do_look(self, _: str) -> None:
+        """Say what this process has: its environment, folder, terminal, parent's death signal, open files."""
+        try:
+            os.close(os.open("/dev/tty", os.O_RDWR))
+            terminal = True
+        except OSError:
+            terminal = False
+        files = []
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # that of this very look
+                files.append(str(link.readlink()))
+        facts = {"environment": dict(os.environ), "folder": str(Path.cwd()), "terminal": terminal, "files": files}
+        self.do_say_and_finish(json.dumps(facts))
 
     def do_failed(self, message: str) -> None:
         self._channel.send({"op": "failed", "message": message})

@@ -216,8 +216,8 @@ def test_of_two_builds_in_one_folder_the_later_one_counts(tmp_path: Path, monkey
         "distribution",
         lambda name: next(iter(importlib.metadata.distributions(name=name, path=path))),
     )
-    hardware.installed_vllm.cache_clear()
+    hardware._builds.cache_clear()
     try:
         assert hardware.installed_vllm() == "cpu"
     finally:
-        hardware.installed_vllm.cache_clear()
+        hardware._builds.cache_clear()

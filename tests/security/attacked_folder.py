@@ -23,7 +23,8 @@ from at_the_terminal import end_program
 
 from toolchat.cli.tools_file import choose_tools_file
 from toolchat.settings import resolve, state_folder
-from toolchat.tools.run import Prepared, ToolRunner, load_toolbox
+from toolchat.tools.host.call import Prepared
+from toolchat.tools.run import ToolRunner, load_toolbox
 from toolchat.tools.toolbox import Toolbox
 from toolchat.tools.trust import TrustStore, refusals_noted
 from toolchat.wire.errors import ToolchatError

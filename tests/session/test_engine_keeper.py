@@ -73,3 +73,25 @@ def test_what_the_system_refuses_is_told_as_a_failed_load() -> None:
 
     asyncio.run(play())
     assert said[-1] == EngineState("failed", "the engine cannot be started: Permission denied (engine.log)")
+
+
+class Shared(ScriptedEngine):
+    stopped = 0
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+
+def test_an_engine_that_others_use_is_ended_by_force_and_not_by_closing() -> None:
+    async def play() -> None:
+        engine = Shared()
+        keeper = EngineKeeper(engine, lambda body: None)
+        await keeper.launch()
+        await keeper.ready()
+        keeper.kill()
+        await settled()
+        assert engine.stopped == 1
+        await keeper.close()
+        assert engine.stopped == 1
+
+    asyncio.run(play())

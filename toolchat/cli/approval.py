@@ -16,9 +16,6 @@ from toolchat.chat.approval import ApprovalPolicy, Ask, Reply
 from toolchat.chat.calls import PendingCall
 from toolchat.settings import state_folder
 from toolchat.store.grants import GrantStore
-from toolchat.ui.approval import ARMING_SECONDS
-from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
-from toolchat.ui.stops import Stops, read_awake
 
 _LONGEST = 65536
 """Bytes of a typed line; a terminal in line mode gives at most 4096 at once."""
@@ -40,6 +37,9 @@ def ask_on_terminal(pause: Callable[[], None]) -> Ask | None:
         return None
 
     async def ask(pending: PendingCall) -> Reply:
+        from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
+        from toolchat.ui.stops import Stops, read_awake
+
         pause()
         shown = ""
         stops = Stops(lambda: _say(shown))
@@ -62,6 +62,9 @@ async def confirm(text: str, clock: Callable[[], float] = time.monotonic) -> boo
     What was typed before the question could be read is no answer: neither a line that is waiting, which is thrown away,
     nor one that comes at once.
     """
+    from toolchat.ui.approval import ARMING_SECONDS
+    from toolchat.ui.stops import Stops
+
     stops, question = Stops(lambda: _say(text)), text
     with stops.watched():
         while True:
@@ -84,6 +87,8 @@ async def _prompt(text: str) -> str | None:
 
     What is typed at once is neither shown nor a part of the line: it was on its way before the text could be read.
     """
+    from toolchat.ui.approval import ARMING_SECONDS
+
     terminal = sys.stdin.fileno()
     typing = _Typing(terminal)
     typing.hide()
@@ -147,4 +152,6 @@ class _Typing:
 
 def terminal_width() -> int:
     """Columns of the terminal that questions are asked on."""
+    from toolchat.ui.approval_lines import screen_size
+
     return screen_size(sys.stderr)[0]

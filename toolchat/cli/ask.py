@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -35,6 +36,7 @@ def ask(
     dtype: options.Dtype = None,
     fast_start: options.FastStart = None,
     text_only: options.TextOnly = None,
+    keep_alive: options.KeepAlive = None,
     quantization: options.Quantization = None,
     revision: options.Revision = None,
     lora: options.Lora = None,
@@ -55,6 +57,8 @@ def ask(
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
     given = locals()
+    # Modules are no garbage: the collector's rounds over them are a twentieth of what a command takes of its own.
+    gc.disable()
     from toolchat.cli.approval import ask_on_terminal, make_policy
     from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.signals import Interrupts, run_async
@@ -82,11 +86,19 @@ def ask(
     )
 
     policy = make_policy(yes=yes, allow=allow, deny=deny)
+    gc.freeze()
+    gc.enable()
 
     async def main(_: Interrupts) -> int:
         with PlainRenderer(sys.stdout) as renderer:
             async with open_session(
-                plan, renderer.show, policy, ask_on_terminal(renderer.pause), renderer.show_plain, opened
+                plan,
+                renderer.show,
+                policy,
+                ask_on_terminal(renderer.pause),
+                renderer.show_plain,
+                opened,
+                early_tools=True,
             ) as chat:
                 await chat.ready()
                 return (await chat.ask(text, plan.images)).exit_code

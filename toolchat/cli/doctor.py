@@ -42,6 +42,7 @@ def examine(tools: str | None) -> list[Check]:
         ("gpu", health.gpus),
         ("hub", health.hub),
         ("settings", _settings),
+        ("engines", _engines),
         ("tools", lambda: _tools(tools)),
         ("folders", lambda: health.folders(places)),
         ("terminal", _terminal),
@@ -66,6 +67,20 @@ def _settings() -> Iterator[Check]:
     if settings.lora is not None:
         adapter = read_lora(settings.lora)
         yield ok("adapter", f"the adapter {adapter.name} ({adapter.folder}), rank {adapter.rank}")
+
+
+def _engines() -> Iterator[Check]:
+    """The models that stay loaded, and take memory."""
+    from toolchat.cli.engines import end_text, memory_text
+    from toolchat.engine.kept.control import kept_workers
+    from toolchat.models.health import ok, warning
+
+    for worker in kept_workers():
+        if worker.answers:
+            yield ok("engine", f"{worker.model} stays loaded ({memory_text(worker)}), and ends {end_text(worker)}")
+        else:
+            remedy = f"end it with: toolchat stop {worker.pid}"
+            yield warning("engine", f"the process {worker.pid}, which holds a model, does not answer", remedy)
 
 
 def _tools(flag: str | None) -> Iterator[Check]:

@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 import toolchat
-from toolchat.cli import ask, doctor, models, repl, sessions, signals, tools
+from toolchat.cli import ask, doctor, engines, models, repl, sessions, signals, tools
 from toolchat.environment import refused
 from toolchat.standard_streams import lead_nowhere, open_standard_streams
 from toolchat.wire.errors import ExitCode, ToolchatError
@@ -39,6 +39,8 @@ app = typer.Typer(
 app.command("ask")(ask.ask)
 app.command("repl")(repl.repl)
 app.command("doctor")(doctor.doctor)
+app.command("ps")(engines.ps)
+app.command("stop")(engines.stop)
 app.add_typer(tools.app, name="tools")
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")

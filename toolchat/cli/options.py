@@ -86,6 +86,15 @@ TextOnly = Annotated[
         show_default=False,
     ),
 ]
+KeepAlive = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-alive",
+        help="How long the model stays loaded after its last use: 10m, 1h, 0, -1 for no end [default: 5m at a "
+        "terminal, else 0].",
+        metavar="TIME",
+    ),
+]
 Quantization = Annotated[
     str | None,
     typer.Option(

@@ -55,6 +55,7 @@ def repl(
     dtype: options.Dtype = None,
     fast_start: options.FastStart = None,
     text_only: options.TextOnly = None,
+    keep_alive: options.KeepAlive = None,
     quantization: options.Quantization = None,
     revision: options.Revision = None,
     lora: options.Lora = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from toolchat.wire.deltas import Delta
 from toolchat.wire.errors import EngineError, ExitCode
@@ -115,3 +115,11 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """End the engine and all its processes; safe to call at any time, and twice."""
+
+
+@runtime_checkable
+class SharedEngine(Protocol):
+    """An engine whose worker may serve other commands too, and outlives `Engine.close`."""
+
+    async def stop(self) -> None:
+        """End the worker at once, whoever else uses it, and close."""

@@ -80,7 +80,10 @@ class EngineConfig:
     """Whether a model that sees is loaded without its vision encoder."""
     sampling: Sampling = field(default_factory=Sampling)
     """The model's own, for requests that name none."""
-    max_num_seqs: int = 2
+    max_num_seqs: int = 8
+    """Requests that are generated for at once, of all clients; others wait. On two cores and with the demo model twelve
+    answers took 3.1 s at 2, 1.7 at 4, 1.4 at 8 and 1.6 at 16, and one alone as long at each (benchmarks/warm_ask.py).
+    On a GPU each width has CUDA graphs to capture, more of them for a larger one."""
     threads: int = 1
     load_threads: int = 1
     """While the model is loaded, when nothing else of toolchat needs a core."""
@@ -141,10 +144,7 @@ def plan(
     engine_args = engine_args or {}
     params = read_params(folder)
     longest = context_window(folder)
-    if context is not None and longest is not None and context > longest:
-        raise UsageError(
-            f"--context {context}: the model {model} knows at most {longest} tokens; ask for {longest} or fewer"
-        )
+    asked, context = context, least_context(model, folder, device, context)
     if quantization is not None:
         check_quantization(quantization, quantized_by(params))
     if lora is not None:
@@ -171,7 +171,7 @@ def plan(
     cached_in_8_bits = str(engine_args.get("kv_cache_dtype", "")).startswith("fp8")
     need: Need | None = None
     if device == "cpu":
-        context = context or min(longest or CPU_CONTEXT, CPU_CONTEXT)
+        assert context is not None
         plain = quantization is None and not params.get("quantization")
         memory = _CpuMemory(
             model, folder, params, weights, context, kv_bytes, smaller, engine_args.get("block_size"), cached_in_8_bits
@@ -196,8 +196,8 @@ def plan(
             if told := little_left(model, need, card.total):
                 notes.append(told)
     if device == "cuda" and not params.get("max_position_embeddings"):
-        window = longest or context or ASSUMED_CONTEXT
-        if longest is None and context is None:
+        window = longest or asked or ASSUMED_CONTEXT
+        if longest is None and asked is None:
             notes.append(
                 f"the files of {model} do not say how long a context it knows; {ASSUMED_CONTEXT} tokens are assumed, "
                 "and --context sets another"
@@ -230,6 +230,21 @@ def plan(
         debug=debug,
         notes=tuple(notes),
     )
+
+
+def least_context(model: str, folder: Path, device: str, asked: int | None) -> int | None:
+    """The tokens of context that a chat is to have; None for what the GPU's memory holds.
+
+    Raises UsageError where more are asked for than the model knows, EngineError where its params.json cannot be read.
+    """
+    longest = context_window(folder)
+    if asked is not None and longest is not None and asked > longest:
+        raise UsageError(
+            f"--context {asked}: the model {model} knows at most {longest} tokens; ask for {longest} or fewer"
+        )
+    if asked is None and device == "cpu":
+        return min(longest or CPU_CONTEXT, CPU_CONTEXT)
+    return asked
 
 
 def _without_effect(

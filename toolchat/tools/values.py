@@ -12,14 +12,12 @@ import datetime
 import io
 import itertools
 import json
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from decimal import Decimal
 from enum import Enum
 from typing import Any
-
-from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
 
 MAX_ITEMS = 1_000
 """Of an iterator, which may never end, and of what a generator yields."""
@@ -159,7 +157,9 @@ class _Writer:
                 return [self._plain(item) for item in value.values]
             case datetime.timedelta() | datetime.date() | datetime.time():
                 return _of_time(value)
-            case BaseModel():
+            case _ if _is_model(value):
+                from pydantic_core import to_jsonable_python
+
                 try:
                     return self._plain(to_jsonable_python(value, fallback=self._plain, inf_nan_mode="constants"))
                 except ValueError:  # bytes that are no text
@@ -279,7 +279,15 @@ def _sorted(values: Iterable[Any]) -> list[Any]:
         return sorted(values, key=lambda value: (type(value).__name__, repr(value)))
 
 
+def _is_model(value: Any) -> bool:
+    """Whether it is a pydantic model. Its library takes 50 ms to import, and is not imported here."""
+    pydantic = sys.modules.get("pydantic.main")
+    return pydantic is not None and isinstance(value, pydantic.BaseModel)
+
+
 def _of_time(value: Any) -> str:
+    from pydantic_core import to_jsonable_python
+
     try:
         return str(to_jsonable_python(value))
     except (ValueError, TypeError):

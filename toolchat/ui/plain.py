@@ -8,7 +8,6 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from rich.status import Status
 from rich.text import Text
 
 from toolchat.ui.calls import call_line, image_line, output_rows, result_lines, writing_text
@@ -20,6 +19,8 @@ from toolchat.wire.events import Event
 from toolchat.wire.messages import FailedCall
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from toolchat.ui.plain_lines import PlainLines
 
 

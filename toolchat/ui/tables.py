@@ -145,6 +145,43 @@ def print_models(rows: Sequence[ModelRow]) -> None:
     out.print(table)
 
 
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """An engine that stays loaded; all but its number for people."""
+
+    model: str
+    pid: int
+    device: str
+    context: str
+    memory: str
+    clients: str
+    idle: str
+    ends: str
+
+
+def print_engines(rows: Sequence[EngineRow]) -> None:
+    out = console()
+    if out.on_screen and out.width < 100:
+        for row in rows:
+            out.print(Text(sanitize_line(row.model), style="bold") + Text(f" (process {row.pid}, {row.device})"))
+            idle = f"idle for {row.idle}" if row.idle else f"{row.clients or '?'} using it"
+            out.print(Text(f"  {', '.join(filter(None, (row.memory, idle)))}; ends {row.ends}", style="dim"))
+        return
+    table = new_table("Model", "Process", "Device", "Context", "Memory", "Clients", "Idle", "Ends")
+    for row in rows:
+        table.add_row(
+            Text(sanitize_line(row.model), style="bold"),
+            str(row.pid),
+            sanitize_line(row.device),
+            row.context,
+            sanitize_line(row.memory),
+            row.clients,
+            row.idle,
+            row.ends,
+        )
+    out.print(table)
+
+
 def new_table(*columns: str) -> Table:
     """An empty table of these columns, fitted to what it is printed on."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)

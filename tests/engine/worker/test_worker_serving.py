@@ -21,14 +21,14 @@ from toolchat.mistral.vocabulary import MistralVocabulary
 
 
 class Ending:
-    """An engine whose next step ends the request "r" with some tokens."""
+    """An engine whose next step ends the starter's request "r" with some tokens."""
 
     def __init__(self, reason: str, tokens: list[int]) -> None:
         self.reason, self.tokens = reason, tokens
 
     def step(self) -> list[Any]:
         completion = SimpleNamespace(token_ids=self.tokens, finish_reason=self.reason)
-        return [SimpleNamespace(request_id="r", outputs=[completion], finished=True, num_cached_tokens=0)]
+        return [SimpleNamespace(request_id="0-r", outputs=[completion], finished=True, num_cached_tokens=0)]
 
 
 def told(reason: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
@@ -39,9 +39,9 @@ def told(reason: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str
     worker._channel = Channel(theirs)
     worker._engine = Ending(reason, spell(tokenizer, "Half of it"))
     generation = Generation(
-        "r", MistralVocabulary(tokenizer), Constraint(Step()), prompt_tokens=1, max_tokens=9, began=0.0
+        "0-r", MistralVocabulary(tokenizer), Constraint(Step()), prompt_tokens=1, max_tokens=9, began=0.0
     )
-    worker._serving = {"r": Serving(generation, Encoded([1], []), 0.0, 1.0, None)}
+    worker._serving = {"0-r": Serving(generation, Encoded([1], []), 0.0, 1.0, None)}
     worker._step()
     assert worker._serving == {}
     theirs.shutdown(socket.SHUT_WR)

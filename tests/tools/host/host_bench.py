@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolchat.tools.host.call import Prepared
 from toolchat.tools.host.supervisor import Supervisor
-from toolchat.tools.run import Prepared, ToolRunner
+from toolchat.tools.run import ToolRunner
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
 HOSTILE = Path(__file__).parent / "hostile_tools.py"

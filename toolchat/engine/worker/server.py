@@ -2,7 +2,8 @@
 
 Run as `python -m toolchat.engine.worker --fd N --parent PID`; the first line on the socket is the `EngineConfig`.
 It renders the chat, injects the grammar, steps the engine, parses token ids and sends typed deltas. It lives exactly
-as long as its parent: the kernel kills it when the parent dies, and a closed socket ends it too.
+as long as its parent: the kernel kills it when the parent dies, and a closed socket ends it too. One that is kept lives
+by the clock of its `Channel` instead, from when it is ready on.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class Worker:
             self._engine.add_lora(self._lora)
         self._config = config
         self._share = share
-        self._context = kept_context(config, self._engine.model_config.max_model_len)
+        self._capacity: int = self._engine.model_config.max_model_len
+        self._context = kept_context(config, self._capacity)
         self._tokenizer: MistralTokenizer = self._engine.get_tokenizer().mistral
         self._vocabulary: MistralVocabulary = MistralVocabulary(self._tokenizer)
         self._supports_reasoning = self._vocabulary.special("[THINK]") is not None
@@ -114,6 +116,7 @@ class Worker:
 
         return {
             "context_window": self._context,
+            "capacity": self._capacity,
             "tokenizer_version": self._vocabulary.version,
             "constrains_calls": self._vocabulary.special("[TOOL_CALLS]") is not None,
             "supports_reasoning": self._supports_reasoning,
@@ -155,6 +158,11 @@ class Worker:
         match command["op"]:
             case "abort":
                 self._abort(command["id"])
+            case "keep":
+                self._channel.keep(command)
+            case "gone":
+                for request_id in [key for key in self._serving if key.startswith(f"{command['client']}-")]:
+                    self._abort(request_id)
             case "generate" | "count":
                 try:
                     self._generate(command) if command["op"] == "generate" else self._count(command)
@@ -223,16 +231,18 @@ class Worker:
         messages, tools = decode_prompt(command)
         encoded = self._encode(messages, tools, options["reasoning_effort"], options["response_schema"])
         prompt = encoded.tokens
-        room = self._context - len(prompt)
+        # Each client keeps to its own.
+        context = command["context"] or self._capacity
+        room = context - len(prompt)
         if room < options["reserve"]:
             self._channel.send(
                 {
                     "op": "overflow",
                     "id": command["id"],
-                    "message": f"the conversation takes {len(prompt)} tokens and the context holds {self._context}; "
+                    "message": f"the conversation takes {len(prompt)} tokens and the context holds {context}; "
                     "start a new one, or shorten the question",
                     "count": self._account(prompt, messages, tools, options["reasoning_effort"]),
-                    "context": self._context,
+                    "context": context,
                 }
             )
             return
@@ -380,7 +390,7 @@ def gpu_share(config: EngineConfig) -> float:
 
 
 def main(worker_class: type[Worker] = Worker) -> None:
-    """Be the worker that the command line describes, until the parent ends."""
+    """Be the worker that the command line describes, until the parent ends, or nobody has used it for long enough."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -390,7 +400,7 @@ def main(worker_class: type[Worker] = Worker) -> None:
     hide_memory()
     channel = Channel(socket.socket(fileno=arguments.fd))
     config = EngineConfig.read(channel.receive())
-    channel.listen()
+    channel.listen(config.context)
     try:
         # Five thousand modules are imported, and nothing of them is garbage: the collector's rounds over them took a
         # fifth of the imports, and vLLM's own calls of gc.collect another 1.8 s.
@@ -410,6 +420,7 @@ def main(worker_class: type[Worker] = Worker) -> None:
 
         traceback.print_exc()  # into the log
         channel.send({"op": "failed", "message": refusal(Path(config.folder)) or why_not_loaded(error, config)})
+        channel.flush()
         os._exit(1)
     channel.send({"op": "ready"} | worker.info())
     try:
@@ -419,6 +430,8 @@ def main(worker_class: type[Worker] = Worker) -> None:
 
         traceback.print_exc()
         channel.send({"op": "failed", "message": one_line(error)})
+        channel.flush()
     finally:
+        channel.leave()
         # Not sys.exit: vLLM's and torch's finalizers take seconds and can hang.
         os._exit(1)

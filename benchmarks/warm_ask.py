@@ -1,0 +1,167 @@
+"""Warm ask: `toolchat ask` on an engine that stayed loaded, from the start of the process to its end.
+
+The weather question takes two generations and a call between them. What the command takes beyond them is its own:
+Python, imports, the connection, the tools' process, the tool, the record, the end. The aim: at most 0.4 s of that.
+Then many commands at once, each with a question of its own, all of which must be answered right by one engine.
+With --widths: seconds of one question, and of all of them at once, by how many sequences the engine takes at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import _common as common
+
+AIM = 0.4
+QUESTION = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
+RIGHT = "85"
+STAGES = ("start to first request", "generations", "tool and what is between", "after the answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    seconds: float
+    stages: tuple[float, ...]
+    """By STAGES."""
+
+    @property
+    def own(self) -> float:
+        """Beyond the generations."""
+        return self.seconds - self.stages[1]
+
+
+def main() -> None:
+    parser = common.arguments(__doc__, runs=10)
+    parser.add_argument("--at-once", type=int, default=12, metavar="N", help="commands at once [12]")
+    parser.add_argument("--widths", type=int, nargs="*", default=[], metavar="N", help="widths to compare [none]")
+    options = parser.parse_args()
+    print(common.machine())
+    common.demo_model()
+    # A socket's path is short.
+    with tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as name:
+        scratch = Path(name)
+        with kept(scratch) as cold:
+            results = [ask(scratch) for _ in range(options.runs + 1)][1:]
+            report(cold, results)
+            at_once(scratch, options.at_once)
+    if options.widths:
+        asyncio.run(widths(options))
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    return common.own_folders(scratch) | {"XDG_RUNTIME_DIR": str(scratch), "TOOLCHAT_KEEP_ALIVE": "10m"}
+
+
+@contextlib.contextmanager
+def kept(scratch: Path) -> Iterator[float]:
+    """An engine that stays loaded meanwhile; the seconds of the command that loaded it."""
+    try:
+        yield ask(scratch).seconds
+    finally:
+        common.run((*common.TOOLCHAT, "stop", "--all"), environment=environment(scratch), folder=scratch)
+
+
+def ask(scratch: Path) -> Outcome:
+    shutil.rmtree(scratch / "state", ignore_errors=True)
+    done = common.run(
+        (*common.TOOLCHAT, "ask", "--model", "demo", QUESTION), environment=environment(scratch), folder=scratch
+    )
+    if RIGHT not in done.output:
+        raise SystemExit(f"{QUESTION!r} was answered wrong: {done.output!r}")
+    events = common.records(scratch)
+    usages = [event["data"]["usage"] for event in events if event["type"] == "round_finished"]
+    if len(usages) != 2:
+        raise SystemExit(f"{QUESTION!r} took {len(usages)} generations, not 2")
+    times = {event["type"]: event["time"] for event in reversed(events)}
+    generations = sum(usage["seconds"] for usage in usages)
+    first, last = times["question_asked"] - done.began, done.ended - times["turn_finished"]
+    return Outcome(done.seconds, (first, generations, done.seconds - generations - first - last, last))
+
+
+def report(cold: float, results: list[Outcome]) -> None:
+    own = [outcome.own for outcome in results]
+    print(f"\nSeconds of one command, {len(results)} runs on an engine that a first command loaded in {cold:.1f} s:\n")
+    rows = [["whole command", *common.spread([outcome.seconds for outcome in results], 3)]]
+    rows += [
+        [stage, *common.spread([outcome.stages[number] for outcome in results], 3)]
+        for number, stage in enumerate(STAGES)
+    ]
+    rows.append(["beyond the generations", *common.spread(own, 3)])
+    print(common.table(["stage", "median", "least", "most"], rows))
+    median = statistics.median(own)
+    print(f"\nThe aim of {AIM} s at most beyond the generations is {common.verdict(median <= AIM)}: {median:.3f} s")
+
+
+def at_once(scratch: Path, number: int) -> None:
+    """Start so many commands together, each with sums of its own."""
+    began = time.monotonic()
+    commands = [
+        subprocess.Popen(
+            [*common.TOOLCHAT, "ask", "--model", "demo", f"What is {one} * 24?"],
+            env=environment(scratch),
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        for one in range(11, 11 + number)
+    ]
+    answers = [command.communicate(timeout=common.TIMEOUT)[0] for command in commands]
+    seconds = time.monotonic() - began
+    right = sum(str(one * 24) in answer.replace(",", "") for one, answer in enumerate(answers, start=11))
+    print(f"\n{number} commands at once on one engine: {seconds:.1f} s, {right} of {number} answered right")
+    if right != number:
+        raise SystemExit(f"wrong among them: {answers}")
+
+
+async def widths(options: argparse.Namespace) -> None:
+    from toolchat.engine.base import GenerateOptions
+    from toolchat.engine.config import plan
+    from toolchat.engine.local import LocalEngine
+    from toolchat.models.hardware import engine_device
+    from toolchat.wire.messages import UserMessage
+
+    model = common.demo_model()
+    rows = []
+    for width in options.widths:
+        with tempfile.TemporaryDirectory() as name:
+            config = replace(plan("demo", model, engine_device(), eager=True), max_num_seqs=width)
+            engine = LocalEngine(config, Path(name))
+            began = time.monotonic()
+            async for _ in engine.start():
+                pass
+            started = time.monotonic() - began
+
+            async def one(number: int, engine: LocalEngine = engine) -> float:
+                asked = [UserMessage(f"Count from {number} to {number + 30}.")]
+                began = time.monotonic()
+                async for _ in engine.generate(f"r{number}", asked, [], GenerateOptions(max_tokens=64)):
+                    pass
+                return time.monotonic() - began
+
+            await one(0)
+            alone = [await one(number) for number in range(1, 4)]
+            began = time.monotonic()
+            waits = await asyncio.gather(*(one(100 + number) for number in range(options.at_once)))
+            together = time.monotonic() - began
+            await engine.close()
+        cells = (statistics.median(alone), together, max(waits), min(waits))
+        rows.append([str(width), f"{started:.1f}", *(f"{seconds:.2f}" for seconds in cells)])
+    print(f"\nSeconds by width, answers of 64 tokens, {options.at_once} at once:\n")
+    print(common.table(["width", "start", "one alone", "all at once", "the last of them", "the first"], rows))
+
+
+if __name__ == "__main__":
+    main()

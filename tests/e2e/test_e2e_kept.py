@@ -1,0 +1,159 @@
+"""One engine with the demo model, kept by the command that loads it, for all tests of this file."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from e2e_processes import PATIENCE, PROGRAM, wait_until
+from questions import ENDLESS
+
+from toolchat.engine.kept.control import KeptWorker, alive, kept_workers
+
+pytestmark = pytest.mark.engine
+
+REPOSITORY = Path(__file__).parents[2]
+QUESTION = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
+HEAVY = {"torch", "vllm", "mistral_common", "numpy", "openai", "mcp", "httpx", "huggingface_hub"}
+MODULES_AT_EXIT = """
+import sys
+from pathlib import Path
+from toolchat.cli.main import run
+try:
+    run(sys.argv[2:])
+finally:
+    Path(sys.argv[1]).write_text("\\n".join(sys.modules))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How a command finds the engine, and what the first one said."""
+
+    environment: dict[str, str]
+    folder: Path
+    said: str
+
+    def ask(self, *arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
+        command = [*PROGRAM, "ask", "--model", "demo", *arguments]
+        return self.run(command, **more)
+
+    def run(self, command: list[str], stdin: str = "", **more: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # type: ignore[call-overload, no-any-return]
+            command,
+            cwd=REPOSITORY,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            **more,
+        )
+
+    def worker(self) -> KeptWorker:
+        (worker,) = kept_workers(self.folder)
+        return worker
+
+
+@pytest.fixture(scope="module")
+def kept(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    home = tmp_path_factory.mktemp("kept")
+    own = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), "XDG_CACHE_HOME": str(demo_cache.parent)}
+    unset = ("XDG_STATE_HOME", "XDG_CONFIG_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    made = Kept(environment | own | {"TOOLCHAT_KEEP_ALIVE": "10m"}, home / "toolchat", "")
+    first = made.ask("--tools", "tools.yaml", QUESTION)
+    assert first.returncode == 0, first.stderr
+    worker = made.worker()
+    yield Kept(made.environment, made.folder, first.stderr)
+    made.run([*PROGRAM, "stop", "--all"])
+    assert not alive(worker.pid)
+    assert {path.suffix for path in made.folder.iterdir()} <= {".lock"}
+
+
+def test_the_second_command_answers_on_the_engine_of_the_first_and_imports_nothing_heavy(
+    kept: Kept, tmp_path: Path
+) -> None:
+    assert kept.said.count("demo stays loaded for 10 minutes after its last use") == 1
+    worker, report = kept.worker(), tmp_path / "modules.txt"
+    ask = ["ask", "--model", "demo", "--tools", "tools.yaml", QUESTION]
+    done = kept.run([sys.executable, "-c", MODULES_AT_EXIT, str(report), *ask])
+    assert (done.returncode, "85" in done.stdout) == (0, True), done
+    assert done.stderr.splitlines()[0] == '→ get_current_weather(city="Dallas", state="TX", unit="fahrenheit")'
+    assert "stays loaded" not in done.stderr
+    modules = set(report.read_text().splitlines())
+    assert "toolchat.engine.kept.engine" in modules
+    assert {name.partition(".")[0] for name in modules} & HEAVY == set()
+    assert kept.worker().pid == worker.pid
+
+
+def test_a_question_that_comes_through_a_pipe(kept: Kept) -> None:
+    ran = kept.ask(stdin="17 * 24?\n")
+    assert ran.returncode == 0, ran
+    assert "408" in ran.stdout
+    assert '→ calculate(expression="17 * 24")' in ran.stderr
+
+
+def test_a_reader_that_takes_one_byte_ends_it_quietly_and_the_engine_stops_generating(kept: Kept) -> None:
+    command = '"$@" </dev/null | head -c1 >/dev/null; echo "${PIPESTATUS[0]}"'
+    done = kept.run(["bash", "-c", command, "bash", *PROGRAM, "ask", "--model", "demo", "--no-tools", ENDLESS])
+    assert (done.stdout, done.stderr) == ("141\n", "")
+    wait_until("no request of a client that is gone", lambda: kept.worker().requests == 0)
+
+
+def test_commands_at_once_are_all_answered_right_by_one_engine(kept: Kept) -> None:
+    worker = kept.worker()
+    asked = {
+        number: subprocess.Popen(
+            [*PROGRAM, "ask", "--model", "demo", f"What is {number} * 24?"],
+            cwd=REPOSITORY,
+            env=kept.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in (11, 12, 13)
+    }
+    for number, process in asked.items():
+        out, err = process.communicate(timeout=PATIENCE)
+        assert str(number * 24) in out, (out, err)
+    assert kept.worker().pid == worker.pid
+
+
+def test_what_is_shown_of_it_is_true(kept: Kept) -> None:
+    done = kept.run([*PROGRAM, "ps", "--json"])
+    (shown,) = json.loads(done.stdout)["engines"]
+    assert (shown["model"], shown["device"], shown["context"], shown["clients"]) == ("demo", "cpu", 8192, 0)
+    assert shown["memory"] > 300 * 1024**2
+    assert 0 < shown["ends_in"] <= 600
+    environment = Path(f"/proc/{shown['pid']}/environ")
+    assert not os.access(environment, os.R_OK) or os.geteuid() == 0
+
+
+@pytest.mark.slow
+def test_ten_clients_killed_at_any_moment_leave_it_as_it_was(kept: Kept) -> None:
+    worker, chance = kept.worker(), random.Random(10)
+    for _ in range(10):
+        process = subprocess.Popen(
+            [*PROGRAM, "ask", "--model", "demo", "--no-tools", ENDLESS],
+            env=kept.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        time.sleep(chance.uniform(0.2, 3))
+        process.kill()
+        process.wait()
+    wait_until("no client", lambda: kept.worker().clients == 0)
+    assert kept.worker().requests == 0
+    assert kept.worker().pid == worker.pid
+    assert "85" in kept.ask("--tools", "tools.yaml", QUESTION).stdout

@@ -1,0 +1,128 @@
+"""What a tools file offered when it was last loaded, so that a model can be asked before its modules are imported.
+
+A toolbox is found again by a fingerprint of all that it came from: tools file, local code, toolchat, Python and
+folders of installed packages. It is never more than what a model is told: a call is checked, decided on and run with
+the tool as it was loaded now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import toolchat
+from toolchat.private_file import private_folder, read_believed
+from toolchat.settings import cache_folder
+from toolchat.tools.code import ToolsCode
+from toolchat.tools.host.protocol import decode_toolbox, encode_toolbox
+from toolchat.tools.run import ToolRunner
+from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
+from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
+
+if TYPE_CHECKING:
+    from toolchat.tools.host.call import Prepared
+
+FOLDER = "tools"
+"""Below the cache folder."""
+KEPT = 50
+_MOST = 16 * 1024**2
+
+
+class EarlyRunner:
+    """A runner whose tools are known and whose processes are still starting; see `ToolRunner`.
+
+    What goes wrong with the start is raised by the first call, as `ToolRunner.start` would have raised it.
+    """
+
+    def __init__(self, known: Toolbox, starting: asyncio.Task[ToolRunner]) -> None:
+        self.toolbox = known
+        self._starting = starting
+
+    async def prepare(self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None) -> Prepared | ToolResult:
+        """As `ToolRunner.prepare`, with the tool of that name as it was loaded. Raises UsageError."""
+        interrupted = {asyncio.create_task(cancel.wait())} if cancel is not None else set()
+        try:
+            await asyncio.wait({self._starting, *interrupted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in interrupted:
+                task.cancel()
+        if not self._starting.done():
+            return ToolResult(call.id, call.name, "Error: interrupted by the user", ResultStatus.INTERRUPTED)
+        runner = self._starting.result()
+        loaded = runner.toolbox.get(tool.name)
+        if loaded is None:
+            return ToolResult(call.id, call.name, unknown_tool_message(tool.name, runner.toolbox), ResultStatus.ERROR)
+        return await runner.prepare(loaded, call, cancel)
+
+    async def close(self) -> None:
+        """End every process of the tools, however far they are."""
+        self._starting.cancel()
+        (runner,) = await asyncio.gather(self._starting, return_exceptions=True)
+        if isinstance(runner, ToolRunner):
+            await runner.close()
+
+
+def known_toolbox(code: ToolsCode) -> Toolbox | None:
+    """What `code` offered the last time, if all that it comes from is the same."""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        return decode_toolbox(code.path, json.loads(read_believed(_file(code), _MOST)))
+    return None
+
+
+def remember(code: ToolsCode, toolbox: Toolbox) -> None:
+    """Have `known_toolbox` return `toolbox` the next time. Where nothing can be written, it is loaded again."""
+    # Of an installed module it is not known which files make its schema. What a person is to be told comes from now.
+    if toolbox.notices or not all(_is_followed(code, tool) for tool in toolbox.tools):
+        return
+    file = _file(code)
+    with suppress(OSError):
+        private_folder(file.parent, doubtful="*")
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            json.dump(encode_toolbox(toolbox), out)
+        Path(name).replace(file)
+        old = sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]
+        for path in old:
+            path.unlink()
+
+
+def forget(code: ToolsCode) -> None:
+    with suppress(OSError):
+        _file(code).unlink()
+
+
+def _is_followed(code: ToolsCode, tool: Tool) -> bool:
+    where = tool.callable_ref.partition(":")[0]
+    return where.startswith("toolchat.samples.") or bool(code.reach.get(where))
+
+
+def _file(code: ToolsCode) -> Path:
+    home = Path(toolchat.__file__).parent
+    whole = [
+        [toolchat.__version__, *_times(home / "tools"), *_times(home / "tools" / "host"), *_times(home / "samples")],
+        [sys.version, sys.prefix],
+        # A folder's time changes with each package that is installed or removed.
+        [[folder, _time(Path(folder))] for folder in sys.path],
+        [str(code.path), str(code.real), hashlib.sha256(code.text).hexdigest(), code.closed, code.allows],
+        sorted(code.files.items()),
+    ]
+    name = hashlib.sha256(json.dumps(whole).encode(errors="surrogateescape")).hexdigest()[:32]
+    return cache_folder() / FOLDER / f"{name}.json"
+
+
+def _times(folder: Path) -> list[tuple[str, int]]:
+    return sorted((path.name, _time(path)) for path in folder.glob("*.py"))
+
+
+def _time(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
