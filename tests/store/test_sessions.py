@@ -85,6 +85,7 @@ def test_a_session_is_found_by_name_id_a_part_of_that_or_as_the_last(folder: Pat
         ("2026", "more than one session has an id like that"),
         ("trains to Zurich", "there is no session of that name or id; did you mean trains to Zürich?"),
         ("%", "toolchat sessions list shows them"),
+        ("", "'': there is no session of that name or id"),
     ):
         with pytest.raises(UsageError, match=why):
             store.find(key)

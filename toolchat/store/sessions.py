@@ -123,7 +123,8 @@ class SessionStore:
             if found := self._rows(f"WHERE {column} = ?", (key,)):
                 return found[0]
         size = len(key)
-        parts = self._rows("WHERE substr(id, 1, ?) = ? OR substr(id, -?) = ? LIMIT 3", (size, key, size, key))
+        where = "WHERE ? > 0 AND (substr(id, 1, ?) = ? OR substr(id, -?) = ?) LIMIT 3"
+        parts = self._rows(where, (size, size, key, size, key))
         if len(parts) == 1:
             return parts[0]
         if parts:
@@ -131,7 +132,7 @@ class SessionStore:
         names = [name for one in self.latest(200) for name in (one.name, one.id) if name]
         near = get_close_matches(key, names, n=1)
         hint = f"did you mean {near[0]}?" if near else "toolchat sessions list shows them"
-        raise UsageError(f"{key}: there is no session of that name or id; {hint}")
+        raise UsageError(f"{key or repr(key)}: there is no session of that name or id; {hint}")
 
     def events(self, session: StoredSession) -> Iterator[Event]:
         """Raises CodecError for an event that cannot be read."""

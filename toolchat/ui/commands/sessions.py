@@ -32,6 +32,8 @@ async def sessions(context: Context, argument: str) -> Outcome:
 
 
 async def resume(context: Context, argument: str) -> Outcome:
+    if not argument:
+        raise UsageError("expected /resume NAME; /sessions lists them")
     handle = context.chat.resume(argument)
     return told(f"This is {sanitize_line(handle)} from here on.", style=QUIET)
 
