@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolchat.cli.main import app
+from toolchat.cli.options import session_to_open
 from toolchat.cli.repl import with_value
 from toolchat.cli.sessions import age
 from toolchat.settings import resolve, state_folder
@@ -197,13 +198,21 @@ def test_a_chat_goes_on_in_the_next_program_and_in_ask(tmp_path: Path, model_fol
     )
     assert (asked.returncode, asked.stdout) == (0, "Three.\n"), asked.stderr
     assert "answers from here on; in this session it was scripted" in asked.stderr
-    for flags, why in (
-        (("--resume", "none"), "none: there is no session of that name or id"),
-        (("--continue", "--resume", "mine"), "--resume and --continue contradict each other"),
-        (("--continue", "--no-store"), "--continue needs stored sessions"),
-        (("--name", "mine"), "mine: another session has that name"),
-    ):
-        refused = program(tmp_path, *chat, *flags, given="x\n")
-        assert refused.returncode == 2
-        assert why in refused.stderr
-        assert len(refused.stderr.splitlines()) == 1
+    refused = program(tmp_path, *chat, "--name", "mine", given="x\n")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "mine: another session has that name" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "last", "store", "why"),
+    [
+        ("none", False, True, "none: there is no session of that name or id"),
+        ("bbbbbb", True, True, "--resume and --continue contradict each other"),
+        (None, True, False, "--continue needs stored sessions"),
+        ("bbbbbb", False, False, "--resume needs stored sessions"),
+    ],
+)
+def test_a_session_that_cannot_be_opened_is_one_line(key: str | None, last: bool, store: bool, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        session_to_open(key, last, store, "--resume")
+    assert session_to_open(None, False, store, "--resume") is None
