@@ -70,6 +70,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/tool_call.py
 	$(BIN)/python benchmarks/real_functions.py
 	$(BIN)/python benchmarks/valid_calls.py
+	$(BIN)/python benchmarks/server.py
 	$(BIN)/python benchmarks/prefix_cache.py
 	$(BIN)/python benchmarks/first_prompt.py
 	$(BIN)/python benchmarks/render.py

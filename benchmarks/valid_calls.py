@@ -12,10 +12,12 @@ of the tests and with the sample tools. Here "without" counts answers in text.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +26,11 @@ import _common as common
 REPOSITORY = common.BENCHMARKS.parent
 sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "e2e")]
 
+import tiny_models  # noqa: E402
 from valid_calls import KV_CACHE, WIDTH, Tally, tally, tiny_engine  # noqa: E402
+from vllm_server import attached_engine, vllm_server  # noqa: E402
+
+from toolchat.engine.local import LocalEngine  # noqa: E402
 
 LABELS = ("v2-spm", "v3-spm", "v7-spm", "v3-tekken", "v7-tekken", "v11", "v13", "v15")
 FREE_TOKENS = 80
@@ -34,6 +40,7 @@ FREE_TOKENS = 80
 def main() -> None:
     parser = common.arguments(__doc__, runs=100)
     parser.add_argument("--only", nargs="*", choices=[*LABELS, "demo"], help="some of the models", metavar="MODEL")
+    parser.add_argument("--served", action="store_true", help="ask vLLM's own server, over token ids")
     options = parser.parse_args()
     print(common.machine())
     chosen = options.only or [*LABELS, "demo"]
@@ -43,7 +50,9 @@ def main() -> None:
         for label in chosen:
             common.say(f"{label}")
             held, free = asyncio.run(
-                demo(Path(name), options.runs) if label == "demo" else tiny(Path(name), label, options.runs)
+                demo(Path(name), options.runs, served=options.served)
+                if label == "demo"
+                else tiny(Path(name), label, options.runs, served=options.served)
             )
             invalid += held.invalid
             rows += [row(label, "grammar", held), row("", "none", free)]
@@ -53,16 +62,23 @@ def main() -> None:
     print(f"\ninvalid calls under a grammar: {invalid}; the aim of none is {common.verdict(invalid == 0)}")
 
 
-async def tiny(folder: Path, label: str, calls: int) -> tuple[Tally, Tally]:
-    async with tiny_engine(folder, label) as engine:
+async def tiny(folder: Path, label: str, calls: int, *, served: bool) -> tuple[Tally, Tally]:
+    async with served_tiny(folder, label) if served else tiny_engine(folder, label) as engine:
         held = await tally(engine, calls, tool_choice="required")
         free = await tally(engine, calls, tool_choice="required", constrained=False, max_tokens=FREE_TOKENS)
     return held, free
 
 
-async def demo(folder: Path, calls: int) -> tuple[Tally, Tally]:
+@contextlib.asynccontextmanager
+async def served_tiny(folder: Path, label: str) -> AsyncIterator[LocalEngine]:
+    model = tiny_models.build(folder / label, label)
+    with vllm_server(model, folder, context=tiny_models.CONTEXT) as server:
+        async with attached_engine(server, folder / "logs") as engine:
+            yield engine
+
+
+async def demo(folder: Path, calls: int, *, served: bool) -> tuple[Tally, Tally]:
     from toolchat.engine.config import plan
-    from toolchat.engine.local import LocalEngine
     from toolchat.models.hardware import engine_device
     from toolchat.tools.load import load_tools, sample_tools_path
 
@@ -71,9 +87,14 @@ async def demo(folder: Path, calls: int) -> tuple[Tally, Tally]:
         max_num_seqs=WIDTH,
         kv_cache_bytes=16 * KV_CACHE,
     )
-    engine = LocalEngine(config, folder / "logs")
     tools = load_tools(sample_tools_path()).toolbox.specs
     asked = questions(calls)
+    if served:
+        with vllm_server(common.demo_model(), folder) as server:
+            async with attached_engine(server, folder / "logs") as attached:
+                held = await tally(attached, calls, tools=tools, questions=asked)
+                return held, await tally(attached, calls, tools=tools, questions=asked, constrained=False)
+    engine = LocalEngine(config, folder / "logs")
     try:
         async for _ in engine.start():
             pass

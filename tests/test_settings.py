@@ -220,6 +220,47 @@ def test_a_time_that_is_none_is_refused_in_one_line(written: str | bool) -> None
         resolve({"keep_alive": written}, environment={})
 
 
+@pytest.mark.parametrize(
+    ("written", "server"),
+    [
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("https://example.org/api/v1/", "https://example.org/api/v1"),
+        ("unix:/run/vllm.sock", "unix:/run/vllm.sock"),
+        ("http://[::1]:8000/", "http://[::1]:8000"),
+        ("none", ""),
+    ],
+)
+def test_a_server_is_an_address_of_http_or_a_unix_socket(file: Path, written: str, server: str) -> None:
+    assert resolve({}, environment={"TOOLCHAT_SERVER": written}, file=file).server == server
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("localhost:8000", "ftp://h", "http://", "http://h:99999", "http://h h", "unix:relative", "http://[::1"),
+        *("http://me:secret@h", "http://h?key=secret", "http://h#secret", f"unix:/{'x' * 107}"),
+    ],
+)
+def test_another_address_is_refused_and_a_password_in_it_not_shown(file: Path, written: str) -> None:
+    with pytest.raises(UsageError, match=r"^--server: expected ") as raised:
+        resolve({"server": written}, environment={}, file=file)
+    assert "me:secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["sk secret", "sk-sécret", "sk\nsecret"])
+def test_a_key_that_is_none_is_refused_and_never_shown(file: Path, key: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        resolve({}, environment={"TOOLCHAT_API_KEY": key}, file=file)
+    assert str(raised.value).startswith("TOOLCHAT_API_KEY: expected a key of printable ASCII")
+    assert "cret" not in str(raised.value).removesuffix("(not shown)")
+
+
+def test_the_key_is_in_no_representation_of_the_settings(file: Path) -> None:
+    settings = resolve({"api_key": "sk-secret"}, environment={}, file=file)
+    assert settings.api_key == "sk-secret"
+    assert "sk-secret" not in repr(settings)
+
+
 def test_arguments_of_vllm_are_a_list_in_each_place(file: Path) -> None:
     file.write_text("engine_arg = ['a=1', 'b=x y']\n")
     assert resolve({}, environment={}, file=file).engine_arg == ("a=1", "b=x y")

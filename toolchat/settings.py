@@ -13,10 +13,11 @@ import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -34,6 +35,10 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 NO_SYSTEM = "none"
 """What is written in the place of a system prompt to have none, not even the model's own."""
+
+
+NO_SERVER = "none"
+"""What is written in the place of a server's address to have the model loaded here, whatever config.toml says."""
 
 
 NO_HOME = Path(os.devnull, "no-home-folder")
@@ -105,6 +110,11 @@ class Settings:
     """Whether sessions are stored."""
     keep_alive: float | None = None
     """Seconds that the engine stays loaded after its last use: 0 not at all, negative until it is stopped."""
+    server: str | None = None
+    """The address of a server that has the model; None or empty for an engine on this machine."""
+    api_key: str | None = field(default=None, repr=False)
+    tokenizer: str | None = None
+    """The folder, file or Hugging Face id with the tokenizer of the server's model; None for what the server names."""
 
 
 def user_path(written: str) -> Path:
@@ -248,10 +258,48 @@ def _span(value: Any) -> float:
     return seconds
 
 
+SERVER_FORMS = "http://HOST:PORT, https://HOST or unix:/PATH"
+_SOCKET_PATH = 107
+"""Bytes of a unix socket's path, at most: what the kernel has room for."""
+_PASSWORD = re.compile(r"//[^/@]*@")
+
+
+def _server(value: Any) -> str:
+    written = _text(value).strip()
+    if written.lower() == NO_SERVER:
+        return ""
+    if written.startswith("unix:"):
+        path = user_path(written.removeprefix("unix:"))
+        if not path.is_absolute() or len(os.fsencode(path)) > _SOCKET_PATH:
+            raise ValueError(f"expected unix: and an absolute path of at most {_SOCKET_PATH} bytes")
+        return f"unix:{path}"
+    try:
+        parts = urlsplit(written)
+        port_fits = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(f"expected {SERVER_FORMS}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_fits or any(map(str.isspace, written)):
+        raise ValueError(f"expected {SERVER_FORMS}")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("expected an address without user, password, ? and #; a key goes into TOOLCHAT_API_KEY")
+    return written.rstrip("/")
+
+
+def _api_key(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("expected a key")
+    key = value.strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("expected a key of printable ASCII characters without spaces")
+    return key
+
+
 @dataclass(frozen=True, slots=True)
 class _Setting:
     flag: str
     parse: Callable[[Any], Any]
+    shown: Callable[[Any], str] = repr
+    """A wrong value as an error quotes it."""
 
 
 SETTINGS: Mapping[str, _Setting] = {
@@ -278,6 +326,9 @@ SETTINGS: Mapping[str, _Setting] = {
     "parallel_calls": _Setting("--parallel-calls", _switch),
     "store": _Setting("--store", _switch),
     "keep_alive": _Setting("--keep-alive", _span),
+    "server": _Setting("--server", _server, lambda value: repr(_PASSWORD.sub("//…@", str(value)))),
+    "api_key": _Setting("--api-key", _api_key, lambda _: "what is given (not shown)"),
+    "tokenizer": _Setting("--tokenizer", _path),
 }
 assert set(SETTINGS) == {field.name for field in fields(Settings)} - {"tools_named"}
 
@@ -336,7 +387,7 @@ def _from_file(name: str, value: Any, file: Path) -> Any:
         label, equals, path = value.partition("=")
         return f"{label}={file.parent / path}" if equals and path.strip() and not path.startswith(("/", "~")) else value
     relative = isinstance(value, str) and value.strip() and not value.startswith(("/", "~"))
-    if relative and (name == "tools" or (name == "model" and value.startswith("."))):
+    if relative and (name == "tools" or (name in ("model", "tokenizer") and value.startswith("."))):
         return str(file.parent / value)
     return value
 
@@ -346,7 +397,7 @@ def _parsed(setting: _Setting, where: str, value: Any) -> Any:
         return setting.parse(value)
     except ValueError as error:
         reason = str(error) if str(error).startswith("expected") else "expected a whole number, at least 1"
-        raise UsageError(f"{where}: {reason}, not {value!r}") from None
+        raise UsageError(f"{where}: {reason}, not {setting.shown(value)}") from None
 
 
 def _hidden(file: Path) -> bool:

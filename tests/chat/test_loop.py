@@ -290,6 +290,19 @@ def test_engine_crash_keeps_what_had_come(harness: Any) -> None:
     assert harness.conversation.messages[-1] == AssistantMessage("half an ans [interrupted]")
 
 
+def test_an_answer_that_broke_off_is_kept_and_the_history_stays_legal(harness: Any) -> None:
+    broken = Answer("half an ans", calls=[call("add", a=1, b=1)], breaks="the connection broke")
+    harness.engine.enqueue(broken, "whole")
+    asyncio.run(harness.ask("hi"))
+    assert finished(harness).status is TurnStatus.ENGINE_FAILED
+    assert harness.conversation.messages[-1] == AssistantMessage("half an ans [interrupted]")
+    assert harness.bodies(events.CallStarted) == []
+    assert any("the connection broke" in notice.text for notice in harness.bodies(events.Notice))
+    assert harness.bodies(events.EngineState) == []
+    asyncio.run(harness.ask("again"))
+    assert harness.conversation.messages[-1] == AssistantMessage("whole")
+
+
 @pytest.mark.parametrize("error", [EngineError("no"), ContextOverflowError("9000 tokens", TokenCount(9000), 8192)])
 def test_refused_question_leaves_no_trace_in_the_history(harness: Any, error: EngineError) -> None:
     harness.engine.enqueue(Answer(error=error))

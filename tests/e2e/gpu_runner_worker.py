@@ -16,6 +16,7 @@ os.environ |= {"TRITON_INTERPRET": "1", "VLLM_USE_V2_MODEL_RUNNER": "1"}
 import triton.backends
 
 from toolchat.engine.worker import server
+from toolchat.engine.worker.in_process import InProcess
 
 
 class NoDriver:
@@ -63,7 +64,7 @@ def schedule_asynchronously() -> None:
     platform.check_and_update_config = classmethod(decide_and_switch_on)
 
 
-class GpuRunnerWorker(server.Worker):
+class OnGpuRunner(InProcess):
     def __init__(self, *arguments: Any) -> None:
         import vllm.v1.worker.gpu.structured_outputs as structured
 
@@ -79,4 +80,4 @@ class GpuRunnerWorker(server.Worker):
 triton.backends.backends["cpu"] = SimpleNamespace(driver=NoDriver, compiler=None)
 
 if __name__ == "__main__":
-    server.main(GpuRunnerWorker)
+    server.main(OnGpuRunner)

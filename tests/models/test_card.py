@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from toolchat.engine.config import Sampling
+from toolchat.engine.config import BY_GENERATION_CONFIG, Sampling
 from toolchat.engine.params import context_window
-from toolchat.models.card import BY_CARD, BY_FILE, sampling
+from toolchat.models.card import BY_CARD, sampling
 from toolchat.wire.errors import EngineError
 
 
@@ -70,7 +70,7 @@ def test_the_models_own_file_says_how_it_is_sampled(
     tmp_path: Path, generation: Any, values: tuple[float, float]
 ) -> None:
     found = sampling(folder_of(tmp_path, {}, generation=generation), "mistralai/Magistral-Small-2509")
-    assert found == Sampling(*values, BY_FILE)
+    assert found == Sampling(*values, BY_GENERATION_CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class FakeChat:
     switched_off: frozenset[str] = frozenset()
     system: str | None = None
     used_tokens: int = 0
+    used_is_estimate: bool = False
     loading: bool = False
     last_answer: str = ""
     last_results: Sequence[ToolResult] = ()

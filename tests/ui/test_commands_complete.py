@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from fake_chat import FakeChat, tool, with_tools
 
+from toolchat.engine.base import EngineInfo
 from toolchat.models.listing import LocalModel
 from toolchat.ui.commands import COMMANDS, Commands
 
@@ -100,6 +102,16 @@ def test_the_models_of_this_machine_complete(commands: Commands, text: str, line
 
 def test_the_model_in_use_is_marked(commands: Commands) -> None:
     assert [item.help for item in commands.complete("/model ")] == ["now in use", "Hugging Face"]
+
+
+def test_with_a_server_its_models_complete_and_those_here_do_not(commands: Commands, chat: FakeChat) -> None:
+    chat.info = EngineInfo("small", 9, 0, constrains_calls=False, server="h:80", models=("small", "large"))
+    assert [(item.text, item.help) for item in commands.complete("/model ")] == [
+        ("small", "now in use"),
+        ("large", "h:80"),
+    ]
+    rows = [row.plain for row in asyncio.run(commands.run("/model")).lines]
+    assert rows[-1] == "/model NAME has h:80 use another of its models."
 
 
 def test_the_hubs_cache_is_not_scanned_at_every_key(chat: FakeChat) -> None:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from toolchat.ui.toolbar import Speed, Status, toolbar
+from toolchat.engine.base import EngineInfo
+from toolchat.ui.toolbar import Speed, Status, model_text, toolbar
 
 FULL = Status(
     model="demo",
@@ -22,6 +23,16 @@ def test_with_room_everything_is_told() -> None:
     assert toolbar(FULL, 200) == (
         "demo · ready · 2 queued · 1,234/8,192 · 5/6 tools · 32 tok/s · first 0.4 s · prompt 512 cached + 84 new"
     )
+
+
+def test_a_server_and_how_it_is_used_stand_beside_the_model() -> None:
+    served = EngineInfo("small", 9, 13, constrains_calls=True, server="localhost:8000", profile="token profile")
+    assert model_text("small", served) == "small @ localhost:8000 (token profile)"
+    assert model_text("demo", EngineInfo("demo", 9, 13, constrains_calls=True)) == model_text("demo", None) == "demo"
+
+
+def test_an_estimate_is_marked() -> None:
+    assert "~1,234/8,192" in toolbar(replace(FULL, used_is_estimate=True), 200)
 
 
 @pytest.mark.parametrize("width", range(1, 100))

@@ -17,7 +17,7 @@ from toolchat.chat.context_window import left_for_results, reserve, too_long, tu
 from toolchat.chat.conversation import INTERRUPTED, Conversation, Spoken
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
-from toolchat.engine.base import ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
+from toolchat.engine.base import AnswerBrokenError, ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
 from toolchat.mistral.ids import new_call_id
 from toolchat.tools.toolbox import Toolbox
 from toolchat.wire import deltas, events
@@ -225,6 +225,11 @@ class ChatLoop:
                 self._conversation.close(this.spoken.message().content, failed=True)
                 yield rounds, events.EngineState("crashed", str(error))
                 break
+            except AnswerBrokenError as error:
+                status, closing = TurnStatus.ENGINE_FAILED, INTERRUPTED
+                self._conversation.close(this.spoken.message().content, failed=True)
+                yield rounds, events.Notice(f"the answer broke off, and what came of it is kept: {error}")
+                break
             except EngineError as error:
                 if rounds == 1:
                     raise
@@ -384,4 +389,5 @@ def _sum(total: deltas.Usage, usage: deltas.Usage) -> deltas.Usage:
         completion_tokens=total.completion_tokens + usage.completion_tokens,
         ttft=total.ttft or usage.ttft,
         seconds=total.seconds + usage.seconds,
+        estimated=total.estimated or usage.estimated,
     )

@@ -47,6 +47,9 @@ def ask(
     image: options.Images = None,
     tool_choice: options.ToolChoice = None,
     parallel_calls: options.ParallelCalls = None,
+    server: options.Server = None,
+    api_key: options.ApiKey = None,
+    tokenizer: options.Tokenizer = None,
     session: Annotated[
         str | None,
         typer.Option("--session", help="Go on with this session: its name, id, or: last.", metavar="SESSION"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolchat.cli.options import Offline, Tools
+from toolchat.cli.options import ApiKey, Model, Offline, Server, Tools
 
 if TYPE_CHECKING:
     from toolchat.models.health import Check
@@ -22,26 +22,46 @@ _PLAIN_MARKS = {"ok": "ok", "warning": "warning:", "problem": "problem:"}
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-def doctor(tools: Tools = None, offline: Offline = False, json: Json = False) -> int:
-    """Look at this machine and say what is missing. Exits with 1 where there is a problem."""
-    checks = examine(tools)
+def doctor(
+    tools: Tools = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    model: Model = None,
+    offline: Offline = False,
+    json: Json = False,
+) -> int:
+    """Look at this machine, or at a server, and say what is missing. Exits with 1 where there is a problem."""
+    checks = examine(tools, {"server": server, "api_key": api_key, "model": model})
     _print_json(checks) if json else _print(checks)
     return int(any(check.state == "problem" for check in checks))
 
 
-def examine(tools: str | None) -> list[Check]:
-    """All lines, in the order in which they are shown. What is added later has its place between hub and tools."""
+def examine(tools: str | None, flags: Mapping[str, str | None]) -> list[Check]:
+    """All lines, in the order in which they are shown. What is added later has its place between hub and tools.
+
+    With a server, what a model on this machine would need is left out.
+    """
     from toolchat.models import health
-    from toolchat.settings import cache_folder, config_file, state_folder
+    from toolchat.settings import cache_folder, config_file, resolve, state_folder
+    from toolchat.wire.errors import UsageError
 
     places = health.Folders(config_file(), cache_folder(), state_folder())
-    looks = (
-        ("python", health.python),
+    try:
+        served = bool(resolve(flags).server)
+    except UsageError:
+        served = False  # told among the settings
+    of_model: tuple[tuple[str, Callable[[], Iterable[Check]]], ...] = (
         ("packages", health.packages),
         ("machine", health.machine),
         ("gpu", health.gpus),
         ("hub", health.hub),
-        ("settings", _settings),
+    )
+    if served:
+        of_model = (("server", lambda: _server(flags)), ("hub", health.hub))
+    looks = (
+        ("python", health.python),
+        *of_model,
+        ("settings", lambda: _settings(flags)),
         ("engines", _engines),
         ("tools", lambda: _tools(tools)),
         ("folders", lambda: health.folders(places)),
@@ -50,16 +70,51 @@ def examine(tools: str | None) -> list[Check]:
     return [check for name, look in looks for check in health.guarded(name, look)]
 
 
-def _settings() -> Iterator[Check]:
+def _server(flags: Mapping[str, str | None]) -> Iterator[Check]:
+    """Whether the server answers, with which model, and by which profile it would be used."""
+    from toolchat.models.health import ok, problem, warning
+    from toolchat.session.engines import missing_client, server_config
+    from toolchat.settings import resolve
+    from toolchat.wire.errors import EngineError
+
+    if missing := missing_client():
+        what, _, remedy = missing.partition("; ")
+        yield problem("server", what, remedy)
+        return
+    from toolchat.engine.remote.config import Address
+    from toolchat.engine.remote.connection import Connection
+    from toolchat.engine.remote.examine import CHAT, examine
+
+    config = server_config(resolve(flags))
+    connection = Connection(Address.read(config.server), config.api_key)
+    try:
+        served = connection.call(examine(connection, config, None))
+    except EngineError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield problem("server", what or str(error), remedy if what else "look at the server's log")
+        return
+    finally:
+        connection.close()
+    version = f", vLLM {served.version}" if served.version else ""
+    facts = f"{served.address.text}: {served.model}, {served.context} tokens of context, {served.profile}{version}"
+    if served.profile == CHAT and served.version:
+        yield warning("server", f"{facts}: {served.why}", "docs/engines.md says what the token profile needs")
+    else:
+        yield ok("server", f"{facts}{f' ({served.why})' if served.why else ''}")
+
+
+def _settings(flags: Mapping[str, str | None] | None = None) -> Iterator[Check]:
     from toolchat.engine.vllm_options import read_engine_args, read_lora
     from toolchat.models.health import ok
     from toolchat.models.resolve import default_model
     from toolchat.settings import config_file, resolve
 
-    settings = resolve({})
+    settings = resolve(flags or {})
     named = settings.model
     file = config_file()
     yield ok("settings", f"{file}{'' if file.is_file() else ' is not there: defaults'}")
+    if settings.server:
+        return
     yield ok("model", f"the model is {named or default_model()}" + ("" if named else ", where none is named"))
     # Raised, they are lines of their own.
     if settings.engine_arg:

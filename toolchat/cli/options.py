@@ -163,6 +163,30 @@ Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the
 Name = Annotated[
     str | None, typer.Option("--name", help="What the session is called, to find it again.", metavar="NAME")
 ]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        help="Use the model of a server: vLLM, or any that is OpenAI-compatible [default: load it here].",
+        metavar="URL",
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        help="The server's key; TOOLCHAT_API_KEY does not show it to this machine's other users.",
+        metavar="KEY",
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="Where the tokenizer of the server's model is [default: what the server names].",
+        metavar="FOLDER|ID",
+    ),
+]
 
 
 def _go_offline(value: bool) -> bool:

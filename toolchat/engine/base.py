@@ -17,6 +17,10 @@ class EngineCrashedError(EngineError):
     """The engine died while it was loading, answering or idle. It can be started again; the conversation is kept."""
 
 
+class AnswerBrokenError(EngineError):
+    """The answer broke off after some of it had come, as where a connection breaks. What came is kept."""
+
+
 class ContextOverflowError(EngineError):
     """The prompt leaves less of the model's context than `GenerateOptions.reserve`; nothing was generated."""
 
@@ -64,6 +68,7 @@ class EngineInfo:
     context_window: int
     """Tokens of prompt and answer together."""
     tokenizer_version: int
+    """0 where the server renders and parses."""
     constrains_calls: bool
     """True where tool calls are generated under a grammar."""
     supports_reasoning: bool = False
@@ -73,6 +78,16 @@ class EngineInfo:
     """How it was loaded, for --debug and for reports: "number format", "context", "KV cache" and so on."""
     reasoning_efforts: tuple[str, ...] = ()
     """What may be asked for; empty where the model's format knows no such thing (before v15)."""
+    exact_counts: bool = True
+    """Whether tokens are counted as the model will read them; else they are estimates until the server has counted."""
+    server: str = ""
+    """Where it is, in short; empty for an engine on this machine."""
+    profile: str = ""
+    """How the server is used: "token profile" or "chat profile"."""
+    models: tuple[str, ...] = ()
+    """Those that the server has."""
+    notes: tuple[str, ...] = ()
+    """What the user is to be told once it is ready, a line each."""
 
 
 class Engine(Protocol):
@@ -99,7 +114,7 @@ class Engine(Protocol):
     ) -> AsyncIterator[Delta]:
         """Stream one assistant message; the last delta is `Finished`.
 
-        Raises ContextOverflowError, EngineCrashedError or EngineError.
+        Raises ContextOverflowError, EngineCrashedError, AnswerBrokenError or EngineError.
         """
 
     def abort(self, request_id: str) -> None:

@@ -20,6 +20,7 @@ from toolchat.engine.params import (
     has_vision,
     kv_bytes_per_token,
     quantized_by,
+    read_object,
     read_params,
     weight_bytes,
 )
@@ -51,6 +52,36 @@ class Sampling:
     def __str__(self) -> str:
         """ "temperature 0.7, top-p 0.95"."""
         return f"temperature {self.temperature:g}" + (f", top-p {self.top_p:g}" if self.top_p != 1 else "")
+
+
+GENERATION_CONFIG = "generation_config.json"
+BY_GENERATION_CONFIG = f"its {GENERATION_CONFIG}"
+
+
+def sampling_file(folder: Path) -> Sampling | None:
+    """What generation_config.json in a model's folder says of sampling; None where it says nothing."""
+    config = _optional_object(folder / GENERATION_CONFIG)
+    if config.get("do_sample") is False:
+        return Sampling(source=BY_GENERATION_CONFIG)
+    temperature = _within(config.get("temperature"), 0, 5)
+    top_p = _within(config.get("top_p"), 0, 1) or None
+    if temperature is None and top_p is None:
+        return None
+    # transformers samples at 1.0 where only top_p is given.
+    return Sampling(1.0 if temperature is None else temperature, top_p or 1.0, BY_GENERATION_CONFIG)
+
+
+def _within(value: Any, least: float, most: float) -> float | None:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+    return float(value) if fits else None
+
+
+def _optional_object(path: Path) -> dict[str, Any]:
+    """The JSON object in an optional file; empty if it is missing or holds something else, which vLLM ignores, too."""
+    try:
+        return read_object(path) or {}
+    except EngineError:
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from toolchat.engine.base import ContextOverflowError, EngineCrashedError, EngineInfo, GenerateOptions
+from toolchat.engine.base import (
+    AnswerBrokenError,
+    ContextOverflowError,
+    EngineCrashedError,
+    EngineInfo,
+    GenerateOptions,
+)
 from toolchat.wire.codec import decode_count, decode_delta, encode_message, encode_tool, line
-from toolchat.wire.deltas import Delta, Finished
+from toolchat.wire.deltas import Delta, Finished, Note
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
@@ -138,6 +144,8 @@ class Link:
                 self._answer(request_id, decode_count(count))
             case {"op": "error", "id": request_id, "message": text}:
                 self._answer(request_id, EngineError(text))
+            case {"op": "broken", "id": request_id, "message": text}:
+                self._answer(request_id, AnswerBrokenError(text))
             case {"op": "overflow", "id": request_id, "message": text, "count": count, "context": context}:
                 self._answer(request_id, ContextOverflowError(text, decode_count(count), context))
             case {"op": "state", "state": state}:
@@ -146,10 +154,10 @@ class Link:
                 self.failure = text
             case {"op": "ready", **info}:
                 info.pop("capacity", None)
-                info["reasoning_efforts"] = tuple(info["reasoning_efforts"])
+                info |= {name: tuple(info.get(name, ())) for name in ("reasoning_efforts", "models", "notes")}
                 self.log = info.pop("log", self.log)
-                self.info = EngineInfo(model=self.model, **info)
-                self.states.put_nowait(EngineState("ready", self.model))
+                self.info = EngineInfo(**{"model": self.model} | info)
+                self.states.put_nowait(EngineState("ready", self.info.model))
             case _:
                 raise ValueError(f"no message of a worker: {message!r}")
 
@@ -183,16 +191,18 @@ class LinkedEngine:
     ) -> AsyncIterator[Delta]:
         link = self._running()
         answers = link.ask(request_id, "generate", messages, tools, options=asdict(options))
-        over = False
+        over = begun = False
         try:
             while not over:
                 deltas = await answers.get()
                 if isinstance(deltas, EngineError):
                     over = True
-                    raise deltas
+                    # Nothing is lost where nothing came: the question can be asked again.
+                    raise deltas if begun or not isinstance(deltas, AnswerBrokenError) else EngineError(str(deltas))
                 assert isinstance(deltas, list)
                 for delta in deltas:
                     over = isinstance(delta, Finished)
+                    begun = begun or not isinstance(delta, Note)
                     yield delta
         finally:
             link.forget(request_id)
@@ -237,8 +247,11 @@ class LinkedEngine:
             if isinstance(state, EngineError):
                 await self.close()
                 raise state
-            if state.state == "ready" and debug and link.info is not None:
-                yield Notice("; ".join(f"{name}: {value}" for name, value in link.info.details.items()))
+            if state.state == "ready" and link.info is not None:
+                for note in link.info.notes:
+                    yield Notice(note)
+                if debug:
+                    yield Notice("; ".join(f"{name}: {value}" for name, value in link.info.details.items()))
             yield state
             if state.state == "ready":
                 return

@@ -26,6 +26,7 @@ from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import PCI_ORDER
 from toolchat.engine.kept.place import SCRATCH
 from toolchat.engine.link import Link, LinkedEngine
+from toolchat.engine.remote.config import ServerConfig
 from toolchat.environment import refused
 from toolchat.private_file import DistrustedError, open_private, private_folder
 from toolchat.wire.codec import LINE_LIMIT
@@ -44,9 +45,11 @@ _left: list[subprocess.Popen[bytes]] = []
 
 
 class LocalEngine(LinkedEngine):
-    """vLLM in a process of our own; see `Engine` for the protocol."""
+    """A process of our own with vLLM in it, or one that speaks to a server; see `Engine` for the protocol."""
 
-    def __init__(self, config: EngineConfig, log_folder: Path, *, worker: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self, config: EngineConfig | ServerConfig, log_folder: Path, *, worker: Sequence[str] = WORKER
+    ) -> None:
         """`worker` is the command of its process, which gets `--fd=NUMBER --parent=PID` too."""
         super().__init__()
         self._config = config
@@ -74,7 +77,7 @@ class LocalEngine(LinkedEngine):
 
 
 def start_worker(
-    config: EngineConfig,
+    config: EngineConfig | ServerConfig,
     command: Sequence[str],
     log: Path | None,
     *,
@@ -93,7 +96,7 @@ class Worker(Link):
 
     def __init__(
         self,
-        config: EngineConfig,
+        config: EngineConfig | ServerConfig,
         command: Sequence[str],
         log: Path | None,
         *,
@@ -162,6 +165,8 @@ class Worker(Link):
                 super()._hear(message)
 
     def _not_loaded(self, how: str) -> EngineError:
+        if isinstance(self._config, ServerConfig) and self.failure:
+            return EngineError(self.failure)  # what a server says: nothing is loaded here, and the log adds nothing
         hint = " (out of memory?)" if self._process.returncode == -signal.SIGKILL and not self.failure else ""
         return super()._not_loaded(how + hint)
 
@@ -228,10 +233,14 @@ class Worker(Link):
 
 
 def worker_environment(
-    config: EngineConfig, temporary: str | None = None, given: Mapping[str, str] | None = None
+    config: EngineConfig | ServerConfig, temporary: str | None = None, given: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The environment of a worker; `temporary` is a folder for what it leaves behind, `given` what it is made of."""
     environment = dict(os.environ if given is None else given)
+    if isinstance(config, ServerConfig):
+        # The key goes through the socket: what a process is started with, others may read.
+        environment.pop("TOOLCHAT_API_KEY", None)
+        return environment | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", "DO_NOT_TRACK": "1"}
     environment.setdefault("OMP_NUM_THREADS", str(config.threads))
     environment.setdefault("VLLM_LOGGING_LEVEL", "INFO" if config.debug else "WARNING")
     environment |= {

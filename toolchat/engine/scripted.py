@@ -7,7 +7,13 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from toolchat.engine.base import ContextOverflowError, EngineCrashedError, EngineInfo, GenerateOptions
+from toolchat.engine.base import (
+    AnswerBrokenError,
+    ContextOverflowError,
+    EngineCrashedError,
+    EngineInfo,
+    GenerateOptions,
+)
 from toolchat.mistral.ids import new_call_id
 from toolchat.wire.deltas import (
     CallArguments,
@@ -41,6 +47,8 @@ class Answer:
     notes: Sequence[str] = ()
     crash: bool = False
     """The engine dies after the text, before the calls."""
+    breaks: str = ""
+    """Why the answer breaks off there, while the engine lives on."""
     error: Exception | None = None
     """Raised at once instead of an answer."""
 
@@ -117,6 +125,8 @@ class ScriptedEngine:
                 return
             if piece:
                 yield Text(piece)
+        if answer.breaks:
+            raise AnswerBrokenError(answer.breaks)
         if answer.crash:
             self.info = None
             raise EngineCrashedError("the engine's process ended unexpectedly")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
-from toolchat.engine.config import Sampling
-from toolchat.engine.params import MAX_PARAMS
-from toolchat.models.files import GENERATION_CONFIG, SYSTEM_PROMPT
+from toolchat.engine.config import Sampling, sampling_file
+from toolchat.models.files import SYSTEM_PROMPT
 from toolchat.private_file import UnfitFileError, read_file
 
-BY_FILE = f"its {GENERATION_CONFIG}"
 BY_CARD = "its model card"
 
 MAX_SYSTEM_PROMPT = 64 * 1024
@@ -63,13 +59,19 @@ def sampling(folder: Path, name: str, effort: str | None = None) -> Sampling:
     The card is looked up by the last part of `name`, a hub's id or a folder's path. `effort` is the reasoning effort
     that was asked for.
     """
-    if (from_file := _from_file(folder)) is not None:
+    if (from_file := sampling_file(folder)) is not None:
         return from_file
     base = name.rstrip("/").rpartition("/")[2].lower()
     for card in _CARDS:
         if re.match(card.name, base):
             return card.reasoning if card.reasoning is not None and effort not in (None, "none") else card.usual
     return Sampling()
+
+
+def by_name(effort: str | None = None) -> tuple[tuple[str, Sampling], ...]:
+    """What cards recommend, each for models whose name (its last part, in lower case) begins with a pattern."""
+    thinks = effort not in (None, "none")
+    return tuple((card.name, card.reasoning if thinks and card.reasoning else card.usual) for card in _CARDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +118,3 @@ def own_prompt(folder: Path, model: str, today: date) -> OwnPrompt:
 
 def _unusable(path: Path, why: str) -> OwnPrompt:
     return OwnPrompt(notice=f"{path} {why}: the model's own system prompt is left out; --system gives another")
-
-
-def _from_file(folder: Path) -> Sampling | None:
-    config = _object(folder / GENERATION_CONFIG)
-    if config.get("do_sample") is False:
-        return Sampling(source=BY_FILE)
-    temperature = _number(config.get("temperature"), 0, 5)
-    top_p = _number(config.get("top_p"), 0, 1) or None
-    if temperature is None and top_p is None:
-        return None
-    # transformers samples at 1.0 where only top_p is given.
-    return Sampling(1.0 if temperature is None else temperature, top_p or 1.0, BY_FILE)
-
-
-def _number(value: Any, least: float, most: float) -> float | None:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
-    return float(value) if fits else None
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """The JSON object in an optional file; empty if it is missing or holds something else, which vLLM ignores, too."""
-    try:
-        value = json.loads(read_file(path, MAX_PARAMS))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

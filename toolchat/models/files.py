@@ -11,12 +11,12 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from toolchat.engine.config import GENERATION_CONFIG
 from toolchat.engine.params import CONFIG, PARAMS, Format, format_by, format_of, read_object
 from toolchat.models.origins import where_the_tokenizer_is
 from toolchat.private_file import open_file, read_file
 from toolchat.wire.errors import EngineError
 
-GENERATION_CONFIG = "generation_config.json"
 SYSTEM_PROMPT = "SYSTEM_PROMPT.txt"
 TOKENIZERS = ("tekken.json", "tokenizer.model*")
 OPTIONAL = (CONFIG, GENERATION_CONFIG, SYSTEM_PROMPT)

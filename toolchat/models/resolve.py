@@ -62,9 +62,9 @@ class ModelChoice:
 
     name: str
     kind: str
-    """One of "demo", "folder", "hub"."""
+    """One of "demo", "folder", "hub"; "server" where a server has it, whose files are no matter of ours."""
     folder: Path | None
-    """Where its files are; None where they must be built or fetched first."""
+    """Where its files are; None where they must be built or fetched first, and for a server's model."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """The model's own defaults of settings."""
     notice: str = ""

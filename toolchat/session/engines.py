@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -17,8 +18,9 @@ from toolchat.engine.gpu import gpus
 from toolchat.engine.kept.engine import KeptEngine, Wanted
 from toolchat.engine.kept.place import digest, folder_for_sockets, sockets
 from toolchat.engine.params import has_vision, read_params, weight_bytes
+from toolchat.engine.remote.config import COMMAND, Address, ServerConfig
 from toolchat.engine.vllm_options import read_engine_args, read_lora
-from toolchat.models.card import sampling
+from toolchat.models.card import by_name, sampling
 from toolchat.models.hardware import (
     engine_device,
     engine_gpu,
@@ -45,10 +47,11 @@ if TYPE_CHECKING:
 class EngineFactory(Protocol):
     """Where the engine of a session comes from."""
 
-    def make(self, settings: Settings, choice: ModelChoice, folder: Path, flags: Mapping[str, Any]) -> Engine:
+    def make(self, settings: Settings, choice: ModelChoice, folder: Path | None, flags: Mapping[str, Any]) -> Engine:
         """A new engine for a model whose files are in `folder`. Raises EngineError or UsageError where it cannot work.
 
-        It is not started. `flags` are those that the settings were resolved from.
+        It is not started. `flags` are those that the settings were resolved from. `folder` is None for a server's
+        model.
         """
 
     def fits(self, size: RemoteSize, settings: Settings) -> str:
@@ -82,7 +85,8 @@ class LocalEngines:
         if settings.lora is not None:
             read_lora(settings.lora)
 
-    def make(self, settings: Settings, choice: ModelChoice, folder: Path, flags: Mapping[str, Any]) -> Engine:
+    def make(self, settings: Settings, choice: ModelChoice, folder: Path | None, flags: Mapping[str, Any]) -> Engine:
+        assert folder is not None
         own_sampling = sampling(folder, choice.name, settings.reasoning_effort)
 
         def planned() -> EngineConfig:
@@ -140,7 +144,7 @@ class LocalEngines:
 # fmt: off
 PER_CHAT = frozenset((
     "model", "tools", "tools_named", "system", "max_tokens", "temperature", "top_p", "context", "reasoning_effort",
-    "tool_choice", "parallel_calls", "keep_alive", "seed", "revision",
+    "tool_choice", "parallel_calls", "keep_alive", "seed", "revision", "server", "api_key", "tokenizer",
 ))
 # fmt: on
 """The settings that one loaded engine serves alike, whatever they are. A setting that is not named here, a new one for
@@ -192,6 +196,72 @@ def _first_time() -> bool:
     except OSError:
         return True
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEngines:
+    """Makes engines whose model is on a server. Nothing is installed here for it, fetched or loaded."""
+
+    debug: bool = False
+
+    def make(self, settings: Settings, choice: ModelChoice, folder: Path | None, flags: Mapping[str, Any]) -> Engine:
+        if missing := missing_client():
+            raise EngineError(missing)
+        ignored = [flag for name, flag in _LOADING.items() if flags.get(name) is not None]
+        notes = [f"{flag} has no effect: the model is on a server, which loaded it" for flag in ignored]
+        config = server_config(settings, notes=notes, debug=self.debug)
+        from toolchat.engine.local import LocalEngine  # what starts processes, which a kept engine does not need
+
+        return LocalEngine(config, state_folder() / "logs", worker=COMMAND)
+
+    def fits(self, size: RemoteSize, settings: Settings) -> str:
+        return ""
+
+    def leaves_out_vision(self, folder: Path) -> bool:
+        return False
+
+
+def missing_client() -> str:
+    """What of the client library is not installed, in a line; empty where all is there. Imports none of it."""
+    for name in ("httpx", "httpx_sse"):
+        if importlib.util.find_spec(name) is None:
+            return f"{name} is not installed, which a server is spoken to with; pip install 'toolchat[remote]'"
+    return ""
+
+
+def server_config(settings: Settings, *, notes: Sequence[str] = (), debug: bool = False) -> ServerConfig:
+    """How the server of the settings is used."""
+    assert settings.server
+    address = Address.read(settings.server)
+    if settings.api_key and not address.loopback and address.text.startswith("http:"):
+        notes = [*notes, f"the API key and the chat go to {address.text} unencrypted; https would encrypt them"]
+    return ServerConfig(
+        settings.server,
+        settings.model or address.short,
+        asked=settings.model,
+        api_key=settings.api_key or "",
+        tokenizer=settings.tokenizer,
+        context=settings.context,
+        reasoning_effort=settings.reasoning_effort,
+        cards=by_name(settings.reasoning_effort),
+        debug=debug,
+        notes=tuple(notes),
+    )
+
+
+_LOADING = {
+    "kv_cache_gib": "--kv-cache",
+    "gpu_memory": "--gpu-memory",
+    "dtype": "--dtype",
+    "fast_start": "--fast-start",
+    "text_only": "--text-only",
+    "quantization": "--quantization",
+    "revision": "--revision",
+    "lora": "--lora",
+    "enforce_eager": "--enforce-eager",
+    "engine_arg": "--engine-arg",
+}
+"""Settings of loading a model, and their flags."""
 
 
 Make = Callable[[Callable[[str], None]], Awaitable[Engine]]

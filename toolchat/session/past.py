@@ -10,7 +10,7 @@ from toolchat.chat.conversation import Conversation
 from toolchat.chat.fold import Folded, fold_to_go_on
 from toolchat.models.resolve import choose_model
 from toolchat.session.stream import KeptAnswers
-from toolchat.settings import cache_folder
+from toolchat.settings import cache_folder, resolve
 from toolchat.store.grants import read_grant
 from toolchat.store.sessions import Opened
 from toolchat.tools.grant import Grant
@@ -104,12 +104,13 @@ def changes(before: Sequence[ToolSpec], now: Sequence[ToolSpec]) -> str:
 
 
 def with_model(flags: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The flags of a command that goes on with a session of that model: it is loaded where no flag names another.
+    """The flags of a command that goes on with a session of that model: it is loaded where no flag names another, nor a
+    server.
 
     Not where it is not on this machine: nobody who goes on with a chat has asked for a download.
     """
     flags = dict(flags)
-    if flags.get("model") is None:
+    if flags.get("model") is None and not resolve(flags).server:
         try:
             choice = choose_model(model, cache_folder())
         except ToolchatError:

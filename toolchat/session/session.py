@@ -105,6 +105,8 @@ class Session:
         """Whether the user has said which system prompt there is to be, or that there is to be none."""
         self.switched_off: frozenset[str] = frozenset()
         self.used_tokens = 0
+        self.used_is_estimate = False
+        """Whether `used_tokens` is one: a server has not counted what was changed since."""
         self._records = records
         self._stream = Stream(records, show, plain, opened.record if opened is not None else None)
         self._keeper = EngineKeeper(engine, self._engine_told, self._engine_died)
@@ -305,6 +307,9 @@ class Session:
     async def ready(self) -> None:
         """Wait until the engine is loaded. Raises EngineError where it cannot be."""
         await self._keeper.ready()
+        if self.info is not None and self.info.server:
+            # Only the server knows which model it has, where none was named.
+            self.model = self.info.model
         if self.conversation.turns:
             # Another model counts otherwise.
             self._count()
@@ -342,6 +347,7 @@ class Session:
                             self._crash_told = True
                         case RoundFinished(_, usage):
                             self.used_tokens = usage.prompt_tokens + usage.completion_tokens
+                            self.used_is_estimate = usage.estimated
                         case TurnFinished() as ended:
                             finished = ended
                     self._stream.pass_on(event)
@@ -355,7 +361,9 @@ class Session:
                 self._stream.only_record(HistoryEdited(TurnWithdrawn()))
             raise
         assert finished is not None
-        self._count()
+        # A server has just counted this itself, and better than it can be estimated here.
+        if self.info is not None and self.info.exact_counts:
+            self._count()
         return finished
 
     def interrupt(self) -> None:
@@ -535,7 +543,7 @@ class Session:
         with contextlib.suppress(EngineError):
             effort = self._options.reasoning_effort
             count = await self._keeper.engine.count(self.conversation.messages, self._offered(), effort)
-            self.used_tokens = count.total
+            self.used_tokens, self.used_is_estimate = count.total, count.estimated
 
 
 def _options(settings: Settings) -> GenerateOptions:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from toolchat.engine.base import Engine
+from toolchat.engine.remote.config import Address
 from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.capabilities import reasoning_efforts, supports_images
 from toolchat.models.card import OwnPrompt, own_prompt
 from toolchat.models.resolve import ModelChoice, choose_model, default_model, obtain
 from toolchat.session.background import in_background
-from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines
+from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines, ServerEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.state import appendable
 from toolchat.tools.code import ToolsCode, read_code
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 QUESTION_SECONDS = 0.03
 """From the session to the first request, on an engine that is loaded."""
+SERVER = "server"
+"""The kind of a model that a server has."""
 ChooseTools = Callable[[Settings], Path | ToolsCode]
 """The tools file that applies now. Raises UsageError where it is missing or not to be trusted."""
 Obtain: TypeAlias = "Callable[[ModelChoice, Callable[[RemoteSize], str]], Path]"
@@ -63,17 +66,26 @@ class Plan:
         return self.choice.name
 
     @property
+    def is_served(self) -> bool:
+        """Whether a server has the model: it has no files here."""
+        return self.choice.kind == SERVER
+
+    @property
     def notice(self) -> str:
         """What a person should know of how the model's name was taken; "" for nothing."""
         return self.choice.notice
 
     def engine(self) -> Engine:
         """A new engine of this plan, whose files are here. Raises EngineError or UsageError where it cannot work."""
-        assert self.folder is not None
         return self.engines.make(self.settings, self.choice, self.folder, self.flags)
 
     def own_prompt(self, today: date | None = None) -> OwnPrompt:
-        """The system prompt that comes with the model, whose files are here; `today` is by the clock unless given."""
+        """The system prompt that comes with the model, whose files are here; `today` is by the clock unless given.
+
+        None is known of a server's model.
+        """
+        if self.is_served:
+            return OwnPrompt()
         assert self.folder is not None
         return own_prompt(self.folder, self.model, today or date.today())
 
@@ -83,6 +95,8 @@ class Plan:
         `arrived` is called with the plan that has them, once they are here, before the engine starts. Raises UsageError
         as `engine` does; why else it cannot work is told when it is started.
         """
+        if self.is_served:
+            return self.engine()
         if self.folder is not None:
             with suppress(EngineError):
                 return self.engine()
@@ -113,6 +127,9 @@ class Plan:
         `report` is called with each stage of building or fetching it, where need be. Raises UsageError or EngineError
         where there is no such model to be had.
         """
+        if self.is_served:
+            settings = resolve({**self.flags, "model": name})
+            return replace(self, settings=settings, choice=ModelChoice(name, SERVER, None))
         at_start = resolve(self.flags)
         # Of the model that the chat began with: another has other branches, adapters and quantisations.
         own = name == (at_start.model or default_model())
@@ -161,6 +178,8 @@ def prepare(
     Reads `images`, files or addresses, where the model sees. What is cheap to find wrong is found first.
     """
     found = sketch(flags, tools, debug=debug)
+    if found.is_served:
+        return replace(found, images=read_images(images))
     if images:
         check_sight(found.choice)
     if images and found.settings.text_only:
@@ -188,6 +207,9 @@ def sketch(
     Asks, builds and fetches nothing. Raises EngineError where the engine that is wanted is not installed.
     """
     settings = resolve(flags)
+    if settings.server:
+        choice = ModelChoice(settings.model or Address.read(settings.server).short, SERVER, None)
+        return Plan(settings, choice, None, ServerEngines(debug), tools, debug, choose_tools, flags)
     engines = LocalEngines.installed(debug=debug)
     engines.check(settings)
     choice = choose_model(settings.model, cache_folder(), settings.revision)

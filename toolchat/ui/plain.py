@@ -60,7 +60,7 @@ class PlainRenderer:
                 if event.body.state == "crashed":
                     self._note(f"toolchat: {detail}", "red")
             case events.EngineState(state, detail):
-                self._wait(f"{sanitize_line(detail)}: {state}" if detail else state)
+                self._wait(sanitize_line(f"{detail}: {state}" if detail else state))
             case events.QuestionAsked(_, images):
                 for image in images:
                     self._note(image_line(image, image.source), "dim")

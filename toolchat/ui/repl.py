@@ -24,7 +24,7 @@ from toolchat.ui.terminal import Terminal
 from toolchat.ui.text.cells import cut
 from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.ui.text.styles import paint, rendered
-from toolchat.ui.toolbar import Status, toolbar
+from toolchat.ui.toolbar import Status, model_text, toolbar
 from toolchat.ui.transcript import Transcript
 from toolchat.ui.turns import LEAVE_SECONDS, Changed, OpenChat, PutBack, Say, Taking, Told, Turns
 from toolchat.wire import events
@@ -287,10 +287,13 @@ class Repl:
         if chat is None:
             return status
         tools = chat.toolbox.names
+        info = chat.info
         return dataclasses.replace(
             status,
+            model=model_text(chat.model, info),
             used_tokens=chat.used_tokens,
-            context=chat.info.context_window if chat.info is not None else None,
+            used_is_estimate=chat.used_is_estimate,
+            context=info.context_window if info is not None else None,
             tools=len(tools),
             tools_on=len([name for name in tools if name not in chat.switched_off]),
         )

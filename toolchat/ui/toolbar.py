@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from toolchat.engine.base import EngineInfo
 from toolchat.ui.text.cells import cut, width_of
 from toolchat.ui.text.sanitize import sanitize_line
 
@@ -35,11 +36,17 @@ class Status:
     """What a key would do now; told before anything but the state."""
     queued: int = 0
     used_tokens: int = 0
+    used_is_estimate: bool = False
     context: int | None = None
     """Tokens of prompt and answer together; None while no engine is ready."""
     tools_on: int = 0
     tools: int = 0
     speed: Speed | None = None
+
+
+def model_text(model: str, info: EngineInfo | None) -> str:
+    """The model, and where it is: "small @ localhost:8000 (token profile)"."""
+    return f"{model} @ {info.server} ({info.profile})" if info is not None and info.server else model
 
 
 def toolbar(status: Status, width: int) -> str:
@@ -50,7 +57,12 @@ def toolbar(status: Status, width: int) -> str:
         (0, sanitize_line(status.state)),
         (3, f"{status.queued} queued" if status.queued else ""),
         (1, status.hint),
-        (4, f"{status.used_tokens:,}/{status.context:,}" if status.context else ""),
+        (
+            4,
+            f"{'~' if status.used_is_estimate else ''}{status.used_tokens:,}/{status.context:,}"
+            if status.context
+            else "",
+        ),
         (5, _tools(status)),
         *_speed(status.speed),
     ]

@@ -34,8 +34,8 @@ from toolchat.wire.tokens import TokenCount
 LINE_LIMIT = 64 * 1024 * 1024
 """Bytes of the longest line that the engine's channel reads: a long history is one line."""
 
-VERSION = (2, 1)
-"""Of an event's JSON form. 1 could be written and not read; 2.1 added `left_out`."""
+VERSION = (2, 2)
+"""Of an event's JSON form. 1 could be written and not read; 2.1 added `left_out`, 2.2 `estimated`."""
 
 LoadImage = Callable[[str, str], str]
 """Given the file that keeps an image and its SHA-256, its bytes in base64. Raises CodecError where they are gone."""

@@ -28,6 +28,8 @@ class Usage:
     """Seconds from the request to its first token."""
     seconds: float = 0.0
     """Seconds from the request to its last token."""
+    estimated: bool = False
+    """Whether the tokens are estimates: a server did not count them."""
 
     @property
     def new_tokens(self) -> int:

@@ -11,8 +11,9 @@ from toolchat.engine import gpu
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import GIB
 from toolchat.engine.local import worker_environment
+from toolchat.engine.worker.in_process import gpu_share, kept_context
 from toolchat.engine.worker.loading import staged
-from toolchat.engine.worker.server import gpu_share, kept_context, own
+from toolchat.engine.worker.server import own
 from toolchat.wire.errors import EngineError
 
 GPU = EngineConfig("m", "/models/m", "cuda", None, None)
@@ -106,7 +107,7 @@ def told_by_torch() -> list[str]:
     code = (
         "from toolchat.engine.config import EngineConfig\n"
         "from toolchat.engine.number_format import torch_multiplication\n"
-        "from toolchat.engine.worker.server import gpu_share\n"
+        "from toolchat.engine.worker.in_process import gpu_share\n"
         "try: gpu_share(EngineConfig('m', '/m', 'cuda', None, None))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
         "for name in ('auto', 'float32'): print(torch_multiplication(name)().dtype)\n"

@@ -14,6 +14,7 @@ from mistral_tokenizers import load, spell
 
 from toolchat.engine.worker.channel import Channel
 from toolchat.engine.worker.generation import Generation
+from toolchat.engine.worker.in_process import InProcess
 from toolchat.engine.worker.server import Serving, Worker
 from toolchat.mistral.grammar.constraint import Constraint, Step
 from toolchat.mistral.render import Encoded
@@ -37,13 +38,17 @@ def told(reason: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str
     ours, theirs = socket.socketpair()
     worker = Worker.__new__(Worker)
     worker._channel = Channel(theirs)
-    worker._engine = Ending(reason, spell(tokenizer, "Half of it"))
+    source = InProcess.__new__(InProcess)
+    source._engine = Ending(reason, spell(tokenizer, "Half of it"))
+    source._under_way = {"0-r"}
+    worker._source = source
     generation = Generation(
         "0-r", MistralVocabulary(tokenizer), Constraint(Step()), prompt_tokens=1, max_tokens=9, began=0.0
     )
     worker._serving = {"0-r": Serving(generation, Encoded([1], []), 0.0, 1.0, None)}
     worker._step()
     assert worker._serving == {}
+    assert not source.has_output
     theirs.shutdown(socket.SHUT_WR)
     return [json.loads(row) for row in ours.makefile("rb")]
 
@@ -60,7 +65,7 @@ def test_an_answer_that_vllm_gave_up_is_a_failure_and_no_answer(
     reason: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     (message,) = told(reason, tmp_path_factory)
-    assert (message["op"], message["id"]) == ("error", "r")
+    assert (message["op"], message["id"]) == ("broken", "r")
     assert f'("{reason}")' in message["message"]
 
 

@@ -423,7 +423,7 @@ def _listening(path: Path) -> socket.socket:
 def _concludes(message: dict[str, Any]) -> bool:
     """Whether nothing follows it for its request."""
     match message:
-        case {"op": "deltas", "deltas": [*_, {"type": "finished"}]} | {"op": "count" | "error" | "overflow"}:
+        case {"op": "deltas", "deltas": [*_, {"type": "finished"}]} | {"op": "count" | "error" | "broken" | "overflow"}:
             return True
     return False
 

@@ -79,9 +79,12 @@ class Generation:
         return self._go_on(constraint.step, deltas, stop=constraint.stop)
 
     def take(self, token_ids: Sequence[int], ended: FinishReason | None, cached: int | None) -> Progress:
-        """More tokens of the run under way; `ended` where it is over, `cached` tokens of its prompt were known."""
-        if token_ids and self._cached is None:
-            self._cached = cached or 0
+        """More tokens of the run under way; `ended` where it is over, `cached` tokens of its prompt were known.
+
+        A source may know `cached` from the beginning, or not before the run's end: None until then.
+        """
+        if self._cached is None and not self._calling:
+            self._cached = cached
         stopped = bool(token_ids) and token_ids[-1] == self._constraint.stop and not self._calling
         if self._looking:
             self._looking = False

@@ -1,9 +1,9 @@
-"""The engine's own process: vLLM's `LLMEngine`, behind a socket.
+"""The engine's own process, behind a socket: renders the chat, injects grammars, parses token ids, sends typed deltas.
 
 Run as `python -m toolchat.engine.worker --fd N --parent PID`; the first line on the socket is the `EngineConfig`.
-It renders the chat, injects the grammar, steps the engine, parses token ids and sends typed deltas. It lives exactly
-as long as its parent: the kernel kills it when the parent dies, and a closed socket ends it too. One that is kept lives
-by the clock of its `Channel` instead, from when it is ready on.
+Where the tokens come from is a `TokenSource`: vLLM in this process, or a server (`toolchat.engine.remote`). It lives
+exactly as long as its parent: the kernel kills it when the parent dies, and a closed socket ends it too. One that is
+kept lives by the clock of its `Channel` instead, from when it is ready on.
 """
 
 from __future__ import annotations
@@ -14,49 +14,33 @@ import os
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from toolchat.engine import gpu
 from toolchat.engine.config import EngineConfig
-from toolchat.engine.gpu_memory import budget, check_fits
-from toolchat.engine.number_format import settled
-from toolchat.engine.params import Format, context_window, has_vision, read_params
+from toolchat.engine.params import has_vision, read_params
 from toolchat.engine.worker.channel import Channel
-from toolchat.engine.worker.failures import TO_THE_CPU, one_line, why_not_loaded
+from toolchat.engine.worker.failures import one_line, why_not_loaded
 from toolchat.engine.worker.generation import Generation, Progress, Run
-from toolchat.engine.worker.loading import (
-    hide_unloadable_modules,
-    install_staged_worker,
-    loading_threads,
-    register_model,
-)
-from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
+from toolchat.engine.worker.in_process import InProcess, import_vllm
+from toolchat.engine.worker.loading import hide_unloadable_modules, loading_threads
+from toolchat.engine.worker.source import Failed, SourceRun, Tokens, TokenSource, Waiting
 from toolchat.mistral.grammar.constraint import Constraint, constraint, unconstrained
 from toolchat.mistral.vocabulary import refusal
 from toolchat.process import die_with_parent, hide_memory
 from toolchat.wire.codec import decode_prompt, encode_count, encode_delta
-from toolchat.wire.deltas import Delta, FinishReason
-from toolchat.wire.errors import EngineError
+from toolchat.wire.deltas import Delta, Note
 from toolchat.wire.messages import Message, ToolSpec
 
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
-    from vllm.lora.request import LoRARequest
 
     from toolchat.mistral.render import Encoded
     from toolchat.mistral.vocabulary import MistralVocabulary
-
-NEVER = -100.0
-"""The least logit bias that vLLM takes: far below any token that could be chosen."""
-
-
-ENDINGS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
-"""vLLM's names of how a request ends well. It has more: "error" is for what fails in this one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,43 +55,19 @@ class Serving:
 
 
 class Worker:
-    """The loaded engine, and the requests it is serving."""
+    """A source of tokens, and the requests that it is serving."""
 
-    def __init__(self, channel: Channel, config: EngineConfig) -> None:
-        from vllm import EngineArgs, LLMEngine
-
+    def __init__(self, channel: Channel, source: TokenSource) -> None:
         from toolchat.mistral.vocabulary import MistralVocabulary
 
-        folder = Path(config.folder)
-        params = read_params(folder)
-        vision = has_vision(params)
-        share = gpu_share(config) if config.device == "cuda" else None
-        os.environ["VLLM_ENABLE_STARTUP_PLAN"] = "1" if startup_plan(config, share) else "0"
-        config = replace(config, dtype=settled(config.dtype))
-        arguments = engine_arguments(config, tekken=(folder / "tekken.json").exists(), vision=vision, share=share)
-        install_staged_worker(
-            config.device,
-            lambda stage: channel.send({"op": "state", "state": stage}),
-            compiles=not (config.eager or config.fast_start),
-            captures=not config.eager,
-        )
-        register_model(folder)
-        self._lora = _lora_request(config)
-        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-        if self._lora is not None:
-            # Now, so that an adapter of another model is told before the first question.
-            self._engine.add_lora(self._lora)
-        self._config = config
-        self._share = share
-        self._capacity: int = self._engine.model_config.max_model_len
-        self._context = kept_context(config, self._capacity)
-        self._tokenizer: MistralTokenizer = self._engine.get_tokenizer().mistral
+        self._source = source
+        self._context = source.context
+        self._capacity = source.capacity
+        self._tokenizer: MistralTokenizer = source.tokenizer
         self._vocabulary: MistralVocabulary = MistralVocabulary(self._tokenizer)
         self._supports_reasoning = self._vocabulary.special("[THINK]") is not None
         # Tokenizer files are shared: one that knows images may lie beside a model that does not see.
-        self._supports_images = (
-            vision and not config.text_only and self._tokenizer.instruct_tokenizer.image_encoder is not None
-        )
+        self._supports_images = source.sees and self._tokenizer.instruct_tokenizer.image_encoder is not None
         self._channel = channel
         self._serving: dict[str, Serving] = {}
 
@@ -122,35 +82,14 @@ class Worker:
             "supports_reasoning": self._supports_reasoning,
             "supports_images": self._supports_images,
             "reasoning_efforts": reasoning_efforts(self._tokenizer),
-            "details": self._details(),
-        }
-
-    def _details(self) -> dict[str, Any]:
-        """How the model was loaded, for --debug and for reports."""
-        loaded = self._engine.vllm_config
-        cache = loaded.cache_config
-        return {
-            "device": self._config.device,
-            "number format": str(loaded.model_config.dtype).removeprefix("torch."),
-            "context": f"{self._context} of {context_window(Path(self._config.folder)) or 'unknown'} tokens",
-            "KV cache": f"{(cache.num_gpu_blocks or 0) * cache.block_size} tokens in blocks of {cache.block_size}",
-            "GPU memory": f"{self._share:.2%} of the card" if self._share is not None else "none",
-            "model runner": "V2" if loaded.use_v2_model_runner else "V1",
-            "asynchronous scheduling": "yes" if loaded.scheduler_config.async_scheduling else "no",
-            "compilation": _name(loaded.compilation_config.mode),
-            "CUDA graphs": _name(loaded.compilation_config.cudagraph_mode),
-            "threads": os.environ.get("OMP_NUM_THREADS", ""),
-            "files": Format(self._config.format).label,
-            "quantization": str(loaded.model_config.quantization or "none"),
-            "adapter": f"{lora.name} (rank {lora.rank})" if (lora := self._config.lora) is not None else "none",
-            "sampling": f"{self._config.sampling} ({self._config.sampling.source})",
+            "details": dict(self._source.details()),
         }
 
     def serve(self) -> None:
-        """Answer commands for ever; waits for one only while nothing is being generated."""
+        """Answer commands for ever; waits for one only while the source has nothing to do."""
         commands = self._channel.commands
         while True:
-            while not self._serving or not commands.empty():
+            while not self._source.has_output or not commands.empty():
                 self._handle(commands.get())
             self._step()
 
@@ -190,16 +129,6 @@ class Worker:
             response_schema=response_schema,
         )
 
-    def _engine_input(self, encoded: Encoded) -> Any:
-        """The prompt as vLLM takes it: the [IMG] tokens are in it already, and the images go beside it."""
-        from vllm.inputs import TokensPrompt, tokens_input
-
-        if not encoded.images:
-            return tokens_input(encoded.tokens)
-        prompt = TokensPrompt(prompt_token_ids=encoded.tokens, multi_modal_data={"image": encoded.images})
-        (rendered,) = self._engine.renderer.render_cmpl([prompt])
-        return rendered
-
     def _count(self, command: dict[str, Any]) -> None:
         from toolchat.mistral.token_count import count_conversation
 
@@ -232,7 +161,7 @@ class Worker:
         encoded = self._encode(messages, tools, options["reasoning_effort"], options["response_schema"])
         prompt = encoded.tokens
         # Each client keeps to its own.
-        context = command["context"] or self._capacity
+        context = command.get("context") or self._capacity
         room = context - len(prompt)
         if room < options["reserve"]:
             self._channel.send(
@@ -257,8 +186,8 @@ class Worker:
         self._serving[generation.id] = Serving(
             generation,
             encoded,
-            own(options["temperature"], self._config.sampling.temperature),
-            own(options["top_p"], self._config.sampling.top_p),
+            own(options["temperature"], self._source.sampling.temperature),
+            own(options["top_p"], self._source.sampling.top_p),
             options["seed"],
         )
         self._advance(generation.id, generation.begin())
@@ -275,25 +204,18 @@ class Worker:
         )
 
     def _run(self, serving: Serving, run: Run) -> None:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        grammar = run.step.grammar
-        params = SamplingParams(
-            max_tokens=run.max_tokens,
-            temperature=serving.temperature,
-            top_p=serving.top_p,
-            seed=serving.seed,
-            # Token ids are parsed here; vLLM's own detokenizer would do the work twice and lose the markers.
-            detokenize=False,
-            output_kind=RequestOutputKind.DELTA,
-            # vLLM tells Lark from EBNF by itself.
-            structured_outputs=StructuredOutputsParams(grammar=grammar.text) if grammar else None,
-            logit_bias=dict.fromkeys(run.step.banned, NEVER) or None,
-            stop_token_ids=[run.stop] if run.stop is not None else None,
+        self._source.run(
+            SourceRun(
+                serving.generation.id,
+                replace(serving.prompt, tokens=[*serving.prompt.tokens, *run.written]),
+                run.step,
+                run.max_tokens,
+                run.stop,
+                serving.temperature,
+                serving.top_p,
+                serving.seed,
+            )
         )
-        prompt = replace(serving.prompt, tokens=[*serving.prompt.tokens, *run.written])
-        self._engine.add_request(serving.generation.id, self._engine_input(prompt), params, lora_request=self._lora)
 
     def _advance(self, request_id: str, progress: Progress) -> None:
         """Send what came, and run what is next, if anything."""
@@ -307,28 +229,25 @@ class Worker:
 
     def _abort(self, request_id: str) -> None:
         if (serving := self._serving.pop(request_id, None)) is not None:
-            self._engine.abort_request([request_id])
+            self._source.abort(request_id)
             self._send_deltas(request_id, [serving.generation.abort()])
 
     def _step(self) -> None:
-        for output in self._engine.step():
-            serving = self._serving.get(output.request_id)
+        for output in self._source.step():
+            serving = self._serving.get(output.id)
             if serving is None:
                 continue
-            completion = output.outputs[0]
-            ended = None
-            if output.finished and (ended := ENDINGS.get(completion.finish_reason)) is None:
-                self._fail(
-                    output.request_id,
-                    f'vLLM gave this answer up ("{completion.finish_reason}"): a grammar could not be compiled, or '
-                    "refused a token; the engine's log says more",
-                )
-                continue
-            progress = serving.generation.take(completion.token_ids, ended, output.num_cached_tokens)
-            try:
-                self._advance(output.request_id, progress)
-            except Exception as error:
-                self._fail(output.request_id, one_line(error))
+            match output:
+                case Waiting(request_id, why):
+                    self._send_deltas(request_id, [Note(why)])
+                case Failed(request_id, why):
+                    self._break(request_id, why)
+                case Tokens(request_id, ids, ended, cached):
+                    progress = serving.generation.take(ids, ended, cached)
+                    try:
+                        self._advance(request_id, progress)
+                    except Exception as error:
+                        self._fail(request_id, one_line(error))
 
     def _send_deltas(self, request_id: str, deltas: Sequence[Delta]) -> None:
         self._channel.send({"op": "deltas", "id": request_id, "deltas": [encode_delta(delta) for delta in deltas]})
@@ -337,19 +256,10 @@ class Worker:
         self._serving.pop(request_id, None)
         self._channel.send({"op": "error", "id": request_id, "message": message})
 
-
-def _lora_request(config: EngineConfig) -> LoRARequest | None:
-    """What goes with every request where there is an adapter."""
-    if config.lora is None:
-        return None
-    from vllm.lora.request import LoRARequest
-
-    return LoRARequest(config.lora.name, 1, config.lora.folder)
-
-
-def _name(member: Enum | None) -> str:
-    """Of a member of one of vLLM's enumerations, which it may leave unset."""
-    return member.name.lower() if member is not None else "unset"
+    def _break(self, request_id: str, why: str) -> None:
+        """Of a request that is given up after it began: whether something of it is there is for the chat to see."""
+        del self._serving[request_id]
+        self._channel.send({"op": "broken", "id": request_id, "message": why})
 
 
 def own(asked: float | None, default: float) -> float:
@@ -357,40 +267,8 @@ def own(asked: float | None, default: float) -> float:
     return default if asked is None else asked
 
 
-def kept_context(config: EngineConfig, engine: int) -> int:
-    """The tokens of context to keep to, where the engine's memory holds `engine`. Raises EngineError if too few."""
-    if config.context is None:
-        return engine
-    if config.context > engine:
-        raise EngineError(
-            f"--context {config.context}: the memory left beside the weights holds {engine} tokens; "
-            "ask for that or fewer, or give more memory (--gpu-memory, --kv-cache)"
-        )
-    return config.context
-
-
-def gpu_share(config: EngineConfig) -> float:
-    """The share of the GPU's memory that vLLM may take, by what is free on it now. Makes CUDA's context.
-
-    Raises EngineError, who holds the memory and what to do, where it does not suffice.
-    """
-    import torch
-
-    try:
-        free, total = torch.cuda.mem_get_info(0)
-    except Exception as error:  # torch has no one class for a driver that refuses
-        raise EngineError(f"the GPU cannot be used: {one_line(error)}; {TO_THE_CPU}") from error
-    # By its UUID: which of several GPUs is CUDA's first depends on CUDA_DEVICE_ORDER.
-    measured = gpu.with_uuid(str(torch.cuda.get_device_properties(0).uuid)) or next(iter(gpu.gpus()), None)
-    held_by = gpu.held_by(gpu.holders(measured)) if measured is not None else ""
-    share = budget(free, total, config.gpu_memory, held_by)
-    if config.need is not None:
-        check_fits(config.model, config.need, share, total, free, held_by)
-    return share
-
-
-def main(worker_class: type[Worker] = Worker) -> None:
-    """Be the worker that the command line describes, until the parent ends, or nobody has used it for long enough."""
+def open_channel() -> Channel:
+    """Be a process that the command line describes, which ends with its parent; the socket to that."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -398,7 +276,12 @@ def main(worker_class: type[Worker] = Worker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops the answer, and not the engine
     die_with_parent(arguments.parent)
     hide_memory()
-    channel = Channel(socket.socket(fileno=arguments.fd))
+    return Channel(socket.socket(fileno=arguments.fd))
+
+
+def main(source_class: type[InProcess] = InProcess) -> None:
+    """Be the worker that the command line describes, until the parent ends, or nobody has used it for long enough."""
+    channel = open_channel()
     config = EngineConfig.read(channel.receive())
     channel.listen(config.context)
     try:
@@ -407,27 +290,39 @@ def main(worker_class: type[Worker] = Worker) -> None:
         gc.disable()
         channel.send({"op": "state", "state": "importing"})
         hide_unloadable_modules(supports_images=has_vision(read_params(Path(config.folder))) and not config.text_only)
-        import vllm.v1.engine.llm_engine  # noqa: F401  # the better part of vLLM's imports
-
+        import_vllm()
         gc.freeze()
         channel.send({"op": "state", "state": "loading weights"})
         with loading_threads(config):
-            worker = worker_class(channel, config)
+            worker = Worker(channel, source_class(channel, config))
         gc.freeze()
         gc.enable()
     except Exception as error:
-        import traceback
-
-        traceback.print_exc()  # into the log
-        channel.send({"op": "failed", "message": refusal(Path(config.folder)) or why_not_loaded(error, config)})
-        channel.flush()
-        os._exit(1)
+        fail_to_load(channel, refusal(Path(config.folder)) or why_not_loaded(error, config))
     channel.send({"op": "ready"} | worker.info())
+    serve(worker, channel)
+
+
+def fail_to_load(channel: Channel, why: str) -> NoReturn:
+    """End the process for the exception being handled, which goes into the log."""
+    traceback.print_exc()
+    channel.send({"op": "failed", "message": why})
+    channel.flush()
+    os._exit(1)
+
+
+class Serves(Protocol):
+    """What answers the commands of a channel."""
+
+    def serve(self) -> None:
+        """Answer them for ever."""
+
+
+def serve(worker: Serves, channel: Channel) -> NoReturn:
+    """Let `worker` serve until the process ends."""
     try:
         worker.serve()
     except Exception as error:
-        import traceback
-
         traceback.print_exc()
         channel.send({"op": "failed", "message": one_line(error)})
         channel.flush()

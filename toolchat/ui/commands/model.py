@@ -15,6 +15,7 @@ from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
 
 if TYPE_CHECKING:
+    from toolchat.engine.base import EngineInfo
     from toolchat.models.listing import LocalModel
 
 NONE = "none"
@@ -26,6 +27,8 @@ FOLDERS = 50
 
 async def model(context: Context, argument: str) -> Outcome:
     chat = context.chat
+    if not argument and chat.info is not None and chat.info.server:
+        return Outcome(tuple(_server_rows(chat.model, chat.info)))
     if not argument:
         # Scanning the hub's cache, and importing its library, take too long for the event loop.
         return Outcome(tuple(_rows(context, await asyncio.to_thread(context.models))))
@@ -57,6 +60,12 @@ async def system(context: Context, argument: str) -> Outcome:
 
 
 def complete_model(context: Context, text: str) -> list[Completion]:
+    info = context.chat.info
+    if info is not None and info.server:
+        return [
+            Completion(name, "now in use" if name == info.model else info.server, len(text))
+            for name in matching(text, info.models)
+        ]
     if text.startswith((".", "/", "~")):
         return list(islice(_folders(text), FOLDERS))
     sources = {item.name: item.source for item in context.models()}
@@ -81,6 +90,13 @@ def _rows(context: Context, models: Sequence[LocalModel]) -> Iterator[Text]:
         mark = "● " if name == current else "  "
         yield Text.assemble((mark, "bold"), (sanitize_line(name), "bold"), (f"  {source}".rstrip(), QUIET))
     yield say("/model NAME loads another: one of these, a Hugging Face id, or a folder.", QUIET)
+
+
+def _server_rows(current: str, info: EngineInfo) -> Iterator[Text]:
+    for name in info.models or (current,):
+        mark = "● " if name == current else "  "
+        yield Text.assemble((mark, "bold"), (sanitize_line(name), "bold"))
+    yield say(f"/model NAME has {sanitize_line(info.server)} use another of its models.", QUIET)
 
 
 def _state(item: LocalModel) -> str:

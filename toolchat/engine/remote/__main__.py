@@ -1,0 +1,3 @@
+from toolchat.engine.remote.process import main
+
+main()
