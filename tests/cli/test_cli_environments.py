@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import REPOSITORY
+from stored import stored_rows
 
 pytestmark = pytest.mark.process
 
@@ -155,8 +156,8 @@ class Place:
         out = b"".join(received)
         if row.stdout == "file":
             out = (self._folder / "out").read_bytes()
-        records = sorted((self._state / "toolchat" / "sessions").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
-        questions = questions_of(records[-1]) if records else []
+        rows = stored_rows(self._state / "toolchat" / "sessions")
+        questions = [row["data"]["text"] for row in rows if row["type"] == "question_asked"]
         return Ran(process.returncode, COLOUR.sub("", out.decode(encoding)), err.decode(encoding), questions)
 
     def _environment(self) -> dict[str, str]:
@@ -220,11 +221,6 @@ def give(fd: int, parts: list[bytes], process: subprocess.Popen[bytes]) -> None:
             while left[0] and process.poll() is None and time.monotonic() < until:
                 fcntl.ioctl(fd, termios.FIONREAD, left)
                 time.sleep(0.002)
-
-
-def questions_of(record: Path) -> list[str]:
-    rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
-    return [row["data"]["text"] for row in rows if row["type"] == "question_asked"]
 
 
 def check_streams(row: Row, ran: Ran, usual: int = 0) -> bool:
