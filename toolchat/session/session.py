@@ -124,6 +124,8 @@ class Session:
         self._shown_again: list[Event] = []
         self._past: Past | None = None
         """What this session was when it was opened, where that is to be compared with the tools yet."""
+        self._never_offered: frozenset[str] = frozenset()
+        """What --tool leaves out, whatever session is gone on with."""
         self._keeps_prompt = False
         """Whether the model's own system prompt stays as it was, with the date of then: what was sent stays."""
         self._saved_state = SessionState()
@@ -151,7 +153,7 @@ class Session:
         self._use(runner)
         if policy is not None:
             policy.check(runner.toolbox)
-        self.switched_off = left_out(runner.toolbox, only)
+        self.switched_off = self._never_offered = left_out(runner.toolbox, only)
         check_tool_choice(self._options.tool_choice, runner.toolbox, self.switched_off)
         if self._past is not None:
             self._have_past_tools()
@@ -242,7 +244,7 @@ class Session:
         """Have the switched-off tools and the grants of the session that goes on, and tell what is different now."""
         assert self._past is not None
         past, self._past = self._past, None
-        self.switched_off |= past.state.switched_off & set(self.toolbox.names)
+        self.switched_off = self._never_offered | past.state.switched_off & set(self.toolbox.names)
         if self._policy is not None:
             self._policy.have_session_grants(past.state.grants)
         if past.model != self.model:
