@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 
+from toolchat.cli import main
+
 pytestmark = pytest.mark.process
 
 HEAVY = {"torch", "vllm", "mistral_common", "numpy", "openai", "mcp"}
@@ -133,3 +135,45 @@ def test_a_group_without_a_command_shows_its_help(toolchat: Program, arguments: 
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith(f"Usage: {' '.join(('toolchat', *arguments))} ")
     assert "Commands:\n" in ran.err
+
+
+BEFORE_THE_PROMPT = """
+import sys
+from toolchat.cli import main, repl, signals
+def prompt(*_):
+    print(" ".join(sys.modules))
+    return 0
+signals.run_async = prompt
+repl.is_plain = lambda _: False
+main.run(["repl", "--model", "demo"])
+"""
+
+
+def test_the_prompt_waits_for_nothing_that_reads_tools_files_or_stored_sessions(toolchat: Program) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE_THE_PROMPT],
+        cwd=toolchat.folder,
+        env=toolchat.environment,
+        capture_output=True,
+        timeout=60,
+        check=True,
+        text=True,
+        encoding="utf-8",
+    )
+    modules = set(done.stdout.split())
+    assert "toolchat.cli.repl" in modules
+    assert modules & {"yaml", "toolchat.tools.spec", "toolchat.store.sessions", "sqlite3"} == set()
+
+
+def test_a_command_is_built_alone_and_help_and_completion_know_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def names(*arguments: str) -> set[str | None]:
+        made = main._app_for(arguments)
+        return {command.name for command in (*made.registered_commands, *made.registered_groups)}
+
+    every = names("--help")
+    assert {"ask", "repl", "tools", "sessions", "ps"} <= every
+    assert names("--debug", "ask", "tools") == {"ask"}
+    assert names("tools", "list") == {"tools"}
+    assert names() == names("bogus") == every
+    monkeypatch.setenv("_TOOLCHAT_COMPLETE", "complete_bash")
+    assert names("ask") == every

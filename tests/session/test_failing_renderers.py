@@ -13,12 +13,12 @@ from session_bench import Bench
 from stored import stored_rows
 
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
+from toolchat.samples import sample_tools_path
 from toolchat.session.session import Session
 from toolchat.session.stream import Stream
 from toolchat.settings import Settings
 from toolchat.tools.load import load_tools
 from toolchat.tools.run import ToolRunner
-from toolchat.tools.spec import sample_tools_path
 from toolchat.wire import events
 from toolchat.wire.events import Event
 

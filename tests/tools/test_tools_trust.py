@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from toolchat.samples import sample_tools_path
 from toolchat.tools.callable_reference import SAMPLES
 from toolchat.tools.code import ToolsCode, read_code
 from toolchat.tools.local_modules import MAX_SOURCE
-from toolchat.tools.spec import sample_tools_path
 from toolchat.tools.trust import TrustStore
 from toolchat.wire.errors import ToolchatError, UsageError
 

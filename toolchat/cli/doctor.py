@@ -142,9 +142,9 @@ def _tools(flag: str | None) -> Iterator[Check]:
     """The tools file that a command would use here. Nothing of it is run."""
     from toolchat.cli.tools_file import FOUND, choose_tools_file
     from toolchat.models.health import ok, problem
+    from toolchat.samples import sample_tools_path
     from toolchat.settings import resolve
     from toolchat.tools.code import read_code
-    from toolchat.tools.spec import sample_tools_path
     from toolchat.wire.errors import UsageError
 
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import select
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Never
 
 import typer
@@ -70,7 +72,7 @@ def run(arguments: list[str] | None = None) -> Never:
     code: int
     try:
         given = repl.with_value(sys.argv[1:] if arguments is None else arguments)
-        result = app(args=given, prog_name="toolchat", standalone_mode=False)
+        result = _app_for(given)(args=given, prog_name="toolchat", standalone_mode=False)
         sys.stdout.flush()
         code = result if isinstance(result, int) else ExitCode.OK
     except ToolchatError as error:
@@ -89,6 +91,21 @@ def run(arguments: list[str] | None = None) -> Never:
     except Exception as error:
         code = _say(error, ExitCode.FAILURE)
     _end(code)
+
+
+def _app_for(arguments: Sequence[str]) -> typer.Typer:
+    """The program with the command that is called alone, if one is.
+
+    typer builds the options of every command before it runs one: with all of them a prompt came 40 ms later.
+    """
+    called = next((argument for argument in arguments if not argument.startswith("-")), None)
+    commands = [command for command in app.registered_commands if command.name == called]
+    groups = [group for group in app.registered_groups if group.name == called]
+    if (not commands and not groups) or "_TOOLCHAT_COMPLETE" in os.environ:
+        return app
+    one = copy.copy(app)
+    one.registered_commands, one.registered_groups = commands, groups
+    return one
 
 
 def _usage(error: TyperException) -> int:

@@ -214,12 +214,13 @@ def settings_flags(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def session_to_open(key: str | None, last: bool, store: bool, flag: str) -> Opened | None:
     """The stored session that --continue and `flag` mean. Raises ToolchatError where there is none."""
+    if key is None and not last:
+        return None
+    # Not before: most chats begin anew, and their prompt waits for no store.
     from toolchat.settings import state_folder
     from toolchat.store.sessions import LAST, open_session_of
     from toolchat.wire.errors import UsageError
 
-    if key is None and not last:
-        return None
     if key is not None and last:
         raise UsageError(f"{flag} and --continue contradict each other; leave one of them out")
     if not store:

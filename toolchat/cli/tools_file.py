@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchat.environment import NO_FOLDER, working_folder
+from toolchat.samples import sample_tools_path
 from toolchat.settings import state_folder, user_path
-from toolchat.tools.spec import sample_tools_path
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
 

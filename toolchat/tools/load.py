@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from toolchat.samples import sample_tools_path
 from toolchat.tools import import_guard
 from toolchat.tools.advice import advice
 from toolchat.tools.bound import expanded_arguments, fit_arguments
@@ -33,7 +34,7 @@ from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import Place, Problems, reason
 from toolchat.tools.schema import FunctionSchema, ParametersError, SchemaError, function_schema
 from toolchat.tools.signatures import is_record
-from toolchat.tools.spec import MAX_DESCRIPTION, TOOL_NAME, sample_tools_path
+from toolchat.tools.spec import MAX_DESCRIPTION, TOOL_NAME
 from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, ToolOptions, Untyped
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded
 

@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +38,6 @@ from toolchat.tools.yaml_file import (
     with_merged,
 )
 from toolchat.wire.errors import UsageError
-
-
-def sample_tools_path() -> Path:
-    """The tools file that is shipped with toolchat."""
-    return Path(str(files("toolchat.samples") / "tools.yaml"))
-
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """The names that Mistral's validators accept."""
