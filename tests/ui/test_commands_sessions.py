@@ -62,7 +62,7 @@ def test_a_session_is_named_found_and_gone_on_with(play: Play) -> None:
 def test_a_fork_is_told_of_by_its_name(play: Play) -> None:
     assert play("trains", "/fork plan", "/save trip") == [
         "This is a copy from here on, plan; the session stays as it was.",
-        "This session is trip; toolchat repl --resume finds it by that.",
+        "This session is trip now; toolchat repl --resume trip goes on with it.",
     ]
 
 

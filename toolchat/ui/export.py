@@ -10,6 +10,7 @@ from typing import Any
 
 from toolchat.images.image import description
 from toolchat.store.transcript import CallStory, Transcript, TurnStory, turn_json
+from toolchat.ui.cards import seconds
 from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.wire.codec import encode_tool
 from toolchat.wire.messages import Part, ToolCall
@@ -79,9 +80,9 @@ def about(transcript: Transcript) -> list[str]:
     return [f"session {transcript.session}", f"model {sanitize_line(transcript.model)}", when(transcript.began)]
 
 
-def when(seconds: float) -> str:
+def when(time: float) -> str:
     """A time, in UTC: an export is read elsewhere."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def flattened(turns: list[TurnStory]) -> list[TurnStory]:
@@ -100,7 +101,7 @@ def call_line(story: CallStory) -> str:
     else:
         words.append(story.status)
     if story.result is not None and story.result.seconds:
-        words.append(f"{story.result.seconds:.1f} s")
+        words.append(seconds(story.result.seconds))
     return sanitize_line(" · ".join(words))
 
 

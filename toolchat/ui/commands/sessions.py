@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from toolchat.settings import user_path
@@ -16,7 +17,8 @@ _SUFFIXES = {".md": "md", ".markdown": "md", ".json": "json", ".html": "html", "
 
 async def save(context: Context, argument: str) -> Outcome:
     context.chat.save(argument)
-    return told(f"This session is {sanitize_line(argument)}; toolchat repl --resume finds it by that.", style=QUIET)
+    name = sanitize_line(argument)
+    return told(f"This session is {name} now; toolchat repl --resume {shlex.quote(name)} goes on with it.", style=QUIET)
 
 
 async def sessions(context: Context, argument: str) -> Outcome:
