@@ -76,13 +76,13 @@ def stop(model: Model = None, all_: All = False) -> None:
     if not loaded:
         typer.echo("No model is loaded.")
     for one in loaded:
-        used = ""
+        pid, used = _pid(one), ""
         if isinstance(one, KeptWorker):
             clients = end(one.path)
             used = f"; {clients} {'command was' if clients == 1 else 'commands were'} using it" if clients else ""
         else:
             end_served(one)
-        typer.echo(f"{sanitize_line(one.model or 'The model')} is ended (process {_pid(one)}){used}.")
+        typer.echo(f"{sanitize_line(one.model or 'The model')} is ended (process {pid}){used}.")
 
 
 def _those(loaded: Sequence[KeptWorker | ServedModel]) -> str:

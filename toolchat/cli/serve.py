@@ -209,7 +209,7 @@ def _made(place: Place) -> _Key:
 
 def _left_open(place: Place, key: _Key) -> list[str]:
     """What those who reach the server may do without the key."""
-    from toolchat.engine.server_command import GENERATES, OPEN_PATHS
+    from toolchat.engine.server_command import OPEN_ANSWERS, OPEN_FACTS
 
     if place.is_local:
         return (
@@ -217,10 +217,10 @@ def _left_open(place: Place, key: _Key) -> list[str]:
             if key.value or place.socket is not None
             else ["every user of this machine may use it: it has no API key"]
         )
-    others = ", ".join(path for path in OPEN_PATHS if path != GENERATES)
     return [
-        f"whoever reaches {place.host}:{place.port} may use these without the key: {GENERATES}, by which the model "
-        f"answers too, and {others}; keep strangers out by a firewall or a proxy that lets /v1 pass"
+        f"the key guards /v1, /v2 and /inference; without it, whoever reaches {place.host}:{place.port} has the model "
+        f"answer by {' and '.join(OPEN_ANSWERS)}, and may read {', '.join(OPEN_FACTS)}: let a firewall, or a proxy "
+        "that passes /v1 alone, keep strangers out"
     ]
 
 

