@@ -33,7 +33,7 @@ class UnixServer(HTTPServer):
     address_family = socket.AF_UNIX
 
     def server_bind(self) -> None:
-        self.socket.bind(self.server_address)  # type: ignore[arg-type]  # a path
+        self.socket.bind(flag("uds"))
         self.server_name, self.server_port = "localhost", 0
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
@@ -64,8 +64,8 @@ def main() -> None:
         sys.exit(1)
     if MODE == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    path = flag("uds")
-    server = UnixServer(path, Health) if path else HTTPServer((flag("host"), int(flag("port"))), Health)
+    kind, address = (UnixServer, ("", 0)) if flag("uds") else (HTTPServer, (flag("host"), int(flag("port"))))
+    server = kind(address, Health)
     if MODE == "crashes":
         server.handle_request()
         os._exit(9)

@@ -49,6 +49,8 @@ class _Found:
     settings: Settings
     folder: Path | None = None
     """Of the model's files, where it has a Mistral tokenizer."""
+    eager: bool = False
+    """Whether it is loaded sooner than compiled."""
     notes: tuple[str, ...] = ()
 
 
@@ -113,7 +115,9 @@ def _find(flags: Mapping[str, Any], obtain: Callable[[ModelChoice], Path]) -> _F
         # By its id: clients on other machines find the tokenizer's files by what the server says that it has loaded.
         at, revision = choice.name, choice.revision
     notes = (choice.notice,) if choice.notice else ()
-    return _Found(ServedModel(label, at, mistral_traits(folder), revision), settings, folder, notes)
+    return _Found(
+        ServedModel(label, at, mistral_traits(folder), revision), settings, folder, choice.kind == "demo", notes
+    )
 
 
 def _other(name: str, at: str, config: Path, settings: Settings) -> _Found:
@@ -140,7 +144,7 @@ def _config(found: _Found, device: str, flags: Mapping[str, Any]) -> EngineConfi
         kv_cache_gib=settings.kv_cache_gib,
         gpu_memory=settings.gpu_memory,
         dtype=settings.dtype,
-        eager=found.model.name == "demo",
+        eager=found.eager,
         fast_start=settings.fast_start,
         text_only=settings.text_only,
         enforce_eager=settings.enforce_eager,
