@@ -172,7 +172,7 @@ def _of_file(written: str) -> _Key:
     path = user_path(written).absolute()
     try:
         key = read_file(path, _MOST_KEY).decode("utf-8-sig")
-        is_open = bool(path.stat().st_mode & 0o077)
+        is_open = bool(path.stat().st_mode & 0o004)
     except OSError as error:
         raise UsageError(f"--api-key-file {written}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
