@@ -75,6 +75,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/prefix_cache.py
 	$(BIN)/python benchmarks/first_prompt.py
 	$(BIN)/python benchmarks/render.py
+	$(BIN)/python benchmarks/sessions.py
 
 docs: $(DEV)
 	$(BIN)/python scripts/record_repl.py docs/repl.svg

@@ -7,10 +7,12 @@ that grows warm, then slows all of them alike.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -164,8 +166,8 @@ def run(
 
 def records(folder: Path) -> list[dict[str, Any]]:
     """The events of the one session that was recorded below `folder`."""
-    (path,) = (folder / "state" / "toolchat" / "sessions").glob("*.jsonl")
-    return [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()]
+    with contextlib.closing(sqlite3.connect(folder / "state" / "toolchat" / "sessions" / "sessions.db")) as database:
+        return [json.loads(line) for (line,) in database.execute("SELECT line FROM events ORDER BY session, seq")]
 
 
 def bodies(events: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

@@ -106,6 +106,8 @@ class Settings:
     reasoning_effort: str | None = None
     tool_choice: str = "auto"
     parallel_calls: bool = True
+    store: bool = True
+    """Whether sessions are stored."""
     keep_alive: float | None = None
     """Seconds that the engine stays loaded after its last use: 0 not at all, negative until it is stopped."""
     server: str | None = None
@@ -322,6 +324,7 @@ SETTINGS: Mapping[str, _Setting] = {
     "reasoning_effort": _Setting("--reasoning-effort", _text),
     "tool_choice": _Setting("--tool-choice", _text),
     "parallel_calls": _Setting("--parallel-calls", _switch),
+    "store": _Setting("--store", _switch),
     "keep_alive": _Setting("--keep-alive", _span),
     "server": _Setting("--server", _server, lambda value: repr(_PASSWORD.sub("//…@", str(value)))),
     "api_key": _Setting("--api-key", _api_key, lambda _: "what is given (not shown)"),

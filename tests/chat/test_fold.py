@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from played_chat import PlayedChat, play
 
 from toolchat.chat.conversation import Conversation
-from toolchat.chat.fold import FoldError, fold
+from toolchat.chat.fold import FoldError, fold, fold_to_go_on
+from toolchat.store.transcript import Transcript
 from toolchat.wire import events
 from toolchat.wire.codec import event_line, read_event
 from toolchat.wire.deltas import FinishReason, Usage
@@ -31,8 +32,16 @@ def folds(data: Any) -> None:
     assert read == chat.events
     assert fold(read) == chat.conversation
     # Killed at any event, a session leaves a history that can be gone on with.
-    cut = fold(read[: data.draw(st.integers(1, len(read)))])
+    begin = read[: data.draw(st.integers(1, len(read)))]
+    folded = fold_to_go_on(begin)
+    cut = folded.conversation
     assert not cut.open
+    # What its record is given then says the same.
+    stamp = Stamper("s", lambda: 0.0, len(begin))
+    closed = [*begin, *(stamp(body, folded.turn, folded.round) for body in folded.closing)]
+    assert fold(closed) == cut
+    assert fold_to_go_on(closed).closing == ()
+    assert all(turn.finished for turn in Transcript(closed).turns)
     cut.add_user("And now?")
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from chat_harness import Harness
+from stored import stored_rows
 
 from toolchat.engine.base import ContextOverflowError
 from toolchat.engine.scripted import Answer, call
@@ -41,7 +43,7 @@ def test_two_hundred_turns_never_exceed_the_context_and_nothing_is_lost(harness:
     edits = harness.bodies(events.HistoryEdited)
     assert 0 < len(edits) < TURNS / 5
     assert len(harness.bodies(events.Notice)) == len(edits)
-    written = record.path.read_text()
+    written = "".join(json.dumps(row) for row in stored_rows(tmp_path))
     assert all(f"question {number} " in written and f"answer {number} " in written for number in range(TURNS))
     # The last request holds whole turns: it begins with a question, right after one that was answered.
     first = requests[-1].messages[0]

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from image_files import image
 from inprocess_tools import InProcessRunner
+from stored import stored_rows
 
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.images.image import image_bytes
@@ -35,6 +35,7 @@ class Chat:
 
     def __init__(self, records: Path, show: Callable[[Event], None] | None = None, **settings: Any) -> None:
         self.engine = ScriptedEngine()
+        self.records = records
         self.events: list[Event] = []
         self.on_disk: list[int] = []
         self._show = show
@@ -50,7 +51,7 @@ class Chat:
             self._show(event)
 
     def rows(self) -> list[dict[str, Any]]:
-        return [json.loads(row) for row in self.session.record.path.read_text().splitlines()]
+        return stored_rows(self.records, self.session.record.session)
 
     def kinds(self) -> list[str]:
         return [type_name(type(event.body)) for event in self.events]
@@ -103,8 +104,8 @@ def test_the_record_tells_the_whole_turn_and_is_private(chat: Chat) -> None:
     assert "85 degrees fahrenheit" in by_type["call_finished"]["result"]["content"]
     assert by_type["text_delta"]["text"] == ANSWER
     assert by_type["turn_finished"]["status"] == "answered"
-    path = chat.session.record.path
-    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    modes = {path.stat().st_mode & 0o777 for path in (chat.records / "sessions.db", chat.records / "sessions.lock")}
+    assert (modes, chat.records.stat().st_mode & 0o777) == ({0o600}, 0o700)
 
 
 def test_the_states_of_the_engine_are_events_of_the_same_stream(chat: Chat) -> None:
@@ -137,11 +138,12 @@ def test_a_folder_that_cannot_hold_records_is_said_once_and_the_chat_goes_on(tmp
 
 
 def test_a_disk_that_fills_up_is_said_once_and_the_chat_goes_on(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> int:
-        raise OSError(28, os.strerror(28))
-
-    chat.engine.enqueue("One.", "Two.")
-    monkeypatch.setattr("toolchat.store.record.os.write", full)
+    database = chat.session.record._database
+    assert database is not None
+    (pages,) = database.connection.execute("PRAGMA page_count").fetchone()
+    # SQLite then says what it says of a full disk.
+    database.connection.execute(f"PRAGMA max_page_count = {pages}")
+    chat.engine.enqueue("One. " * 5000, "Two.")
     chat.ask("first", "second")
     notices = [event.body.text for event in chat.events if isinstance(event.body, events.Notice)]
     assert len(notices) == 1
@@ -160,11 +162,11 @@ def test_an_engine_that_cannot_be_loaded_is_recorded_as_failed(chat: Chat, monke
         await chat.session.launch()
         with pytest.raises(EngineError, match="no such weights"):
             await chat.session.ready()
+        assert chat.rows()[-1]["data"]["state"] == "failed"
         await chat.session.close()
 
     run(play())
     assert chat.events[-1].body == events.EngineState("failed", "no such weights")
-    assert chat.rows()[-1]["data"]["state"] == "failed"
 
 
 def test_closing_while_the_engine_loads_ends_both(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +388,6 @@ def test_two_sessions_at_once_have_their_own_records(records: Path) -> None:
     first, second = Chat(records), Chat(records)
     first.engine.enqueue("One.")
     first.ask("hello")
-    assert first.session.record.path.parent == second.session.record.path.parent == records
     assert not any(row["type"].startswith("turn_") for row in second.rows())
     assert len(first.rows()) == len(first.events) > 1
 
@@ -418,6 +419,6 @@ def test_an_attached_image_is_kept_beside_the_record(chat: Chat) -> None:
 
     run(play())
     (row,) = (row["data"]["images"][0] for row in chat.rows() if row["type"] == "question_asked")
-    assert Path(row["file"]).parent == chat.session.record.path.with_suffix("")
+    assert Path(row["file"]).parent == chat.records / "files"
     assert Path(row["file"]).read_bytes() == image_bytes(image())
-    assert image().data not in chat.session.record.path.read_text()
+    assert image().data not in json.dumps(chat.rows())

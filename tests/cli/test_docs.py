@@ -189,7 +189,8 @@ def test_the_documented_paths_are_where_the_program_looks(home: Path) -> None:
     for path in (
         config_file(),
         cache_folder() / "models/",
-        state / "sessions",
+        state / "sessions/sessions.db",
+        state / "sessions/files/",
         state / "logs",
         state / "trusted-tools.json",
         state / "grants.json",

@@ -11,6 +11,7 @@ import tiny_pixtral
 from e2e_engine import Running
 from e2e_processes import PATIENCE, start
 from PIL import Image as Pillow
+from stored import stored_rows
 
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.guards import Limits
@@ -173,9 +174,9 @@ def test_ask_sends_an_image_and_leaves_it_in_the_session(
     assert out
     size = len((tmp_path / "red.jpg").read_bytes())
     assert err.decode().splitlines()[0] == f"[image: JPEG 100×50, {size} bytes; red.jpg]"
-    (record,) = (home / ".local/state/toolchat/sessions").glob("*.jsonl")
-    assert picture("red", kind="JPEG").data not in record.read_text()
-    (kept,) = record.with_suffix("").iterdir()
+    sessions = home / ".local/state/toolchat/sessions"
+    assert picture("red", kind="JPEG").data not in str(stored_rows(sessions))
+    (kept,) = (sessions / "files").iterdir()
     assert kept.read_bytes() == (tmp_path / "red.jpg").read_bytes()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from e2e_processes import PATIENCE, assert_nothing_left, start, wait_for_import, wait_for_worker, wait_until
 from questions import ENDLESS
+from stored import stored_rows
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("cached_demo")]
 
@@ -49,7 +50,7 @@ def test_nothing_is_left_when_it_is_ended_while_the_weights_are_loaded(
     loading: subprocess.Popen[bytes], cached_demo: Path, number: signal.Signals, code: int
 ) -> None:
     records = cached_demo / ".local" / "state" / "toolchat" / "sessions"
-    wait_until("loading weights", lambda: any('"loading weights"' in file.read_text() for file in records.glob("*")))
+    wait_until("loading weights", lambda: "loading weights" in str(stored_rows(records)))
     assert ended_by(loading, number) == code
 
 

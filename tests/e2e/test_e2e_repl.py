@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from e2e_processes import assert_nothing_left, in_session_of, wait_for_import, wait_until, workers
 from questions import ENDLESS
+from stored import stored_rows
 from terminal_screen import Terminal
 
 pytestmark = pytest.mark.engine
@@ -59,8 +59,7 @@ def begin_endless_answer(chat: Terminal) -> None:
 
 def record(home: Path) -> list[dict[str, Any]]:
     """The events of the only session there was."""
-    (file,) = (home / ".local" / "state" / "toolchat" / "sessions").iterdir()
-    return [json.loads(row) for row in file.read_text().splitlines()]
+    return stored_rows(home / ".local" / "state" / "toolchat" / "sessions")
 
 
 def test_a_chat_through_the_weather_a_ctrl_c_and_a_second_question(chat: Terminal, cached_demo: Path) -> None:

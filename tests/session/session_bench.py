@@ -12,7 +12,6 @@ from toolchat.engine.scripted import ScriptedEngine
 from toolchat.models.card import OwnPrompt
 from toolchat.session.session import Session, Sources
 from toolchat.settings import Settings
-from toolchat.store.record import read_record
 from toolchat.tools.run import ToolRunner
 from toolchat.wire import events
 from toolchat.wire.errors import UsageError
@@ -47,6 +46,7 @@ class Bench:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.engine = ScriptedEngine()
+        self._recorded: list[Event] = []
         self.shown: list[Event] = []
         self.begun = asyncio.Event()
         """Some text of an answer has come."""
@@ -92,15 +92,20 @@ class Bench:
                 await self.session.ready()
                 await scene(self.session)
             finally:
+                self._recorded = self.session.record.events()
                 await self.session.close()
 
         asyncio.run(asyncio.wait_for(run(), 60))
 
     def edits(self) -> list[Edit]:
         """What the record holds of edits since the engine was first started."""
-        bodies = [event.body for event in read_record(self.session.record.path)]
+        bodies = [event.body for event in self.recorded()]
         start = next(number for number, body in enumerate(bodies) if isinstance(body, events.EngineState))
         return [body.edit for body in bodies[start:] if isinstance(body, events.HistoryEdited)]
+
+    def recorded(self) -> list[Event]:
+        """The stored events of the session, also when it is over and was forgotten, since nothing was asked."""
+        return self._recorded or self.session.record.events()
 
     def notices(self) -> list[str]:
         return [event.body.text for event in self.shown if isinstance(event.body, events.Notice)]

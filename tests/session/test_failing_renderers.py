@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from types import AsyncGeneratorType
 from typing import get_args
@@ -11,6 +10,7 @@ from typing import get_args
 import pytest
 from inprocess_tools import InProcessRunner
 from session_bench import Bench
+from stored import stored_rows
 
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.session.session import Session
@@ -50,10 +50,6 @@ class Failing:
         self.plain.append(event)
 
 
-def recorded(session: Session) -> list[dict[str, object]]:
-    return [json.loads(row) for row in session.record.path.read_text().splitlines()]
-
-
 @pytest.mark.parametrize("kind", IN_A_TURN, ids=lambda kind: kind.__name__)
 def test_a_renderer_that_raises_at_any_event_leaves_the_turn_and_is_replaced(kind: type, tmp_path: Path) -> None:
     look = call("get_current_weather", city="Dallas", state="TX", unit="fahrenheit")
@@ -75,10 +71,10 @@ def test_a_renderer_that_raises_at_any_event_leaves_the_turn_and_is_replaced(kin
     assert session.conversation.turns == 1
     assert session.last_answer == "85 degrees."
     assert session.last_results[0].content.startswith("The weather in Dallas")
-    rows = recorded(session)
+    rows = stored_rows(tmp_path)
     assert [row["seq"] for row in rows] == list(range(len(rows)))
     assert rows[-2 if kind is events.TurnFinished else -1]["type"] == "turn_finished"
-    told = [row["data"]["text"] for row in rows if row["type"] == "notice"]  # type: ignore[index,call-overload]
+    told = [row["data"]["text"] for row in rows if row["type"] == "notice"]
     assert "the display failed and is plain from here on (RuntimeError: no such row); please report it" in told
     # The event at which it failed is shown all the same, and nothing is shown twice.
     assert isinstance(next(e for e in failing.plain if isinstance(e.body, kind)).body, kind)
@@ -92,13 +88,13 @@ def test_it_is_replaced_at_the_events_beside_an_answer_too(body: events.EventBod
     stream = Stream(tmp_path, failing.show, failing.show_plain)
     for each in (events.TurnStarted(), body, events.TextDelta("a")):
         stream.emit(each)
+    assert len(stored_rows(tmp_path)) == 4
     stream.record.close()
     assert [one.body for one in failing.rich] == [events.TurnStarted()]
     notice, *shown = [one.body for one in failing.plain]
     assert isinstance(notice, events.Notice)
     assert "the display failed" in notice.text
     assert shown == [body, events.TextDelta("a")]
-    assert len(stream.record.path.read_text().splitlines()) == 4
 
 
 def test_where_plain_output_fails_too_the_record_goes_on(tmp_path: Path) -> None:
@@ -108,8 +104,8 @@ def test_where_plain_output_fails_too_the_record_goes_on(tmp_path: Path) -> None
     stream = Stream(tmp_path, fail, fail)
     for _ in range(3):
         stream.emit(events.Notice("x"))
+    texts = [row["data"]["text"] for row in stored_rows(tmp_path)]
     stream.record.close()
-    texts = [json.loads(row)["data"]["text"] for row in stream.record.path.read_text().splitlines()]
     assert texts.count("x") == 3
     assert len(texts) == 5
 

@@ -15,7 +15,6 @@ from toolchat.cli.approval import make_policy
 from toolchat.engine.base import EngineInfo
 from toolchat.engine.scripted import Answer, call
 from toolchat.session.session import Session
-from toolchat.store.record import read_record
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.tools.toolbox import Approval
 from toolchat.wire import events
@@ -77,7 +76,7 @@ def test_clear_forgets_the_turns_and_keeps_the_system_prompt_and_the_record(benc
     bench.play(scene)
     assert bench.sent() == ["Be brief.", "second"]
     assert bench.edits() == [Cleared()]
-    assert '"first"' in bench.session.record.path.read_text()
+    assert events.QuestionAsked("first") in [event.body for event in bench.recorded()]
 
 
 def test_the_system_prompt_counts_from_the_next_turn_on(bench: Bench) -> None:
@@ -378,8 +377,7 @@ def test_every_event_of_an_edit_is_on_disk_before_it_is_shown(bench: Bench) -> N
         session.set_system(None)
 
     bench.play(scene)
-    rows = [json.loads(row) for row in bench.session.record.path.read_text().splitlines()]
-    assert [row["seq"] for row in rows] == list(range(len(bench.shown)))
+    assert [event.sequence for event in bench.recorded()] == list(range(len(bench.shown)))
 
 
 def test_the_record_of_a_session_folds_into_its_conversation(bench: Bench, samples: InProcessRunner) -> None:
@@ -413,7 +411,7 @@ def test_the_record_of_a_session_folds_into_its_conversation(bench: Bench, sampl
     assert [message.content for message in conversation.messages] == [
         *("Be kind.", "first", "One.", "6*7?", "", "42", "It is 42.")
     ]
-    recorded = list(read_record(bench.session.record.path))
+    recorded = bench.recorded()
     assert fold(recorded) == conversation
     assert [event.sequence for event in recorded] == list(range(len(recorded)))
     (started,) = (event.body for event in recorded if isinstance(event.body, events.SessionStarted))
@@ -430,7 +428,7 @@ def test_a_question_that_never_began_takes_no_earlier_turn_back(bench: Bench) ->
         await session.ask("first")
         with pytest.raises(ValueError, match="needs text"):
             await session.ask(" ")
-        assert fold(read_record(session.record.path)) == session.conversation
+        assert fold(session.record.events()) == session.conversation
         assert session.conversation.turns == 1
 
     bench.play(scene)

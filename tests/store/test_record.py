@@ -1,56 +1,63 @@
 from __future__ import annotations
 
-import json
+import hashlib
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
+from stored import stored_rows
 
 from toolchat.settings import NO_HOME
 from toolchat.store.record import SessionRecord, new_session_id
 from toolchat.store.results import KeptResults
 from toolchat.wire import events
 from toolchat.wire.events import Stamper
-from toolchat.wire.excerpt import Excerpt, Kept
+from toolchat.wire.excerpt import Excerpt
 from toolchat.wire.messages import CutResult, ToolCall, ToolResult
 
 
 def test_events_are_on_disk_at_once_and_private(tmp_path: Path) -> None:
-    record = SessionRecord(tmp_path / "sessions", "s1")
+    folder = tmp_path / "sessions"
+    record = SessionRecord(folder, "s1")
     stamp = Stamper("s1", lambda: 12.0)
     for body in (
         events.TextDelta("[caf\ud800é]\n"),
         events.CallStarted(ToolCall("abcdefghi", "f", {"x": 1})),
     ):
         record.append(stamp(body))
-    rows = [json.loads(row) for row in record.path.read_text().splitlines()]
+    rows = stored_rows(folder)
     assert [row["type"] for row in rows] == ["text_delta", "call_started"]
     assert [row["seq"] for row in rows] == [0, 1]
     assert rows[0]["data"]["text"] == "[caf\ud800é]\n"
     assert rows[1]["data"]["call"]["arguments"] == {"x": 1}
-    assert stat.S_IMODE(record.path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(record.path.parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_full_disk_is_remembered_and_raises_nothing(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_is_remembered_and_raises_nothing(tmp_path: Path) -> None:
     record = SessionRecord(tmp_path, "s1")
+    stamp = Stamper("s1", lambda: 0.0)
+    record.append(stamp(events.TurnStarted(), 1))
+    assert record._database is not None
+    (pages,) = record._database.connection.execute("PRAGMA page_count").fetchone()
+    record._database.connection.execute(f"PRAGMA max_page_count = {pages}")
+    record.append(stamp(events.QuestionAsked("x" * 100_000), 1))
+    record.append(stamp(events.TurnStarted(), 1))
+    assert "No space left on device; make room there" in record.loss
+    assert len(stored_rows(tmp_path)) == 1
+    assert len(record.transcript.turns) == 1
+    assert record.transcript.turns[0].question == "x" * 100_000
     record.close()
-    import os
-
-    record._file = os.open("/dev/full", os.O_WRONLY)
-    record.append(Stamper("s1", lambda: 0.0)(events.TurnStarted()))
-    assert record.failure is not None
-    record.close()
 
 
-def test_what_is_nested_beyond_reason_ends_the_record_and_not_the_chat(tmp_path: Path) -> None:
+def test_arguments_that_are_nested_too_deeply_cost_the_record_and_one_line(tmp_path: Path) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
     record = SessionRecord(tmp_path, "s1")
-    deep: object = 1
-    for _ in range(5_000):
-        deep = [deep]
-    record.append(Stamper("s1", lambda: 0.0)(events.CallStarted(ToolCall("abcdefghi", "f", {"x": deep}))))
+    record.append(Stamper("s1", lambda: 0.0)(events.CallStarted(ToolCall("abcdefghi", "f", deep))))
     assert "nested too deeply" in record.loss
-    record.close()
 
 
 def test_a_folder_that_cannot_be_made_is_remembered(tmp_path: Path) -> None:
@@ -64,20 +71,24 @@ def test_session_ids_differ() -> None:
     assert len({new_session_id() for _ in range(100)}) == 100
 
 
-def test_a_whole_result_is_kept_in_a_private_file(tmp_path: Path) -> None:
-    kept = KeptResults(tmp_path / "s1").keep(ToolResult("abcdefghi", "f", "all\ud800 of it"))
+def test_a_whole_result_is_kept_in_a_private_file_named_by_its_content(tmp_path: Path) -> None:
+    results = [ToolResult(one * 9, "f", "all\ud800 of it") for one in "ab"]
+    kept, again = map(KeptResults(tmp_path / "f").keep, results)
+    assert kept == again
     assert kept is not None
     assert kept.characters == 10
     assert Path(kept.file).read_text() == "all\\ud800 of it"
+    assert Path(kept.file).name == f"{hashlib.sha256(Path(kept.file).read_bytes()).hexdigest()[:24]}.txt"
     assert stat.S_IMODE(Path(kept.file).stat().st_mode) == 0o600
 
 
 def test_a_result_that_cannot_be_kept_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    results = KeptResults(tmp_path / "file" / "s1")
-    assert results.keep(ToolResult("abcdefghi", "f", "x")) is None
-    results.add("abcdefghi", "part")
-    assert results.keep(CutResult("abcdefghi", "f", "x", excerpt=Excerpt("a", "b", 9))) is None
+    refused = KeptResults(tmp_path, lambda name: False)
+    for results in (KeptResults(tmp_path / "file" / "s1"), KeptResults(None), refused):
+        assert results.keep(ToolResult("abcdefghi", "f", "x")) is None
+        results.add("abcdefghi", "part")
+        assert results.keep(CutResult("abcdefghi", "f", "x", excerpt=Excerpt("a", "b", 9))) is None
 
 
 def test_parts_are_one_file_and_what_is_said_of_it_ends_where_writing_failed(tmp_path: Path) -> None:
@@ -85,27 +96,31 @@ def test_parts_are_one_file_and_what_is_said_of_it_ends_where_writing_failed(tmp
     cut = CutResult("abcdefghi", "f", "x", excerpt=Excerpt("on", "ee", 11))
     results.add("abcdefghi", "one ")
     results.add("abcdefghi", "two𝄞")
-    file = tmp_path / "s1" / "abcdefghi.txt"
+    (file,) = (tmp_path / "s1").iterdir()
     aside = file.rename(tmp_path / "aside")
     file.mkdir()
     results.add("abcdefghi", "three")
     file.rmdir()
     aside.rename(file)
     results.add("abcdefghi", "four")
-    assert results.keep(cut) == Kept(str(file), 8)
-    assert file.read_text() == "one two𝄞"
-    assert cut.excerpt.text(Kept(str(file), 8)).splitlines()[1] == (
-        f"[… 7 of 11 characters are left out here; the first 8 are in {file} …]"
+    kept = results.keep(cut)
+    assert kept is not None
+    assert (Path(kept.file).read_text(), kept.characters) == ("one two𝄞", 8)
+    assert cut.excerpt.text(kept).splitlines()[1] == (
+        f"[… 7 of 11 characters are left out here; the first 8 are in {kept.file} …]"
     )
 
 
 def test_a_second_result_under_the_same_id_does_not_grow_the_first_ones_file(tmp_path: Path) -> None:
     results = KeptResults(tmp_path)
     cut = CutResult("abcdefghi", "f", "x", excerpt=Excerpt("a", "b", 3))
+    files = []
     for text in ("abc", "xyz"):
         results.add("abcdefghi", text)
-        assert results.keep(cut) == Kept(str(tmp_path / "abcdefghi.txt"), 3)
-    assert (tmp_path / "abcdefghi.txt").read_text() == "xyz"
+        kept = results.keep(cut)
+        assert kept is not None
+        files.append(Path(kept.file).read_text())
+    assert files == ["abc", "xyz"]
 
 
 @pytest.mark.parametrize(

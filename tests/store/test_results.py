@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import json
 import stat
 from pathlib import Path
 
 from image_files import image
+from stored import stored_rows
 
 from toolchat.images.image import image_bytes
 from toolchat.store.record import SessionRecord
@@ -32,6 +32,7 @@ def test_the_same_image_is_kept_once(tmp_path: Path) -> None:
 def test_an_image_that_cannot_be_kept_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert keep_image(tmp_path / "file" / "s", image()) == image()
+    assert keep_image(None, image()) == image()
 
 
 def test_what_a_session_leaves_behind_holds_every_image_whole(tmp_path: Path) -> None:
@@ -39,8 +40,8 @@ def test_what_a_session_leaves_behind_holds_every_image_whole(tmp_path: Path) ->
     kept = keep_image(tmp_path / "s", image())
     result = ToolResult("abcdefghi", "draw", "[image 1]", images=(kept,))
     record.append(Stamper("s", lambda: 0.0)(events.CallFinished(result)))
+    (stored,) = stored_rows(tmp_path)
     record.close()
-    text = record.path.read_text()
-    assert kept.data not in text
-    (row,) = json.loads(text)["data"]["result"]["images"]
+    assert kept.data not in str(stored)
+    (row,) = stored["data"]["result"]["images"]
     assert Path(row["file"]).read_bytes() == image_bytes(kept)

@@ -43,7 +43,7 @@ def test_a_slash_offers_every_command_with_its_help(commands: Commands) -> None:
         ("/un", ["/undo"]),
         ("/UN", ["/undo"]),
         ("/t", ["/tools", "/tool "]),
-        ("/re", ["/reload", "/retry"]),
+        ("/re", ["/reload", "/retry", "/resume "]),
         ("/nothing", []),
         ("", []),
         ("hello", []),

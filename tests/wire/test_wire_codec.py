@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_files import image
 
-from toolchat.store.record import SessionRecord, read_record
+from toolchat.store.record import read_record
 from toolchat.store.results import keep_image
 from toolchat.wire import events
 from toolchat.wire.codec import (
@@ -202,19 +202,15 @@ def test_garbage_in_place_of_a_delta_is_refused(data: Any) -> None:
 
 
 def test_a_record_is_read_back_with_its_images_and_without_a_line_that_was_cut(tmp_path: Path) -> None:
-    record = SessionRecord(tmp_path, "s")
+    record = tmp_path / "s.jsonl"
     stamp = Stamper("s", lambda: 1.0)
     kept = keep_image(tmp_path / "s", image())
     written = [
         stamp(events.QuestionAsked("What is it?\ud800", (kept, image("blue"))), 1),
         stamp(events.CallFinished(ToolResult("a" * 9, "draw", "[image 1]", images=(kept,))), 1, 1),
     ]
-    for event in written:
-        record.append(event)
-    record.close()
-    with record.path.open("ab") as file:
-        file.write(event_line(stamp(events.TurnStarted()))[:-5])
-    assert list(read_record(record.path)) == written
+    record.write_bytes(b"".join(map(event_line, written)) + event_line(stamp(events.TurnStarted()))[:-5])
+    assert list(read_record(record)) == written
 
 
 def test_what_a_record_holds_that_cannot_be_read_is_named_by_file_and_line(tmp_path: Path) -> None:
@@ -230,12 +226,11 @@ def test_what_a_record_holds_that_cannot_be_read_is_named_by_file_and_line(tmp_p
     ("content", "why"), [(None, "cannot be read: No such file"), (b"other", "its SHA-256 differs")]
 )
 def test_an_image_whose_file_is_gone_or_another_is_named(tmp_path: Path, content: bytes | None, why: str) -> None:
-    record = SessionRecord(tmp_path, "s")
+    record = tmp_path / "s.jsonl"
     kept = keep_image(tmp_path / "s", image())
-    record.append(Stamper("s", lambda: 1.0)(events.QuestionAsked("?", (kept,))))
-    record.close()
+    record.write_bytes(event_line(Stamper("s", lambda: 1.0)(events.QuestionAsked("?", (kept,)))))
     Path(kept.file).unlink()
     if content is not None:
         Path(kept.file).write_bytes(content)
     with pytest.raises(CodecError, match=rf"s\.jsonl, line 1: the image .*\.png .*{why}"):
-        list(read_record(record.path))
+        list(read_record(record))

@@ -99,6 +99,15 @@ class ApprovalPolicy:
                 with suppress(ToolchatError):  # it can be revoked by its old name then
                     self._grants.add(replace(grant, tool=name))
 
+    @property
+    def session_grants(self) -> tuple[Grant, ...]:
+        """What was granted for the session only."""
+        return tuple(sorted(self._session, key=lambda grant: (grant.digest, grant.arguments or "")))
+
+    def have_session_grants(self, grants: Iterable[Grant]) -> None:
+        """Go on with a session in which these were granted, and with none of another."""
+        self._session = set(grants)
+
     def standing(self, tool: Tool) -> Approval:
         """What holds of the tool's calls whatever their arguments; ASK too where some arguments are granted."""
         if tool.name in self._deny:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from toolchat.mistral.ids import is_legal_call_id, is_legal_name
 from toolchat.wire.messages import (
@@ -127,7 +128,8 @@ class Conversation:
     def messages(self) -> tuple[Message, ...]:
         """What the model is sent: the system prompt and every turn that is not set aside."""
         system = [SystemMessage(self._system)] if self._system else []
-        return (*system, *(message for turn in self._turns[self._first :] for message in turn.messages))
+        # Each turn asks for all of them: a loop of Python's own would be felt in a long chat.
+        return (*system, *chain.from_iterable(turn.messages for turn in self._turns[self._first :]))
 
     @property
     def turns(self) -> int:

@@ -7,11 +7,13 @@ the text that had come, and with results that say so for the calls that had none
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from toolchat.chat.conversation import INTERRUPTED, INTERRUPTED_CALL, Conversation, Mark, Spoken, history_call
 from toolchat.wire import events
+from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import ToolchatError
-from toolchat.wire.events import Edit, Event, TurnStatus
+from toolchat.wire.events import Edit, Event, EventBody, TurnStatus
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
 
@@ -21,6 +23,27 @@ class FoldError(ToolchatError):
 
 def fold(history: Iterable[Event]) -> Conversation:
     """The conversation at the end of `history`, which begins with a session's first event. Raises FoldError."""
+    return fold_to_go_on(history).conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a session comes to that is to go on."""
+
+    conversation: Conversation
+    closing: tuple[EventBody, ...]
+    """What its record lacks where it ended within a turn: with these behind them, the events fold to the same."""
+    turn: int
+    round: int
+    """Where those belong."""
+
+
+CUT = "the program ended in this turn"
+"""The notice in a turn that was closed when its session went on."""
+
+
+def fold_to_go_on(history: Iterable[Event]) -> Folded:
+    """As `fold`, and what a record needs behind `history` before new events. Raises FoldError."""
     folder = _Folder()
     for event in history:
         try:
@@ -28,8 +51,9 @@ def fold(history: Iterable[Event]) -> Conversation:
         except ValueError as error:
             kind = type(event.body).__name__
             raise FoldError(f"event {event.sequence} ({kind}, turn {event.turn}): {error}") from None
+    turn, number, closing = folder.turn, folder.round, tuple(folder.closing())
     folder.end()
-    return folder.conversation
+    return Folded(folder.conversation, closing, turn, number)
 
 
 class _Folder:
@@ -44,8 +68,12 @@ class _Folder:
         self._results: dict[str, ToolResult] = {}
         self._generated = False
         """Whether the generation of the round under way is over."""
+        self.turn = 0
+        """The turn under way; 0 between turns."""
+        self.round = 0
 
     def take(self, event: Event) -> None:
+        self._place(event)
         match event.body:
             case events.SessionStarted(system=system):
                 self.conversation = Conversation(system)
@@ -77,17 +105,44 @@ class _Folder:
             case events.HistoryEdited(edit):
                 self._edit(edit)
 
+    def _place(self, event: Event) -> None:
+        match event.body:
+            case events.TurnStarted():
+                self.turn, self.round = event.turn, event.round
+            case events.TurnFinished() | events.HistoryEdited(events.TurnWithdrawn()):
+                self.turn = 0
+            case _ if event.turn and event.turn == self.turn:
+                self.round = event.round
+
+    def closing(self) -> Iterable[EventBody]:
+        """The events that `end` stands for."""
+        if not self.turn:
+            return
+        if not self.conversation.open:  # not even its question is there
+            yield events.HistoryEdited(events.TurnWithdrawn())
+            return
+        yield from map(events.CallFinished, self._missing())
+        yield events.Notice(CUT)
+        yield events.TurnFinished(TurnStatus.INTERRUPTED, self.round, Usage(), closing=INTERRUPTED)
+
     def end(self) -> None:
         """Close a turn that has no end."""
         if not self.conversation.open:
             return
+        for result in self._missing():
+            self._results[result.call_id] = result
         if self._generated and self._calls:
-            for call in self._calls.values():
-                self._results.setdefault(
-                    call.id, ToolResult(call.id, call.name, INTERRUPTED_CALL, ResultStatus.INTERRUPTED)
-                )
             self._end_round()
         self._end_turn(TurnStatus.INTERRUPTED, INTERRUPTED)
+
+    def _missing(self) -> list[ToolResult]:
+        """Results for the calls of a whole generation that have none."""
+        calls = self._calls.values() if self._generated else ()
+        return [
+            ToolResult(call.id, call.name, INTERRUPTED_CALL, ResultStatus.INTERRUPTED)
+            for call in calls
+            if call.id not in self._results
+        ]
 
     def _end_round(self) -> None:
         """Add the calls and their results, once all have one."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.cli.piped import Note
     from toolchat.session.startup import Plan
+    from toolchat.store.sessions import Opened
 
 MOST_ANSWERS = 64
 """Of --n."""
@@ -96,6 +97,12 @@ def ask(
     server: options.Server = None,
     api_key: options.ApiKey = None,
     tokenizer: options.Tokenizer = None,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", help="Go on with this session: its name, id, or: last.", metavar="SESSION"),
+    ] = None,
+    continue_: options.Continue = False,
+    store: options.Store = None,
     offline: options.Offline = False,
     schema: Schema = None,
     as_json: AsJson = False,
@@ -124,13 +131,13 @@ def ask(
 
 
 _ALONE: Mapping[str, tuple[str, ...]] = {
-    "batch": ("question", "file", "image", "as_json", "stream_json", "n"),
-    "n": ("stream_json",),
+    "batch": ("question", "file", "image", "as_json", "stream_json", "n", "session", "continue_"),
+    "n": ("stream_json", "session", "continue_"),
     "stream_json": ("as_json",),
     "no_tools": ("tool",),
 }
 """Flags that leave no sense to others."""
-_NAMES = {"question": "a question", "as_json": "--json"}
+_NAMES = {"question": "a question", "as_json": "--json", "continue_": "--continue"}
 
 
 def _check(given: Mapping[str, Any]) -> None:
@@ -171,7 +178,9 @@ def _note(quiet: bool) -> Note:
     return (lambda _: None) if quiet else tell
 
 
-def _plan(given: Mapping[str, Any], images: tuple[str, ...] = (), *, see: bool = False) -> Plan:
+def _plan(
+    given: Mapping[str, Any], images: tuple[str, ...] = (), opened: Opened | None = None, *, see: bool = False
+) -> Plan:
     """What the chat starts from, the model's files here. `see`: whether there will be other images."""
     from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.tools_file import choose_tools_file
@@ -179,6 +188,10 @@ def _plan(given: Mapping[str, Any], images: tuple[str, ...] = (), *, see: bool =
     from toolchat.settings import resolve
 
     flags = options.settings_flags(given)
+    if opened is not None:
+        from toolchat.session.past import with_model
+
+        flags = with_model(flags, opened.record.transcript.model)
     plan = prepare(
         flags,
         None if given["no_tools"] else choose_tools_file(resolve(flags)),
@@ -208,23 +221,31 @@ def _batch(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
 def _one(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
     from toolchat.cli.question import read_question
     from toolchat.cli.schema import read_schema
+    from toolchat.settings import resolve
 
     schema = read_schema(given["schema"]) if given["schema"] is not None else None
     note = _note(given["quiet"])
     question = read_question(given["question"], given["file"] or (), read_stdin=not given["no_stdin"], note=note)
     images = (*(given["image"] or ()), *question.images)
-    plan = _plan(given, images)
+    stored = resolve(options.settings_flags(given)).store
+    opened = options.session_to_open(given["session"], given["continue_"], stored, "--session")
+    plan = _plan(given, images, opened)
     if given["n"] > 1:
         from toolchat.cli.batch import run_several
         from toolchat.session.batch_file import Row
 
         row = Row(1, question.text, images=images, schema=schema)
         return run_several(plan, row, given["n"], policy, as_json=given["as_json"], quiet=given["quiet"])
-    return _answer(plan, question.text, schema, policy, given)
+    return _answer(plan, question.text, schema, policy, given, opened)
 
 
 def _answer(
-    plan: Plan, question: str, schema: dict[str, Any] | None, policy: ApprovalPolicy, given: Mapping[str, Any]
+    plan: Plan,
+    question: str,
+    schema: dict[str, Any] | None,
+    policy: ApprovalPolicy,
+    given: Mapping[str, Any],
+    opened: Opened | None,
 ) -> int:
     """Ask one question, and print its answer in the form that the flags say."""
     from toolchat.cli.approval import ask_on_terminal
@@ -246,10 +267,10 @@ def _answer(
         with renderer:
             ask_person = ask_on_terminal(renderer.pause)
             async with open_session(
-                plan, shown.show, policy, ask_person, shown.show_plain, early_tools=True
-            ) as session:
-                await session.ready()
-                return (await session.ask(question, plan.images, schema)).exit_code
+                plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True
+            ) as chat:
+                await chat.ready()
+                return (await chat.ask(question, plan.images, schema)).exit_code
 
     code = run_async(main)
     return code if answer is None or as_events else answer.write(schema, as_json=as_json)

@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 import toolchat
-from toolchat.cli import ask, doctor, engines, models, repl, serve, signals, tools
+from toolchat.cli import ask, doctor, engines, models, repl, serve, sessions, signals, tools
 from toolchat.environment import refused
 from toolchat.standard_streams import lead_nowhere, open_standard_streams
 from toolchat.wire.errors import ExitCode, ToolchatError
@@ -44,6 +44,7 @@ app.command("ps")(engines.ps)
 app.command("stop")(engines.stop)
 app.add_typer(tools.app, name="tools")
 app.add_typer(models.app, name="models")
+app.add_typer(sessions.app, name="sessions")
 
 
 def _version(value: bool) -> None:
@@ -69,7 +70,8 @@ def run(arguments: list[str] | None = None) -> Never:
     signals.install()
     code: int
     try:
-        result = app(args=arguments, prog_name="toolchat", standalone_mode=False)
+        given = repl.with_value(sys.argv[1:] if arguments is None else arguments)
+        result = app(args=given, prog_name="toolchat", standalone_mode=False)
         sys.stdout.flush()
         code = result if isinstance(result, int) else ExitCode.OK
     except ToolchatError as error:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from toolchat.store.sessions import Opened
 
 Model = Annotated[
     str | None,
@@ -152,6 +155,14 @@ ParallelCalls = Annotated[
     ),
 ]
 
+Store = Annotated[
+    bool | None,
+    typer.Option("--store/--no-store", help="Whether the chat is stored [default: it is].", show_default=False),
+]
+Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the session that was used last.")]
+Name = Annotated[
+    str | None, typer.Option("--name", help="What the session is called, to find it again.", metavar="NAME")
+]
 Server = Annotated[
     str | None,
     typer.Option(
@@ -199,6 +210,23 @@ def settings_flags(given: Mapping[str, Any]) -> dict[str, Any]:
     parameters = {name: setting.flag.removeprefix("--").replace("-", "_") for name, setting in SETTINGS.items()}
     flags = {name: given.get(parameter) for name, parameter in parameters.items()}
     return {**flags, "system": _system(given["system"], given["no_system"])}
+
+
+def session_to_open(key: str | None, last: bool, store: bool, flag: str) -> Opened | None:
+    """The stored session that --continue and `flag` mean. Raises ToolchatError where there is none."""
+    from toolchat.settings import state_folder
+    from toolchat.store.sessions import LAST, open_session_of
+    from toolchat.wire.errors import UsageError
+
+    if key is None and not last:
+        return None
+    if key is not None and last:
+        raise UsageError(f"{flag} and --continue contradict each other; leave one of them out")
+    if not store:
+        raise UsageError(
+            f"{'--continue' if last else flag} needs stored sessions, and --no-store or store = false is said"
+        )
+    return open_session_of(state_folder() / "sessions", LAST if key is None else key)
 
 
 def _system(system: str | None, no_system: bool) -> str | None:

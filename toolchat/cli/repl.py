@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,9 +20,20 @@ if TYPE_CHECKING:  # the prompt is not to wait for any of these
     from toolchat.session.session import Session
     from toolchat.session.startup import Plan
     from toolchat.session.stream import Show
+    from toolchat.settings import Settings
+    from toolchat.store.sessions import Opened
     from toolchat.tools.code import ToolsCode
 
 Plain = Annotated[bool, typer.Option("--plain", help="Line by line, without live rows, colours or escape sequences.")]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        "-r",
+        help="Go on with a session: its name, its id, or last, which may be left out.",
+        metavar="[SESSION]",
+    ),
+]
 NoHistory = Annotated[bool, typer.Option("--no-history", help="Neither read nor keep what is typed.")]
 
 
@@ -56,27 +68,60 @@ def repl(
     server: options.Server = None,
     api_key: options.ApiKey = None,
     tokenizer: options.Tokenizer = None,
+    resume: Resume = None,
+    continue_: options.Continue = False,
+    name: options.Name = None,
+    store: options.Store = None,
     offline: options.Offline = False,
     plain: Plain = False,
     no_history: NoHistory = False,
 ) -> int:
     """Chat with the model. Ctrl-C stops an answer, Ctrl-D leaves."""
     given = locals()
-    from toolchat.cli.signals import Interrupts, run_async
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve, state_folder
-    from toolchat.store.state import HISTORY, open_state
+    from toolchat.store.state import open_state
 
     flags = options.settings_flags(given)
     open_state(state_folder())
     settings = resolve(flags)
+    opened = options.session_to_open(resume, continue_, settings.store, "--resume")
+    if opened is not None:
+        from toolchat.session.past import with_model
+
+        flags = with_model(flags, opened.record.transcript.model)
+        settings = resolve(flags)
     opening = _Opening(
         flags,
         None if no_tools else choose_tools_file(settings),
         {"yes": yes, "allow": allow, "deny": deny},
+        opened,
+        name,
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
-    if plain or is_plain(os.environ):
+    try:
+        return _chat(opening, settings, plain=plain or is_plain(os.environ), no_history=no_history)
+    finally:
+        if opening.hint and sys.stderr is not None and sys.stderr.isatty():
+            print(opening.hint, file=sys.stderr)
+
+
+def with_value(arguments: Sequence[str]) -> list[str]:
+    """The arguments of the program, in which `--resume` without a value says "last": typer knows no optional values."""
+    made = list(arguments)
+    for at in reversed(range(len(made))):
+        if made[at] == "--resume" and (at + 1 == len(made) or made[at + 1].startswith("-")) and "--" not in made[:at]:
+            made.insert(at + 1, "last")
+    return made
+
+
+def _chat(opening: _Opening, settings: Settings, *, plain: bool, no_history: bool) -> int:
+    """The chat, until it is left; its exit code."""
+    from toolchat.cli.signals import Interrupts, run_async
+    from toolchat.settings import state_folder
+    from toolchat.store.state import HISTORY
+
+    if plain:
         from toolchat.ui.plain_repl import PlainRepl
 
         lines = PlainRepl(sys.stdout, to_person=sys.stdin.isatty() and sys.stdout.isatty())
@@ -104,8 +149,19 @@ class _Opening:
     """Opens the session, once the prompt is there: only now are the modules imported that make one."""
 
     def __init__(
-        self, flags: Mapping[str, Any], tools: Path | ToolsCode | None, approval: Mapping[str, Any], *, debug: bool
-    ):
+        self,
+        flags: Mapping[str, Any],
+        tools: Path | ToolsCode | None,
+        approval: Mapping[str, Any],
+        opened: Opened | None,
+        name: str | None,
+        *,
+        debug: bool,
+    ) -> None:
+        self.hint = ""
+        """How to go on with the chat that is over; empty where there is nothing to go on with."""
+        self._opened = opened
+        self._name = name
         self._flags = flags
         self._tools = tools
         self._approval = approval
@@ -126,8 +182,27 @@ class _Opening:
             return sketch(self._flags, self._tools, debug=self._debug, choose_tools=again)
 
         plan = await in_background(lambda _: begin())
-        async with open_session(plan, show, make_policy(**self._approval), ask, plain) as session:
-            yield session
+        policy = make_policy(**self._approval)
+        async with open_session(plan, show, policy, ask, plain, self._opened, show_past=True) as session:
+            try:
+                if self._name is not None and session.record.stored:
+                    session.save(self._name)
+                yield session
+            finally:
+                self.hint = _hint(session)
+
+
+def _hint(session: Session) -> str:
+    from toolchat.wire.errors import ToolchatError
+
+    if not session.record.stored or not session.transcript.turns:
+        return ""
+    try:
+        with session.stored() as store:
+            handle = store.find(session.record.session).handle
+    except ToolchatError:
+        return ""
+    return f"Go on with: toolchat repl --resume {shlex.quote(handle)}"
 
 
 def _import() -> None:

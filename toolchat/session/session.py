@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,20 +19,25 @@ from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
 from toolchat.images.attached import refuse_unseen
 from toolchat.models.card import OwnPrompt
 from toolchat.session.keeper import EngineKeeper
+from toolchat.session.past import Past, SessionState, changes, past_of, shown_again
 from toolchat.session.startup import Plan
 from toolchat.session.stream import KeptAnswers, Show, Stream
 from toolchat.settings import Settings, state_folder
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import KeptResults, keep_image
+from toolchat.store.sessions import Opened, SessionStore, StoredSession, open_session_of, stored_sessions
+from toolchat.store.transcript import Transcript
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import (
+    CallDecided,
     Cleared,
     Edit,
     EngineState,
     Event,
+    EventBody,
     HistoryEdited,
     ModelChanged,
     Notice,
@@ -40,6 +46,7 @@ from toolchat.wire.events import (
     SystemChanged,
     ToolsChanged,
     TurnFinished,
+    TurnStarted,
     TurnUndone,
     TurnWithdrawn,
 )
@@ -78,15 +85,20 @@ class Session:
         settings: Settings,
         model: str,
         engine: Engine,
-        records: Path,
+        records: Path | None,
         show: Show,
         sources: Sources | None = None,
         plain: Show | None = None,
+        opened: Opened | None = None,
     ) -> None:
-        """`sources` may be left out where neither tools nor model will be changed.
+        """`records` is the folder of the stored sessions; None stores nothing. `opened` is one to go on with.
 
+        `sources` may be left out where neither tools nor model will be changed.
         `plain` is called in place of `show` once that has failed, see `Stream`.
+
+        Raises ToolchatError where `opened` cannot be gone on with.
         """
+        past = past_of(opened) if opened is not None else None
         self.model = model
         self.conversation = Conversation(settings.system or None)
         self._system_chosen = settings.system is not None
@@ -95,8 +107,9 @@ class Session:
         self.used_tokens = 0
         self.used_is_estimate = False
         """Whether `used_tokens` is one: a server has not counted what was changed since."""
-        self._stream = Stream(records, show, plain)
-        self._keeper = EngineKeeper(engine, self._stream.emit, self._engine_died)
+        self._records = records
+        self._stream = Stream(records, show, plain, opened.record if opened is not None else None)
+        self._keeper = EngineKeeper(engine, self._engine_told, self._engine_died)
         self._options = generate_options(settings)
         self._sources = sources
         self._kept = KeptAnswers()
@@ -107,10 +120,20 @@ class Session:
         self._policy: ApprovalPolicy | None = None
         self._decide: Decide = allow_all
         self._counting: asyncio.Task[None] | None = None
-        self._results = records / self._stream.session
-        self._result_files = KeptResults(self._results)
-        program = f"toolchat {toolchat.__version__}"
-        self._stream.emit(SessionStarted(model, program, settings.system, asdict(self._options)))
+        self._result_files = self._new_result_files()
+        self._shown_again: list[Event] = []
+        self._past: Past | None = None
+        """What this session was when it was opened, where that is to be compared with the tools yet."""
+        self._never_offered: frozenset[str] = frozenset()
+        """What --tool leaves out, whatever session is gone on with."""
+        self._keeps_prompt = False
+        """Whether the model's own system prompt stays as it was, with the date of then: what was sent stays."""
+        self._saved_state = SessionState()
+        if opened is not None and past is not None:
+            self._go_on(opened, past)
+        else:
+            program = f"toolchat {toolchat.__version__}"
+            self._stream.emit(SessionStarted(model, program, settings.system, asdict(self._options)))
 
     def equip(
         self,
@@ -130,10 +153,122 @@ class Session:
         self._use(runner)
         if policy is not None:
             policy.check(runner.toolbox)
-        self.switched_off = left_out(runner.toolbox, only)
+        self.switched_off = self._never_offered = left_out(runner.toolbox, only)
         check_tool_choice(self._options.tool_choice, runner.toolbox, self.switched_off)
-        if runner.toolbox.tools:
+        if self._past is not None:
+            self._have_past_tools()
+        elif runner.toolbox.tools:
             self._edited(ToolsChanged(tuple(self._offered())))
+
+    def show_past(self) -> None:
+        """Show the last turns of a session that goes on, as they were shown before."""
+        for event in self._shown_again:
+            self._stream.show_again(event)
+        self._shown_again = []
+
+    @property
+    def transcript(self) -> Transcript:
+        """The turns so far, for people."""
+        return self.record.transcript
+
+    def stored(self) -> AbstractContextManager[SessionStore]:
+        """All stored sessions, this one among them. Raises UsageError where this chat stores nothing."""
+        if self._records is None:
+            raise UsageError("this chat is not stored (--no-store); leave that out to have sessions")
+        return stored_sessions(self._records)
+
+    def save(self, name: str) -> None:
+        """Give this session a name. Raises ToolchatError."""
+        with self.stored() as store:
+            store.rename(self._itself(store), name)
+
+    def _itself(self, store: SessionStore) -> StoredSession:
+        if not self.record.stored:
+            raise UsageError("this session is not stored")
+        return store.find(self.record.session)
+
+    def resume(self, key: str) -> str:
+        """Go on with a stored session in place of this one; what was opened, or of what it is a copy.
+
+        Raises ToolchatError; this session then goes on.
+        """
+        self._expect_no_turn()
+        with self.stored() as store:
+            session = store.find(key)
+        if session.id == self.record.session:
+            raise UsageError(f"{session.handle} is this session")
+        self._change_to(session.id)
+        return session.handle
+
+    def fork(self, name: str | None = None) -> str:
+        """Go on in a copy of this session, which stays as it is; its handle. Raises ToolchatError."""
+        self._expect_no_turn()
+        with self.stored() as store:
+            copied = store.copy(self._itself(store), name)
+        self._change_to(copied.id, again=False)
+        return copied.handle
+
+    def _change_to(self, session: str, *, again: bool = True) -> None:
+        assert self._records is not None
+        opened = open_session_of(self._records, session)
+        try:
+            past = past_of(opened)
+        except BaseException:
+            opened.record.close()
+            raise
+        self.record.close()
+        self._go_on(opened, past)
+        if again:
+            self.show_past()
+        self._have_past_tools()
+        self._renew_loop()
+        self._count()
+
+    def _go_on(self, opened: Opened, past: Past) -> None:
+        """Be this session from now on; its tools are compared once there are any, see `_have_past_tools`."""
+        self._past = past
+        self.conversation, self._kept = past.conversation, past.kept
+        self._system_chosen = past.state.system_chosen
+        self._keeps_prompt = past.model == self.model
+        self._saved_state = past.state
+        self._stream.take(opened.record, len(opened.history))
+        self._result_files = self._new_result_files()
+        folded = past.folded
+        closing = [self._stream.only_record(body, folded.turn, folded.round) for body in folded.closing]
+        self._shown_again = shown_again([*opened.history, *closing], self.conversation)
+        if opened.copied_from:
+            copy = f"this chat goes on in a copy of it, {opened.stored.id}"
+            self.notify(f"{opened.copied_from} is open in another program: {copy}")
+
+    def _have_past_tools(self) -> None:
+        """Have the switched-off tools and the grants of the session that goes on, and tell what is different now."""
+        assert self._past is not None
+        past, self._past = self._past, None
+        self.switched_off = self._never_offered | past.state.switched_off & set(self.toolbox.names)
+        if self._policy is not None:
+            self._policy.have_session_grants(past.state.grants)
+        if past.model != self.model:
+            self.notify(f"{self.model} answers from here on; in this session it was {past.model}")
+        if past.model != self.model or past.settings != asdict(self._options):
+            self._edited(ModelChanged(self.model, asdict(self._options)))
+        offered = tuple(self._offered())
+        if told := changes(past.tools, offered):
+            self.notify(told)
+        if offered != past.tools:
+            self._edited(ToolsChanged(offered))
+
+    def _keep_state(self) -> None:
+        grants = self._policy.session_grants if self._policy is not None else ()
+        state = SessionState(self.switched_off, grants, self._system_chosen)
+        if state != self._saved_state and self.record.stored:
+            self._saved_state = state
+            self.record.keep_state(state.data())
+
+    def _new_result_files(self) -> KeptResults:
+        return KeptResults(self.record.files, self.record.keeps_file)
+
+    def _keep_image(self, image: Image) -> Image:
+        return keep_image(self.record.files, image, self.record.keeps_file)
 
     def notify(self, text: str) -> None:
         """Tell the user something that is no part of the conversation."""
@@ -227,6 +362,8 @@ class Session:
                         case TurnFinished() as ended:
                             finished = ended
                     self._stream.pass_on(event)
+                    if isinstance(event.body, TurnStarted | CallDecided):
+                        self._keep_state()
         except EngineError:
             raise
         except BaseException:
@@ -277,10 +414,11 @@ class Session:
         self._system_chosen = True
         if text != self.conversation.system:
             self._put_system(text)
+        self._keep_state()
 
     def use_own_prompt(self, prompt: OwnPrompt) -> None:
         """Have the system prompt that comes with the model, unless the user has chosen one, or none."""
-        if self._system_chosen:
+        if self._system_chosen or self._keeps_prompt:
             return
         if prompt.text != self.conversation.system:
             self._put_system(prompt.text)
@@ -301,6 +439,7 @@ class Session:
         if on is (name in self.switched_off):
             self.switched_off ^= {name}
             self._edited(ToolsChanged(tuple(self._offered())))
+            self._keep_state()
 
     async def reload_tools(self) -> None:
         """Read the tools file and the functions' code again. Raises UsageError; the tools are then as they were."""
@@ -332,6 +471,7 @@ class Session:
                 self._stream.emit(EngineState("ready" if (self.info is not None) else "not loaded", self.model))
             raise
         self.model, self._options = found.model, generate_options(found.settings)
+        self._keeps_prompt = False
         self._renew_loop()
         self._edited(ModelChanged(self.model, asdict(self._options)))
         if found.notice:
@@ -348,14 +488,23 @@ class Session:
         await self._keeper.close()
         self.record.close()
 
+    def _engine_told(self, body: EventBody) -> None:
+        self._stream.emit(body)
+        # Of a session that goes on it is shown what it takes before anything is asked.
+        if isinstance(body, EngineState) and body.state == "ready" and self.conversation.turns:
+            self._count()
+
     def _engine_died(self, how: str) -> None:
         # Within a turn the loop says so, before this or after it.
         if not self.conversation.open and not self._crash_told:
             self._stream.emit(EngineState("crashed", f"{how}; a message starts it again"))
 
-    def _changeable(self) -> Sources:
+    def _expect_no_turn(self) -> None:
         if self.conversation.open:
             raise UsageError("a turn is under way; stop it first")
+
+    def _changeable(self) -> Sources:
+        self._expect_no_turn()
         if self._sources is None:
             raise UsageError("this chat keeps the tools and the model that it began with")
         return self._sources
@@ -376,7 +525,7 @@ class Session:
             decide=self._decide,
             keep=self._keep,
             keep_part=self._result_files.add,
-            keep_image=lambda image: keep_image(self._results, image),
+            keep_image=self._keep_image,
             offered=self._offered,
         )
 
@@ -458,10 +607,14 @@ async def open_session(
     policy: ApprovalPolicy,
     ask: Ask | None = None,
     plain: Show | None = None,
+    opened: Opened | None = None,
     *,
+    show_past: bool = False,
     early_tools: bool = False,
 ) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
+
+    `opened` is a stored session to go on with; with `show_past` its last turns are shown first.
 
     Raises UsageError, see `Session.equip`. With `early_tools`, see `Plan.start_tools`, it may be raised by a turn.
 
@@ -469,8 +622,13 @@ async def open_session(
     """
     sources = Sources(plan.start_tools_again, plan.with_model)
     engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
-    session = Session(plan.settings, plan.model, engine, state_folder() / "sessions", show, sources, plain)
+    records = state_folder() / "sessions" if plan.settings.store else None
+    session = Session(plan.settings, plan.model, engine, records, show, sources, plain, opened)
     try:
+        if show_past:
+            session.show_past()
+        if opened is not None and plan.flags.get("system") is not None:
+            session.set_system(plan.settings.system or None)
         if plan.folder is not None:
             session.use_own_prompt(plan.own_prompt())
         if plan.notice:

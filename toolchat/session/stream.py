@@ -27,21 +27,33 @@ class Stream:
     tools have run. Only BrokenPipeError and OutputError pass, since nobody can read any more.
     """
 
-    def __init__(self, records: Path, show: Show, plain: Show | None = None) -> None:
-        self.session = new_session_id()
-        self.record = SessionRecord(records, self.session)
-        self.stamp = Stamper(self.session, time.time)
+    def __init__(
+        self, records: Path | None, show: Show, plain: Show | None = None, record: SessionRecord | None = None
+    ) -> None:
+        """`record` is that of a session that goes on; without it a new one is made in `records`, None for nowhere."""
+        self.take(record if record is not None else SessionRecord(records, new_session_id()))
         self._show: Show | None = show
         self._plain = plain
+
+    def take(self, record: SessionRecord, events_so_far: int = 0) -> None:
+        """Go on with this record, which holds so many events."""
+        self.record = record
+        self.stamp = Stamper(record.session, time.time, events_so_far)
         self._told_unrecorded = False
+
+    def show_again(self, event: Event) -> None:
+        """Show an event that is recorded already."""
+        self._shown(event)
 
     def emit(self, body: EventBody) -> None:
         """Something happened, between turns or beside one."""
         self.pass_on(self.stamp(body))
 
-    def only_record(self, body: EventBody) -> None:
-        """Something happened that nobody is there to be shown."""
-        self.record.append(self.stamp(body))
+    def only_record(self, body: EventBody, turn: int = 0, round: int = 0) -> Event:
+        """Something happened that nobody is there to be shown; its event."""
+        event = self.stamp(body, turn, round)
+        self.record.append(event)
+        return event
 
     def pass_on(self, event: Event) -> None:
         """The same, for an event that has its place."""

@@ -62,11 +62,12 @@ def _data(grants: Iterable[Grant]) -> Any:
 def _grants(data: Any) -> tuple[Grant, ...]:
     match data:
         case {"version": 1, "grants": list(rows)}:
-            return tuple(grant for row in rows if (grant := _grant(row)) is not None)
+            return tuple(grant for row in rows if (grant := read_grant(row)) is not None)
     return ()
 
 
-def _grant(row: Any) -> Grant | None:
+def read_grant(row: Any) -> Grant | None:
+    """The grant of such a row; None for what is none."""
     match row:
         case {
             "digest": str(digest),

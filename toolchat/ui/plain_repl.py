@@ -20,7 +20,7 @@ from toolchat.ui.stops import Stops, read_awake
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import LEAVE_SECONDS, OneTurn, OpenChat, Taking
 from toolchat.wire.errors import ExitCode, ToolchatError
-from toolchat.wire.events import Event, TurnFinished
+from toolchat.wire.events import Event, QuestionAsked, TurnFinished
 
 PROMPT = "> "
 
@@ -71,6 +71,14 @@ class PlainRepl:
                     raise
                 return self._code
 
+    def _show(self, event: Event) -> None:
+        match event.body:
+            case QuestionAsked(text) if self._one_turn is None or self._one_turn.since is None:
+                # Not typed just now: a session that goes on shows its last turns.
+                for number, row in enumerate(sanitize(text).split("\n")):
+                    self._line(f"{PROMPT if not number else '  '}{row}")
+        self._lines.show(event)
+
     def _show_again(self, event: Event) -> None:
         """Show an event at which the lines have failed, and those after it, with new ones."""
         if not self._shows_again:
@@ -80,7 +88,7 @@ class PlainRepl:
         self._lines.show(event)
 
     async def _run(self, open_chat: OpenChat) -> int:
-        async with open_chat(self._lines.show, self._ask if self._to_person else None, self._show_again) as chat:
+        async with open_chat(self._show, self._ask if self._to_person else None, self._show_again) as chat:
             self._one_turn = turn = OneTurn(chat, self._clock)
             commands = Commands(chat, width=lambda: 80)
             while (line := await self._next_line()) is not None:

@@ -50,7 +50,7 @@ def print_tools(toolbox: Toolbox) -> None:
             out.print(Text("  " + sanitize(tool.description)))
             out.print(Text(f"  {tool.options.approval}  {sanitize_line(tool.callable_ref)}", style="dim"))
     else:
-        table = _table("Name", "Signature", "Description", "Calls", "From")
+        table = new_table("Name", "Signature", "Description", "Calls", "From")
         for tool in toolbox.tools:
             table.add_row(
                 Text(tool.name, style="bold"),
@@ -76,7 +76,7 @@ def print_grants(grants: Sequence[Grant]) -> None:
     if not grants:
         out.print(Text("No calls are allowed for good.", style="dim"))
         return
-    table = _table("Tool", "Calls", "From")
+    table = new_table("Tool", "Calls", "From")
     for grant in grants:
         calls = "all" if grant.arguments is None else sanitize_line(grant.arguments)
         table.add_row(
@@ -131,7 +131,7 @@ def print_models(rows: Sequence[ModelRow]) -> None:
         return
     if not out.on_screen:
         out.width *= 2  # so that no folder is broken
-    table = _table("Name", "", "Source", "Size", "Context", "Sampling", "Folder")
+    table = new_table("Name", "", "Source", "Size", "Context", "Sampling", "Folder")
     for row in rows:
         table.add_row(
             Text(sanitize_line(row.name), style="bold"),
@@ -167,7 +167,7 @@ def print_engines(rows: Sequence[EngineRow]) -> None:
             idle = f"idle for {row.idle}" if row.idle else f"{row.clients or '?'} using it"
             out.print(Text(f"  {', '.join(filter(None, (row.memory, idle)))}; ends {row.ends}", style="dim"))
         return
-    table = _table("Model", "Process", "Device", "Context", "Memory", "Clients", "Idle", "Ends")
+    table = new_table("Model", "Process", "Device", "Context", "Memory", "Clients", "Idle", "Ends")
     for row in rows:
         table.add_row(
             Text(sanitize_line(row.model), style="bold"),
@@ -182,7 +182,8 @@ def print_engines(rows: Sequence[EngineRow]) -> None:
     out.print(table)
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """An empty table of these columns, fitted to what it is printed on."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -285,10 +285,11 @@ class Event:
 class Stamper:
     """Gives the events of one session their numbers and times. The clock and the session's id are injected."""
 
-    def __init__(self, session: str, clock: Callable[[], float]) -> None:
+    def __init__(self, session: str, clock: Callable[[], float], first: int = 0) -> None:
+        """`first` is the number of the next event: of a session that goes on, how many it has."""
         self.session = session
         self._clock = clock
-        self._sequence = 0
+        self._sequence = first
 
     def __call__(self, body: EventBody, turn: int = 0, round: int = 0) -> Event:
         """The event of `body` in that turn and round; without them, one between turns."""

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from rich.text import Text
 
-from toolchat.ui.commands import history, model, tools
+from toolchat.ui.commands import history, model, sessions, tools
 from toolchat.ui.commands.base import QUIET, Command, Context, Outcome, Waits
 
 WIDE = 60
@@ -64,6 +64,18 @@ COMMANDS: tuple[Command, ...] = (
     Command("last", "show last results in full", history.last),
     Command("clear", "forget the conversation", history.clear, waits=Waits.ALWAYS),
     Command("copy", "copy the last answer", history.copy),
+    Command("save", "name this session", sessions.save, "NAME", Waits.ALWAYS),
+    Command("sessions", "list sessions, or search", sessions.sessions, "[TEXT]"),
+    Command(
+        "resume",
+        "go on with another session",
+        sessions.resume,
+        "NAME",
+        Waits.ALWAYS,
+        complete=sessions.complete_session,
+    ),
+    Command("fork", "go on in a copy", sessions.fork, "[NAME]", Waits.ALWAYS),
+    Command("export", "write .md, .json or .html", sessions.export, "FILE", Waits.ALWAYS),
     Command("quit", "leave", quit_),
 )
 
