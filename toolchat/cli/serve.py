@@ -92,8 +92,10 @@ def serve(
     named, behind = _parted(arguments or [])
     passed = read_passed(behind, server_flags())
     place = _place(host, port, socket)
-    check_place(place)
-    key = _key(place, api_key, api_key_file)
+    headless = any(flag.name == "headless" for flag in passed)
+    if not headless:
+        check_place(place)
+    key = _Key() if headless else _key(place, api_key, api_key_file)
     flags = {
         "model": named,
         "context": context,
@@ -102,7 +104,7 @@ def serve(
         "revision": revision,
     }
     plan = plan_server(flags, place, passed, key.value, _obtain)
-    for note in (*plan.notes, *_left_open(place, key), key.note):
+    for note in (*plan.notes, *([] if headless else _left_open(place, key)), key.note):
         if note:
             _say(note)
 
