@@ -215,9 +215,15 @@ def test_grammars_cannot_be_switched_off_while_a_model_thinks() -> None:
 
 
 def test_more_of_a_structured_flag_is_joined_to_what_toolchat_sets() -> None:
-    found = planned("--structured-outputs-config", '{"backend": "guidance", "disable_additional_properties": true}')
-    assert structured(found) == {"backend": "guidance", "disable_any_whitespace": True}
-    assert found.arguments[-1] == "--structured-outputs-config.disable_additional_properties=true"
+    ours = {"backend": "guidance", "disable_any_whitespace": True}
+    for passed in (
+        ["--structured-outputs-config", '{"backend": "guidance", "disable_additional_properties": true}'],
+        ["--structured-outputs-config.disable_additional_properties=True"],
+        ["-sc.disable_additional_properties", "true"],
+    ):
+        # In one flag: of several, vLLM takes the last.
+        assert structured(planned(*passed)) == {**ours, "disable_additional_properties": True}
+        assert planned(*passed).arguments[-1] == "--port=8000"
 
 
 def test_a_file_of_flags_is_not_overridden_by_defaults() -> None:
@@ -341,3 +347,21 @@ def test_the_servers_processes_hide_and_mend_modules_and_run_the_next_sitecustom
     }
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert (ran.stdout, ran.stderr) == ("mended SourceFileLoader None run None\n", "")
+
+
+def test_every_flag_that_is_written_is_one_of_the_installed_vllms() -> None:
+    config = replace(
+        GPU, text_only=True, quantization="fp8", lora=Lora("a", "/a", 8), fast_start=True, window=9, dtype="float16"
+    )
+    seeing = replace(MODEL, kind=MistralTraits(tekken=True, thinks=True, sees=True), revision="v1")
+    other = replace(MODEL, kind=Parsers("hermes", "qwen3"))
+    commands = [
+        planned(),
+        planned(place=Place(socket="/s")),
+        planned(model=seeing, config=config, device="cuda", share=0.5),
+        planned(model=other, config=None),
+    ]
+    written = {one.partition("=")[0] for command in commands for one in flags(command) if one.startswith("--")}
+    assert len(written) > 20
+    if KNOWN:
+        assert {f"--{one.removeprefix('--no-')}" if one.startswith("--no-") else one for one in written} <= KNOWN

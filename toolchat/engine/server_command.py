@@ -184,7 +184,8 @@ def _is_flag(argument: str) -> bool:
 def _named(written: str, known: Collection[str], values: tuple[str, ...]) -> Passed:
     if not written.startswith("--"):
         # "-tp", "-O3", "-q": which letters there are is vLLM's matter.
-        return Passed(written, _SHORT.get(written, written), values)
+        short, dot, rest = written.partition(".")
+        return Passed(written, _SHORT.get(short, short) + dot + rest, values)
     first, dot, rest = written[2:].partition(".")
     name = first.replace("_", "-")
     flags = {flag[2:] for flag in known if flag.startswith("--")}
@@ -229,6 +230,7 @@ def server_command(
     own = {one.name.partition(".")[0] for one in passed}
     if "config" in own:
         defaults = {}  # vLLM lets the command line win over the file, which is to win over these
+    needed = {name: _joined_with(value, name, passed) for name, value in needed.items()}
     flags = {**needed, **{name: value for name, value in defaults.items() if name not in own}}
     if own & {"tool-call-parser"}:
         flags.setdefault("enable-auto-tool-choice", True)
@@ -292,6 +294,22 @@ def _check(name: str, value: Any, passed: Sequence[Passed], model: ServedModel) 
                 raise _contradiction(one, f"{name}.{wrong[0]}", json.dumps(value[wrong[0]]).strip('"'), model)
         elif (one.negated or one.values) if value is True else one.values != (str(value),):
             raise _contradiction(one, name, "" if value is True else str(value), model)
+
+
+def _joined_with(value: Any, name: str, passed: Sequence[Passed]) -> Any:
+    """`value`, and what the user adds to it: of several JSON flags of one name vLLM takes the last, and not all."""
+    if not isinstance(value, dict):
+        return value
+    theirs: dict[str, Any] = {}
+    for one in passed:
+        first, _, key = one.name.partition(".")
+        if first == name:
+            theirs |= _nested(key.split("."), _value(one.values)) if key else _object(one)
+    return {**theirs, **value}
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    return {keys[0]: _nested(keys[1:], value) if keys[1:] else value}
 
 
 def _object(one: Passed) -> dict[str, Any]:
@@ -367,25 +385,17 @@ def _written(flags: Mapping[str, Any]) -> list[str]:
 
 
 def _passed_on(passed: Sequence[Passed], flags: Mapping[str, Any]) -> list[str]:
-    """The user's own flags, but what is set by now. JSON is taken apart: whole, it would take the place of ours."""
+    """The user's own flags, but what is set by now."""
     words: list[str] = []
     for one in passed:
-        first, _, key = one.name.partition(".")
-        if isinstance(flags.get(first), dict) and not key:
-            ours = flags[first]
-            words += [f"--{first}.{name}={_text(value)}" for name, value in _object(one).items() if name not in ours]
-        elif first not in flags or key:
-            words += [one.written, *one.values] if len(one.values) != 1 else _joined(one)
+        if one.name.partition(".")[0] not in flags:
+            words += [one.written, *one.values] if len(one.values) != 1 else _with_value(one)
     return words
 
 
-def _joined(one: Passed) -> list[str]:
+def _with_value(one: Passed) -> list[str]:
     # argparse takes a value that begins with "-" for a flag, unless it is joined; short flags take none joined.
     return [f"{one.written}={one.values[0]}"] if one.written.startswith("--") else [one.written, one.values[0]]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _environment(
