@@ -80,6 +80,7 @@ def start(tmp_path: Path, model_folder: Path) -> Iterator[Serve]:
         for pid in one.reported()["pids"] if one.report.exists() else ():
             if identity_of(pid) is not None:
                 os.kill(pid, signal.SIGKILL)
+    until(lambda: served_models() == [])  # which clears what they left
 
 
 @pytest.fixture
