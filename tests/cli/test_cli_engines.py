@@ -65,7 +65,7 @@ def test_where_nothing_is_loaded_it_is_said(capsys: pytest.CaptureFixture[str]) 
     engines.stop()
     assert capsys.readouterr().out == "No model is loaded.\n"
     engines.ps(json=True)
-    assert json.loads(capsys.readouterr().out) == {"version": 1, "engines": []}
+    assert json.loads(capsys.readouterr().out) == {"version": 1, "engines": [], "servers": []}
     with pytest.raises(UsageError, match=r"^m is not loaded; no model is$"):
         engines.stop("m")
     with pytest.raises(UsageError, match="contradict"):

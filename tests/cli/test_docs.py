@@ -66,7 +66,7 @@ def test_every_setting_is_documented_with_its_flag_and_variable() -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("command", [(), ("ask",), ("repl",), ("tools", "list")])
+@pytest.mark.parametrize("command", [(), ("ask",), ("repl",), ("serve",), ("tools", "list")])
 def test_every_flag_of_a_command_is_documented(toolchat: Program, command: tuple[str, ...]) -> None:
     declared = re.findall(r"^  (?:(-\w), )?(--[\w-]+)", toolchat(*command, "--help").out, re.MULTILINE)
     flags = {flag for spellings in declared for flag in spellings if flag}

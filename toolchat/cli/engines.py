@@ -1,9 +1,10 @@
-"""`toolchat ps` and `toolchat stop`: the models that stay loaded after their command. Imports nothing heavy."""
+"""`toolchat ps` and `toolchat stop`: the models that stay loaded, and those of `serve`. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from toolchat.engine.kept.control import KeptWorker
+    from toolchat.engine.served import ServedModel
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead, for scripts.")]
 Model = Annotated[
@@ -20,14 +22,15 @@ All = Annotated[bool, typer.Option("--all", help="End all of them.")]
 
 
 def ps(json: Json = False) -> None:
-    """Show the models that stay loaded, who uses them, and when they end."""
+    """Show the models that stay loaded or are served, who uses them, and when they end."""
     from toolchat.engine.kept.control import kept_workers
+    from toolchat.engine.served import served_models
 
-    workers = kept_workers()
+    workers, served = kept_workers(), served_models()
     if json:
-        _print_json(workers)
+        _print_json(workers, served)
         return
-    if not workers:
+    if not workers and not served:
         typer.echo("No model is loaded.")
         return
     from toolchat.ui.tables import EngineRow, print_engines
@@ -46,43 +49,72 @@ def ps(json: Json = False) -> None:
             )
             for worker in workers
         ]
+        + [
+            EngineRow(one.model, _pid(one), one.device, "", _gib(one.memory()), "", "", served_text(one))
+            for one in served
+        ]
     )
 
 
 def stop(model: Model = None, all_: All = False) -> None:
-    """End a model that stays loaded, and free its memory; whatever uses it is told so."""
-    from toolchat.engine.kept.control import end, kept_workers
+    """End a model that stays loaded or is served, and free its memory; whatever uses it is told so."""
+    from toolchat.engine.kept.control import KeptWorker, end, kept_workers
+    from toolchat.engine.served import end_served, served_models
     from toolchat.ui.text.sanitize import sanitize_line
     from toolchat.wire.errors import UsageError
 
-    workers = kept_workers()
+    loaded: list[KeptWorker | ServedModel] = [*kept_workers(), *served_models()]
     if model is not None and all_:
         raise UsageError("a MODEL and --all contradict each other; leave one of them out")
     if model is not None:
-        named = [worker for worker in workers if model in (worker.model, str(worker.pid))]
+        named = [one for one in loaded if model in (one.model, str(_pid(one)))]
         if not named:
-            raise UsageError(f"{model} is not loaded; {_those(workers)}")
-        workers = named
-    elif len(workers) > 1 and not all_:
-        raise UsageError(f"several models are loaded; name one, or give --all; {_those(workers)}")
-    if not workers:
+            raise UsageError(f"{model} is not loaded; {_those(loaded)}")
+        loaded = named
+    elif len(loaded) > 1 and not all_:
+        raise UsageError(f"several models are loaded; name one, or give --all; {_those(loaded)}")
+    if not loaded:
         typer.echo("No model is loaded.")
-    for worker in workers:
-        clients = end(worker.path)
-        used = f"; {clients} {'command was' if clients == 1 else 'commands were'} using it" if clients else ""
-        typer.echo(f"{sanitize_line(worker.model or 'The model')} is ended (process {worker.pid}){used}.")
+    for one in loaded:
+        pid, used = _pid(one), ""
+        if isinstance(one, KeptWorker):
+            clients = end(one.path)
+            used = f"; {clients} {'command was' if clients == 1 else 'commands were'} using it" if clients else ""
+        else:
+            end_served(one)
+        typer.echo(f"{sanitize_line(one.model or 'The model')} is ended (process {pid}){used}.")
 
 
-def _those(workers: list[KeptWorker]) -> str:
-    if not workers:
+def _those(loaded: Sequence[KeptWorker | ServedModel]) -> str:
+    if not loaded:
         return "no model is"
-    return "loaded: " + ", ".join(f"{worker.model or 'one that does not answer'} ({worker.pid})" for worker in workers)
+    return "loaded: " + ", ".join(f"{one.model or 'one that does not answer'} ({_pid(one)})" for one in loaded)
+
+
+def _pid(one: KeptWorker | ServedModel) -> int:
+    """Of a server its toolchat's, which ends it; vLLM's first process where that was killed."""
+    from toolchat.engine.served import ServedModel
+
+    if isinstance(one, ServedModel):
+        return (one.toolchat if one.is_attended else one.leader).pid
+    return one.pid
+
+
+def served_text(one: ServedModel) -> str:
+    """When a server ends, for people."""
+    if not one.is_attended:
+        return f"left behind by a toolchat serve that was killed; toolchat stop {one.leader.pid} ends it"
+    state = "serves" if one.ready else "loads, to serve"
+    return f"{state} {one.address or 'as a node of another machine'}; when it is stopped"
 
 
 def memory_text(worker: KeptWorker) -> str:
     """ "1.9 GiB", and what it takes of a GPU."""
-    own = f"{worker.memory / 1024**3:.1f} GiB" if worker.memory else ""
-    return ", ".join(filter(None, (own, worker.gpu)))
+    return ", ".join(filter(None, (_gib(worker.memory), worker.gpu)))
+
+
+def _gib(size: int) -> str:
+    return f"{size / 1024**3:.1f} GiB" if size else ""
 
 
 def end_text(worker: KeptWorker) -> str:
@@ -106,7 +138,7 @@ def span_text(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _print_json(workers: list[KeptWorker]) -> None:
+def _print_json(workers: list[KeptWorker], served: list[ServedModel]) -> None:
     now = time.time()
     rows = [
         {
@@ -117,4 +149,17 @@ def _print_json(workers: list[KeptWorker]) -> None:
         }
         for worker in workers
     ]
-    typer.echo(json.dumps({"version": 1, "engines": rows}, indent=1))
+    servers = [
+        {
+            "model": one.model,
+            "pid": _pid(one),
+            "device": one.device,
+            "address": one.address or None,
+            "ready": one.ready,
+            "attended": one.is_attended,
+            "memory": one.memory(),
+            "age": round(max(0.0, now - one.began), 1),
+        }
+        for one in served
+    ]
+    typer.echo(json.dumps({"version": 1, "engines": rows, "servers": servers}, indent=1))

@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 import toolchat
-from toolchat.cli import ask, doctor, engines, models, repl, sessions, signals, tools
+from toolchat.cli import ask, doctor, engines, models, repl, serve, sessions, signals, tools
 from toolchat.environment import refused
 from toolchat.standard_streams import lead_nowhere, open_standard_streams
 from toolchat.wire.errors import ExitCode, ToolchatError
@@ -41,6 +41,7 @@ app = typer.Typer(
 app.command("ask")(ask.ask)
 app.command("repl")(repl.repl)
 app.command("doctor")(doctor.doctor)
+app.command("serve")(serve.serve)
 app.command("ps")(engines.ps)
 app.command("stop")(engines.stop)
 app.add_typer(tools.app, name="tools")
@@ -121,6 +122,8 @@ def _usage(error: TyperException) -> int:
     if context is not None and context.command.name == "ask" and not re.fullmatch(r"--([A-Za-z][\w-]*)?", unknown):
         # "-5 + 3" is a question too, and so is "--all of them?".
         message += '; a question that begins with "-" stands behind --: toolchat ask -- "-…"'
+    if context is not None and context.command.name == "serve" and "o such option" in message:
+        message += "; vLLM's own flags stand behind --: toolchat serve MODEL -- --tensor-parallel-size 2"
     print(f"toolchat: {message}; see {command} --help", file=sys.stderr)
     return ExitCode.USAGE
 

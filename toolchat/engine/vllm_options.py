@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from toolchat.engine.params import read_object
 from toolchat.wire.errors import UsageError
@@ -97,14 +97,18 @@ def engine_fields() -> Mapping[str, str]:
     """The names of vLLM's `EngineArgs`, each with its annotation as it is written; empty without vLLM."""
     for node in ast.walk(_parsed("engine/arg_utils.py")):
         if isinstance(node, ast.ClassDef) and node.name == "EngineArgs":
-            return {
-                field.target.id: ast.unparse(field.annotation)
-                for field in node.body
-                if isinstance(field, ast.AnnAssign)
-                and isinstance(field.target, ast.Name)
-                and not field.target.id.startswith("_")
-            }
+            return {name: ast.unparse(annotation) for name, annotation in _fields(node).items()}
     return {}
+
+
+def _fields(kind: ast.ClassDef) -> dict[str, ast.expr]:
+    return {
+        field.target.id: field.annotation
+        for field in kind.body
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and not field.target.id.startswith("_")
+    }
 
 
 @cache
@@ -115,6 +119,32 @@ def quantizations() -> tuple[str, ...]:
             case ast.Assign(targets=[ast.Name("QuantizationMethods")], value=ast.Subscript(slice=ast.Tuple(elts))):
                 return tuple(str(one.value) for one in elts if isinstance(one, ast.Constant))
     return ()
+
+
+@cache
+def server_flags() -> frozenset[str]:
+    """The flags of vLLM's server as they are written, "--port" and "-tp"; empty without vLLM."""
+    flags: set[str] = set()
+    for file in ("engine/arg_utils.py", "entrypoints/launchers/cli_args.py"):
+        for node in ast.walk(_parsed(file)):
+            match node:
+                case ast.Constant(str(text)) if re.fullmatch(r"--?[A-Za-z][\w-]*", text):
+                    flags.add(text)
+                # Each field of these classes is a flag.
+                case ast.ClassDef(name) if name.endswith(("EngineArgs", "FrontendArgs")):
+                    flags |= {f"--{field.replace('_', '-')}" for field in _fields(node)}
+    # Where only one of the two files is there, the flags of the other would be refused.
+    return frozenset(flags) if {"--port", "--tensor-parallel-size"} <= flags else frozenset()
+
+
+@cache
+def registered_parsers(package: Literal["tool_parsers", "reasoning"]) -> frozenset[str]:
+    """The names that vLLM's --tool-call-parser or --reasoning-parser knows; empty without vLLM."""
+    for node in ast.walk(_parsed(f"{package}/__init__.py")):
+        match node:
+            case ast.Assign(targets=[ast.Name(name)], value=ast.Dict(keys)) if name.endswith("_TO_REGISTER"):
+                return frozenset(str(key.value) for key in keys if isinstance(key, ast.Constant))
+    return frozenset()
 
 
 @cache

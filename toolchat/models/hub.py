@@ -153,6 +153,26 @@ def pull(name: str, report: Report | None = None, before: Before | None = None, 
     return folder
 
 
+def described(name: str, revision: str | None = None) -> tuple[set[str], Path | None]:
+    """The names of a repository's files, and its config.json, whatever model it is; no weights are fetched.
+
+    Raises EngineError where there is no such model for this user, or no hub.
+    """
+    folder = hub_cache.snapshot(name, revision)
+    # What toolchat has fetched of a model of Mistral's may be a part of it; it fetches no tokenizer.json.
+    if folder is not None and (offline() or (folder / "tokenizer.json").exists()):
+        config = folder / CONFIG
+        return {path.name for path in folder.iterdir()}, config if config.exists() else None
+    with told(name):
+        if variable := offline():
+            raise EngineError(f"{name} is not on this machine, and {remedy(variable)}: toolchat models pull {name}")
+        hub = library()
+        _silence_bars()
+        info = hub.HfApi().model_info(name, revision=revision, timeout=_LISTING_SECONDS)
+        names = {item.rfilename for item in info.siblings or ()}
+        return names, Path(hub.hf_hub_download(name, CONFIG, revision=info.sha)) if CONFIG in names else None
+
+
 def cached_models() -> Iterator[CachedModel]:
     """The models that the hub's cache holds and toolchat can load, whole or not."""
     return hub_cache.models()

@@ -42,12 +42,17 @@ def make_torchvision_loadable() -> None:
     except ImportError:
         return
     except RuntimeError:
-        import torch
-
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+        declare_torchvision_operators()
+
+
+def declare_torchvision_operators() -> None:
+    """See `make_torchvision_loadable`; vLLM's server has its own processes call it (engine/server_site)."""
+    import torch
+
+    for operator in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
 
 
 def register_model(folder: Path) -> None:
