@@ -166,8 +166,12 @@ class Chat(BaseChat):
             KeyboardInterrupt: Ctrl-C; the answer is stopped, and the chat can go on.
         """
         stream = Stream(self, question, images, schema, held=False)
-        for _ in stream:
-            pass
+        try:
+            for _ in stream:
+                pass
+        except KeyboardInterrupt:
+            stream.close()  # where it came between two events
+            raise
         return stream.value
 
     def stream(self, question: str, *, images: Sequence[Any] = (), schema: Any = None) -> Stream:

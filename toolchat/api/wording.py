@@ -9,7 +9,7 @@ from toolchat.wire.errors import ToolchatError
 
 E = TypeVar("E", bound=BaseException)
 
-_NOT_FLAGS = {"--image": "images", "--yes": 'approve="allow"', "--no-store": "store=False", "--tools": "tools"}
+_NOT_FLAGS = {"--image": "images", "--yes": 'approve="allow"', "--no-store": "store=False", "--no-tools": "tools=[]"}
 
 
 def worded(text: str) -> str:

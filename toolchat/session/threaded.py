@@ -132,12 +132,17 @@ class SessionThread:
 
     def close(self) -> None:
         """End the session and every process of it; `closed` is done after that."""
-        if self._process == os.getpid() and not self.closed.done():
+        if self.is_here and not self.closed.done():
             # Without this, one that is just beginning would not be told.
             self._running.add_done_callback(lambda _: self._call(self._close))
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this process is the one that it runs in, and not forked from that."""
+        return self._process == os.getpid()
+
     def _check_process(self) -> None:
-        if self._process != os.getpid():
+        if not self.is_here:
             raise UsageError("this chat belongs to the process that this one was forked from; make another one here")
 
     def _call(self, work: Callable[[], Any]) -> bool:
@@ -280,7 +285,7 @@ _threads: weakref.WeakSet[SessionThread] = weakref.WeakSet()
 @atexit.register
 def _close_all() -> None:
     """End what a program that ends has left open."""
-    open_ = [thread for thread in list(_threads) if not thread.closed.done()]
+    open_ = [thread for thread in list(_threads) if thread.is_here and not thread.closed.done()]
     for thread in open_:
         thread.close()
     for thread in open_:
