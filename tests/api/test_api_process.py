@@ -49,7 +49,7 @@ def children_left(mark: str) -> list[str]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("end", ["", "sys.exit(3)", "os.kill(os.getpid(), 9)", "raise KeyError('x')"])
+@pytest.mark.parametrize("end", ["raise KeyError('x')", "os.kill(os.getpid(), 9)"])
 def test_a_program_that_closes_nothing_leaves_no_process(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Basic variables reach the tools' processes.
     mark = f"TZ=:mark-{os.getpid()}-{time.monotonic_ns()}"
@@ -67,7 +67,8 @@ def test_a_program_that_closes_nothing_leaves_no_process(end: str, monkeypatch: 
 @pytest.mark.process
 def test_ctrl_c_in_a_terminal_stops_the_answer_and_no_process_of_the_chat() -> None:
     script = f"""{BEGIN}
-engine.answers += [Answer(["word "] * 5000, delay=0.01), Answer("", [call("calculate", expression="1+1")]), Answer("Gone on.")]
+engine.answers += [Answer(["word "] * 5000, delay=0.01), Answer("", [call("calculate", expression="1+1")])]
+engine.enqueue("Gone on.")
 try:
     for event in chat.stream("Talk."):
         if isinstance(event.body, events.TextDelta):

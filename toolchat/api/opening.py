@@ -165,7 +165,7 @@ def _plan(flags: Mapping[str, Any], engine: Engine | None) -> Plan:
     if engine is not None:
         settings = resolve(flags)
         name = settings.model or (engine.info.model if engine.info is not None else "an engine")
-        return Plan(settings, ModelChoice(name, SERVER, None), None, _Given(engine), None, debug, flags=flags)
+        return Plan(settings, ModelChoice(name, SERVER, None), None, GivenEngine(engine), None, debug, flags=flags)
     plan = sketch(flags, None, debug=debug)
     if isinstance(plan.engines, LocalEngines):
         # What a program has opened it closes. An engine that is kept by a command is used.
@@ -174,7 +174,7 @@ def _plan(flags: Mapping[str, Any], engine: Engine | None) -> Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class GivenEngine:
     """An `EngineFactory` with one engine, which the program has made."""
 
     engine: Engine
