@@ -9,6 +9,7 @@ import textwrap
 import threading
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from pydantic import BaseModel, field_validator
 from toolchat import Call, Chat, UsageError
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.samples.calculator import calculate
-from toolchat.session.given import Isolated, NotImportableError, import_name, sort_tools
+from toolchat.session.given import Isolated, NotImportableError, import_name, sort_tools, thread_tool
+from toolchat.tools.toolbox import ToolOptions
 from toolchat.wire.messages import ToolCall
 
 MODULE = '''
@@ -310,6 +312,24 @@ def test_a_validator_that_fails_is_the_models_error() -> None:
 
     assert run(take, value={"number": 3}).result == "3"
     assert run(take, value={"number": 4}).result == "Error: RuntimeError: not odd"
+
+
+def test_a_function_in_a_thread_is_not_waited_for_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = threading.Event()
+
+    def wait() -> None:
+        """Wait."""
+        end.wait(60)
+
+    loaded = thread_tool(wait, "tools[0]")
+    hurried = replace(loaded, tool=replace(loaded.tool, options=ToolOptions(timeout=0.05)))
+    monkeypatch.setattr("toolchat.session.given.thread_tool", lambda *_: hurried)
+    made = run(wait)
+    end.set()
+    assert (made.status, made.result) == (
+        "timeout",
+        "Error: wait did not answer within 0.05 s; the function runs on in its thread",
+    )
 
 
 class Adder:

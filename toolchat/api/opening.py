@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -64,7 +64,8 @@ class Options(TypedDict, total=False):
 class Config:
     """What a chat is opened with."""
 
-    flags: Mapping[str, Any]
+    flags: Mapping[str, Any] = field(repr=False)
+    """An API key may be among them."""
     tools: tuple[GivenTool, ...]
     approve: Any
     engine: Engine | None

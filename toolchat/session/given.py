@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from toolchat.chat.calls import CallRunner, PreparedCall
 from toolchat.images.returned import received
@@ -38,9 +38,12 @@ from toolchat.wire.errors import UsageError
 from toolchat.wire.excerpt import Excerpt
 from toolchat.wire.messages import CallOrigin, CutResult, ResultStatus, ToolCall, ToolResult
 
+T = TypeVar("T")
 GivenTool: TypeAlias = Callable[..., Any] | str | Path
 """A function, or the path of a tools file."""
 
+CHECK_SECONDS = 10.0
+"""For checking arguments, with a user's own validators."""
 _FILE = "toolchat-given-tools.yaml"
 """What the tools file is called that stands for functions, and is on no disk."""
 _FIRST_LINE = 3
@@ -210,7 +213,9 @@ class ThreadRunner:
         loaded = self._loaded.get(tool.name)
         assert loaded is not None
         try:
-            checked = await in_background(lambda _: check_arguments(loaded, call.arguments))
+            checked = await _within(CHECK_SECONDS, cancel, lambda: check_arguments(loaded, call.arguments))
+        except StoppedError as stopped:
+            return stopped.result(call, "did not check its arguments")
         except Exception as error:  # of a validator of the user's
             return ToolResult(call.id, call.name, error_text(error), ResultStatus.ERROR)
         if isinstance(checked, Rejected):
@@ -251,23 +256,10 @@ class ThreadCall:
                 executor.close()
 
         began = time.monotonic()
-        running = asyncio.ensure_future(in_background(lambda _: work()))
-        cancelled = asyncio.ensure_future(cancel.wait())
-        seconds = self.tool.options.timeout
         try:
-            await asyncio.wait({running, cancelled}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                result = self._result(running.result(), on_part)
-            elif cancel.is_set():
-                content = "Error: interrupted by the user; the function runs on in its thread"
-                result = ToolResult(self.call.id, self.call.name, content, ResultStatus.INTERRUPTED)
-            else:
-                content = f"Error: {self.call.name} did not answer within {seconds:.0f} s, and runs on in its thread"
-                result = ToolResult(self.call.id, self.call.name, content, ResultStatus.TIMEOUT)
-        finally:
-            for task in (running, cancelled):
-                task.cancel()
-            await asyncio.gather(running, cancelled, return_exceptions=True)
+            result = self._result(await _within(self.tool.options.timeout, cancel, work), on_part)
+        except StoppedError as stopped:
+            result = stopped.result(self.call, "did not answer")
         return replace(result, seconds=time.monotonic() - began)
 
     def _result(self, outcome: Any, on_part: Callable[[str], None]) -> ToolResult:
@@ -289,6 +281,36 @@ class ThreadCall:
 
     async def discard(self) -> None:
         """Nothing waits for it."""
+
+
+class StoppedError(Exception):
+    """What runs in a thread is not waited for any longer; it runs on."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        """`seconds` have passed; None where the user has interrupted it."""
+        self.seconds = seconds
+
+    def result(self, call: ToolCall, what: str) -> ToolResult:
+        if self.seconds is None:
+            content, status = "Error: interrupted by the user", ResultStatus.INTERRUPTED
+        else:
+            content, status = f"Error: {call.name} {what} within {self.seconds:g} s", ResultStatus.TIMEOUT
+        return ToolResult(call.id, call.name, f"{content}; the function runs on in its thread", status)
+
+
+async def _within(seconds: float, cancel: asyncio.Event | None, work: Callable[[], T]) -> T:
+    """What `work` returns or raises in a thread. Raises StoppedError after so many seconds, or once `cancel` is set."""
+    running = asyncio.ensure_future(in_background(lambda _: work()))
+    cancelled = asyncio.ensure_future((cancel or asyncio.Event()).wait())
+    try:
+        await asyncio.wait({running, cancelled}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()
+        raise StoppedError(None if cancelled.done() else seconds)
+    finally:
+        for task in (running, cancelled):
+            task.cancel()
+        await asyncio.gather(running, cancelled, return_exceptions=True)
 
 
 class JoinedRunner:
