@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from toolchat.api.answers import Answer, CallRequest, Schema, answer_of
-from toolchat.api.opening import Config, log, open_chat, refuse_while_importing, tell_beside
+from toolchat.api.opening import Config, logger, open_chat, refuse_while_importing, tell_beside
 from toolchat.api.wording import worded_error
 from toolchat.wire import events
 from toolchat.wire.errors import EngineError, UsageError
@@ -82,7 +82,7 @@ class BaseChat:
         if answer.declined and self._config.approve is None and not self._told_declined:
             self._told_declined = True
             names = ", ".join(sorted({call.name for call in answer.calls if call.status == "denied"}))
-            log.warning(
+            logger().warning(
                 "%s did not run, since nobody agreed to that: give the chat approve=, a function that is asked, or "
                 '"allow"',
                 names,

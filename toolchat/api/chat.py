@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,8 @@ from toolchat.wire.errors import ToolchatError
 from toolchat.wire.events import Event
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from toolchat.engine.base import Engine
     from toolchat.session.given import GivenTool
     from toolchat.session.session import Session

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -20,6 +17,8 @@ from toolchat.wire.events import Event
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:
+    from logging import Logger
+
     from toolchat.chat.approval import ApprovalPolicy, Ask
     from toolchat.engine.base import Engine
     from toolchat.session.given import GivenTool
@@ -27,7 +26,12 @@ if TYPE_CHECKING:
     from toolchat.session.startup import Plan
     from toolchat.session.stream import Show
 
-log = logging.getLogger("toolchat")
+
+def logger() -> Logger:
+    """Of what happens beside turns."""
+    import logging
+
+    return logging.getLogger("toolchat")
 
 
 class Options(TypedDict, total=False):
@@ -84,6 +88,8 @@ def read_config(
     """Raises TypeError for an option that there is not, as Python does, and UsageError for an `approve` of no sense."""
     for name in options:
         if name not in Options.__annotations__:
+            from difflib import get_close_matches
+
             near = get_close_matches(name, Options.__annotations__, n=1)
             hint = f"did you mean {near[0]}?" if near else "docs/python.md lists them"
             raise TypeError(f"a chat has no option {name!r}; {hint}")
@@ -103,6 +109,8 @@ def read_config(
 @asynccontextmanager
 async def open_chat(config: Config, show: Show, ask: Ask) -> AsyncIterator[Session]:
     """The session of a chat, in the thread that it lives in."""
+    import tempfile
+
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.session.given import JoinedRunner, sort_tools
     from toolchat.session.past import with_model
@@ -130,7 +138,7 @@ async def open_chat(config: Config, show: Show, ask: Ask) -> AsyncIterator[Sessi
                 opened.record.close()
             raise
         if plan.folder is None and not plan.is_served:
-            log.warning("%s is not on this machine yet: it is fetched or built first", plan.model)
+            logger().warning("%s is not on this machine yet: it is fetched or built first", plan.model)
 
         grants = GrantStore(state_folder())
         policy: ApprovalPolicy = ApprovalPolicy(grants, yes=config.approve == "allow")
@@ -196,9 +204,9 @@ def tell_beside(event: Event) -> None:
 
     match event.body:
         case events.EngineState(state, detail):
-            log.info("%s", sanitize_line(f"{state}: {detail}" if detail else state))
+            logger().info("%s", sanitize_line(f"{state}: {detail}" if detail else state))
         case events.Notice(text):
-            log.warning("%s", sanitize_line(worded(text)))
+            logger().warning("%s", sanitize_line(worded(text)))
 
 
 def read_given_images(given: Sequence[Any]) -> tuple[Image, ...]:
