@@ -48,6 +48,9 @@ def main() -> None:
         versions = []
         for title, (package, command) in PEERS.items():
             made = environment(venvs / package, package)
+            if made is None:
+                common.say(f"{package} is left out: it could not be installed with any Python here")
+                continue
             versions.append(f"{package} {made}")
             home = scratch / package
             home.mkdir()
@@ -58,8 +61,8 @@ def main() -> None:
     report(results, options.runs)
 
 
-def environment(folder: Path, package: str) -> str:
-    """Make a virtual environment with `package`, by the newest Python that is here; its version."""
+def environment(folder: Path, package: str) -> str | None:
+    """Make a virtual environment with `package`, by the newest Python that is here; its version, or None."""
     if not (folder / "bin/python").exists():
         common.say(f"installing {package}")
         for python in ("python3.13", "python3.12", sys.executable):
@@ -70,7 +73,7 @@ def environment(folder: Path, package: str) -> str:
             if made.returncode == 0 and subprocess.run(pip, capture_output=True).returncode == 0:
                 break
         else:
-            raise SystemExit(f"{package} could not be installed with any Python here; it may need a newer one")
+            return None
     version = f"import importlib.metadata as m; print(m.version({package!r}))"
     return subprocess.run(
         [folder / "bin/python", "-c", version], capture_output=True, text=True, encoding="utf-8"
