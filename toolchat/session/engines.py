@@ -71,6 +71,8 @@ class LocalEngines:
     device: str
     """"cuda" or "cpu": what the installed vLLM was built for."""
     debug: bool = False
+    attended: bool = True
+    """Whether a person at a terminal may come back, for whom an engine is kept where the settings do not say."""
 
     @classmethod
     def installed(cls, *, debug: bool = False) -> LocalEngines:
@@ -128,7 +130,7 @@ class LocalEngines:
             sampling=own_sampling,
             debug=self.debug,
         )
-        keep = seconds_to_keep(settings, os.environ, sys.stderr)
+        keep = seconds_to_keep(settings, os.environ, sys.stderr if self.attended else None)
         logs, chosen = state_folder() / "logs", settings.keep_alive is not None
         return KeptEngine(wanted, logs, keep, sets_time=chosen, first_time=_first_time)
 

@@ -611,10 +611,12 @@ async def open_session(
     *,
     show_past: bool = False,
     early_tools: bool = False,
+    start_tools: Callable[[], Awaitable[CallRunner]] | None = None,
 ) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
 
-    `opened` is a stored session to go on with; with `show_past` its last turns are shown first.
+    `opened` is a stored session to go on with; with `show_past` its last turns are shown first. `start_tools` is for
+    tools that are not those of the plan. Call in a thread that lives as long as the session: its processes end with it.
 
     Raises UsageError, see `Session.equip`. With `early_tools`, see `Plan.start_tools`, it may be raised by a turn.
 
@@ -634,7 +636,7 @@ async def open_session(
         if plan.notice:
             session.notify(plan.notice)
         await session.launch()
-        runner = await plan.start_tools(early=early_tools)
+        runner: CallRunner = await (plan.start_tools(early=early_tools) if start_tools is None else start_tools())
         session.equip(runner, policy, ask, plan.only)
         yield session
     finally:

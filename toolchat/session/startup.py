@@ -146,13 +146,15 @@ class Plan:
         return replace(self, settings=settings, choice=choice, folder=folder)
 
     async def start_tools(self, *, early: bool = False) -> ToolRunner | EarlyRunner:
-        """Import the tools. Call in the main thread. Raises UsageError, a line for each problem.
+        """Import the tools. Call in a thread that lives as long as they are used.
+
+        Raises UsageError, a line for each problem.
 
         With `early`, tools that are known from the last time are imported while the model answers, and what is wrong
         with them is told by the first call.
         """
         if not early or self.tools is None:
-            return await _start(self.tools, debug=self.debug)
+            return await start_runner(self.tools, debug=self.debug)
         code = self.tools if isinstance(self.tools, ToolsCode) else read_code(self.tools)
         known = known_toolbox(code)
         starting = asyncio.create_task(_remembered(code, self.tools, known, debug=self.debug), name="tools-start")
@@ -164,7 +166,7 @@ class Plan:
             raise UsageError("this chat was started with --no-tools; leave that out to have tools")
         if self.choose_tools is None:
             raise UsageError("this chat keeps the tools that it began with")
-        return await _start(self.choose_tools(self.settings), debug=self.debug)
+        return await start_runner(self.choose_tools(self.settings), debug=self.debug)
 
 
 def prepare(
@@ -267,8 +269,8 @@ async def _obtained(choice: ModelChoice, fits: Callable[[RemoteSize], str], repo
     return await in_background(work, report)
 
 
-async def _start(tools: Path | ToolsCode | None, *, debug: bool, code: ToolsCode | None = None) -> ToolRunner:
-    """`code` is what was read of `tools` by now, if anything."""
+async def start_runner(tools: Path | ToolsCode | None, *, debug: bool, code: ToolsCode | None = None) -> ToolRunner:
+    """The tools of a file; `code` is what was read of `tools` by now, if anything."""
     if tools is None:
         return ToolRunner.none()
     log = appendable(state_folder() / "logs" / "tools.log")
@@ -281,7 +283,7 @@ async def _remembered(code: ToolsCode, tools: Path | ToolsCode, known: Toolbox |
         # The question goes first: importing what starts processes, and starting them, takes as long as it does.
         await asyncio.sleep(QUESTION_SECONDS)
     try:
-        runner = await _start(tools, debug=debug, code=code)
+        runner = await start_runner(tools, debug=debug, code=code)
     except UsageError:
         forget(code)
         raise

@@ -157,8 +157,10 @@ class ToolsCode:
         return cls(path=path, real=real, text=text, reach=reach, **data)
 
 
-def read_code(path: Path, also: Iterable[str] = ()) -> ToolsCode:
+def read_code(path: Path, also: Iterable[str] = (), text: bytes | None = None) -> ToolsCode:
     """Read the tools file at `path` and the code beside it that it leads to; `also` are more files that count.
+
+    `text` is what the tools file holds, for one that is on no disk.
 
     What is wrong within the tools file is not told here.
 
@@ -168,7 +170,7 @@ def read_code(path: Path, also: Iterable[str] = ()) -> ToolsCode:
     """
     real = path.resolve()
     folder = real.parent
-    text = read_bytes(path)
+    text = read_bytes(path) if text is None else text
     extra = [Path(one) for one in also]
     packages = [_top(one) for one in extra]
     file = scan_tools_file(path, text, Known(folder))[0]

@@ -300,7 +300,7 @@ class _Loader:
             schema = self._schema(source, bound)
             summary = schema.whole if source.made_of is not None else schema.summary
             in_class = source.made_of is not None and source.reference != entry.callable_ref
-            description = _description(source.description, summary, source.reference, in_class=in_class)
+            description = tool_description(source.description, summary, source.reference, in_class=in_class)
             if not TOOL_NAME.fullmatch(source.name):
                 what = f'"{source.name}" cannot be a tool\'s name; expected 1 to 64 of the characters a-z A-Z 0-9 _ -'
                 raise SchemaError(f"{what}; shorten or change name:")
@@ -379,7 +379,11 @@ class _Loader:
             )
 
 
-def _description(own: str | None, summary: str | None, reference: str, *, in_class: bool) -> str:
+def tool_description(own: str | None, summary: str | None, reference: str, *, in_class: bool = False) -> str:
+    """What the model is told that a tool does: the words of the tools file, else a docstring's, no longer than may be.
+
+    Raises SchemaError where there are none.
+    """
     text = own or summary
     if text is None:
         what = f'"{reference}" has no description'

@@ -112,7 +112,7 @@ def _turn(turn: TurnStory) -> str:
             case Part(text, thinking=True):
                 parts.append(_folded("Thinking", text))
             case Part(text):
-                parts.append(f'<div class="answer">{_markdown(text)}</div>')
+                parts.append(f'<div class="answer">{markdown_html(text)}</div>')
     parts += [f'<div class="note">{_line(notice)}</div>' for notice in turn.notices]
     if ending(turn):
         parts.append(f'<div class="note bad">{_line(ending(turn))}</div>')
@@ -153,7 +153,8 @@ def _text(text: str) -> str:
     return html.escape(sanitize(text))
 
 
-def _markdown(text: str) -> str:
+def markdown_html(text: str) -> str:
+    """Markdown as HTML that fetches nothing and runs nothing: its own HTML is shown as text, images are links."""
     rendered: str = _parser().render(sanitize(text))
     return rendered
 

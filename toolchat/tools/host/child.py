@@ -246,10 +246,14 @@ class Executor:
     that a stateful tool keeps belongs to the loop that it was made on.
     """
 
-    def __init__(self, say: Say, redactor: Redactor | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, say: Say, redactor: Redactor | None = None, limits: Limits | None = None, *, has_file: bool = True
+    ) -> None:
+        """`has_file`: whether a tools file says how the functions are run, so that what it lacks may be the remedy."""
         self._say = say
         self.redactor = redactor or Redactor({})
         self._limits = limits or Limits()
+        self._has_file = has_file
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, function: Callable[..., Any], values: dict[str, Any]) -> Outcome:
@@ -271,8 +275,13 @@ class Executor:
             if out_of_memory:
                 # Frees what the frames hold, for there may be no memory left to say anything in.
                 error.with_traceback(None)
-            text = self.redactor.text(_error_text(error, self._limits))
+            text = self.redactor.text(_error_text(error, self._limits) if self._has_file else error_text(error))
             return Outcome(text, False, self.redactor.text(_traceback(error)), out_of_memory)
+
+    def close(self) -> None:
+        """Close the event loop, and wait for nothing that was left on it: for a process that goes on."""
+        if self._loop is not None:
+            self._loop.close()
 
     def end(self, used: Sequence[LoadedTool]) -> Never:
         """End this process in peace: close what the tools keep, run what `atexit` knows, and write what is buffered.
