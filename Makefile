@@ -5,9 +5,9 @@
 ## make test       the fast tests
 ## make test-quick those of them that need no process, no terminal and no engine: a minute
 ## make test-all   every test, also the slow ones
-## make lint       ruff, mypy and the direction of imports
+## make lint       ruff, mypy, the direction of imports and the table of settings
 ## make bench      the measured claims, each with its table
-## make docs       record the picture of the REPL that the documents show
+## make docs       the table of settings and the picture of the REPL that the documents show
 ## make install    only make .venv
 ## make pins       take the newest versions there are into .venv, and write them into constraints/
 ## make pins-cuda  the same for CUDA and each Python, by resolving and without installing (takes uv)
@@ -60,6 +60,7 @@ lint: $(DEV)
 	@# One by one: they all have the same name.
 	@for file in $$(find tests -name conftest.py); do $(BIN)/mypy --no-error-summary $$file || exit; done
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/settings_table.py --check
 
 bench: $(DEV)
 	$(BIN)/python benchmarks/cold_start.py
@@ -78,6 +79,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/sessions.py
 
 docs: $(DEV)
+	$(BIN)/python scripts/settings_table.py
 	$(BIN)/python scripts/record_repl.py docs/repl.svg
 
 # What is written is what `make` installs from then on: run `make lint test` before it is committed.

@@ -126,7 +126,7 @@ def test_flags_of_loading_have_no_effect_and_a_key_without_encryption_is_told() 
 
 
 def test_doctor_tells_of_a_server_and_leaves_out_what_a_local_model_needs(server: ScriptedServer) -> None:
-    checks = {check.name: check for check in examine(None, {"server": server.url})}
+    checks = {check.name: check for check in examine({"server": server.url})}
     assert checks["server"].state == "ok"
     assert "m, 8192 tokens of context, chat profile (it is not vLLM)" in checks["server"].text
     assert not {"vllm", "gpu", "cores", "model"} & checks.keys()
@@ -134,6 +134,6 @@ def test_doctor_tells_of_a_server_and_leaves_out_what_a_local_model_needs(server
 
 def test_doctor_tells_why_a_server_cannot_be_used(server: ScriptedServer) -> None:
     server.on("/v1/models", as_json({"error": "no"}, 401))
-    checks = {check.name: check for check in examine(None, {"server": server.url})}
+    checks = {check.name: check for check in examine({"server": server.url})}
     assert checks["server"].state == "problem"
     assert checks["server"].remedy == "set TOOLCHAT_API_KEY, or give --api-key"

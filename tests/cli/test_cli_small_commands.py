@@ -49,6 +49,7 @@ def modules_of(toolchat: Program, *arguments: str) -> set[str]:
         ("tools", "show", "calculate"),
         ("tools", "call", "calculate", "--expression", "1"),
         ("tools", "new", "greet"),
+        ("config", "show"),
         ("ask", "--help"),
     ],
 )

@@ -175,12 +175,16 @@ def test_the_documented_bounds_are_the_ones_that_are_checked() -> None:
                 SETTINGS[key].parse(str(outside))
 
 
-def test_the_documented_config_file_is_read(tmp_path: Path) -> None:
-    (text,) = re.findall(r"^```toml\n(.*?)^```", SETTINGS_PAGE, re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize("text", re.findall(r"^```toml\n(.*?)^```", SETTINGS_PAGE, re.DOTALL | re.MULTILINE))
+def test_each_documented_config_file_is_read(tmp_path: Path, text: str) -> None:
     file = tmp_path / "config.toml"
     file.write_text(text)
-    settings = resolve({}, environment={}, file=file)
-    assert {key: getattr(settings, key) for key in tomllib.loads(text)} == tomllib.loads(text)
+    written = tomllib.loads(text)
+    profiles = written.pop("profiles", {})
+    for name, chosen in {None: {}, **profiles}.items():
+        settings = resolve({"profile": name}, environment={}, file=file)
+        expected = {**written, **chosen}
+        assert {key: getattr(settings, key) for key in expected} == expected
 
 
 def test_the_documented_paths_are_where_the_program_looks(home: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from toolchat.session import engines
-from toolchat.session.engines import KEEP_SECONDS, PER_CHAT, names, seconds_to_keep
-from toolchat.settings import Settings
+from toolchat.session.engines import KEEP_SECONDS, names, seconds_to_keep
+from toolchat.settings import PER_CHAT, Settings
 
 
 class Terminal(io.StringIO):
@@ -37,6 +37,7 @@ OTHER: dict[str, Any] = {"system": "s", "max_tokens": 1, "temperature": 1.0, "to
 OTHER |= {"reasoning_effort": "high", "tool_choice": "none", "parallel_calls": False, "keep_alive": 1.0}
 OTHER |= {"model": "m", "tools": "t", "tools_named": False, "seed": 1, "revision": "v1"}
 OTHER |= {"server": "http://localhost:8000", "api_key": "k", "tokenizer": "t"}
+OTHER |= {"store": False, "profile": "p", "project": False, "tools_place": "TOOLCHAT_TOOLS"}
 
 
 def test_settings_of_a_chat_share_an_engine_and_all_others_do_not(model_folder: Path) -> None:

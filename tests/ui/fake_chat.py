@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from toolchat.engine.base import EngineInfo
+from toolchat.settings import SETTINGS, Settings
 from toolchat.tools.toolbox import Approval, Tool, Toolbox, ToolOptions
 from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import ToolchatError, UsageError
@@ -40,6 +42,8 @@ class FakeChat:
     last_results: Sequence[ToolResult] = ()
     can_retry_round: bool = False
     retried_round: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: dict[str, Any] = field(default_factory=dict)
+    """What /set has changed."""
     approvals: dict[str, Approval] = field(default_factory=dict)
     """Where it is otherwise than the tools file says."""
     reloaded: Toolbox | None = None
@@ -95,6 +99,18 @@ class FakeChat:
 
     def set_system(self, text: str | None) -> None:
         self.system = text
+
+    @property
+    def turn_settings(self) -> dict[str, Any]:
+        begun = {name: getattr(Settings(), name) for name, setting in SETTINGS.items() if setting.per_turn}
+        return begun | self.changed
+
+    def set_for_turns(self, name: str, value: Any) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.changed.pop(name, None)
+        if value is not None:
+            self.changed[name] = value
 
     def switch_tool(self, name: str, on: bool) -> None:
         if self.toolbox.get(name) is None:

@@ -157,6 +157,36 @@ def test_the_home_folder_completes_without_being_written_out(commands: Commands,
     assert completed(commands, "/model ~nobody-of-this-name/x") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("/set te", ["/set temperature "]),
+        ("/set TOP-", ["/set top_p "]),
+        ("/set tool_choice r", ["/set tool_choice required"]),
+        ("/set tool_choice a", ["/set tool_choice auto", "/set tool_choice add"]),
+        ("/set parallel_calls ", [f"/set parallel_calls {value}" for value in ("true", "false", "default")]),
+        ("/set nothing ", []),
+    ],
+)
+def test_what_can_be_set_completes_with_its_values(commands: Commands, text: str, lines: list[str]) -> None:
+    assert completed(commands, text) == lines
+
+
+def test_the_efforts_of_the_model_complete(commands: Commands, chat: FakeChat) -> None:
+    chat.info = EngineInfo("demo", 2048, 15, constrains_calls=True, reasoning_efforts=("none", "high"))
+    assert completed(commands, "/set reasoning_effort h") == ["/set reasoning_effort high"]
+
+
+def test_the_file_of_a_system_prompt_completes(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "pirate.txt").touch()
+    assert completed(commands, "/system ./pr") == ["/system ./prompts/"]
+    assert completed(commands, "/system ./prompts/") == ["/system ./prompts/pirate.txt"]
+
+
 def test_a_system_prompt_can_be_taken_away_where_there_is_one(commands: Commands, chat: FakeChat) -> None:
     assert completed(commands, "/system ") == []
     chat.system = "Be brief."

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import re
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def test_what_takes_nothing_does_nothing_with_an_argument_and_gives_the_line_bac
     assert chat.turns == 1
 
 
-WAITING = ["/reload", "/undo", "/retry", "/clear", "/model demo", "/system Be brief."]
+WAITING = ["/reload", "/undo", "/retry", "/clear", "/model demo", "/system Be brief.", "/set seed 3"]
 WAITING += ["/save", "/resume", "/fork", "/export"]
 
 
@@ -277,6 +278,117 @@ def test_the_system_prompt_is_shown_set_and_removed(typed: Typed, chat: FakeChat
 def test_a_system_prompt_is_shown_safely(typed: Typed, chat: FakeChat) -> None:
     chat.system = f"Be {EVIL}."
     assert typed.says("/system")[0] == "Be ␛]52;c;b3duZWQ=␇<U+202E>."
+
+
+@pytest.fixture
+def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a prompt in a file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pirate.txt").write_bytes("\ufeffBe a pirate.\r\nArr.\n".encode())
+    (tmp_path / "a b").write_text("Be two.")
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", ["pirate.txt", "./pirate.txt", "{here}/pirate.txt"])
+def test_a_system_prompt_is_read_from_a_file(typed: Typed, chat: FakeChat, prompts: Path, path: str) -> None:
+    path = path.format(here=prompts)
+    said = typed.says(f"/system {path}")
+    assert said == [f"The system prompt is that of {path} (17 characters), from the next turn on."]
+    assert chat.system == "Be a pirate.\nArr."
+
+
+def test_a_file_whose_path_holds_spaces_is_one_too(typed: Typed, chat: FakeChat, prompts: Path) -> None:
+    typed("/system ./a b")
+    assert chat.system == "Be two."
+
+
+@pytest.mark.parametrize("text", ["Be brief.", "/etc is a folder of settings", "a\npirate.txt", "pirate", "Read a.md"])
+def test_a_text_is_no_file(typed: Typed, chat: FakeChat, prompts: Path, text: str) -> None:
+    (prompts / "pirate").write_text("x")
+    typed(f"/system {text}")
+    assert chat.system == text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("none.txt", None, "none.txt: cannot be read (No such file or directory); a text that looks like a path goes"),
+        ("bad.txt", b"a\xff", "bad.txt: expected text in UTF-8 (byte 1 is none)"),
+        ("empty.txt", b" \n", "empty.txt: is empty; /system none removes the system prompt"),
+        ("big.txt", b"x" * 65537, "big.txt: is larger than 64 KiB"),
+    ],
+)
+def test_a_file_that_is_no_system_prompt_is_one_line(
+    typed: Typed, chat: FakeChat, prompts: Path, name: str, content: bytes | None, line: str
+) -> None:
+    if content is not None:
+        (prompts / name).write_bytes(content)
+    outcome = typed(f"/system {name}")
+    assert rows(outcome)[0].startswith(f"toolchat: {line}")
+    assert (len(outcome.lines), outcome.put, chat.system) == (1, f"/system {name}", None)
+
+
+def test_a_pipe_is_not_waited_for_as_a_system_prompt(typed: Typed, prompts: Path) -> None:
+    os.mkfifo(prompts / "pipe.txt")
+    assert typed.says("/system pipe.txt") == [
+        "toolchat: pipe.txt: is a pipe; expected a file; remove it, or move it away"
+    ]
+
+
+def test_what_a_turn_can_change_is_shown_with_its_values(typed: Typed, chat: FakeChat) -> None:
+    chat.changed = {"temperature": 0.3, "parallel_calls": False}
+    said = [row.split(maxsplit=1) for row in typed.says("/set")[:-1]]
+    assert said == [
+        ["max_tokens", "8192"],
+        ["temperature", "0.3"],
+        ["top_p", "the model's own"],
+        ["seed", "none"],
+        ["reasoning_effort", "the model's own"],
+        ["tool_choice", "auto"],
+        ["parallel_calls", "false"],
+    ]
+    assert typed.says("/set temperature") == ["temperature       0.3"]
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ("/set temperature 0.3", {"temperature": 0.3}),
+        ("/set top-p 0.9", {"top_p": 0.9}),
+        ("/set MAX_TOKENS 100", {"max_tokens": 100}),
+        ("/set tool_choice add", {"tool_choice": "add"}),
+        ("/set parallel_calls off", {"parallel_calls": False}),
+        ("/set seed  7", {"seed": 7}),
+        ("/set reasoning_effort high", {"reasoning_effort": "high"}),
+    ],
+)
+def test_a_setting_is_changed_and_taken_back(
+    typed: Typed, chat: FakeChat, line: str, changed: dict[str, object]
+) -> None:
+    assert typed.says(line)[0].endswith(", from the next turn on.")
+    assert chat.changed == changed
+    typed(f"/set {next(iter(changed))} default")
+    assert chat.changed == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/set temperature hot", "/set temperature: expected a number from 0 to 5, not 'hot'"),
+        ("/set max_tokens 0", "/set max_tokens: expected a whole number, at least 1, not '0'"),
+        ("/set model demo", "/set model: expected one of max_tokens, temperature, top_p,"),
+        ("/set parallel_calls maybe", "/set parallel_calls: expected true or false, not 'maybe'"),
+    ],
+)
+def test_a_wrong_value_is_one_line_and_comes_back(typed: Typed, chat: FakeChat, line: str, message: str) -> None:
+    outcome = typed(line)
+    assert rows(outcome)[0].startswith(f"toolchat: {message}")
+    assert (len(outcome.lines), outcome.put, chat.changed) == (1, line, {})
+
+
+def test_what_the_chat_refuses_to_set_is_told_in_the_words_of_the_chat(typed: Typed, chat: FakeChat) -> None:
+    chat.refuses = UsageError("--tool-choice nope: there is no such tool")
+    assert typed.says("/set tool_choice nope") == ["toolchat: /set tool_choice nope: there is no such tool"]
 
 
 IMAGE = Image("image/png", "", 640, 480)

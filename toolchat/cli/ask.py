@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchat.cli import options
+from toolchat.cli import completion, options
 
 if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
@@ -29,7 +29,12 @@ Files = Annotated[
 ]
 OnlyTools = Annotated[
     list[str] | None,
-    typer.Option("--tool", help="Offer this tool, and no others that are not named; repeatable.", metavar="NAME"),
+    typer.Option(
+        "--tool",
+        help="Offer this tool, and no others that are not named; repeatable.",
+        metavar="NAME",
+        autocompletion=completion.tools,
+    ),
 ]
 Schema = Annotated[
     str | None,
@@ -59,50 +64,29 @@ Output = Annotated[
 NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Leave standard input alone, as in a loop that reads it.")]
 
 
+@options.takes_settings()
 def ask(
     question: Annotated[
         str | None,
         typer.Argument(help="What to ask; standard input is added to it, or is it.", show_default=False),
     ] = None,
     file: Files = None,
-    model: options.Model = None,
-    tools: options.Tools = None,
     no_tools: options.NoTools = False,
     tool: OnlyTools = None,
     yes: options.Yes = False,
     allow: options.Allow = None,
     deny: options.Deny = None,
-    system: options.System = None,
-    no_system: options.NoSystem = False,
-    max_tokens: options.MaxTokens = None,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    context: options.Context = None,
-    kv_cache: options.KvCache = None,
-    gpu_memory: options.GpuMemory = None,
-    dtype: options.Dtype = None,
-    fast_start: options.FastStart = None,
-    text_only: options.TextOnly = None,
-    keep_alive: options.KeepAlive = None,
-    quantization: options.Quantization = None,
-    revision: options.Revision = None,
-    lora: options.Lora = None,
-    enforce_eager: options.EnforceEager = None,
-    seed: options.Seed = None,
-    engine_arg: options.EngineArg = None,
-    reasoning_effort: options.ReasoningEffort = None,
     image: options.Images = None,
-    tool_choice: options.ToolChoice = None,
-    parallel_calls: options.ParallelCalls = None,
-    server: options.Server = None,
-    api_key: options.ApiKey = None,
-    tokenizer: options.Tokenizer = None,
     session: Annotated[
         str | None,
-        typer.Option("--session", help="Go on with this session: its name, id, or: last.", metavar="SESSION"),
+        typer.Option(
+            "--session",
+            help="Go on with this session: its name, id, or: last.",
+            metavar="SESSION",
+            autocompletion=completion.sessions,
+        ),
     ] = None,
     continue_: options.Continue = False,
-    store: options.Store = None,
     offline: options.Offline = False,
     schema: Schema = None,
     as_json: AsJson = False,
@@ -112,9 +96,10 @@ def ask(
     batch: BatchFile = None,
     output: Output = None,
     no_stdin: NoStdin = False,
+    **settings: Any,
 ) -> int:
     """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
-    given = locals()
+    given = {**locals(), **settings}
     # Modules are no garbage: the collector's rounds over them are a twentieth of what a command takes of its own.
     gc.disable()
     _check(given)
@@ -179,7 +164,12 @@ def _note(quiet: bool) -> Note:
 
 
 def _plan(
-    given: Mapping[str, Any], images: tuple[str, ...] = (), opened: Opened | None = None, *, see: bool = False
+    given: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    images: tuple[str, ...] = (),
+    opened: Opened | None = None,
+    *,
+    see: bool = False,
 ) -> Plan:
     """What the chat starts from, the model's files here. `see`: whether there will be other images."""
     from toolchat.cli.models import obtain_with_progress
@@ -187,7 +177,6 @@ def _plan(
     from toolchat.session.startup import prepare
     from toolchat.settings import resolve
 
-    flags = options.settings_flags(given)
     if opened is not None:
         from toolchat.session.past import with_model
 
@@ -213,7 +202,7 @@ def _batch(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
 
     schema = read_schema(given["schema"]) if given["schema"] is not None else None
     rows = read_rows(user_path(given["batch"]), schema, check_schema)
-    plan = _plan(given, see=any(row.images for row in rows))
+    plan = _plan(given, options.settings_flags(given), see=any(row.images for row in rows))
     source, out = user_path(given["batch"]), user_path(given["output"])
     return run_batch(plan, rows, source, out, policy, _note(given["quiet"]), quiet=given["quiet"])
 
@@ -227,9 +216,10 @@ def _one(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
     note = _note(given["quiet"])
     question = read_question(given["question"], given["file"] or (), read_stdin=not given["no_stdin"], note=note)
     images = (*(given["image"] or ()), *question.images)
-    stored = resolve(options.settings_flags(given)).store
+    flags = options.settings_flags(given)
+    stored = resolve(flags).store
     opened = options.session_to_open(given["session"], given["continue_"], stored, "--session")
-    plan = _plan(given, images, opened)
+    plan = _plan(given, flags, images, opened)
     if given["n"] > 1:
         from toolchat.cli.batch import run_several
         from toolchat.session.batch_file import Row

@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchat.cli.options import ApiKey, Model, Offline, Server, Tools
+from toolchat.cli.options import Offline, takes_settings
 
 if TYPE_CHECKING:
     from toolchat.models.health import Check
@@ -22,21 +22,15 @@ _PLAIN_MARKS = {"ok": "ok", "warning": "warning:", "problem": "problem:"}
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-def doctor(
-    tools: Tools = None,
-    server: Server = None,
-    api_key: ApiKey = None,
-    model: Model = None,
-    offline: Offline = False,
-    json: Json = False,
-) -> int:
+@takes_settings("tools", "server", "api_key", "model", "profile", "project")
+def doctor(offline: Offline = False, json: Json = False, **given: Any) -> int:
     """Look at this machine, or at a server, and say what is missing. Exits with 1 where there is a problem."""
-    checks = examine(tools, {"server": server, "api_key": api_key, "model": model})
+    checks = examine(given)
     _print_json(checks) if json else _print(checks)
     return int(any(check.state == "problem" for check in checks))
 
 
-def examine(tools: str | None, flags: Mapping[str, str | None]) -> list[Check]:
+def examine(flags: Mapping[str, Any]) -> list[Check]:
     """All lines, in the order in which they are shown. What is added later has its place between hub and tools.
 
     With a server, what a model on this machine would need is left out.
@@ -63,14 +57,14 @@ def examine(tools: str | None, flags: Mapping[str, str | None]) -> list[Check]:
         *of_model,
         ("settings", lambda: _settings(flags)),
         ("engines", _engines),
-        ("tools", lambda: _tools(tools)),
+        ("tools", lambda: _tools(flags)),
         ("folders", lambda: health.folders(places)),
         ("terminal", _terminal),
     )
     return [check for name, look in looks for check in health.guarded(name, look)]
 
 
-def _server(flags: Mapping[str, str | None]) -> Iterator[Check]:
+def _server(flags: Mapping[str, Any]) -> Iterator[Check]:
     """Whether the server answers, with which model, and by which profile it would be used."""
     from toolchat.models.health import ok, problem, warning
     from toolchat.session.engines import missing_client, server_config
@@ -103,16 +97,19 @@ def _server(flags: Mapping[str, str | None]) -> Iterator[Check]:
         yield ok("server", f"{facts}{f' ({served.why})' if served.why else ''}")
 
 
-def _settings(flags: Mapping[str, str | None] | None = None) -> Iterator[Check]:
+def _settings(flags: Mapping[str, Any] | None = None) -> Iterator[Check]:
     from toolchat.engine.vllm_options import read_engine_args, read_lora
     from toolchat.models.health import ok
     from toolchat.models.resolve import default_model
-    from toolchat.settings import config_file, resolve
+    from toolchat.settings import trace
 
-    settings = resolve(flags or {})
+    found = trace(flags or {})
+    settings, file = found.settings, found.config.file
     named = settings.model
-    file = config_file()
-    yield ok("settings", f"{file}{'' if file.is_file() else ' is not there: defaults'}")
+    profile = f", with the profile {settings.profile}" if settings.profile else ""
+    yield ok("settings", f"{file}{'' if file.is_file() else ' is not there: defaults'}{profile}")
+    if found.project is not None:
+        yield ok("project", f"{found.project.file} sets {', '.join(found.project.values) or 'nothing'} for this folder")
     if settings.server:
         return
     yield ok("model", f"the model is {named or default_model()}" + ("" if named else ", where none is named"))
@@ -138,7 +135,7 @@ def _engines() -> Iterator[Check]:
             yield warning("engine", f"the process {worker.pid}, which holds a model, does not answer", remedy)
 
 
-def _tools(flag: str | None) -> Iterator[Check]:
+def _tools(flags: Mapping[str, Any]) -> Iterator[Check]:
     """The tools file that a command would use here. Nothing of it is run."""
     from toolchat.cli.tools_file import FOUND, choose_tools_file
     from toolchat.models.health import ok, problem
@@ -148,11 +145,11 @@ def _tools(flag: str | None) -> Iterator[Check]:
     from toolchat.wire.errors import UsageError
 
     try:
-        chosen = choose_tools_file(resolve({"tools": flag}), ask=False)
+        chosen = choose_tools_file(resolve(flags), ask=False)
     except UsageError as error:
         found, _, remedy = str(error).partition("; ")
         # That of a chat speaks of another terminal and of /reload; this is no chat.
-        accept = f"accept it with: toolchat tools trust {flag or FOUND}, or name it with --tools"
+        accept = f"accept it with: toolchat tools trust {flags.get('tools') or FOUND}, or name it with --tools"
         yield problem("tools", found, accept if remedy.startswith("accept it") else remedy or "name another: --tools")
         return
     if isinstance(chosen, Path):

@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 import toolchat
-from toolchat.cli import ask, doctor, engines, models, repl, serve, sessions, signals, tools
+from toolchat.cli import ask, config, doctor, engines, models, repl, serve, sessions, signals, tools
 from toolchat.environment import refused
 from toolchat.standard_streams import lead_nowhere, open_standard_streams
 from toolchat.wire.errors import ExitCode, ToolchatError
@@ -47,6 +47,7 @@ app.command("stop")(engines.stop)
 app.add_typer(tools.app, name="tools")
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(config.app, name="config")
 
 
 def _version(value: bool) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchat.cli.options import Offline, Revision
+from toolchat.cli import completion
+from toolchat.cli.options import Offline, settings_flags, takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,18 +20,21 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The models on this machine.", no_args_is_help=True, rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help="demo, or a Hugging Face id.", metavar="NAME")]
+Name = Annotated[
+    str, typer.Argument(help="demo, or a Hugging Face id.", metavar="NAME", autocompletion=completion.models)
+]
 
 
 @app.command("list")
-def list_() -> None:
+@takes_settings("profile", "project")
+def list_(**given: Any) -> None:
     """List the models that are here, what they know of themselves, and the one used where none is named."""
     from toolchat.models.listing import local_models
     from toolchat.models.resolve import default_model
     from toolchat.settings import cache_folder, resolve
     from toolchat.ui.tables import ModelRow, print_models
 
-    default = resolve({}).model or default_model()
+    default = resolve(settings_flags(given)).model or default_model()
     rows = [_row(model, model.name == default) for model in local_models(cache_folder())]
     if default not in {row.name for row in rows}:
         rows.append(ModelRow(default, None, "", True))
@@ -57,12 +61,13 @@ def _row(model: LocalModel, default: bool) -> ModelRow:
 
 
 @app.command()
-def pull(name: Name, revision: Revision = None, offline: Offline = False) -> None:
+@takes_settings("revision")
+def pull(name: Name, offline: Offline = False, **given: Any) -> None:
     """Fetch a model, or build the demo model, so that it can be used offline."""
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder
 
-    typer.echo(obtain_with_progress(choose_model(name, cache_folder(), revision), _fits))
+    typer.echo(obtain_with_progress(choose_model(name, cache_folder(), given["revision"]), _fits))
 
 
 def _fits(size: RemoteSize) -> str:
@@ -77,13 +82,15 @@ def _fits(size: RemoteSize) -> str:
 
 
 @app.command()
-def path(name: Name, revision: Revision = None) -> None:
+@takes_settings("revision")
+def path(name: Name, **given: Any) -> None:
     """Print the folder of a model that is here."""
     from toolchat.models import hub_cache
     from toolchat.models.resolve import choose_model
     from toolchat.settings import cache_folder
     from toolchat.wire.errors import EngineError
 
+    revision: str | None = given["revision"]
     choice = choose_model(name, cache_folder(), revision)
     # A model that is whole may still have small files to ask the hub for, when it is used.
     folder = choice.folder or (hub_cache.whole(name, revision) if choice.kind == "hub" else None)

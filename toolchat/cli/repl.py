@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchat.cli import options
+from toolchat.cli import completion, options
 
 if TYPE_CHECKING:  # the prompt is not to wait for any of these
     from toolchat.chat.approval import Ask
@@ -32,52 +32,27 @@ Resume = Annotated[
         "-r",
         help="Go on with a session: its name, its id, or last, which may be left out.",
         metavar="[SESSION]",
+        autocompletion=completion.sessions,
     ),
 ]
 NoHistory = Annotated[bool, typer.Option("--no-history", help="Neither read nor keep what is typed.")]
 
 
+@options.takes_settings()
 def repl(
-    model: options.Model = None,
-    tools: options.Tools = None,
     no_tools: options.NoTools = False,
     yes: options.Yes = False,
     allow: options.Allow = None,
     deny: options.Deny = None,
-    system: options.System = None,
-    no_system: options.NoSystem = False,
-    max_tokens: options.MaxTokens = None,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    context: options.Context = None,
-    kv_cache: options.KvCache = None,
-    gpu_memory: options.GpuMemory = None,
-    dtype: options.Dtype = None,
-    fast_start: options.FastStart = None,
-    text_only: options.TextOnly = None,
-    keep_alive: options.KeepAlive = None,
-    quantization: options.Quantization = None,
-    revision: options.Revision = None,
-    lora: options.Lora = None,
-    enforce_eager: options.EnforceEager = None,
-    seed: options.Seed = None,
-    engine_arg: options.EngineArg = None,
-    reasoning_effort: options.ReasoningEffort = None,
-    tool_choice: options.ToolChoice = None,
-    parallel_calls: options.ParallelCalls = None,
-    server: options.Server = None,
-    api_key: options.ApiKey = None,
-    tokenizer: options.Tokenizer = None,
     resume: Resume = None,
     continue_: options.Continue = False,
     name: options.Name = None,
-    store: options.Store = None,
     offline: options.Offline = False,
     plain: Plain = False,
     no_history: NoHistory = False,
+    **given: Any,
 ) -> int:
     """Chat with the model. Ctrl-C stops an answer, Ctrl-D leaves."""
-    given = locals()
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve, state_folder
     from toolchat.store.state import open_state

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolchat.cli import completion
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,7 +19,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The stored chats.", no_args_is_help=True, rich_markup_mode=None)
 
-Which = Annotated[str, typer.Argument(help="Its name, its id or a part of that, or: last.", metavar="SESSION")]
+Which = Annotated[
+    str,
+    typer.Argument(
+        help="Its name, its id or a part of that, or: last.", metavar="SESSION", autocompletion=completion.sessions
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, for scripts.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.", metavar="N")]
 Output = Annotated[

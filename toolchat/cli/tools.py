@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchat.cli.options import Tools
+from toolchat.cli import completion
+from toolchat.cli.options import settings_flags, takes_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from toolchat.store.grants import GrantStore
@@ -17,16 +19,19 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The Python functions that the model may call.", no_args_is_help=True, rich_markup_mode=None)
 
-ToolName = Annotated[str, typer.Argument(help="The tool's name.", metavar="NAME")]
+ToolName = Annotated[str, typer.Argument(help="The tool's name.", metavar="NAME", autocompletion=completion.tools)]
+OF_TOOLS = ("tools", "profile", "project")
+"""The settings that say which tools file applies."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @app.command("list")
-def list_(tools: Tools = None, as_json: AsJson = False) -> None:
+@takes_settings(*OF_TOOLS)
+def list_(as_json: AsJson = False, **given: Any) -> None:
     """List the tools, with signatures and origins."""
     from toolchat.ui.tables import print_tools
 
-    toolbox = _load(_chosen(tools))
+    toolbox = _load(_chosen(given))
     if as_json:
         from toolchat.ui.tool_description import tool_json
 
@@ -36,6 +41,7 @@ def list_(tools: Tools = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@takes_settings("profile", "project")
 def check(
     file: Annotated[
         str | None,
@@ -43,6 +49,7 @@ def check(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Notes are problems, too.")] = False,
     as_json: AsJson = False,
+    **given: Any,
 ) -> None:
     """Check a tools file: every problem, and what would help a model. Exit code 2 where something is wrong."""
     from toolchat.cli.tool_check import check_file
@@ -51,7 +58,7 @@ def check(
 
     if file is not None and not user_path(file).is_file():
         raise UsageError(f"{file}: no such file")
-    checked = check_file(_chosen(file))
+    checked = check_file(_chosen({**given, "tools": file}))
     if as_json:
         _print_json(checked.json())
     else:
@@ -61,9 +68,9 @@ def check(
 
 
 @app.command()
+@takes_settings(*OF_TOOLS)
 def show(
     name: ToolName,
-    tools: Tools = None,
     tokenizer: Annotated[
         str | None,
         typer.Option(
@@ -73,6 +80,7 @@ def show(
         ),
     ] = None,
     as_json: AsJson = False,
+    **given: Any,
 ) -> None:
     """Show a tool as the model is told of it: schema, tokens, what the grammar holds, and the prompt."""
     from toolchat.cli.tool_call import named_tool
@@ -81,7 +89,7 @@ def show(
     from toolchat.ui.tables import console
     from toolchat.ui.tool_description import Cost, description, held, tool_json
 
-    tool = named_tool(_load(_chosen(tools)), name)
+    tool = named_tool(_load(_chosen(given)), name)
     prompt = tool_prompt(tokenizer, tool.spec, cache_folder()) if tokenizer is not None else None
     if prompt is None:
         estimate = "estimated; --tokenizer v3, or a model's name, counts exactly"
@@ -105,13 +113,13 @@ def show(
     context_settings={"ignore_unknown_options": True},
     epilog="A parameter named like one of these flags goes behind --: toolchat tools call NAME -- --times 3",
 )
+@takes_settings(*OF_TOOLS)
 def call(
     name: ToolName,
     words: Annotated[
         list[str] | None,
         typer.Argument(help="Its arguments: --city Dallas --limit 3 --loud.", metavar="[--PARAMETER VALUE]..."),
     ] = None,
-    tools: Tools = None,
     json_text: Annotated[
         str | None,
         typer.Option("--json", help='The arguments: \'{"city": "Dallas"}\', or - for standard input.', metavar="JSON"),
@@ -122,6 +130,7 @@ def call(
     images: Annotated[
         str | None, typer.Option("--images", help="Keep the images that it returns there.", metavar="FOLDER")
     ] = None,
+    **given: Any,
 ) -> None:
     """Call a tool by hand, as a chat would: with the same checks and limits. Exit code 1 if the tool fails."""
     from toolchat.cli.piped import piped_text
@@ -131,14 +140,14 @@ def call(
 
     if name.startswith("-"):
         raise UsageError(f"{name}: expected the tool's name first, and its arguments behind it")
-    flags = {"tools": tools, "json": json_text, "times": times, "images": images}
-    given = [flag for flag, value in flags.items() if value is not None]
+    flags = {**given, "json": json_text, "times": times, "images": images}
+    written = [flag for flag, value in flags.items() if value is not None]
     folder = user_path(images) if images is not None else None
     code = call_tool(
-        _chosen(tools),
+        _chosen(given),
         name,
         words or [],
-        flags=given,
+        flags=written,
         json_text=json_text,
         piped=piped_text,
         times=times or 1,
@@ -168,14 +177,14 @@ def new(
     typer.echo(f"      toolchat tools call {name} --tools {file} --text hello")
 
 
-def _chosen(tools: str | None) -> Path | ToolsCode:
-    """The tools file that applies, which may run: see `choose_tools_file`."""
+def _chosen(given: Mapping[str, Any]) -> Path | ToolsCode:
+    """The tools file that applies with these flags, which may run: see `choose_tools_file`."""
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve, state_folder
     from toolchat.store.state import open_state
 
     open_state(state_folder())
-    return choose_tools_file(resolve({"tools": tools}))
+    return choose_tools_file(resolve(settings_flags(given)))
 
 
 def _load(chosen: Path | ToolsCode) -> Toolbox:
@@ -244,11 +253,18 @@ def grants() -> None:
 
 
 @app.command()
+@takes_settings(*OF_TOOLS)
 def revoke(
     tool: Annotated[
-        str | None, typer.Argument(help="The tool's name; left out, all of them.", metavar="[NAME]", show_default=False)
+        str | None,
+        typer.Argument(
+            help="The tool's name; left out, all of them.",
+            metavar="[NAME]",
+            show_default=False,
+            autocompletion=completion.granted,
+        ),
     ] = None,
-    tools: Tools = None,
+    **given: Any,
 ) -> None:
     """Take back what you have allowed for good: its calls ask again."""
     from toolchat.settings import state_folder
@@ -257,21 +273,21 @@ def revoke(
     from toolchat.wire.errors import UsageError
 
     store = GrantStore(state_folder())
-    revoked = store.revoke(tool, _named(tool, tools, store) if tool is not None else ())
+    revoked = store.revoke(tool, _named(tool, given, store) if tool is not None else ())
     if tool is not None and not revoked:
         hint = did_you_mean(tool, (grant.tool for grant in store.granted()), "toolchat tools grants lists them")
         raise UsageError(f"{tool}: nothing is granted to a tool of that name; {hint}")
     typer.echo(f"{len(revoked)} {'grant' if len(revoked) == 1 else 'grants'} revoked.")
 
 
-def _named(tool: str, tools: str | None, store: GrantStore) -> list[str]:
+def _named(tool: str, given: Mapping[str, Any], store: GrantStore) -> list[str]:
     """The granted callables that are called `tool` now in the tools file that applies. Nothing of it runs."""
     from toolchat.cli.tools_file import FOUND
     from toolchat.settings import resolve, user_path
     from toolchat.tools.spec import read_tools_file
     from toolchat.wire.errors import UsageError
 
-    path = user_path(resolve({"tools": tools}).tools or str(FOUND))
+    path = user_path(resolve(settings_flags(given)).tools or str(FOUND))
     try:
         entries = read_tools_file(path).entries
     except UsageError:

@@ -33,9 +33,8 @@ def choose_tools_file(settings: Settings, *, ask: bool = True) -> Path | ToolsCo
     if settings.tools is not None:
         path = user_path(settings.tools)
         if not path.is_file():
-            where = "--tools" if settings.tools_named else "TOOLCHAT_TOOLS"
             what = "not a file" if path.exists() else f"no such file{_gone_with_its_folder(path)}"
-            raise UsageError(f"{where} {settings.tools}: {what}")
+            raise UsageError(f"{settings.tools_place} {settings.tools}: {what}")
         if settings.tools_named:
             return path
     # What reads tools files takes a while to import. The REPL's prompt waits for this function, so it is imported

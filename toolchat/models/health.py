@@ -426,7 +426,8 @@ def folders(places: Folders) -> Iterator[Check]:
     compiled = Path(os.environ.get("VLLM_CACHE_ROOT") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "vllm"))
     if (compiled := compiled.expanduser()).is_dir():
         yield disk("vllm-cache", compiled, "what vLLM has compiled", "delete what is in it: it is compiled again")
-    for path in (places.config, places.state / "grants.json", places.state / "trusted-tools.json"):
+    believed = ("grants.json", "trusted-tools.json", "trusted-settings.json")
+    for path in (places.config, *(places.state / name for name in believed)):
         if (why := distrusted(path)) is not None:
             found, _, remedy = why.partition("; ")
             yield warning("private-files", f"{path} is ignored: {found}", f"{remedy or 'make it your own'} {path}")

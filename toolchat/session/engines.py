@@ -33,7 +33,7 @@ from toolchat.models.hardware import (
 from toolchat.models.origins import quantized_repository
 from toolchat.models.resolve import ModelChoice
 from toolchat.private_file import open_private
-from toolchat.settings import Settings, state_folder
+from toolchat.settings import PER_CHAT, Settings, state_folder
 from toolchat.wire.deltas import Delta
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import EngineState, Notice
@@ -142,15 +142,6 @@ class LocalEngines:
     def leaves_out_vision(self, folder: Path) -> bool:
         return leaves_out_vision(weight_bytes(folder), self.device)
 
-
-# fmt: off
-PER_CHAT = frozenset((
-    "model", "tools", "tools_named", "system", "max_tokens", "temperature", "top_p", "context", "reasoning_effort",
-    "tool_choice", "parallel_calls", "keep_alive", "seed", "revision", "server", "api_key", "tokenizer",
-))
-# fmt: on
-"""The settings that one loaded engine serves alike, whatever they are. A setting that is not named here, a new one for
-one, is taken to shape the engine: too many loads are better than a wrong model."""
 
 KEEP_SECONDS = 300.0
 """Where nothing is said: as long as Ollama keeps a model, which people know."""

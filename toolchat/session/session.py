@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from toolchat.session.keeper import EngineKeeper
 from toolchat.session.past import Past, SessionState, changes, past_of, shown_again
 from toolchat.session.startup import Plan
 from toolchat.session.stream import KeptAnswers, Show, Stream
-from toolchat.settings import Settings, state_folder
+from toolchat.settings import SETTINGS, Settings, state_folder
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import KeptResults, keep_image
 from toolchat.store.sessions import Opened, SessionStore, StoredSession, open_session_of, stored_sessions
@@ -110,6 +110,9 @@ class Session:
         self._records = records
         self._stream = Stream(records, show, plain, opened.record if opened is not None else None)
         self._keeper = EngineKeeper(engine, self._engine_told, self._engine_died)
+        self._settings = settings
+        self._set: dict[str, Any] = {}
+        """What the user has changed of them within the chat."""
         self._options = generate_options(settings)
         self._sources = sources
         self._kept = KeptAnswers()
@@ -430,6 +433,42 @@ class Session:
         self.conversation.set_system(text)
         self._edited(SystemChanged(text))
 
+    @property
+    def turn_settings(self) -> dict[str, Any]:
+        """What `set_for_turns` changes, by the settings' names, as it counts now; None for the model's own."""
+        now = replace(self._settings, **self._set)
+        return {name: getattr(now, name) for name, setting in SETTINGS.items() if setting.per_turn}
+
+    def set_for_turns(self, name: str, value: Any) -> None:
+        """Generate with this value of a setting from the next turn on, also with another model; None: as begun.
+
+        Raises UsageError where there is no such tool, or the model knows no such reasoning effort.
+        """
+        self._expect_no_turn()
+        if name == "tool_choice" and value is not None:
+            check_tool_choice(value, self.toolbox, self.switched_off)
+        if name == "reasoning_effort" and value is not None:
+            self._check_effort(value)
+        self._set.pop(name, None)
+        if value is not None:
+            self._set[name] = value
+        options = generate_options(replace(self._settings, **self._set))
+        if options != self._options:
+            self._options = options
+            self._renew_loop()
+            self._edited(ModelChanged(self.model, asdict(options)))
+
+    def _check_effort(self, effort: str) -> None:
+        if self.info is None:
+            raise UsageError(
+                f"--reasoning-effort {effort}: what the model knows is known once it is loaded; wait for it"
+            )
+        known = self.info.reasoning_efforts
+        # Of a server that renders by itself nothing is known.
+        if effort not in known and self.info.tokenizer_version:
+            knows = f"knows {', '.join(known)}" if known else "has no such setting (tokenizers have it from v15 on)"
+            raise UsageError(f"--reasoning-effort {effort}: the model {self.model} {knows}")
+
     def switch_tool(self, name: str, on: bool) -> None:
         """Offer a tool to the model from the next turn on, or not. Raises UsageError for a name that there is not."""
         if self.toolbox.get(name) is None:
@@ -470,12 +509,16 @@ class Session:
             if not self.loading and (told or not (self.info is not None)):
                 self._stream.emit(EngineState("ready" if (self.info is not None) else "not loaded", self.model))
             raise
-        self.model, self._options = found.model, generate_options(found.settings)
+        self.model, self._settings = found.model, found.settings
+        dropped = self._set.pop("reasoning_effort", None)
+        self._options = generate_options(replace(found.settings, **self._set))
         self._keeps_prompt = False
         self._renew_loop()
         self._edited(ModelChanged(self.model, asdict(self._options)))
         if found.notice:
             self.notify(found.notice)
+        if dropped is not None:
+            self.notify("the reasoning effort that was set is the model's own again: others have other efforts")
         self.use_own_prompt(found.own_prompt())
         await self.launch()
 

@@ -20,8 +20,8 @@ from toolchat.wire.errors import ToolchatError
 
 HISTORY = "history"
 TOOLS_LOG = Path("logs", "tools.log")
-_BELIEVED = (grants.FILE, "trusted-tools.json")
-"""Those that let code run."""
+_BELIEVED = (grants.FILE, "trusted-tools.json", "trusted-settings.json")
+"""Those that let code run, or a folder's settings count."""
 
 
 def open_state(folder: Path) -> Path:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from toolchat.models.card import MAX_SYSTEM_PROMPT
+from toolchat.private_file import UnfitFileError, read_file
 from toolchat.settings import user_path
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
 from toolchat.ui.text.sanitize import sanitize_line
@@ -55,6 +60,13 @@ async def system(context: Context, argument: str) -> Outcome:
         if not was:
             return told("There is no system prompt.", style=QUIET)
         return told("The system prompt is removed, from the next turn on.", style=QUIET)
+    file = _prompt_file(argument)
+    if file is not None:
+        text = await asyncio.to_thread(_prompt_of, argument, file)
+        chat.set_system(text)
+        return told(
+            f"The system prompt is that of {argument} ({len(text):,} characters), from the next turn on.", style=QUIET
+        )
     chat.set_system(argument)
     return told("The system prompt is set, from the next turn on.", style=QUIET)
 
@@ -76,9 +88,46 @@ def complete_model(context: Context, text: str) -> list[Completion]:
 
 
 def complete_system(context: Context, text: str) -> list[Completion]:
+    if text.startswith(_PATHS):
+        return list(islice(_files(text), FOLDERS))
     if context.chat.conversation.system and NONE.startswith(text.lower()):
         return [Completion(NONE, "remove the system prompt", len(text))]
     return []
+
+
+_PATHS = ("./", "../", "/", "~/")
+_SUFFIXES = (".txt", ".md")
+
+
+def _prompt_file(argument: str) -> Path | None:
+    """The file that an argument names; None where it is a text.
+
+    A path begins as in a shell, or is one word that ends in .txt or .md.
+    """
+    if "\n" in argument:
+        return None
+    word = len(argument.split()) == 1
+    if (word and argument.lower().endswith(_SUFFIXES)) or (word and argument.startswith(_PATHS)):
+        return user_path(argument)
+    if argument.startswith(_PATHS) and (path := user_path(argument)).is_file():
+        return path
+    return None
+
+
+def _prompt_of(written: str, path: Path) -> str:
+    """Raises UsageError where the file is none that could be a system prompt."""
+    try:
+        text = read_file(path, MAX_SYSTEM_PROMPT).decode("utf-8-sig").replace("\r\n", "\n").strip()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{written}: expected text in UTF-8 (byte {error.start} is none)") from None
+    except UnfitFileError as error:
+        raise UsageError(f"{written}: {error}") from None
+    except OSError as error:
+        hint = "; a text that looks like a path goes into a file" if error.errno == errno.ENOENT else ""
+        raise UsageError(f"{written}: cannot be read ({error.strerror}){hint}") from None
+    if not text:
+        raise UsageError(f"{written}: is empty; /system {NONE} removes the system prompt")
+    return text
 
 
 def _rows(context: Context, models: Sequence[LocalModel]) -> Iterator[Text]:
@@ -103,6 +152,19 @@ def _state(item: LocalModel) -> str:
     if item.lacks:
         return f"{item.source}, incomplete"
     return item.source if item.folder else f"{item.source}, not made yet"
+
+
+def _files(text: str) -> Iterator[Completion]:
+    """The files and folders that a path begun in `text` may go on with."""
+    begun, slash, word = text.rpartition("/")
+    try:
+        found = sorted(path for path in user_path(begun + slash).iterdir() if path.name.startswith(word))
+    except (OSError, UsageError):
+        return
+    for path in found:
+        if (word or not path.name.startswith(".")) and path.name.isprintable():
+            with suppress(OSError):
+                yield Completion(f"{path.name}{'/' if path.is_dir() else ''}", "", len(word))
 
 
 def _folders(text: str) -> Iterator[Completion]:

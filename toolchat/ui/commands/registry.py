@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from rich.text import Text
 
-from toolchat.ui.commands import history, model, sessions, tools
+from toolchat.ui.commands import history, model, sessions, tools, turn_settings
 from toolchat.ui.commands.base import QUIET, Command, Context, Outcome, Waits
 
 WIDE = 60
@@ -55,9 +55,17 @@ COMMANDS: tuple[Command, ...] = (
         "system",
         "show or set system prompt",
         model.system,
-        "[TEXT]",
+        "[TEXT|FILE]",
         Waits.WITH_ARGUMENT,
         complete=model.complete_system,
+    ),
+    Command(
+        "set",
+        "show or set how it answers",
+        turn_settings.set_,
+        "[NAME VALUE]",
+        Waits.WITH_ARGUMENT,
+        complete=turn_settings.complete_set,
     ),
     Command("undo", "take the last turn back", history.undo, waits=Waits.ALWAYS),
     Command("retry", "ask the last question again", history.retry, waits=Waits.ALWAYS),

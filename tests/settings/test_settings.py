@@ -195,7 +195,7 @@ def test_a_config_that_this_user_may_not_look_for_is_not_there(tmp_path: Path, m
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("toolchat.settings.read_believed", refuse)
+    monkeypatch.setattr("toolchat.private_file.read_believed", refuse)
     file = tmp_path / "config.toml"
     assert resolve({}, environment={}, file=file) == Settings()
     file.write_text("")
@@ -304,8 +304,7 @@ def test_what_belongs_to_one_model_counts_where_that_model_is_named_or_later(fil
 def test_every_setting_has_its_flag_at_each_command_that_chats(command: Callable[..., int]) -> None:
     parameters = inspect.signature(command).parameters
     given = {name: f"the value of {name}" for name in parameters} | {"no_system": False}
-    assert settings_flags(given) == {
-        name: f"the value of {'kv_cache' if name == 'kv_cache_gib' else name}" for name in SETTINGS
-    }
+    given |= {"profile": None, "project": False}  # they say what is read, at once
+    assert settings_flags(given) == {name: given["kv_cache" if name == "kv_cache_gib" else name] for name in SETTINGS}
     with pytest.raises(UsageError, match="--system and --no-system contradict"):
         settings_flags(given | {"no_system": True})
