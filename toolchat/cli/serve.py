@@ -9,11 +9,12 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchat.cli.options import Context, KvCache, Offline, Revision, TextOnly
+from toolchat.cli import completion
+from toolchat.cli.options import Offline, settings_flags, takes_settings
 
 if TYPE_CHECKING:
     from toolchat.engine.served import ServedModel
@@ -30,6 +31,7 @@ Arguments = Annotated[
         help="demo, a Hugging Face id, or a model's folder [default: as for repl]. Behind -- stand vLLM's own flags.",
         metavar="[MODEL] [-- FLAGS]",
         show_default=False,
+        autocompletion=completion.models,
     ),
 ]
 Host = Annotated[
@@ -63,6 +65,7 @@ class _Key:
     note: str = ""
 
 
+@takes_settings("context", "kv_cache_gib", "text_only", "revision", "profile", "project")
 def serve(
     arguments: Arguments = None,
     host: Host = "127.0.0.1",
@@ -70,11 +73,8 @@ def serve(
     socket: Socket = None,
     api_key: ServeKey = None,
     api_key_file: ServeKeyFile = None,
-    context: Context = None,
-    kv_cache: KvCache = None,
-    text_only: TextOnly = None,
-    revision: Revision = None,
     offline: Offline = False,
+    **given: Any,
 ) -> None:
     """Start vLLM's own server with a model, for toolchat on other machines and for any OpenAI client.
 
@@ -96,13 +96,7 @@ def serve(
     if not headless:
         check_place(place)
     key = _Key() if headless else _key(place, api_key, api_key_file)
-    flags = {
-        "model": named,
-        "context": context,
-        "kv_cache_gib": kv_cache,
-        "text_only": text_only,
-        "revision": revision,
-    }
+    flags = settings_flags({**given, "model": named})
     plan = plan_server(flags, place, passed, key.value, _obtain)
     for note in (*plan.notes, *([] if headless else _left_open(place, key)), key.note):
         if note:
