@@ -96,8 +96,9 @@ def _harmless(character: str) -> str:
 def _tools(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """As they were last loaded, if nothing has changed since; else what the file's text says."""
     from toolchat.cli.tools_file import FOUND, choose_tools_file
+    from toolchat.samples import sample_tools_path
     from toolchat.settings import resolve, user_path
-    from toolchat.tools.spec import read_tools_file, sample_tools_path
+    from toolchat.tools.spec import read_tools_file
     from toolchat.wire.errors import ToolchatError
 
     settings = resolve({name: params.get(name) for name in ("tools", "profile", "project")})
