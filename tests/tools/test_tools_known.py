@@ -102,7 +102,7 @@ class Loaded(ToolRunner):
 
     def __init__(self, toolbox: Toolbox) -> None:
         super().__init__(None)
-        self.toolbox = toolbox
+        self._own = toolbox
         self.closed = False
 
     async def prepare(self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None) -> ToolResult:

@@ -79,6 +79,11 @@ class ApprovalPolicy:
         self._deny = frozenset(deny)
         self._session: set[Grant] = set()
 
+    @property
+    def named(self) -> frozenset[str]:
+        """The tools that `allow` and `deny` name."""
+        return self._allow | self._deny
+
     def check(self, toolbox: Toolbox) -> None:
         """Raise UsageError for a name in `allow` or `deny` that no tool has: a slip there must not go unnoticed.
 

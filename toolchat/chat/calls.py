@@ -11,12 +11,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from toolchat.chat.context_window import cut_to_budget, result_budget
 from toolchat.chat.conversation import INTERRUPTED_CALL, history_call
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
 from toolchat.engine.base import Engine, GenerateOptions
+from toolchat.tools.mcp.elicitation import Elicit, Elicitation
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.errors import EngineError
@@ -90,6 +91,17 @@ class CallRunner(Protocol):
         """End whatever runs the tools."""
 
 
+@runtime_checkable
+class ServedRunner(CallRunner, Protocol):
+    """A runner some of whose tools are those of servers, which come, change and go while the chat runs."""
+
+    async def settled(self) -> None:
+        """Wait until each server has told its tools, or failed."""
+
+    def attach(self, on_notice: Callable[[str], None], elicit: Elicit | None) -> None:
+        """Have `on_notice` told what becomes of servers, and `elicit` ask the user what they want to know."""
+
+
 Validate = Callable[[dict[str, Any]], Awaitable[str | None]]
 """What is wrong with other arguments for a call, in one line for people; None where they fit."""
 
@@ -105,6 +117,10 @@ class PendingCall:
     call: ToolCall
     tool: Tool
     validate: Validate = fits
+    elicitation: Elicitation | None = None
+    """Where it is no call but a server's question, whose answer are the arguments."""
+    heard: str = ""
+    """The untrusted tool that has spoken in this turn before, if one has; its words may have led to this call."""
 
 
 @dataclass(frozen=True, slots=True)

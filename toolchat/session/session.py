@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
-from toolchat.chat.calls import CallRunner, Decide, allow_all
+from toolchat.chat.calls import CallRunner, Decide, ServedRunner, allow_all
 from toolchat.chat.conversation import Conversation
+from toolchat.chat.eliciting import eliciting
 from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
 from toolchat.images.attached import refuse_unseen
@@ -27,6 +28,7 @@ from toolchat.store.record import SessionRecord
 from toolchat.store.results import KeptResults, keep_image
 from toolchat.store.sessions import Opened, SessionStore, StoredSession, open_session_of, stored_sessions
 from toolchat.store.transcript import Transcript
+from toolchat.tools.mcp.elicitation import Elicit
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
@@ -122,11 +124,16 @@ class Session:
         self._runner: CallRunner = ToolRunner.none()
         self._policy: ApprovalPolicy | None = None
         self._decide: Decide = allow_all
+        self._elicit: Elicit | None = None
+        self._told_tools: tuple[ToolSpec, ...] = ()
+        """What the record says that the model is offered."""
         self._counting: asyncio.Task[None] | None = None
         self._result_files = self._new_result_files()
         self._shown_again: list[Event] = []
         self._past: Past | None = None
         """What this session was when it was opened, where that is to be compared with the tools yet."""
+        self._only: frozenset[str] = frozenset()
+        """The tools that --tool names; empty for all."""
         self._never_offered: frozenset[str] = frozenset()
         """What --tool leaves out, whatever session is gone on with."""
         self._keeps_prompt = False
@@ -153,15 +160,23 @@ class Session:
         """
         self._policy = policy
         self._decide = decider(policy, ask) if policy is not None else allow_all
+        self._elicit = eliciting(ask) if ask is not None else None
         self._use(runner)
         if policy is not None:
             policy.check(runner.toolbox)
+        self._only = frozenset(only)
         self.switched_off = self._never_offered = left_out(runner.toolbox, only)
         check_tool_choice(self._options.tool_choice, runner.toolbox, self.switched_off)
         if self._past is not None:
             self._have_past_tools()
         elif runner.toolbox.tools:
-            self._edited(ToolsChanged(tuple(self._offered())))
+            self._tools_edited()
+
+    def names_unknown_tools(self, toolbox: Toolbox, policy: ApprovalPolicy, only: Collection[str]) -> bool:
+        """Whether the command line names a tool that is not in `toolbox`."""
+        choice = self._options.tool_choice
+        named = {*policy.named, *only, *([choice] if choice not in (*NEEDS_NO_TOOL, "required") else [])}
+        return bool(named.difference(toolbox.names)) or choice == "required"
 
     def show_past(self) -> None:
         """Show the last turns of a session that goes on, as they were shown before."""
@@ -258,7 +273,8 @@ class Session:
         if told := changes(past.tools, offered):
             self.notify(told)
         if offered != past.tools:
-            self._edited(ToolsChanged(offered))
+            self._tools_edited()
+        self._told_tools = offered
 
     def _keep_state(self) -> None:
         grants = self._policy.session_grants if self._policy is not None else ()
@@ -336,7 +352,23 @@ class Session:
         assert self._loop is not None
         if images and self.info is not None and not self.info.supports_images:
             raise refuse_unseen(self.model)
+        await self._tools_settled()
         return await self._play(self._loop.turn(text, images, schema))
+
+    async def _tools_settled(self) -> None:
+        """Wait for servers that are starting, and note what they offer by now: from this turn on the model is told."""
+        if not isinstance(self._runner, ServedRunner):
+            return
+        await self._runner.settled()
+        for line in (*self.toolbox.broken, *self.toolbox.notices):
+            if line not in self._noted:
+                self._noted.add(line)
+                self.notify(line)
+        if self._only:
+            self._never_offered = frozenset(self.toolbox.names).difference(self._only)
+            self.switched_off |= self._never_offered
+        if tuple(self._offered()) != self._told_tools:
+            self._tools_edited()
 
     @property
     def can_retry_round(self) -> bool:
@@ -477,7 +509,7 @@ class Session:
             raise UsageError(f"there is no tool {name}; {hint}")
         if on is (name in self.switched_off):
             self.switched_off ^= {name}
-            self._edited(ToolsChanged(tuple(self._offered())))
+            self._tools_edited()
             self._keep_state()
 
     async def reload_tools(self) -> None:
@@ -486,7 +518,7 @@ class Session:
         self.switched_off &= set(new.toolbox.names)
         self._use(new)
         try:
-            self._edited(ToolsChanged(tuple(self._offered())))
+            self._tools_edited()
         finally:
             await old.close()
 
@@ -554,8 +586,11 @@ class Session:
 
     def _use(self, runner: CallRunner) -> None:
         self._runner = runner
+        if isinstance(runner, ServedRunner):
+            runner.attach(self.notify, self._elicit)
         self._renew_loop()
         for text in runner.toolbox.notices:
+            self._noted.add(text)
             self._stream.emit(Notice(text))
 
     def _renew_loop(self) -> None:
@@ -580,6 +615,10 @@ class Session:
         kept = self._result_files.keep(result)
         self._kept.whole(result, kept)
         return kept
+
+    def _tools_edited(self) -> None:
+        self._told_tools = tuple(self._offered())
+        self._edited(ToolsChanged(self._told_tools))
 
     def _edited(self, edit: Edit) -> None:
         self._stream.emit(HistoryEdited(edit))
@@ -680,6 +719,11 @@ async def open_session(
             session.notify(plan.notice)
         await session.launch()
         runner: CallRunner = await (plan.start_tools(early=early_tools) if start_tools is None else start_tools())
+        if isinstance(runner, ServedRunner) and (
+            opened is not None or session.names_unknown_tools(runner.toolbox, policy, plan.only)
+        ):
+            # What the command line names, or the session had, may be a server's.
+            await runner.settled()
         session.equip(runner, policy, ask, plan.only)
         yield session
     finally:

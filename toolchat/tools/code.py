@@ -23,6 +23,7 @@ from typing import Any
 from toolchat.tools.command_line import CommandLine
 from toolchat.tools.entry import MethodEntry, ToolEntry
 from toolchat.tools.local_modules import LocalModules, digests_below
+from toolchat.tools.mcp.entry import McpServer
 from toolchat.tools.packages import Package
 from toolchat.tools.places import Installed, local_key
 from toolchat.tools.problems import Problems
@@ -91,10 +92,17 @@ class ToolsCode:
             raise problems.error()
         return file.entries
 
+    def servers(self) -> tuple[McpServer, ...]:
+        """The MCP servers that it names. Raises UsageError where something is wrong with it."""
+        file, problems = self.scan()
+        if problems:
+            raise problems.error()
+        return file.servers
+
     @property
     def samples_only(self) -> bool:
         """Whether every callable is one of the sample tools, so that nothing of the folder runs. Raises UsageError."""
-        return all(entry.is_sample for entry in self.entries())
+        return all(entry.is_sample for entry in self.entries()) and not self.servers()
 
     def approved(self, toolbox: Toolbox) -> Toolbox:
         """`toolbox` with calls that ask where the file's own `allow` does not count; the samples' always does."""
@@ -179,6 +187,7 @@ def read_code(path: Path, also: Iterable[str] = (), text: bytes | None = None) -
     folders = [*named, *(str(one.parent) for one in packages), *Installed(folder).searched()]
     modules = LocalModules(folder, folders)
     reach, computed = _reach(entries, folder, modules)
+    reach |= {server.reach: tuple(modules.leads_to(files=server.local_files(folder))) for server in file.servers}
     modules.leads_to([one.stem for one in packages if one not in extra], map(str, extra))
     digests = dict(sorted(modules.digests.items()))
     read = ToolsCode(path, real, text, digests, reach, computed, modules.folders)
@@ -202,6 +211,7 @@ def with_imported(code: ToolsCode, imported: Mapping[str, str], search_path: Ite
     if set(folders) - set(code.folders):
         modules = LocalModules(code.folder, folders)
         reach, computed = _reach(entries, code.folder, modules)
+        reach |= {name: files for name, files in code.reach.items() if name not in reach}
         if not code.loaded:
             files = {**modules.digests, **files}
     if computed and not code.loaded:

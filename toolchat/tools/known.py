@@ -28,6 +28,7 @@ from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
 if TYPE_CHECKING:
     from toolchat.tools.host.call import Prepared
+    from toolchat.tools.mcp.call import McpCall
 
 FOLDER = "tools"
 """Below the cache folder."""
@@ -45,7 +46,9 @@ class EarlyRunner:
         self.toolbox = known
         self._starting = starting
 
-    async def prepare(self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None) -> Prepared | ToolResult:
+    async def prepare(
+        self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None
+    ) -> Prepared | McpCall | ToolResult:
         """As `ToolRunner.prepare`, with the tool of that name as it was loaded. Raises UsageError."""
         interrupted = {asyncio.create_task(cancel.wait())} if cancel is not None else set()
         try:
@@ -78,6 +81,9 @@ def known_toolbox(code: ToolsCode) -> Toolbox | None:
 
 def remember(code: ToolsCode, toolbox: Toolbox) -> None:
     """Have `known_toolbox` return `toolbox` the next time. Where nothing can be written, it is loaded again."""
+    # Servers tell their tools anew each time.
+    if code.servers():
+        return
     # Of an installed module it is not known which files make its schema. What a person is to be told comes from now.
     if toolbox.notices or not all(_is_followed(code, tool) for tool in toolbox.tools):
         return
