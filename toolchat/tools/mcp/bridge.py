@@ -17,7 +17,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
+
+from pydantic import ValidationError
 
 from toolchat.process import hide_memory
 from toolchat.tools.host.channel import AsyncChannel, Message
@@ -27,6 +29,9 @@ from toolchat.tools.host.process_tree import children, kill_tree
 from toolchat.tools.host.protocol import from_descriptor
 from toolchat.tools.mcp.protocol import BridgeRequest, Served
 from toolchat.tools.variables import Redactor
+
+if TYPE_CHECKING:  # the SDK is imported once the channel to the chat is there
+    from toolchat.tools.mcp.stdio import StdioServer
 
 _MOST_LINES = 100
 """Lines that a server says under one call; of more it is said how many there were."""
@@ -60,7 +65,8 @@ class _Server:
     listing: asyncio.Lock = field(default_factory=asyncio.Lock)
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     """Set where the session is of no more use."""
-    pid: int = 0
+    process: StdioServer | None = None
+    """Where it is one."""
 
 
 class Bridge:
@@ -126,11 +132,11 @@ class Bridge:
         if served.command:
             log = partial(_log, served.name, server.redactor)
             process = StdioServer(served.command, served.environment, served.cwd, log)
+        server.process = process
         try:
             async with asyncio.timeout(served.start_timeout) as limit:
                 async with self._connected(server, process, modern=modern) as connection:
                     server.connection = connection
-                    server.pid = process.pid if process is not None else 0
                     await self._list(server, connection, "state")
                     limit.reschedule(None)
                     ready = True
@@ -159,10 +165,6 @@ class Bridge:
         finally:
             for task in (*waits, *([listening] if listening is not None else [])):
                 task.cancel()
-            for number, call in list(self._calls.items()):
-                if call.server == server.number and call.task is not None and process is not None:
-                    self._fail(number, f"{server.served.name} ended ({process.how})")
-                    call.task.cancel()
 
     @asynccontextmanager
     async def _connected(self, server: _Server, process: Any, *, modern: bool) -> AsyncIterator[Any]:
@@ -218,7 +220,7 @@ class Bridge:
             server.tools = told
             message: Message = {"op": op, "server": server.number, "tools": list(told.values()), "notes": notes}
             if op == "state":
-                message |= {"state": "ready", "about": connection.about(), "pid": server.pid}
+                message |= {"state": "ready", "about": connection.about(), "pid": server.process.pid if server.process is not None else 0}
             self._tell(server, message)
 
     def _changed(self, server: _Server, what: str) -> None:
@@ -355,12 +357,23 @@ class Bridge:
             self._fail(number, "cancelled", status="interrupted")
             raise
         except Exception as error:
-            self._fail(number, server.redactor.text(explained(error)))
+            why = explained(error)
             if is_lost(error):
                 server.lost.set()
+                why = f"the server {server.served.name} ended ({await self._how(server) or why})"
+            self._fail(number, server.redactor.text(why))
         finally:
             if (call := self._calls.pop(number, None)) is not None and call.lines > _MOST_LINES:
                 self._channel.send({"op": "over", "id": number})
+
+    async def _how(self, server: _Server) -> str:
+        """How a server's process ended; "" where it has none."""
+        process = server.process
+        if process is None:
+            return ""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.ended.wait(), 0.5)
+        return process.how
 
     def _give(self, server: _Server, number: int, result: dict[str, Any]) -> None:
         """Send the result of a call; of a long one its beginning in parts first."""
@@ -431,8 +444,10 @@ def explained(error: BaseException) -> str:
         return error.strerror
     text = " ".join(str(error).split())
     kind = type(error).__name__
-    if kind == "ValidationError":
-        return f"it answered with what the protocol does not know: {text[:200]}"
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"][-4:])
+        return f"it answered with what the protocol does not know ({where}: {first['msg']})"[:300]
     return text[:500] or kind
 
 

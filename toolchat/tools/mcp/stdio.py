@@ -7,10 +7,13 @@ server is untrusted: lines have a bound here, and the whole process tree ends wi
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 import mcp_types as types
@@ -19,12 +22,15 @@ from mcp.shared.message import SessionMessage
 
 from toolchat.tools.host.call_process import how_it_ended
 from toolchat.tools.host.process_tree import kill_tree
+from toolchat.tools.mcp.listed import cleaned
 
 MAX_LINE = 64 * 1024**2
 """Bytes of one message."""
 _PIECE = 256 * 1024
 _GRACE = 0.5
 """Seconds that a server has to end by itself once its standard input is closed."""
+_HEAD = 200
+_ID = re.compile(rb'"id"\s*:\s*(\d{1,15})\s*,')
 _KEPT_LINES = 8
 _MOST_SAID = 400
 """Characters of what a server printed last that a failure quotes."""
@@ -50,7 +56,8 @@ class StdioServer:
         self._last: deque[str] = deque(maxlen=_KEPT_LINES)
         self._process: asyncio.subprocess.Process | None = None
         self.ended = asyncio.Event()
-        """Set once it does not speak any more."""
+        """Set once it does not speak any more, by itself."""
+        self._ending = False
         self.noise = 0
         """Lines on its standard output that were no messages."""
         self._wrong = ""
@@ -116,12 +123,13 @@ class StdioServer:
         except (anyio.ClosedResourceError, anyio.BrokenResourceError, ConnectionError):
             pass
         finally:
+            if not self._ending:
+                # A moment for its end to be seen, so that how that was can be said.
+                with suppress(TimeoutError):
+                    if not self._wrong:
+                        await asyncio.wait_for(_gone(process), 0.2)
+                self.ended.set()
             incoming.close()
-            # A moment for its end to be seen, so that how that was can be said.
-            with suppress(TimeoutError):
-                if not self._wrong:
-                    await asyncio.wait_for(asyncio.shield(process.wait()), 0.2)
-            self.ended.set()
 
     def _message(self, line: bytes) -> SessionMessage | None:
         if not line.strip():
@@ -129,10 +137,13 @@ class StdioServer:
         try:
             return SessionMessage(types.jsonrpc_message_adapter.validate_json(line, by_name=False))
         except (ValueError, RecursionError):
-            self.noise += 1
-            if self.noise <= _KEPT_LINES:
-                self._note(line.decode("utf-8", "replace"))
-            return None
+            pass
+        if (message := _mended(line)) is not None:
+            return SessionMessage(message)
+        self.noise += 1
+        if self.noise <= _KEPT_LINES:
+            self._note(line.decode("utf-8", "replace"))
+        return None
 
     async def _write(
         self, process: asyncio.subprocess.Process, outgoing: MemoryObjectReceiveStream[SessionMessage]
@@ -163,6 +174,7 @@ class StdioServer:
             self._log(line[: 4 * _MOST_SAID])
 
     async def _end(self, process: asyncio.subprocess.Process, tasks: Sequence[asyncio.Task[None]]) -> None:
+        self._ending = True
         if process.stdin is not None:
             process.stdin.close()
         with suppress(TimeoutError):
@@ -181,6 +193,25 @@ class StdioServer:
             await asyncio.wait_for(process.wait(), 2.0)
         transport = process._transport  # type: ignore[attr-defined]  # nothing public closes the pipes
         transport.close()
+
+
+def _mended(line: bytes) -> types.JSONRPCMessage | None:
+    """The message that a line may stand for though it is none: with texts that UTF-8 can hold and nothing too deep, or
+    an error in place of an answer that makes no sense, so that its request does not wait."""
+    number: Any = None
+    try:
+        read = json.loads(line)
+        number = read.get("id") if isinstance(read, dict) and "method" not in read else None
+        return types.jsonrpc_message_adapter.validate_python(cleaned(read), by_name=False)
+    except RecursionError:
+        if (match := _ID.search(line[:_HEAD])) is not None:
+            number = int(match[1])
+    except ValueError:
+        pass
+    if not isinstance(number, int | str) or isinstance(number, bool):
+        return None
+    error = types.ErrorData(code=types.PARSE_ERROR, message="it answered with what the protocol does not know")
+    return types.JSONRPCError(jsonrpc="2.0", id=number, error=error)
 
 
 async def _gone(process: asyncio.subprocess.Process) -> None:
