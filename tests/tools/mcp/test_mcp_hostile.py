@@ -103,7 +103,7 @@ def test_a_schema_that_a_prompt_cannot_hold_is_left_out_and_said(beginnings: Mcp
         ("no_schema_type", "is no JSON Schema"),
         ("deep", "nested deeper"),
         ("elsewhere", "refers to another document"),
-        ("bad_pattern", "pattern that cannot be read"),
+        ("bad_pattern", "is no JSON Schema"),
         ("huge", "has more than 32 KiB"),
         ("wordy", "descriptions of its parameters are left out"),
     ):
