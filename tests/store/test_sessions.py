@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +180,22 @@ def test_a_session_that_is_open_elsewhere_is_gone_on_with_in_a_copy_and_not_dele
     again = open_session_of(folder, "s1")
     assert again.copied_from == ""
     again.record.close()
+
+
+@pytest.mark.process
+def test_where_locks_belong_to_the_process_another_program_is_kept_out_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_OF_OPEN_FILE", None)
+    number = recorded(folder, "s1", "first", close=False)._number
+    other = (
+        "import sys; from pathlib import Path; from toolchat.store import database; database._OF_OPEN_FILE = None; "
+        "print(*(database.Database(Path(sys.argv[1])).take(int(sys.argv[2]) + more) for more in (0, 1)))"
+    )
+    taken = subprocess.run(
+        [sys.executable, "-c", other, str(folder), str(number)], capture_output=True, text=True, check=True
+    )
+    assert taken.stdout == "False True\n"
 
 
 def test_two_that_write_one_session_cannot_mix_their_events(folder: Path) -> None:
