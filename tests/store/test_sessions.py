@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,28 @@ def test_the_state_folder_may_be_moved_with_the_images_in_it(tmp_path: Path, fol
     opened = open_session_of(tmp_path / "moved", "s1")
     opened.record.close()
     assert opened.history[-1].body == events.QuestionAsked("and this?", (kept,))
+
+
+@pytest.mark.parametrize("content", [None, b"another picture"])
+def test_a_session_outlives_the_files_of_its_images(folder: Path, content: bytes | None) -> None:
+    record = recorded(folder, "s1", "first", close=False)
+    kept, other = (keep_image(record.files, image(color), record.keeps_file) for color in ("red", "blue"))
+    named = replace(kept, source="cat.png")
+    stamp = Stamper("s1", lambda: 5.0, 9)
+    record.append(stamp(events.QuestionAsked("which?", (named, other)), 2))
+    drawn = ToolResult(CALL.id, "draw", "drawn", images=(named,))
+    record.append(stamp(events.CallFinished(drawn), 2))
+    record.close()
+    Path(kept.file).unlink()
+    if content is not None:
+        Path(kept.file).write_bytes(content)
+    opened = open_session_of(folder, "s1")
+    opened.record.close()
+    gone = "\n[the image cat.png is no longer there]"
+    assert [event.body for event in opened.history[-2:]] == [
+        events.QuestionAsked("which?" + gone, (other,)),
+        events.CallFinished(ToolResult(CALL.id, "draw", "drawn" + gone)),
+    ]
 
 
 def garbage(path: Path) -> None:
