@@ -68,6 +68,9 @@ class ApprovalPolicy:
     `deny` · `allow` · its own `approval: deny` · its own `approval: allow` · `yes` · a grant · else the user is asked.
 
     So `yes` answers questions and lifts no refusal of the tools file; only naming the tool in `allow` does.
+
+    Of a call with effects after an untrusted tool has spoken in its turn, neither the tool's own `approval: allow` nor
+    a grant counts.
     """
 
     def __init__(
@@ -126,6 +129,10 @@ class ApprovalPolicy:
     def judge(self, pending: PendingCall) -> Approval:
         """Whether the call runs, does not, or is asked about."""
         standing = self.standing(pending.tool)
+        if pending.heard:
+            # Strangers' words may have led to it: what was said of the tool before they came does not count now.
+            told = self._yes or pending.tool.name in self._allow
+            return standing if told or standing is Approval.DENY else Approval.ASK
         if standing is Approval.ASK and self._is_granted(pending.tool, pending.call.arguments):
             return Approval.ALLOW
         return standing

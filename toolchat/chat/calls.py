@@ -171,7 +171,9 @@ class TurnCalls:
         keep_part: Callable[[str, str], None],
         keep_image: Callable[[Image], Image],
         interrupt: asyncio.Event,
+        heard: str = "",
     ) -> None:
+        """`heard` is the untrusted tool that has spoken in the turn already, if one has."""
         self._engine = engine
         self._runner = runner
         self._toolbox = toolbox
@@ -185,6 +187,7 @@ class TurnCalls:
         self._reminders: dict[str, str] = {}
         self._left: int | None = None
         self._asked = 1
+        self._heard = heard
         self.repeated: ToolCall | None = None
         """The call that was made so often that the turn has to end."""
 
@@ -237,6 +240,8 @@ class TurnCalls:
         finally:
             # Those declined, and all of them where the consumer stopped listening.
             await asyncio.gather(*(item.discard() for item in prepared if not isinstance(item, ToolResult)))
+        spoke = (item.tool.name for item in ready.values() if item.tool.options.untrusted)
+        self._heard = self._heard or next(spoke, "")
         outcome.calls = calls
         outcome.results = [done[index] for index in range(len(calls))]
 
@@ -244,7 +249,8 @@ class TurnCalls:
         """The decision on a call. An interrupt declines it, also while it is being decided on."""
         if self._interrupt.is_set():
             return _ENDED
-        pending = PendingCall(item.call, item.tool, lambda arguments: self._problem(item, arguments))
+        heard = self._heard if item.tool.options.effects else ""
+        pending = PendingCall(item.call, item.tool, lambda arguments: self._problem(item, arguments), heard=heard)
         deciding = asyncio.ensure_future(self._decide(pending))
         interrupted = asyncio.ensure_future(self._interrupt.wait())
         try:

@@ -25,7 +25,7 @@ from toolchat.wire import deltas, events
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Event, EventBody, Stamper, TurnFinished, TurnStatus
 from toolchat.wire.excerpt import Kept
-from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult, ToolSpec
+from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolMessage, ToolResult, ToolSpec, UserMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +193,7 @@ class ChatLoop:
             keep_part=self._keep_part,
             keep_image=self._keep_image,
             interrupt=self._interrupt,
+            heard=self._heard(toolbox) if rounds else "",
         )
         status, closing = TurnStatus.ANSWERED, ""
         while True:
@@ -297,6 +298,16 @@ class ChatLoop:
                 break
             options = _after_calls(options)
         yield rounds, events.TurnFinished(status, rounds, total, declined, closing)
+
+    def _heard(self, toolbox: Toolbox) -> str:
+        """The untrusted tool that has spoken in the turn that goes on; "" for none."""
+        for message in reversed(self._conversation.messages):
+            match message:
+                case UserMessage():
+                    break
+                case ToolMessage(_, name) if (tool := toolbox.get(name)) is not None and tool.options.untrusted:
+                    return name
+        return ""
 
     def _ending(self, calls: TurnCalls, *, cut_off: bool) -> _Ending | None:
         """Why the turn is not to go on after a round of calls, if so."""

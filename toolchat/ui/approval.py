@@ -13,7 +13,7 @@ from typing import Any
 from toolchat.chat.approval import Reply, Scope
 from toolchat.chat.calls import PendingCall
 from toolchat.tools.grant import canonical
-from toolchat.ui.approval_text import Row, call_rows, editable, parse_arguments, prose
+from toolchat.ui.approval_text import Row, editable, parse_arguments, pending_rows, prose, question_of
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.ui.text.wrapping import folded
 
@@ -30,6 +30,7 @@ _ANSWERS = {
     **dict.fromkeys(("n", "c-m", "c-j", "enter", "escape", "c-d"), Reply(False)),
 }
 _KEYS = ("y once", "s this session", "a always", "e edit", "n no", "r no, and why")
+_ANSWER_KEYS = ("y send", "e edit", "n decline")
 _ALLOWING = frozenset("ysSaA")
 _ONWARD = frozenset((" ", "c-m", "c-j", "enter", "pagedown", "down"))
 _UNSEEN_KEYS = ("Space: more of it", "n no", "r no, and why")
@@ -37,6 +38,7 @@ LEAST_PAGE = 4
 """Rows of a call that are shown at once, however low the screen is."""
 _TOO_SOON = "What was typed came too soon to be an answer: wait a moment and press again."
 _FURTHER = "S, A: only with these arguments. Enter, Esc: no. Ctrl-C: no, and end the turn."
+_ANSWER_FURTHER = "Enter, Esc, Ctrl-C: no answer."
 
 
 class State(StrEnum):
@@ -90,7 +92,7 @@ class ApprovalDialog:
         if not self._printed:
             self._printed = self._due = True
             self._width = width
-            self._unseen = call_rows(self._pending.tool, self._arguments, width, edited=self._edited)
+            self._unseen = pending_rows(self._pending, self._arguments, width, edited=self._edited)
         if not self._due:
             return []
         self._due = False
@@ -117,14 +119,14 @@ class ApprovalDialog:
                     )
                     below = prose("text", _TOO_SOON, width) if self._too_soon else []
                     return [*prose("title", left, width), *self._key_rows(_UNSEEN_KEYS, width, now), *below]
-                changed = ", with your arguments" if self._edited else ""
-                keys = self._key_rows(_KEYS, width, now)
-                below = prose("dim", _FURTHER, width)
+                asked = self._pending.elicitation is not None
+                keys = self._key_rows(_ANSWER_KEYS if asked else _KEYS, width, now)
+                below = prose("dim", _ANSWER_FURTHER if asked else _FURTHER, width)
                 if self._too_soon:
                     # In as many rows: nothing moves under the eyes of who reads.
                     told = prose("text", _TOO_SOON, width)
                     below = [*told, *[("dim", "")] * (len(below) - len(told))]
-                return [*prose("title", f"Run {name}{changed}?", width), *keys, *below]
+                return [*prose("title", question_of(self._pending, changed=self._edited), width), *keys, *below]
             case State.EDIT:
                 problem = prose("error", self._problem, width) if self._problem else []
                 return [

@@ -1,4 +1,4 @@
-"""A server that does what no server should, by the word that it is started with. Raw JSON-RPC, standard library only."""
+"""A server that does what no server should, by the word that it is started with. Raw JSON-RPC, stdlib only."""
 
 import json
 import os
@@ -11,12 +11,19 @@ OUT = sys.stdout.buffer
 
 
 def send(message):
-    OUT.write((json.dumps(message) if not isinstance(message, str) else message).encode("utf-8", "surrogatepass") + b"\n")
+    OUT.write(
+        (json.dumps(message) if not isinstance(message, str) else message).encode("utf-8", "surrogatepass") + b"\n"
+    )
     OUT.flush()
 
 
 def answer(request, result):
     send({"jsonrpc": "2.0", "id": request["id"], "result": result})
+
+
+def raw(request, result):
+    """An answer whose result is this text."""
+    send(f'{{"jsonrpc":"2.0","id":{request["id"]},"result":{result}}}')
 
 
 def refuse(request, code, message):
@@ -83,7 +90,10 @@ def tools_of(word, calls):
                     tool("elsewhere", schema={"type": "object", "properties": {"a": {"$ref": "file:///etc/passwd"}}}),
                     tool("bad_pattern", schema={"type": "object", "properties": {"a": {"pattern": "(" * 50}}}),
                     tool("circle", schema={"type": "object", "properties": {"a": {"$ref": "#"}}}),
-                    tool("huge", schema={"type": "object", "properties": {f"p{n}": {"enum": ["x" * 90]} for n in range(900)}}),
+                    tool(
+                        "huge",
+                        schema={"type": "object", "properties": {f"p{n}": {"enum": ["x" * 90]} for n in range(900)}},
+                    ),
                     tool("wordy", schema={"type": "object", "properties": {"a": {"description": "x" * 60000}}}),
                     tool("draft", schema={"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}),
                 ]
@@ -97,21 +107,19 @@ def tools_of(word, calls):
 CALLS = {
     "good": NUMBERS,
     "bomb": BOMB,
-    **dict.fromkeys(
-        (
+    **{
+        word: {"type": "object"}
+        for word in (
             *("hang_call", "ignore_cancel", "error", "is_error", "no_content", "text_content", "unknown_block", "big"),
             *("very_big", "escapes", "surrogate", "nul", "bad_image", "audio", "blob", "svg", "link", "embedded"),
             *("structured", "both", "only_structured", "wrong_structured", "image", "images", "malformed", "wrong_id"),
             *("twice", "noise", "progress", "progress_backwards", "flood_logs", "flood_progress", "stderr", "deep"),
             *("sampling", "roots", "ask", "ask_url", "ask_nonsense", "unknown_request", "ping", "null_result", "nan"),
             *("list_result", "huge_number", "duplicate_keys", "empty"),
-        ),
-        {"type": "object"},
-    ),
+        )
+    },
 }
-PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABh6FO1AAAAABJRU5ErkJggg=="
-)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABh6FO1AAAAABJRU5ErkJggg=="
 OUTPUT = {"type": "object", "properties": {"s": {"type": "string", "pattern": "^(a+)+$"}}, "required": ["s"]}
 _own = 0
 
@@ -162,7 +170,7 @@ def call(asked):
         case "escapes":
             answer(asked, text("\x1b[2J\x1b]52;c;aGk=\x07 \u202egnirts"))
         case "surrogate":
-            send('{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"\\ud800 half"}]}}' % asked["id"])
+            raw(asked, '{"content":[{"type":"text","text":"\\ud800 half"}]}')
         case "nul":
             answer(asked, text("a\0b"))
         case "bad_image":
@@ -227,7 +235,7 @@ def call(asked):
                 print("x" * 500, file=sys.stderr)
             answer(asked, text("done"))
         case "deep":
-            send('{"jsonrpc":"2.0","id":%d,"result":%s%s}' % (asked["id"], '{"x":' * 5000, "1" + "}" * 5000))
+            raw(asked, '{"x":' * 5000 + "1" + "}" * 5000)
             answer(asked, text("after"))
         case "sampling":
             message = {"role": "user", "content": {"type": "text", "text": "hi"}}
@@ -260,15 +268,15 @@ def call(asked):
         case "null_result":
             answer(asked, None)
         case "nan":
-            send('{"jsonrpc":"2.0","id":%d,"result":{"content":[],"structuredContent":{"a":NaN}}}' % asked["id"])
+            raw(asked, '{"content":[],"structuredContent":{"a":NaN}}')
             answer(asked, text("after"))
         case "list_result":
             answer(asked, [1, 2])
         case "huge_number":
-            send('{"jsonrpc":"2.0","id":%d,"result":{"content":[],"structuredContent":{"a":1e999}}}' % asked["id"])
+            raw(asked, '{"content":[],"structuredContent":{"a":1e999}}')
             answer(asked, text("after"))
         case "duplicate_keys":
-            send('{"jsonrpc":"2.0","id":%d,"result":{"content":[],"content":[{"type":"text","text":"x"}]}}' % asked["id"])
+            raw(asked, '{"content":[],"content":[{"type":"text","text":"x"}]}')
         case "empty":
             answer(asked, text(""))
         case "exit":
@@ -282,13 +290,13 @@ def call(asked):
             while True:
                 OUT.write(b"x" * 1024 * 1024)
         case "leave_children":
-            pids = []
+            sleeping = [sys.executable, "-c", "import time; time.sleep(1000)", given["mark"]]
             for _ in range(3):
-                pids.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)", given["mark"]]).pid)
+                subprocess.Popen(sleeping)
             if os.fork() == 0:
                 os.setsid()
                 if os.fork() == 0:
-                    os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(1000)", given["mark"]])
+                    os.execv(sys.executable, sleeping)
                 os._exit(0)
             answer(asked, text("left"))
         case "change":
@@ -304,7 +312,7 @@ def call(asked):
         case "secret":
             answer(asked, text(f"the token is {os.environ.get('TOKEN')}"))
         case "arguments":
-            answer(asked, text(json.dumps([sys.argv[1:], os.getcwd()])))
+            answer(asked, text(json.dumps([sys.argv[1:], os.getcwd()])))  # noqa: PTH109
         case "parent":
             try:
                 os.kill(int(given["pid"]), 0)
@@ -414,7 +422,11 @@ def main():
             case "tools/call":
                 call(message)
             case "prompts/list":
-                prompt = {"name": "review", "description": "Look at it", "arguments": [{"name": "what", "required": True}]}
+                prompt = {
+                    "name": "review",
+                    "description": "Look at it",
+                    "arguments": [{"name": "what", "required": True}],
+                }
                 answer(message, {"prompts": [prompt]})
             case "prompts/get":
                 what = message["params"].get("arguments", {}).get("what", "")

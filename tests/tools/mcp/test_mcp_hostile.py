@@ -54,7 +54,9 @@ READY = {
 @pytest.fixture(scope="module")
 def beginnings(loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpBench]:
     servers = {word: hostile(word, start_timeout=1.5) for word in BEGINNINGS}
-    servers |= {word: hostile(word, prefix=f"{word}__") for word in (*READY, "many_tools", "endless_pages", "odd_names")}
+    servers |= {
+        word: hostile(word, prefix=f"{word}__") for word in (*READY, "many_tools", "endless_pages", "odd_names")
+    }
     servers["missing"] = {"command": ["no-such-program-anywhere"]}
     servers["unset"] = {"command": ["true"], "env": {"A": "${NO_SUCH_VARIABLE}"}}
     bench = start(loop, write_servers(tmp_path_factory.mktemp("beginnings"), servers))

@@ -220,7 +220,11 @@ class Bridge:
             server.tools = told
             message: Message = {"op": op, "server": server.number, "tools": list(told.values()), "notes": notes}
             if op == "state":
-                message |= {"state": "ready", "about": connection.about(), "pid": server.process.pid if server.process is not None else 0}
+                message |= {
+                    "state": "ready",
+                    "about": connection.about(),
+                    "pid": server.process.pid if server.process is not None else 0,
+                }
             self._tell(server, message)
 
     def _changed(self, server: _Server, what: str) -> None:
