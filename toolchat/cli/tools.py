@@ -41,6 +41,22 @@ def list_(as_json: AsJson = False, **given: Any) -> None:
 
 
 @app.command()
+@takes_settings(*OF_TOOLS)
+def mcp(as_json: AsJson = False, **given: Any) -> None:
+    """Start the MCP servers of the tools file, and show each: its state, version, protocol and what it offers."""
+    from toolchat.cli.tool_servers import server_json, server_row, started_servers
+    from toolchat.ui.tables import print_servers
+
+    states = started_servers(_chosen(given))
+    if as_json:
+        _print_json({"servers": [server_json(state) for state in states]})
+    else:
+        print_servers([server_row(state) for state in states])
+    if any(state.state != "ready" for state in states):
+        raise typer.Exit(1)
+
+
+@app.command()
 @takes_settings("profile", "project")
 def check(
     file: Annotated[
