@@ -42,7 +42,7 @@ def test_the_model_calls_a_tool_of_a_server(running: Running, tmp_path: Path) ->
     entry = {"command": [sys.executable, "server.py"], "prefix": "get_"}
     (tmp_path / "tools.yaml").write_text(json.dumps({"version": 1, "mcp": {"weather": entry}}))
 
-    async def chat() -> tuple[list[object], ToolRunner]:
+    async def chat() -> list[object]:
         runner = await ToolRunner.start(tmp_path / "tools.yaml")
         try:
             await runner.settled()
@@ -54,12 +54,11 @@ def test_the_model_calls_a_tool_of_a_server(running: Running, tmp_path: Path) ->
                 stamp=Stamper("s", time.time),
             )
             question = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
-            return [event.body async for event in loop.turn(question)], runner
+            return [event.body async for event in loop.turn(question)]
         finally:
             await runner.close()
 
-    bodies, runner = running.loop.run(chat())
-    assert runner.toolbox.broken == () or runner.toolbox.tools == ()
+    bodies = running.loop.run(chat())
     (call,) = [body.call for body in bodies if isinstance(body, CallProposed)]
     assert isinstance(call, ToolCall)
     assert (call.name, call.origin) == ("get_current_weather", CallOrigin.CONSTRAINED)

@@ -4,6 +4,7 @@ import base64
 import sys
 
 import anyio
+import uvicorn
 from mcp.server.mcpserver import Context, Image, MCPServer
 from pydantic import BaseModel
 
@@ -56,12 +57,15 @@ async def wait() -> str:
 
 @server.tool()
 def waited() -> str:
-    """Whether the wait was cancelled."""
-    return state["waited"]
+    """Whether the last wait was cancelled."""
+    said, state["waited"] = state["waited"], "no"
+    return said
 
 
-transport, *rest = sys.argv[1:]
-if transport == "stdio":
+if sys.argv[1] == "stdio":
     server.run("stdio")
 else:
-    server.run(transport, port=int(rest[0]))
+    # Both transports at one port.
+    application = server.streamable_http_app()
+    application.routes.extend(server.sse_app().routes)
+    uvicorn.run(application, port=int(sys.argv[2]), log_level="warning")

@@ -57,6 +57,8 @@ def beginnings(loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -
     servers |= {
         word: hostile(word, prefix=f"{word}__") for word in (*READY, "many_tools", "endless_pages", "odd_names")
     }
+    entry = hostile("calls", prefix="c_", timeout=20, tools={"hang_*": {"timeout": 0.4}, "*_cancel": {"timeout": 0.4}})
+    servers |= {"calls": entry, "bystander": hostile("plain", prefix="p_")}
     servers["missing"] = {"command": ["no-such-program-anywhere"]}
     servers["unset"] = {"command": ["true"], "env": {"A": "${NO_SUCH_VARIABLE}"}}
     bench = start(loop, write_servers(tmp_path_factory.mktemp("beginnings"), servers))
@@ -162,12 +164,8 @@ RESULTS = {
 
 
 @pytest.fixture(scope="module")
-def calls(loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpBench]:
-    entry = hostile("calls", prefix="c_", timeout=20, tools={"hang_*": {"timeout": 0.4}, "*_cancel": {"timeout": 0.4}})
-    servers = {"calls": entry, "bystander": hostile("plain", prefix="p_")}
-    bench = start(loop, write_servers(tmp_path_factory.mktemp("calls"), servers))
-    yield bench
-    loop.run(bench.runner.close())
+def calls(beginnings: McpBench) -> McpBench:
+    return beginnings
 
 
 @pytest.mark.parametrize("word", RESULTS)
@@ -224,7 +222,9 @@ def test_a_picture_is_one_that_a_model_may_see(calls: McpBench) -> None:
     assert (image.media_type, image.width, image.height) == ("image/png", 1, 1)
 
 
-@pytest.mark.parametrize(("word", "size"), [("big", 400_000 * 13), ("very_big", 50 * 1024**2)])
+@pytest.mark.parametrize(
+    ("word", "size"), [("big", 400_000 * 13), pytest.param("very_big", 50 * 1024**2, marks=pytest.mark.slow)]
+)
 def test_a_long_result_is_an_excerpt_and_its_beginning_is_kept(calls: McpBench, word: str, size: int) -> None:
     said = calls.call(f"c_{word}")
     assert isinstance(said.result, CutResult)

@@ -18,73 +18,67 @@ SERVER = Path(__file__).parent / "sdk_server.py"
 
 
 @pytest.fixture(scope="module")
-def ports() -> Iterator[dict[str, int]]:
-    """The ports of the SDK's server by transport; it says when it listens."""
-    found: dict[str, int] = {}
-    started = []
-    for transport in ("streamable-http", "sse"):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            found[transport] = free.getsockname()[1]
-        started.append(subprocess.Popen([sys.executable, str(SERVER), transport, str(found[transport])]))
-    yield found
-    for process in started:
-        process.kill()
-        process.wait()
+def port() -> Iterator[int]:
+    """The port of the SDK's server."""
+    number = free_port()
+    process = subprocess.Popen([sys.executable, str(SERVER), "http", str(number)])
+    yield number
+    process.kill()
+    process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def test_servers_at_addresses_are_reached(
-    served: Callable[..., McpBench], ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    served: Callable[..., McpBench], port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCS_TOKEN", "tok-123456")
-    wait_for(*ports.values())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        nobody = free.getsockname()[1]
+    wait_for(port)
+    here = f"http://127.0.0.1:{port}"
     bench = served(
-        new={
-            "url": f"http://127.0.0.1:{ports['streamable-http']}/mcp",
-            "headers": {"Authorization": "Bearer ${DOCS_TOKEN}"},
-        },
-        old={"url": f"http://127.0.0.1:{ports['sse']}/sse"},
-        wrong={"url": f"http://127.0.0.1:{ports['streamable-http']}/nothing"},
-        nobody={"url": f"http://127.0.0.1:{nobody}/mcp"},
-        stdio={"command": [sys.executable, str(SERVER), "stdio"]},
+        new={"url": f"{here}/mcp", "headers": {"Authorization": "Bearer ${DOCS_TOKEN}"}},
+        old={"url": f"{here}/sse"},
+        wrong={"url": f"{here}/nothing"},
+        nobody={"url": f"http://127.0.0.1:{free_port()}/mcp"},
     )
     states = {state.server.name: state for state in bench.mcp.states}
     assert {name: state.state for name, state in states.items()} == {
-        **{"new": "ready", "old": "ready", "stdio": "ready"},
+        **{"new": "ready", "old": "ready"},
         **{"wrong": "failed", "nobody": "failed"},
     }, [state.why for state in bench.mcp.states]
-    assert states["nobody"].why
+    assert (states["new"].about["protocol"], states["old"].about["protocol"]) == ("2026-07-28", "2026-07-28")
+    assert "connect" in states["nobody"].why.lower()
     assert bench.call("new_add", a=1, b=2).result.content == "3"
     assert bench.call("old_add", a=1, b=2).result.content == "3"
-    assert bench.call("stdio_add", a=1, b=2).result.content == "3"
     assert bench.call("new_authorization").result.content == "Bearer ${DOCS_TOKEN}"
     assert bench.call("new_count", to=3).lines == "1 of 3: at 1\n2 of 3: at 2\n3 of 3: at 3\n"
-    (image,) = bench.call("stdio_picture").result.images
+    (image,) = bench.call("new_picture").result.images
     assert image.width == 1
-    assert bench.loop.run(cancelled(bench))
+    assert bench.loop.run(cancelled(bench, "new"))
+    assert bench.loop.run(cancelled(bench, "old"))
 
 
-async def cancelled(bench: McpBench) -> bool:
+async def cancelled(bench: McpBench, server: str) -> bool:
     """Whether a call that is interrupted is cancelled at its server, too."""
     cancel = asyncio.Event()
-    calling = asyncio.create_task(bench.call_async("stdio_wait", cancel))
+    calling = asyncio.create_task(bench.call_async(f"{server}_wait", cancel))
     await asyncio.sleep(0.3)
     cancel.set()
     await calling
     for _ in range(50):
-        if (await bench.call_async("stdio_waited")).result.content == "cancelled":
+        if (await bench.call_async(f"{server}_waited")).result.content == "cancelled":
             return True
         await asyncio.sleep(0.05)
     return False
 
 
-def wait_for(*ports: int) -> None:
-    for port in ports:
-        for _ in range(600):
-            with socket.socket() as trying:
-                if trying.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+def wait_for(port: int) -> None:
+    for _ in range(600):
+        with socket.socket() as trying:
+            if trying.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)

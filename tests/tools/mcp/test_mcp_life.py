@@ -6,14 +6,16 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mcp_bench import McpBench, hostile, start, write_servers
 
+from toolchat.tools.host.confine import SIGNAL_SCOPE_ABI, landlock_abi
 from toolchat.tools.host.process_tree import descendants
-from toolchat.wire.messages import ResultStatus
+from toolchat.tools.run import ToolRunner
+from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
 pytestmark = pytest.mark.process
 Served = Callable[..., McpBench]
@@ -40,34 +42,56 @@ def gone(pids: set[int], seconds: float = 5.0) -> bool:
     return False
 
 
-@pytest.mark.parametrize("word", ["exit", "crash", "close_out", "never_ends"])
-def test_a_server_that_ends_in_a_call_is_started_again_once(served: Served, word: str) -> None:
-    bench = served(s=hostile("plain"))
-    first = bench.call(f"s_{word}").result
+DYING = ("exit", "crash", "close_out", "never_ends")
+
+
+@pytest.fixture(scope="module")
+def lives(loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpBench]:
+    """Servers that each test has one of."""
+    folder = tmp_path_factory.mktemp("lives")
+    own = {"env": {"TOKEN": "${MY_TOKEN}", "OTHER": None}, "cwd": str(folder)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", "not for servers")
+        patch.setenv("MY_TOKEN", "s3cret-value")
+        patch.setenv("OTHER", "seen")
+        servers = {word: hostile("plain") for word in (*DYING, "ends", "p")}
+        servers |= {"changing": hostile("changing"), "flooding": hostile("changing"), "own": hostile("plain", **own)}
+        bench = start(loop, write_servers(folder, servers))
+    yield bench
+    loop.run(bench.runner.close())
+
+
+@pytest.fixture
+def bench(lives: McpBench) -> McpBench:
+    lives.notices.clear()
+    return lives
+
+
+@pytest.mark.parametrize("word", [*DYING[:-1], pytest.param(DYING[-1], marks=pytest.mark.slow)])
+def test_a_server_that_ends_in_a_call_is_started_again_once(bench: McpBench, word: str) -> None:
+    first = bench.call(f"{word}_{word}").result
     assert first.status is ResultStatus.ERROR
-    assert first.content.startswith("Error: the server s ended (")
-    bench.wait(lambda: bench.state("s").state == "ready" and len(bench.notices) == 2)
+    assert first.content.startswith(f"Error: the server {word} ended (")
+    bench.wait(lambda: bench.state(word).state == "ready" and len(bench.notices) == 2)
     assert "it is started again" in bench.notices[0]
-    assert bench.notices[1] == "the server s was started again"
-    assert bench.call("s_arguments").result.status is ResultStatus.OK
-    bench.call(f"s_{word}")
-    bench.wait(lambda: bench.state("s").state == "failed")
-    assert "the server s is not there" in bench.notices[2]
-    assert bench.runner.toolbox.tools == ()
+    assert bench.notices[1] == f"the server {word} was started again"
+    assert bench.call(f"{word}_arguments").result.status is ResultStatus.OK
+    bench.call(f"{word}_{word}")
+    bench.wait(lambda: bench.state(word).state == "failed")
+    assert f"the server {word} is not there" in bench.notices[2]
+    assert bench.names(word) == []
+    assert bench.state("p").state == "ready"
 
 
-def test_a_call_of_a_server_that_is_gone_is_answered(served: Served) -> None:
-    bench = served(s=hostile("plain"))
-    tool = bench.runner.toolbox.get("s_exit")
+def test_a_call_of_a_server_that_is_gone_is_answered(bench: McpBench) -> None:
+    tool = bench.runner.toolbox.get("ends_exit")
     assert tool is not None
-    for _ in range(2):
-        bench.call("s_exit")
-        bench.wait(lambda: bench.state("s").state in ("ready", "failed"))
-    from toolchat.wire.messages import ToolCall, ToolResult
-
-    result = bench.loop.run(bench.runner.prepare(tool, ToolCall("abcdefghi", "s_exit", {})))
+    for state in ("ready", "failed"):
+        bench.call("ends_exit")
+        bench.wait(lambda state=state: bench.state("ends").state == state)
+    result = bench.loop.run(bench.runner.prepare(tool, ToolCall("abcdefghi", "ends_exit", {})))
     assert isinstance(result, ToolResult)
-    assert "the server s is not there" in result.content
+    assert "the server ends is not there" in result.content
 
 
 def test_a_bridge_that_is_killed_is_told_and_takes_its_servers_along(served: Served) -> None:
@@ -96,8 +120,6 @@ def test_nothing_outlives_the_chat(loop: asyncio.Runner, tmp_path: Path) -> None
 
 
 def test_servers_start_side_by_side_and_nobody_waits(loop: asyncio.Runner, tmp_path: Path) -> None:
-    from toolchat.tools.run import ToolRunner
-
     path = write_servers(tmp_path, {"slow": hostile("hangs_at_once", start_timeout=30)})
     started = time.monotonic()
     runner = loop.run(ToolRunner.start(path))
@@ -107,61 +129,47 @@ def test_servers_start_side_by_side_and_nobody_waits(loop: asyncio.Runner, tmp_p
     assert time.monotonic() - started < 5
 
 
-def test_a_changed_tool_asks_again_and_is_not_run_as_it_was_shown(served: Served) -> None:
-    bench = served(s=hostile("changing"))
-    before = {tool.name: tool for tool in bench.runner.toolbox.tools}
-    assert set(before) == {"s_change", "s_flood_changes", "s_thing", "s_old"}
-    bench.call("s_change")
-    bench.wait(lambda: "s_new" in bench.names("s"))
-    after = {tool.name: tool for tool in bench.runner.toolbox.tools}
-    assert after["s_change"].source_digest == before["s_change"].source_digest
-    assert after["s_thing"].source_digest != before["s_thing"].source_digest
-    assert "new s_new; gone s_old; changed s_thing" in bench.notices[-1]
-    from toolchat.wire.messages import ToolCall, ToolResult
-
-    call = ToolCall("abcdefghi", "s_thing", {})
-    result = bench.loop.run(bench.runner.prepare(before["s_thing"], call))
+def test_a_changed_tool_asks_again_and_is_not_run_as_it_was_shown(bench: McpBench) -> None:
+    before = {tool.name: tool for tool in bench.state("changing").tools}
+    assert set(before) == {"changing_change", "changing_flood_changes", "changing_thing", "changing_old"}
+    bench.call("changing_change")
+    bench.wait(lambda: "changing_new" in bench.names("changing"))
+    after = {tool.name: tool for tool in bench.state("changing").tools}
+    assert after["changing_change"].source_digest == before["changing_change"].source_digest
+    assert after["changing_thing"].source_digest != before["changing_thing"].source_digest
+    assert "new changing_new; gone changing_old; changed changing_thing" in bench.notices[-1]
+    call = ToolCall("abcdefghi", "changing_thing", {})
+    result = bench.loop.run(bench.runner.prepare(before["changing_thing"], call))
     assert isinstance(result, ToolResult)
     assert "has changed since it was shown" in result.content
-    assert not isinstance(bench.loop.run(bench.runner.prepare(after["s_thing"], call)), ToolResult)
+    assert not isinstance(bench.loop.run(bench.runner.prepare(after["changing_thing"], call)), ToolResult)
 
 
-def test_a_flood_of_changes_is_one_change(served: Served) -> None:
-    bench = served(s=hostile("changing"))
-    assert bench.call("s_flood_changes").result.content == "flooded"
-    assert bench.call("s_thing").result.content == "ok"
+def test_a_flood_of_changes_is_one_change(bench: McpBench) -> None:
+    assert bench.call("flooding_flood_changes").result.content == "flooded"
+    assert bench.call("flooding_thing").result.content == "ok"
     assert bench.notices == []
 
 
-def test_a_server_sees_the_basic_variables_and_its_own(
-    served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "not for servers")
-    monkeypatch.setenv("MY_TOKEN", "s3cret-value")
-    monkeypatch.setenv("OTHER", "seen")
-    bench = served(s=hostile("plain", env={"TOKEN": "${MY_TOKEN}", "OTHER": None}, cwd=str(tmp_path)))
-    names = json.loads(bench.call("s_environment").result.content)
+def test_a_server_sees_the_basic_variables_and_its_own(bench: McpBench) -> None:
+    names = json.loads(bench.call("own_environment").result.content)
     assert {"TOKEN", "OTHER", "PATH", "HOME"} <= set(names)
     assert "HF_TOKEN" not in names
-    assert bench.call("s_secret").result.content == "the token is ${MY_TOKEN}"
-    assert json.loads(bench.call("s_arguments").result.content)[1] == str(tmp_path)
+    assert bench.call("own_secret").result.content == "the token is ${MY_TOKEN}"
+    assert Path(json.loads(bench.call("own_arguments").result.content)[1]).name.startswith("lives")
     assert "s3cret" not in Path(f"/proc/{bench.mcp._bridges[0].pid}/cmdline").read_text()
 
 
-def test_a_server_cannot_end_the_chat(served: Served) -> None:
-    from toolchat.tools.host.confine import SIGNAL_SCOPE_ABI, landlock_abi
-
+def test_a_server_cannot_end_the_chat(bench: McpBench) -> None:
     if landlock_abi() < SIGNAL_SCOPE_ABI:
         pytest.skip("this kernel cannot keep processes apart")
-    bench = served(s=hostile("plain"))
-    assert bench.call("s_parent", pid=os.getppid()).result.content == "PermissionError"
+    assert bench.call("p_parent", pid=os.getppid()).result.content == "PermissionError"
 
 
-def test_prompts_and_resources_are_asked_for(served: Served) -> None:
-    bench = served(s=hostile("plain"))
-    (prompt,) = bench.loop.run(bench.mcp.ask("s", "prompts"))
+def test_prompts_and_resources_are_asked_for(bench: McpBench) -> None:
+    (prompt,) = bench.loop.run(bench.mcp.ask("p", "prompts"))
     assert prompt["name"] == "review"
     given = {"name": "review", "arguments": {"what": "this"}}
-    answer = bench.loop.run(bench.mcp.ask("s", "prompt", given))
+    answer = bench.loop.run(bench.mcp.ask("p", "prompt", given))
     assert answer["messages"][0]["content"]["text"] == "Please review this"
-    assert bench.loop.run(bench.mcp.ask("s", "read", {"uri": "x://1"})) == "[resource x://1]\nthe contents"
+    assert bench.loop.run(bench.mcp.ask("p", "read", {"uri": "x://1"})) == "[resource x://1]\nthe contents"

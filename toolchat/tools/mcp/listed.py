@@ -23,7 +23,7 @@ MAX_DESCRIPTION = 2048
 MAX_SCHEMA = 32 * 1024
 """Characters of a schema as JSON."""
 MAX_DEPTH = 24
-CHECK_SECONDS = 1.0
+CHECK_SECONDS = 0.5
 """For looking at one schema, or at arguments by it: a pattern of a stranger's may take for ever."""
 _PROSE = ("description", "title", "examples", "example", "$comment", "default", "markdownDescription")
 _HINTS = {
