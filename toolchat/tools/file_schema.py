@@ -93,6 +93,11 @@ def _server(options: dict[str, Any]) -> dict[str, Any]:
                 "pattern": "^[a-zA-Z0-9_-]{1,63}$",
                 "description": "What its tools' names begin with. Default: the server's name and _.",
             },
+            "roots": {
+                "type": "boolean",
+                "description": "true tells it that it may ask for the folder you are in. Some servers take that in "
+                "place of the folders that their arguments name. Default: false.",
+            },
             "start_timeout": {**options["timeout"], "description": "Until it has told its tools. Default: 30."},
             "tools": {
                 "type": "object",

@@ -72,7 +72,7 @@ class McpBench:
         result = await prepared.run(cancel, said.append, parts.append)
         return Said(result, "".join(said), "".join(parts))
 
-    def call(self, name: str, **arguments: Any) -> Said:
+    def call(self, name: str, /, **arguments: Any) -> Said:
         return self.loop.run(self.call_async(name, arguments=arguments))
 
     async def until(self, condition: Any, seconds: float = 10.0) -> None:

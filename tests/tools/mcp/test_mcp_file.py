@@ -100,6 +100,7 @@ def test_a_right_section_becomes_servers_in_order(tmp_path: Path) -> None:
         ('{a: {command: x, args: ["${TOOLCHAT_KEY}"]}}', r"expected no TOOLCHAT_ name"),
         ("{a: {command: x, prefix: p_}, b: {command: y, prefix: p_}}", r'the tools of b and a begin with "p_"'),
         ("{a: {command: x, prefix: 'a b'}}", r'prefix is "a b"; expected 1 to 63'),
+        ("{a: {command: x, roots: here}}", r'roots is "here"; expected true or false'),
         ("{a: {command: x, start_timeout: soon}}", r'timeout is "soon"; expected seconds'),
     ],
 )

@@ -177,6 +177,7 @@ class Bridge:
             connected(
                 streams,
                 root=self._request.root,
+                offers_roots=server.served.roots,
                 version=toolchat.__version__,
                 elicit=partial(self._elicit, server),
                 logged=partial(self._logged, server),
@@ -301,7 +302,7 @@ class Bridge:
         content = answer.get("content")
         return types.ElicitResult(
             action=action if action in ("accept", "decline") else "cancel",
-            content=content if action == "accept" and isinstance(content, dict) else None,
+            content=content if action == "accept" and isinstance(content, dict) and not asked.get("url") else None,
         )
 
     # What the chat wants

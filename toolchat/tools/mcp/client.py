@@ -370,6 +370,7 @@ class McpTools:
             basic_environment(os.environ) | own | sets,
             cwd,
             server.start_timeout,
+            server.roots,
             values,
         )
 

@@ -38,8 +38,11 @@ _EMPTY: Mapping[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean":
 
 
 def first_answer(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer to begin with: defaults, else the first of the choices, else something empty of the right type."""
-    return {name: _first(part) for name, part in _fields(schema).items()}
+    """An answer to begin with: defaults, and of what must be there the first choice, or something empty."""
+    required = schema.get("required")
+    needed = required if isinstance(required, list) else []
+    fields = _fields(schema).items()
+    return {name: _first(part) for name, part in fields if "default" in part or name in needed}
 
 
 def problem_of(schema: Mapping[str, Any], content: Mapping[str, Any]) -> str | None:

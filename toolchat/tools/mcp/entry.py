@@ -56,6 +56,9 @@ class McpServer:
     """Options of the tools whose names fit a pattern; of several patterns, the last counts."""
     start_timeout: float = 30.0
     """Seconds until it has told its tools."""
+    roots: bool = False
+    """Whether it is told that it may ask for the folder that the user is in. The file system's server takes that in
+    place of the folders of its command line."""
     order: int = 0
 
     @property
@@ -109,7 +112,7 @@ class McpServer:
     def digest(self, tool: Mapping[str, Any], files: Mapping[str, str]) -> str:
         """A SHA-256 (hexadecimal) of who the server is, of `tool` as it describes it, and of the local files that it
         runs: a grant ends with any of them."""
-        who = [self.command, self.url, self.headers, sorted(self.env), self.sets, self.cwd]
+        who = [self.command, self.url, self.headers, sorted(self.env), self.sets, self.cwd, self.roots]
         return hashlib.sha256(json.dumps([who, tool, sorted(files.items())], sort_keys=True).encode()).hexdigest()
 
 

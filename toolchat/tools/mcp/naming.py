@@ -12,9 +12,11 @@ _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 def legal_name(prefix: str, name: str) -> str:
-    """`prefix` and a server's own name in at most 64 legal characters; a hash stands for what is cut off or lost."""
+    """`prefix`, unless it is there already, and a server's own name, in at most 64 legal characters; a hash stands for
+    what is cut off or lost."""
     plain = _ILLEGAL.sub("_", name).strip("_") if not re.fullmatch(r"[a-zA-Z0-9_-]+", name) else name
-    full = f"{prefix}{plain}"
+    # Some servers begin all names with their own.
+    full = plain if plain.startswith(prefix) else f"{prefix}{plain}"
     if plain and len(full) <= LONGEST:
         return full
     mark = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -30,6 +30,8 @@ class Served:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: str | None = None
     start_timeout: float = 30.0
+    roots: bool = False
+    """Whether it is told that it may ask for `BridgeRequest.root`."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The values of variables that the file gives it, by name: they are replaced in all that it says."""
 

@@ -23,7 +23,7 @@ from toolchat.tools.yaml_file import BOOLEAN, STRING, shown
 SERVER_OPTIONS = ("approval", "timeout", "max_result_tokens", "effects", "untrusted")
 """Options of tools that a server, or one of its tools, may have."""
 _OWN = ("command", "args", "url", "transport", "headers", "env", "cwd", "privileges", "enabled")
-SERVER_KEYS = (*_OWN, "include", "exclude", "prefix", "start_timeout", "tools", *SERVER_OPTIONS)
+SERVER_KEYS = (*_OWN, "include", "exclude", "prefix", "start_timeout", "roots", "tools", *SERVER_OPTIONS)
 _FOREIGN = ("command", "args", "url", "type", "transport", "headers", "env", "cwd", "disabled", "enabled")
 """Keys of other programs' files that mean something here."""
 _TRANSPORTS = {"http": "http", "streamable-http": "http", "streamableHttp": "http", "sse": "sse"}
@@ -158,6 +158,7 @@ def _server(
         dict(options),
         _tools(keys["tools"], reader) if "tools" in keys else {},
         start if start is not None else 30.0,
+        _roots(keys, reader),
     )
 
 
@@ -275,6 +276,14 @@ def _tools(node: yaml.Node, reader: Reads) -> dict[str, dict[str, Any]]:
         if keys is not None:
             found[str(key.value)] = reader.options(keys)
     return found
+
+
+def _roots(keys: Mapping[str, yaml.Node], reader: Reads) -> bool:
+    if "roots" not in keys:
+        return False
+    if (truth := _truth(keys["roots"])) is None:
+        reader.problems.add(keys["roots"], f"roots is {shown(keys['roots'])}; expected true or false; correct it")
+    return bool(truth)
 
 
 def _environment(keys: Mapping[str, yaml.Node], reader: Reads) -> Environment:

@@ -141,11 +141,14 @@ class Writer:
 
 
 def _says(texts: Iterable[str], structured: Any) -> bool:
-    """Whether one of the texts is this value as JSON."""
+    """Whether one of the texts says this value: as JSON, or, of an object with one field, as that field's value."""
+    known = [structured]
+    if isinstance(structured, dict) and len(structured) == 1:
+        known += structured.values()
     for text in texts:
+        if text in known or text.strip() in (one.strip() for one in known if isinstance(one, str)):
+            return True
         with suppress(ValueError, RecursionError):
-            said = json.loads(text)
-            # What is no object stands in one, by the name "result".
-            if said == structured or (isinstance(structured, dict) and structured == {"result": said}):
+            if json.loads(text) in known:
                 return True
-    return isinstance(structured, dict) and list(structured) == ["result"] and structured["result"] in list(texts)
+    return False

@@ -34,9 +34,12 @@ class Session(ClientSession):
     async def validate_tool_result(self, name: str, result: types.CallToolResult) -> None:
         return None
 
+    offers_roots = False
+
     def _build_capabilities(self, version: str) -> types.ClientCapabilities:
-        # There is a callback, so that what is asked all the same is declined with a reason; it is no capability.
-        return super()._build_capabilities(version).model_copy(update={"sampling": None})
+        # There are callbacks, so that what is asked all the same is answered; these are no capabilities.
+        left_out = ("sampling",) if self.offers_roots else ("sampling", "roots")
+        return super()._build_capabilities(version).model_copy(update=dict.fromkeys(left_out))
 
 
 class Connection:
@@ -139,6 +142,7 @@ async def connected(
     streams: tuple[Any, Any],
     *,
     root: str,
+    offers_roots: bool,
     version: str,
     elicit: Elicit,
     logged: Callable[[str, str], Awaitable[None]],
@@ -147,6 +151,7 @@ async def connected(
 ) -> AsyncIterator[Connection]:
     """A session over these streams, negotiated; without `modern` by the handshake of the protocols before 2026.
 
+    With `offers_roots` the server is told that it may ask for `root`, the folder that the user is in.
     `logged` is given level and text of what the server logs, and `changed` is told which of its lists has changed.
     """
 
@@ -189,6 +194,7 @@ async def connected(
                 log_level="info",
             )
         )
+        session.offers_roots = offers_roots
         await _negotiate(session, modern=modern)
         yield Connection(session)
 
