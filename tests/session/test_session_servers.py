@@ -28,6 +28,10 @@ class Served:
         self.tell: Callable[[str], None] = lambda _: None
         self.waited = 0
 
+    @property
+    def pending(self) -> tuple[str, ...]:
+        return ("s",) if self.later else ()
+
     async def settled(self) -> None:
         await asyncio.sleep(0)
         self.waited += 1
@@ -74,7 +78,7 @@ def test_the_first_turn_waits_for_servers_and_each_turn_has_the_tools_of_then(be
 
     bench.play(scene, runner)
     assert offered(bench) == [("s_read",), ("s_read", "s_write"), ()]
-    assert runner.waited == 3
+    assert runner.waited == 1
     edits = [event.body.edit for event in bench.recorded() if isinstance(event.body, HistoryEdited)]
     changes = [[tool.name for tool in edit.tools] for edit in edits if isinstance(edit, ToolsChanged)]
     assert changes == [["s_read"], ["s_read", "s_write"], []]
@@ -95,3 +99,23 @@ def test_a_tool_that_is_switched_off_stays_off_when_its_server_comes_back(bench:
 
     bench.play(scene, runner)
     assert offered(bench) == [("s_read", "s_write"), (), ("s_read",)]
+
+
+def test_waiting_for_servers_is_said_and_can_be_interrupted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolchat.session.session.PATIENCE_SECONDS", 0.01)
+
+    class Late(Served):
+        async def settled(self) -> None:
+            await asyncio.Event().wait()
+
+    async def scene(session: Session) -> None:
+        bench.engine.enqueue("Without them.")
+        asking = asyncio.create_task(session.ask("first"))
+        while not bench.notices():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        session.interrupt()
+        await asking
+
+    bench.play(scene, Late(READ))
+    assert bench.notices() == ["waiting for MCP servers: s; Ctrl-C goes on without them"]
+    assert offered(bench) == [()]

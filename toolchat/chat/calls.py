@@ -95,8 +95,12 @@ class CallRunner(Protocol):
 class ServedRunner(CallRunner, Protocol):
     """A runner some of whose tools are those of servers, which come, change and go while the chat runs."""
 
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The servers that have neither told their tools nor failed."""
+
     async def settled(self) -> None:
-        """Wait until each server has told its tools, or failed."""
+        """Wait until there are none of these."""
 
     def attach(self, on_notice: Callable[[str], None], elicit: Elicit | None) -> None:
         """Have `on_notice` told what becomes of servers, and `elicit` ask the user what they want to know."""

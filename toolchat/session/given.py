@@ -346,6 +346,11 @@ class JoinedRunner:
             Path(), tuple(tools.values()), tuple(notices), tuple(line for box in boxes for line in box.broken)
         )
 
+    @property
+    def pending(self) -> tuple[str, ...]:
+        served = (runner for runner in self._runners if isinstance(runner, ServedRunner))
+        return tuple(name for runner in served for name in runner.pending)
+
     async def settled(self) -> None:
         await asyncio.gather(*(runner.settled() for runner in self._runners if isinstance(runner, ServedRunner)))
 

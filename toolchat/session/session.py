@@ -55,6 +55,9 @@ from toolchat.wire.events import (
 from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
+PATIENCE_SECONDS = 1.5
+"""So long a turn waits for servers without a word."""
+
 
 class NewModel(Protocol):
     """Another model, whose files are here."""
@@ -125,6 +128,8 @@ class Session:
         self._policy: ApprovalPolicy | None = None
         self._decide: Decide = allow_all
         self._elicit: Elicit | None = None
+        self._settling: asyncio.Task[None] | None = None
+        """Waits for servers, before a turn."""
         self._told_tools: tuple[ToolSpec, ...] = ()
         """What the record says that the model is offered."""
         self._counting: asyncio.Task[None] | None = None
@@ -289,6 +294,11 @@ class Session:
     def _keep_image(self, image: Image) -> Image:
         return keep_image(self.record.files, image, self.record.keeps_file)
 
+    def _server_told(self, text: str) -> None:
+        # What is wrong with a server stands among what is wrong with the tools, too.
+        self._noted.add(text)
+        self.notify(text)
+
     def notify(self, text: str) -> None:
         """Tell the user something that is no part of the conversation."""
         self._stream.emit(Notice(text))
@@ -359,7 +369,7 @@ class Session:
         """Wait for servers that are starting, and note what they offer by now: from this turn on the model is told."""
         if not isinstance(self._runner, ServedRunner):
             return
-        await self._runner.settled()
+        await self._servers(self._runner)
         for line in (*self.toolbox.broken, *self.toolbox.notices):
             if line not in self._noted:
                 self._noted.add(line)
@@ -369,6 +379,20 @@ class Session:
             self.switched_off |= self._never_offered
         if tuple(self._offered()) != self._told_tools:
             self._tools_edited()
+
+    async def _servers(self, runner: ServedRunner) -> None:
+        """Wait for its servers, unless the user interrupts that: those that are late join in at a later turn."""
+        if not runner.pending:
+            return
+        self._settling = settling = asyncio.create_task(runner.settled(), name="servers-settle")
+        try:
+            await asyncio.wait({settling}, timeout=PATIENCE_SECONDS)
+            if not settling.done():
+                self.notify(f"waiting for MCP servers: {', '.join(runner.pending)}; Ctrl-C goes on without them")
+            await asyncio.wait({settling})
+        finally:
+            settling.cancel()
+            self._settling = None
 
     @property
     def can_retry_round(self) -> bool:
@@ -413,8 +437,10 @@ class Session:
         return finished
 
     def interrupt(self) -> None:
-        """Stop the turn under way; `ask` then returns soon."""
-        if self._loop is not None:
+        """Stop the turn under way; `ask` then returns soon. Where it still waits for servers, it goes on without."""
+        if self._settling is not None:
+            self._settling.cancel()
+        elif self._loop is not None:
             self._loop.interrupt()
 
     async def settled(self) -> None:
@@ -515,6 +541,8 @@ class Session:
     async def reload_tools(self) -> None:
         """Read the tools file and the functions' code again. Raises UsageError; the tools are then as they were."""
         old, new = self._runner, await self._changeable().tools()
+        if isinstance(new, ServedRunner):
+            await new.settled()
         self.switched_off &= set(new.toolbox.names)
         self._use(new)
         try:
@@ -587,9 +615,9 @@ class Session:
     def _use(self, runner: CallRunner) -> None:
         self._runner = runner
         if isinstance(runner, ServedRunner):
-            runner.attach(self.notify, self._elicit)
+            runner.attach(self._server_told, self._elicit)
         self._renew_loop()
-        for text in runner.toolbox.notices:
+        for text in (*runner.toolbox.broken, *runner.toolbox.notices):
             self._noted.add(text)
             self._stream.emit(Notice(text))
 

@@ -52,8 +52,13 @@ class ToolRunner:
             own, tools=(*own.tools, *mcp.tools), notices=(*own.notices, *mcp.notices), broken=(*own.broken, *mcp.broken)
         )
 
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The MCP servers that have neither told their tools nor failed."""
+        return self.mcp.pending if self.mcp is not None else ()
+
     async def settled(self) -> None:
-        """Wait until each MCP server has told its tools, or failed."""
+        """Wait until there are none of these."""
         if self.mcp is not None:
             await self.mcp.settled()
 

@@ -212,6 +212,11 @@ class McpTools:
         return tuple(tool for state in self.states for tool in state.tools)
 
     @property
+    def pending(self) -> tuple[str, ...]:
+        """The servers that are starting for the first time."""
+        return tuple(state.server.name for state in self.states if not state.settled.is_set())
+
+    @property
     def broken(self) -> tuple[str, ...]:
         """Servers that are not there, one line each."""
         return tuple(f"{self._where(state)}: {state.line}" for state in self.states if state.state == "failed")
@@ -412,12 +417,10 @@ class McpTools:
                 self._fail(state, why)
 
     def _fail(self, state: ServerState, why: str, *, tell: bool = True) -> None:
-        was_settled = state.settled.is_set()
         state.state, state.why, state.tools = "failed", why, ()
         state.settled.set()
-        # Before that it is one of the notices of the toolbox.
-        if tell and (was_settled or self.on_notice is not None):
-            self._notify(state.line)
+        if tell:
+            self._notify(f"{self._where(state)}: {state.line}")
 
     def _bridge_ended(self, bridge: Bridge, how: str) -> None:
         for state in self.states:
