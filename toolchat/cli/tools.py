@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolchat.cli import completion
-from toolchat.cli.options import settings_flags, takes_settings
+from toolchat.cli.options import Allow, Deny, Yes, settings_flags, takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +54,18 @@ def mcp(as_json: AsJson = False, **given: Any) -> None:
         print_servers([server_row(state) for state in states])
     if any(state.state != "ready" for state in states):
         raise typer.Exit(1)
+
+
+@app.command()
+@takes_settings(*OF_TOOLS)
+def serve(yes: Yes = False, allow: Allow = None, deny: Deny = None, **given: Any) -> None:
+    """Offer the tools as an MCP server on standard input and output, for other programs.
+
+    Calls are checked and isolated as in a chat. One that is to be asked about is put to the other program's user.
+    """
+    from toolchat.cli.tool_serve import serve_tools
+
+    serve_tools(_chosen(given), yes=yes, allow=allow, deny=deny)
 
 
 @app.command()
