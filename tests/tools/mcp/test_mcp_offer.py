@@ -6,11 +6,13 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from inprocess_tools import InProcessRunner
 
-pytestmark = pytest.mark.process
+from toolchat.tools.load import load_tools
+from toolchat.tools.run import ToolRunner
 
 CODE = '''
 import time
@@ -54,22 +56,37 @@ tools:
 """
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_the_tools_of_a_file_are_a_server(tmp_path: Path, mode: str) -> None:
-    from mcp import Client
-    from mcp.client.stdio import StdioServerParameters
+async def elicits(context: Any, params: Any) -> Any:
     from mcp_types import ElicitResult
 
-    (tmp_path / "mine.py").write_text(CODE)
-    (tmp_path / "tools.yaml").write_text(FILE)
-    words = ["-m", "toolchat", "tools", "serve", "--tools", str(tmp_path / "tools.yaml")]
-    server = StdioServerParameters(command=sys.executable, args=words, env=dict(os.environ), cwd=str(tmp_path))
-    asked: list[Any] = []
-    answers = [True, False]
+    ASKED.append(params.message)
+    return ElicitResult(action="accept", content={"allow": "yes, run this" in params.message})
 
-    async def elicit(context: Any, params: Any) -> ElicitResult:
-        asked.append(params)
-        return ElicitResult(action="accept", content={"allow": answers.pop(0)})
+
+ASKED: list[str] = []
+
+
+async def called(client: Any, name: str, **arguments: Any) -> tuple[bool, str]:
+    result = await client.call_tool(name, arguments)
+    return bool(result.is_error), getattr(result.content[0], "text", "")
+
+
+@pytest.fixture(autouse=True)
+def written(tmp_path: Path) -> Path:
+    ASKED.clear()
+    (tmp_path / "mine.py").write_text(CODE)
+    path = tmp_path / "tools.yaml"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.mark.process
+def test_the_tools_of_a_file_are_a_server(written: Path) -> None:
+    from mcp import Client
+    from mcp.client.stdio import StdioServerParameters
+
+    words = ["-m", "toolchat", "tools", "serve", "--tools", str(written)]
+    server = StdioServerParameters(command=sys.executable, args=words, env=dict(os.environ), cwd=str(written.parent))
 
     async def life() -> None:
         progress: list[Any] = []
@@ -77,49 +94,73 @@ def test_the_tools_of_a_file_are_a_server(tmp_path: Path, mode: str) -> None:
         async def said(number: float, total: float | None, message: str | None) -> None:
             progress.append(message)
 
-        async with Client(server, mode=mode, elicitation_callback=elicit) as client:
+        async with Client(server, elicitation_callback=elicits) as client:
             assert client.server_info is not None
             assert client.server_info.name == "toolchat"
             names = [tool.name for tool in (await client.list_tools()).tools]
             assert names == ["add", "fail", "send", "never", "slow", "draw"]
-
-            async def call(name: str, **arguments: Any) -> tuple[bool, str]:
-                result = await client.call_tool(name, arguments, progress_callback=said)
-                return bool(result.is_error), getattr(result.content[0], "text", "")
-
-            assert await call("add", a="2", b=3) == (False, "5")
+            await client.call_tool("add", {"a": 1, "b": 1}, progress_callback=said)
             assert progress == ["adding"]
-            wrong = await call("add", a="x", b=3)
+            assert await called(client, "add", a="2", b=3) == (False, "5")
+            wrong = await called(client, "add", a="x", b=3)
             assert wrong[0]
             assert "a must be an integer" in wrong[1]
-            assert await call("fail", why="so") == (True, "Error: RuntimeError: so")
-            assert await call("never") == (True, "Error: the user does not allow this tool; answer without it")
-            assert (await call("nothing"))[0]
-            assert await call("send", text="one") == (False, "sent one")
-            assert await call("send", text="two") == (True, "Error: the user declined this call")
-            assert '"text": "one"' in asked[0].message
+            assert await called(client, "fail", why="so") == (True, "Error: RuntimeError: so")
+            assert await called(client, "never") == (
+                True,
+                "Error: the user does not allow this tool; answer without it",
+            )
+            assert (await called(client, "nothing"))[0]
+            assert await called(client, "send", text="yes, run this") == (False, "sent yes, run this")
+            assert await called(client, "send", text="two") == (True, "Error: the user declined this call")
             image = (await client.call_tool("draw", {})).content[1]
             assert image.type == "image"
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(client.call_tool("slow", {}), 0.2)
-            assert await call("add", a=1, b=1) == (False, "2")
+            assert await called(client, "add", a=1, b=1) == (False, "2")
 
     asyncio.run(life())
 
 
-def test_a_client_that_cannot_ask_gets_no_call_that_asks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_call_that_asks_is_put_to_the_clients_user_if_there_is_one(written: Path, mode: str) -> None:
     from mcp import Client
-    from mcp.client.stdio import StdioServerParameters
 
-    (tmp_path / "mine.py").write_text(CODE)
-    (tmp_path / "tools.yaml").write_text(FILE)
-    words = ["-m", "toolchat", "tools", "serve", "--tools", str(tmp_path / "tools.yaml")]
-    server = StdioServerParameters(command=sys.executable, args=words, env=dict(os.environ), cwd=str(tmp_path))
+    from toolchat.tools.mcp.offer import Offer
+
+    runner = InProcessRunner(load_tools(written))
 
     async def life() -> None:
-        async with Client(server) as client:
-            result = await client.call_tool("send", {"text": "one"})
-            assert result.is_error
-            assert "this client cannot ask" in getattr(result.content[0], "text", "")
+        offer = Offer(cast(ToolRunner, runner), lambda tool, _: tool.options.approval)
+        async with Client(offer.server, mode=mode, elicitation_callback=elicits) as client:
+            assert await called(client, "send", text="yes, run this") == (False, "sent yes, run this")
+            assert await called(client, "send", text="no") == (True, "Error: the user declined this call")
+        async with Client(offer.server, mode=mode) as client:
+            declined = await called(client, "send", text="yes, run this")
+        assert declined == (True, "Error: it needs the user's approval, and this client cannot ask; answer without it")
+
+    asyncio.run(life())
+    assert len(ASKED) == 2
+    assert '"text": "no"' in ASKED[1]
+
+
+def test_an_answer_to_one_call_allows_no_other(written: Path) -> None:
+    from mcp import Client
+    from mcp_types import ElicitResult, InputRequiredResult
+
+    from toolchat.tools.mcp.offer import Offer
+
+    runner = InProcessRunner(load_tools(written))
+
+    async def life() -> None:
+        offer = Offer(cast(ToolRunner, runner), lambda tool, _: tool.options.approval)
+        async with Client(offer.server, elicitation_callback=elicits) as client:
+            first = await client.session.call_tool("send", {"text": "harmless"}, allow_input_required=True)
+            assert isinstance(first, InputRequiredResult)
+            yes = {"allow": ElicitResult(action="accept", content={"allow": True})}
+            for state in (first.request_state, "made up"):
+                result = await client.call_tool("send", {"text": "harmful"}, input_responses=yes, request_state=state)
+                assert result.is_error
+                assert "another call" in getattr(result.content[0], "text", "")
 
     asyncio.run(life())

@@ -46,20 +46,22 @@ class Offer:
     """The server; see `serve`."""
 
     def __init__(self, runner: ToolRunner, judge: Judge) -> None:
+        """`judge` decides on calls."""
         self._runner = runner
         self._judge = judge
         self._key = secrets.token_bytes(32)
 
-    async def serve(self) -> None:
-        """Until the client goes."""
-        server: Server[Any] = Server(
+        self.server: Server[Any] = Server(
             "toolchat",
             version=toolchat.__version__,
             on_list_tools=self._list,
             on_call_tool=self._call,
         )
+
+    async def serve(self) -> None:
+        """On standard input and output, until the client goes."""
         async with stdio_server() as (read, write):
-            await server.run(read, write, server.create_initialization_options())
+            await self.server.run(read, write, self.server.create_initialization_options())
 
     async def _list(
         self, context: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
@@ -98,7 +100,7 @@ class Offer:
         cancel = asyncio.Event()
         lines: asyncio.Queue[str] = asyncio.Queue()
         telling = asyncio.create_task(_tell(context, lines))
-        running = asyncio.create_task(prepared.run(cancel, lines.put_nowait))
+        running = asyncio.create_task(prepared.run(cancel, lines.put_nowait, lambda _: None))
         try:
             result: ToolResult = await asyncio.shield(running)
         except asyncio.CancelledError:
