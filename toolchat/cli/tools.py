@@ -35,7 +35,13 @@ def list_(as_json: AsJson = False, **given: Any) -> None:
     if as_json:
         from toolchat.ui.tool_description import tool_json
 
-        _print_json({"tools": [tool_json(tool) for tool in toolbox.tools], "notes": list(toolbox.notices)})
+        _print_json(
+            {
+                "tools": [tool_json(tool) for tool in toolbox.tools],
+                "notes": list(toolbox.notices),
+                "broken": list(toolbox.broken),
+            }
+        )
     else:
         print_tools(toolbox)
 

@@ -173,3 +173,10 @@ def test_prompts_and_resources_are_asked_for(bench: McpBench) -> None:
     answer = bench.loop.run(bench.mcp.ask("p", "prompt", given))
     assert answer["messages"][0]["content"]["text"] == "Please review this"
     assert bench.loop.run(bench.mcp.ask("p", "read", {"uri": "x://1"})) == "[resource x://1]\nthe contents"
+
+
+def test_a_function_keeps_its_name_and_a_servers_tool_gets_another(bench: McpBench) -> None:
+    assert "p_change" in bench.names("p")
+    bench.mcp.reserve(["p_change"])
+    assert "p_change" not in bench.names("p")
+    assert bench.call("p_change_2").result.content == "changed"

@@ -62,6 +62,8 @@ class ServerState:
     tools: tuple[Tool, ...] = ()
     own_names: dict[str, str] = field(default_factory=dict)
     """By a tool's name in the chat, the server's for it."""
+    listed: tuple[Any, ...] = ()
+    """What its bridge last told of its tools."""
     fingerprints: dict[str, str] = field(default_factory=dict)
     """By a tool's name in the chat."""
     notes: tuple[str, ...] = ()
@@ -203,8 +205,13 @@ class McpTools:
         return tools
 
     def reserve(self, names: Sequence[str]) -> None:
-        """Names of other tools, which no server's tool may have."""
+        """Names of other tools, which no server's tool may have; one that has it by now gets another."""
         self._taken |= set(names)
+        for key in [key for key, name in self._names.items() if name in names]:
+            del self._names[key]
+        for state in self.states:
+            if any(tool.name in names for tool in state.tools):
+                self._take(state, state.listed, state.notes)
 
     @property
     def tools(self) -> tuple[Tool, ...]:
@@ -230,11 +237,14 @@ class McpTools:
 
     async def settled(self) -> None:
         """Wait until each server is ready, or has failed."""
-        for state in self.states:
-            with suppress(TimeoutError):
+
+        async def settle(state: ServerState) -> None:
+            try:
                 await asyncio.wait_for(state.settled.wait(), state.server.start_timeout + SETTLE_SPARE)
-            if not state.settled.is_set():
+            except TimeoutError:
                 self._fail(state, f"it did not answer within {state.server.start_timeout:g} seconds (start_timeout:)")
+
+        await asyncio.gather(*map(settle, self.states))
 
     async def close(self) -> None:
         """End every server."""
@@ -472,6 +482,7 @@ class McpTools:
                         )
                     )
         state.tools, state.own_names, state.fingerprints = tuple(found), names, prints
+        state.listed = tuple(tools)
         state.notes = tuple(str(note) for note in notes)
         if tools and not found:
             state.notes += ("none of its tools fits include: and exclude:",)

@@ -31,7 +31,6 @@ _GRACE = 0.5
 """Seconds that a server has to end by itself once its standard input is closed."""
 _HEAD = 200
 _ID = re.compile(rb'"id"\s*:\s*(\d{1,15})\s*,')
-_TRACE = re.compile(r'\s*(File ".*|[\^~ ]+$|\S.*\braise\b|    )')
 _KEPT_LINES = 8
 _MOST_LINES = 3
 _MOST_SAID = 400
@@ -72,8 +71,8 @@ class StdioServer:
     def how(self) -> str:
         """How it ended, and what it said last: for people, one line."""
         code = self._process.returncode if self._process is not None else None
-        # Of a traceback, what was raised.
-        lines = [line for line in self._last if not _TRACE.match(line)][-_MOST_LINES:]
+        # Of a traceback, what was raised: all else of it is indented.
+        lines = ([line for line in self._last if not line[:1].isspace()] or [*self._last])[-_MOST_LINES:]
         said = " ".join(" ".join(lines).split())[-_MOST_SAID:]
         how = self._wrong or (how_it_ended(code) if code is not None else "it closed its standard output")
         return f"{how}: {said}" if said else how
