@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -27,6 +28,15 @@ class Served:
         self.later = later
         self.tell: Callable[[str], None] = lambda _: None
         self.waited = 0
+
+    prompts: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    serves_resources = ("s",)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
+        raise AssertionError
+
+    async def resource(self, server: str, uri: str) -> str:
+        return f"contents of {uri}"
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -83,6 +93,15 @@ def test_the_first_turn_waits_for_servers_and_each_turn_has_the_tools_of_then(be
     changes = [[tool.name for tool in edit.tools] for edit in edits if isinstance(edit, ToolsChanged)]
     assert changes == [["s_read"], ["s_read", "s_write"], []]
     assert bench.notices() == ["tools.yaml:3:3: the server x is not there", "the server s ended"]
+
+
+def test_a_resource_that_a_question_names_is_sent_with_it(bench: Bench) -> None:
+    async def scene(session: Session) -> None:
+        bench.engine.enqueue("Read.")
+        await session.ask("What is in @s:x://1?")
+
+    bench.play(scene, Served(READ))
+    assert bench.sent()[-1] == "What is in @s:x://1?\n\n@s:x://1\ncontents of x://1"
 
 
 def test_a_tool_that_is_switched_off_stays_off_when_its_server_comes_back(bench: Bench) -> None:

@@ -39,6 +39,8 @@ class FakeChat:
     used_is_estimate: bool = False
     loading: bool = False
     last_answer: str = ""
+    prompts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of MCP servers."""
     last_results: Sequence[ToolResult] = ()
     can_retry_round: bool = False
     retried_round: asyncio.Event = field(default_factory=asyncio.Event)

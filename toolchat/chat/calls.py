@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -101,6 +101,20 @@ class ServedRunner(CallRunner, Protocol):
 
     async def settled(self) -> None:
         """Wait until there are none of these."""
+
+    @property
+    def prompts(self) -> Mapping[str, Mapping[str, Any]]:
+        """The servers' prompts by "server:prompt", as the servers describe them."""
+
+    @property
+    def serves_resources(self) -> tuple[str, ...]:
+        """The servers that have resources."""
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
+        """The text of a prompt of `prompts`, and its images' files in base64. Raises ToolchatError."""
+
+    async def resource(self, server: str, uri: str) -> str:
+        """The text of a server's resource. Raises ToolchatError."""
 
     def attach(self, on_notice: Callable[[str], None], elicit: Elicit | None) -> None:
         """Have `on_notice` told what becomes of servers, and `elicit` ask the user what they want to know."""

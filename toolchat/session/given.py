@@ -334,7 +334,7 @@ class JoinedRunner:
     @property
     def toolbox(self) -> Toolbox:
         """All tools; those of MCP servers come and go, and of two with one name the first is taken."""
-        served = [runner for runner in self._runners if isinstance(runner, ServedRunner)]
+        served = self._served
         if not served:
             return self._own
         tools = {tool.name: tool for tool in self._own.tools if not tool.server}
@@ -348,16 +348,32 @@ class JoinedRunner:
 
     @property
     def pending(self) -> tuple[str, ...]:
-        served = (runner for runner in self._runners if isinstance(runner, ServedRunner))
-        return tuple(name for runner in served for name in runner.pending)
+        return tuple(name for runner in self._served for name in runner.pending)
+
+    @property
+    def prompts(self) -> Mapping[str, Mapping[str, Any]]:
+        return {name: one for runner in self._served for name, one in runner.prompts.items()}
+
+    @property
+    def serves_resources(self) -> tuple[str, ...]:
+        return tuple(name for runner in self._served for name in runner.serves_resources)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
+        return await next(runner for runner in self._served if name in runner.prompts).prompt(name, arguments)
+
+    async def resource(self, server: str, uri: str) -> str:
+        return await next(one for one in self._served if server in one.serves_resources).resource(server, uri)
+
+    @property
+    def _served(self) -> list[ServedRunner]:
+        return [runner for runner in self._runners if isinstance(runner, ServedRunner)]
 
     async def settled(self) -> None:
-        await asyncio.gather(*(runner.settled() for runner in self._runners if isinstance(runner, ServedRunner)))
+        await asyncio.gather(*(runner.settled() for runner in self._served))
 
     def attach(self, on_notice: Callable[[str], None], elicit: Elicit | None) -> None:
-        for runner in self._runners:
-            if isinstance(runner, ServedRunner):
-                runner.attach(on_notice, elicit)
+        for runner in self._served:
+            runner.attach(on_notice, elicit)
 
     @classmethod
     async def start(

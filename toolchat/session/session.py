@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from toolchat.images.attached import refuse_unseen
 from toolchat.models.card import OwnPrompt
 from toolchat.session.keeper import EngineKeeper
 from toolchat.session.past import Past, SessionState, changes, past_of, shown_again
+from toolchat.session.resources import with_resources
 from toolchat.session.startup import Plan
 from toolchat.session.stream import KeptAnswers, Show, Stream
 from toolchat.settings import SETTINGS, Settings, state_folder
@@ -331,6 +332,16 @@ class Session:
         return None
 
     @property
+    def prompts(self) -> Mapping[str, Mapping[str, Any]]:
+        """Prompts of MCP servers by "server:prompt"."""
+        return self._runner.prompts if isinstance(self._runner, ServedRunner) else {}
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
+        """The text of one of `prompts`, and its images' files in base64. Raises ToolchatError."""
+        assert isinstance(self._runner, ServedRunner)
+        return await self._runner.prompt(name, arguments)
+
+    @property
     def last_answer(self) -> str:
         return self._kept.answer
 
@@ -363,6 +374,8 @@ class Session:
         if images and self.info is not None and not self.info.supports_images:
             raise refuse_unseen(self.model)
         await self._tools_settled()
+        if isinstance(self._runner, ServedRunner):
+            text = await with_resources(text, self._runner.serves_resources, self._runner.resource)
         return await self._play(self._loop.turn(text, images, schema))
 
     async def _tools_settled(self) -> None:

@@ -7,10 +7,10 @@ tool's process says beyond the text of its own result.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toolchat.tools.code import NotAccepted, ToolsCode, read_code
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
@@ -61,6 +61,26 @@ class ToolRunner:
         """Wait until there are none of these."""
         if self.mcp is not None:
             await self.mcp.settled()
+
+    @property
+    def prompts(self) -> Mapping[str, Mapping[str, Any]]:
+        """The servers' prompts by "server:prompt", as the servers describe them."""
+        return self.mcp.prompts if self.mcp is not None else {}
+
+    @property
+    def serves_resources(self) -> tuple[str, ...]:
+        """The servers that have resources."""
+        return self.mcp.serves_resources if self.mcp is not None else ()
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
+        """The text of a prompt of `prompts`, and its images' files in base64. Raises ToolchatError."""
+        assert self.mcp is not None
+        return await self.mcp.prompt(name, arguments)
+
+    async def resource(self, server: str, uri: str) -> str:
+        """The text of a server's resource. Raises ToolchatError."""
+        assert self.mcp is not None
+        return str(await self.mcp.ask(server, "read", {"uri": uri}))
 
     def attach(self, on_notice: Callable[[str], None], elicit: Elicit | None) -> None:
         """Have `on_notice` told what becomes of servers, and `elicit` ask the user what they want to know."""

@@ -167,12 +167,10 @@ def test_a_server_cannot_end_the_chat(bench: McpBench) -> None:
 
 
 def test_prompts_and_resources_are_asked_for(bench: McpBench) -> None:
-    (prompt,) = bench.loop.run(bench.mcp.ask("p", "prompts"))
-    assert prompt["name"] == "review"
-    given = {"name": "review", "arguments": {"what": "this"}}
-    answer = bench.loop.run(bench.mcp.ask("p", "prompt", given))
-    assert answer["messages"][0]["content"]["text"] == "Please review this"
-    assert bench.loop.run(bench.mcp.ask("p", "read", {"uri": "x://1"})) == "[resource x://1]\nthe contents"
+    assert bench.runner.prompts["p:review"]["description"] == "Look at it"
+    assert bench.loop.run(bench.runner.prompt("p:review", {"what": "this"})) == ("Please review this", [])
+    assert "p" in bench.runner.serves_resources
+    assert bench.loop.run(bench.runner.resource("p", "x://1")) == "[resource x://1]\nthe contents"
 
 
 def test_a_function_keeps_its_name_and_a_servers_tool_gets_another(bench: McpBench) -> None:

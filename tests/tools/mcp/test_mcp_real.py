@@ -183,10 +183,8 @@ def test_the_server_that_tries_everything_is_understood(bench: McpBench) -> None
     assert image.media_type == "image/png"
     said = bench.call("everything_trigger-long-running-operation", duration=1, steps=4)
     assert said.lines == "1 of 4\n2 of 4\n3 of 4\n4 of 4\n"
-    names = [prompt["name"] for prompt in bench.loop.run(bench.mcp.ask("everything", "prompts"))]
-    assert "simple-prompt" in names
-    prompt = bench.loop.run(bench.mcp.ask("everything", "prompt", {"name": "simple-prompt", "arguments": {}}))
-    assert prompt["messages"]
+    assert "everything:simple-prompt" in bench.runner.prompts
+    assert bench.loop.run(bench.runner.prompt("everything:simple-prompt", {}))[0]
     resources = bench.loop.run(bench.mcp.ask("everything", "resources"))
     assert bench.loop.run(bench.mcp.ask("everything", "read", {"uri": resources[0]["uri"]}))
 

@@ -38,6 +38,7 @@ _MOST_LINES = 100
 _LONGEST_LINE = 500
 _PART = 32 * 1024
 _CLOSE_SECONDS = 1.5
+_PROMPT_SECONDS = 3.0
 _LEVELS = {"debug": 0, "info": 1, "notice": 1}
 """Log levels that are shown without their name; "debug" is not shown."""
 
@@ -137,7 +138,7 @@ class Bridge:
             async with asyncio.timeout(served.start_timeout) as limit:
                 async with self._connected(server, process, modern=modern) as connection:
                     server.connection = connection
-                    await self._list(server, connection, "state")
+                    await self._list(server, connection, "state", await self._prompts(connection))
                     limit.reschedule(None)
                     ready = True
                     await self._alive(server, process)
@@ -196,7 +197,14 @@ class Bridge:
                 async for _ in events:
                     self._changed(server, "tools")
 
-    async def _list(self, server: _Server, connection: Any, op: str) -> None:
+    async def _prompts(self, connection: Any) -> list[Any]:
+        """Its prompts; none where it has none, or hangs."""
+        with suppress(Exception):
+            async with asyncio.timeout(_PROMPT_SECONDS):
+                return list(await self._fetched(connection, "prompts", None))
+        return []
+
+    async def _list(self, server: _Server, connection: Any, op: str, prompts: list[Any] | None = None) -> None:
         """Tell the chat of its tools, as they are now."""
         from toolchat.tools.mcp.listed import MOST_TOOLS, listed
 
@@ -224,6 +232,7 @@ class Bridge:
                 message |= {
                     "state": "ready",
                     "about": connection.about(),
+                    "prompts": prompts or [],
                     "pid": server.process.pid if server.process is not None else 0,
                 }
             self._tell(server, message)
@@ -432,7 +441,7 @@ class Bridge:
             case "prompts" | "resources":
                 return []
             case "prompt":
-                return cleaned(await connection.prompt(given["name"], given["arguments"]))
+                return self._writer.prompt(await connection.prompt(given["name"], given["arguments"]))
         read = await connection.read(given["uri"])
         pictures: list[bytes] = []
         texts = [self._writer.resource(one, pictures) for one in read.get("contents", [])]

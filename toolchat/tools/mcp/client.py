@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -45,6 +46,8 @@ SETTLE_SPARE = 5.0
 _MARK = "_TOOL_BRIDGE"
 _END_SECONDS = 3.0
 _MOST_QUESTIONS = 8
+_PROMPT = re.compile(r"[A-Za-z0-9_./-]{1,80}")
+"""The names of prompts that can be typed as a command."""
 _BRIDGE = ("-m", "toolchat.tools.mcp.bridge")
 
 
@@ -62,6 +65,8 @@ class ServerState:
     tools: tuple[Tool, ...] = ()
     own_names: dict[str, str] = field(default_factory=dict)
     """By a tool's name in the chat, the server's for it."""
+    prompts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Those whose names can stand in a command, by name."""
     listed: tuple[Any, ...] = ()
     """What its bridge last told of its tools."""
     fingerprints: dict[str, str] = field(default_factory=dict)
@@ -222,6 +227,30 @@ class McpTools:
     def pending(self) -> tuple[str, ...]:
         """The servers that are starting for the first time."""
         return tuple(state.server.name for state in self.states if not state.settled.is_set())
+
+    @property
+    def prompts(self) -> Mapping[str, Mapping[str, Any]]:
+        """By "server:prompt", as the servers describe them."""
+        return {
+            f"{state.server.name}:{name}": prompt
+            for state in self.states
+            if state.state == "ready"
+            for name, prompt in state.prompts.items()
+        }
+
+    @property
+    def serves_resources(self) -> tuple[str, ...]:
+        """The servers that have resources."""
+        ready = (state for state in self.states if state.state == "ready")
+        return tuple(state.server.name for state in ready if "resources" in state.about.get("capabilities", ()))
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
+        """The text of a prompt, and its images' files in base64. Raises ToolchatError."""
+        server, _, own = name.partition(":")
+        match await self.ask(server, "prompt", {"name": own, "arguments": dict(arguments)}):
+            case {"text": str(text), "images": [*images]}:
+                return text, [str(image) for image in images]
+        raise ToolchatError(f"the server {server} gave no prompt")
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -411,6 +440,7 @@ class McpTools:
                 again = state.state == "restarting"
                 state.state, state.about, state.why = "ready", about, ""
                 state.pid = message.get("pid", 0)
+                state.prompts = _prompts(message.get("prompts"))
                 self._take(state, tools, notes)
                 if again:
                     self._notify(f"the server {state.server.name} was started again")
@@ -534,6 +564,15 @@ class McpTools:
         if self.is_asking(server):
             for task in list(self._asking.values()):
                 task.cancel()
+
+
+def _prompts(told: Any) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for prompt in told if isinstance(told, list) else []:
+        match prompt:
+            case {"name": str(name)} if _PROMPT.fullmatch(name):
+                found[name] = prompt
+    return found
 
 
 def _remarks(server: McpServer, hints: Sequence[Any]) -> tuple[str, ...]:

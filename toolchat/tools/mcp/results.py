@@ -85,6 +85,19 @@ class Writer:
                 return self.resource(resource, pictures)
         return json.dumps(block, ensure_ascii=False)
 
+    def prompt(self, result: dict[str, Any]) -> dict[str, Any]:
+        """A GetPromptResult as one text, with the files of its pictures in base64."""
+        pictures: list[bytes] = []
+        texts = []
+        for message in result.get("messages") or []:
+            text = self.block(message.get("content") or {}, pictures)
+            # What the assistant is to have said is told as such: it has not said it here.
+            texts.append(text if message.get("role") == "user" else f"(Assistant: {text})")
+        return {
+            "text": clean("\n\n".join(texts)),
+            "images": [base64.b64encode(picture).decode() for picture in pictures],
+        }
+
     def resource(self, resource: dict[str, Any], pictures: list[bytes]) -> str:
         """An embedded resource, or one that was read."""
         uri = resource.get("uri", "")
