@@ -130,7 +130,7 @@ class ApprovalDialog:
             case State.EDIT:
                 problem = prose("error", self._problem, width) if self._problem else []
                 return [
-                    *prose("title", f"The arguments of {name}, as JSON:", width),
+                    *prose("title", f"{_edited_text(self._pending)}, as JSON:", width),
                     *problem,
                     *[("dim", row) for row in _joined(_EDIT_KEYS, width)],
                 ]
@@ -175,7 +175,7 @@ class ApprovalDialog:
             if counts and self._unseen and name in _ONWARD:
                 self._due = True
                 self._quiet_since = now
-            elif counts and (name in _ANSWERS or name in ("e", "r")) and not (self._unseen and name in _ALLOWING):
+            elif counts and self._means_something(name) and not (self._unseen and name in _ALLOWING):
                 self._answer(name)
             elif self._quiet_since is not None:
                 # Also where it was armed: who types what is no answer is typing to something else.
@@ -212,6 +212,12 @@ class ApprovalDialog:
         if self.state in (State.EDIT, State.REASON):
             self._back(now)
 
+    def _means_something(self, key: str) -> bool:
+        # An answer to a server's question holds for nothing else.
+        if self._pending.elicitation is not None and key in ("s", "S", "a", "A", "r"):
+            return False
+        return key in _ANSWERS or key in ("e", "r")
+
     @property
     def _edited(self) -> bool:
         # Not by ==, which takes 1 and true for the same.
@@ -238,6 +244,12 @@ class ApprovalDialog:
     def _finish(self, reply: Reply) -> None:
         self.state = State.DONE
         self.result = reply
+
+
+def _edited_text(pending: PendingCall) -> str:
+    if pending.elicitation is not None:
+        return f"Your answer to the server {sanitize_line(pending.elicitation.server)}"
+    return f"The arguments of {sanitize_line(pending.tool.name)}"
 
 
 def _joined(parts: tuple[str, ...], width: int) -> list[str]:

@@ -82,7 +82,7 @@ def _elicitation_rows(
         rows += [("text", row) for row in _wrapped(address, width)]
         rows += [row for mark in look_alikes(asked.url) for row in prose("note", f"Mind the address: {mark}.", width)]
     for field in asked_for(asked.schema):
-        rows += [("dim", row) for row in _wrapped(_Line(_visible(field), "  ", "  ┊ "), width)]
+        rows += [("dim", row) for row in hanging(f"  {_visible(field)}", width)]
     if not asked.url:
         rows += prose("title", "Your answer:" if edited else "The answer, unless you edit it:", width)
         for name, value in arguments.items():

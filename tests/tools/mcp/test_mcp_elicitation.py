@@ -107,6 +107,10 @@ def test_the_dialog_says_whose_question_it_is() -> None:
         "Send this answer to the server shop?",
         "y send · e edit · n decline",
     ]
+    for key in "sSaAr":
+        dialog.key(key, 1.0)
+        assert dialog.result is None
+        dialog.opened(0.0)
     dialog.key("y", 1.0)
     assert dialog.result is not None
     assert dialog.result.allowed

@@ -197,6 +197,8 @@ class McpTools:
         self._asking: dict[tuple[Bridge, int], asyncio.Task[None]] = {}
         self._open_questions: dict[str, int] = {}
         self._closed = False
+        self._used = False
+        """Whether anybody has been told of the tools, so that a change of theirs is news."""
 
     @classmethod
     def start(cls, code: ToolsCode, log: Path | None, taken: Sequence[str] = ()) -> McpTools:
@@ -274,6 +276,7 @@ class McpTools:
                 self._fail(state, f"it did not answer within {state.server.start_timeout:g} seconds (start_timeout:)")
 
         await asyncio.gather(*map(settle, self.states))
+        self._used = True
 
     async def close(self) -> None:
         """End every server."""
@@ -448,7 +451,7 @@ class McpTools:
             case {"op": "tools", "tools": [*tools], "notes": [*notes]}:
                 before = {tool.name: tool for tool in state.tools}
                 self._take(state, tools, notes)
-                if told := _changes(before, {tool.name: tool for tool in state.tools}):
+                if self._used and (told := _changes(before, {tool.name: tool for tool in state.tools})):
                     self._notify(f"the server {state.server.name} has other tools from the next turn on: {told}")
             case {"op": "state", "state": "died", "why": str(why)}:
                 state.state, state.why = "restarting", why
