@@ -6,43 +6,44 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any, NoReturn
 
 OUT = sys.stdout.buffer
 
 
-def send(message):
+def send(message: Any) -> None:
     OUT.write(
         (json.dumps(message) if not isinstance(message, str) else message).encode("utf-8", "surrogatepass") + b"\n"
     )
     OUT.flush()
 
 
-def answer(request, result):
+def answer(request: Any, result: Any) -> None:
     send({"jsonrpc": "2.0", "id": request["id"], "result": result})
 
 
-def raw(request, result):
+def raw(request: Any, result: str) -> None:
     """An answer whose result is this text."""
     send(f'{{"jsonrpc":"2.0","id":{request["id"]},"result":{result}}}')
 
 
-def refuse(request, code, message):
+def refuse(request: Any, code: int, message: str) -> None:
     send({"jsonrpc": "2.0", "id": request["id"], "error": {"code": code, "message": message}})
 
 
-def notify(method, **params):
+def notify(method: str, **params: Any) -> None:
     send({"jsonrpc": "2.0", "method": method, "params": params})
 
 
-def tool(name, description="Does it.", schema=None, **more):
+def tool(name: str, description: str = "Does it.", schema: Any = None, **more: Any) -> Any:
     return {"name": name, "description": description, "inputSchema": schema or {"type": "object"}, **more}
 
 
-def text(words):
+def text(words: str) -> Any:
     return {"content": [{"type": "text", "text": words}]}
 
 
-def hang():
+def hang() -> NoReturn:
     while True:
         time.sleep(60)
 
@@ -51,14 +52,14 @@ NUMBERS = {"type": "object", "properties": {"n": {"type": "integer"}}, "required
 BOMB = {"type": "object", "properties": {"s": {"type": "string", "pattern": "^(a+)+$"}}, "required": ["s"]}
 
 
-def deep(levels):
-    schema = {"type": "string"}
+def deep(levels: int) -> Any:
+    schema: Any = {"type": "string"}
     for _ in range(levels):
         schema = {"type": "object", "properties": {"x": schema}}
     return schema
 
 
-def tools_of(word, calls):
+def tools_of(word: str, calls: int) -> Any:
     """What a server lists: a page at a time, forever, malformed, or odd."""
     match word:
         case "many_tools":
@@ -124,7 +125,7 @@ OUTPUT = {"type": "object", "properties": {"s": {"type": "string", "pattern": "^
 _own = 0
 
 
-def request(method, **params):
+def request(method: str, **params: Any) -> Any:
     """Ask the client something, and read until it answers."""
     global _own
     _own += 1
@@ -137,7 +138,7 @@ def request(method, **params):
     sys.exit(0)
 
 
-def call(asked):
+def call(asked: Any) -> None:
     name, given = asked["params"]["name"], asked["params"].get("arguments") or {}
     token = (asked["params"].get("_meta") or {}).get("progressToken")
     match name:
@@ -219,8 +220,8 @@ def call(asked):
                 notify("notifications/progress", progressToken=token, progress=step, total=2, message=f"step {step}")
             answer(asked, text("done"))
         case "progress_backwards":
-            for step in (5, -1, 1e308, 3):
-                notify("notifications/progress", progressToken=token, progress=step, total=0)
+            for amount in (5.0, -1.0, 1e308, 3.0):
+                notify("notifications/progress", progressToken=token, progress=amount, total=0)
             answer(asked, text("done"))
         case "flood_logs":
             for number in range(2000):
@@ -328,7 +329,7 @@ WORLD = {"changed": False}
 MORE = ("exit", "crash", "close_out", "never_ends", "change", "flood_changes", "environment", "secret", "arguments")
 
 
-def listed(word, count):
+def listed(word: str, count: int) -> Any:
     if word == "calls":
         tools = [tool(name, schema=schema) for name, schema in CALLS.items()]
         next(one for one in tools if one["name"] == "wrong_structured")["outputSchema"] = OUTPUT
@@ -342,7 +343,7 @@ def listed(word, count):
     return tools_of(word, count)
 
 
-def main():
+def main() -> None:
     word = sys.argv[1] if len(sys.argv) > 1 else "plain"
     match word:
         case "dies_at_once":
