@@ -82,7 +82,7 @@ def known_toolbox(code: ToolsCode) -> Toolbox | None:
 def remember(code: ToolsCode, toolbox: Toolbox) -> None:
     """Have `known_toolbox` return `toolbox` the next time. Where nothing can be written, it is loaded again."""
     # Servers tell their tools anew each time.
-    if code.servers():
+    if code.scan()[0].servers:
         return
     # Of an installed module it is not known which files make its schema. What a person is to be told comes from now.
     if toolbox.notices or not all(_is_followed(code, tool) for tool in toolbox.tools):
