@@ -64,6 +64,7 @@ def test_servers_are_shown_and_one_that_fails_is_a_problem(forked_toolchat: Prog
     assert "gone: there is no program" in ran.out
     assert "2025-06-18" in ran.out
     assert "␛[31mplain 1" in ran.out
+    path = write(forked_toolchat.folder, gone=gone)
     checked = forked_toolchat("tools", "check", str(path))
     assert checked.code == 2
     assert "the server gone is not there: there is no program" in checked.out
@@ -90,10 +91,3 @@ def test_a_question_is_answered_with_a_servers_tool(forked_toolchat: Program, mo
     assert (ran.code, ran.out) == (4, "Done.\n")
     assert f'[["plain"], "{forked_toolchat.folder}"]' in ran.err
     assert "nobody can be asked" in ran.err
-
-
-@pytest.mark.process
-def test_a_name_that_no_server_has_is_refused(forked_toolchat: Program, model_folder: Path) -> None:
-    path = write(forked_toolchat.folder, s=GOOD)
-    asked = (str(SCRIPTED), "[]", "ask", "--model", str(model_folder), "--tools", str(path), "--allow", "s_chnge", "go")
-    assert "--allow s_chnge: there is no such tool; did you mean" in forked_toolchat.fork(*asked).err

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolchat.tools.code import read_code
@@ -198,6 +198,7 @@ def test_a_grant_ends_with_command_address_tool_and_file() -> None:
     assert len({same, *others}) == 6
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=80), st.sampled_from(["a_", "server-1_", "x" * 60]))
 def test_every_name_becomes_a_legal_one(name: str, prefix: str) -> None:
     assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", legal_name(prefix, name))

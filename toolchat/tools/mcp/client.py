@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -407,6 +408,9 @@ class McpTools:
             for word, plain in zip(words, server.command, strict=True)
         ]
         own = named_environment(server.env, os.environ)
+        environment = basic_environment(os.environ) | own | sets
+        if words and shutil.which(words[0], path=environment.get("PATH")) is None and "/" not in words[0]:
+            raise UsageError(f'there is no program "{words[0]}"; install it, or correct command:')
         values = secrets_ | {name: text for name, text in own.items() if name not in basic_environment(os.environ)}
         return Served(
             server.name,
@@ -414,7 +418,7 @@ class McpTools:
             url,
             server.transport,
             headers,
-            basic_environment(os.environ) | own | sets,
+            environment,
             cwd,
             server.start_timeout,
             server.roots,
