@@ -116,7 +116,7 @@ CALLS = {
             *("structured", "both", "only_structured", "wrong_structured", "image", "images", "malformed", "wrong_id"),
             *("twice", "noise", "progress", "progress_backwards", "flood_logs", "flood_progress", "stderr", "deep"),
             *("sampling", "roots", "ask", "ask_url", "ask_nonsense", "unknown_request", "ping", "null_result", "nan"),
-            *("list_result", "huge_number", "duplicate_keys", "empty"),
+            *("list_result", "huge_number", "duplicate_keys", "empty", "stuck"),
         )
     },
 }
@@ -148,7 +148,7 @@ def call(asked: Any) -> None:
             answer(asked, text("passed on"))
         case "hang_call":
             return  # and read on: the next call is answered
-        case "ignore_cancel":
+        case "ignore_cancel" | "stuck":
             return
         case "error":
             refuse(asked, -32000, "no \x1b[31mway")

@@ -20,7 +20,7 @@ HOSTILE = Path(__file__).parent / "hostile_server.py"
 
 def hostile(word: str, **options: Any) -> dict[str, Any]:
     """An entry for the hostile server with this behaviour."""
-    return {"command": [sys.executable, "-I", "-S", str(HOSTILE), word], "start_timeout": 10, **options}
+    return {"command": [sys.executable, "-I", "-S", str(HOSTILE), word], "start_timeout": 30, **options}
 
 
 def write_servers(folder: Path, servers: Mapping[str, Mapping[str, Any]], **keys: Any) -> Path:

@@ -47,6 +47,7 @@ def picture() -> Image:
 @server.tool()
 async def wait() -> str:
     """Wait until cancelled."""
+    state["waited"] = "waiting"
     try:
         await anyio.sleep(60)
     except anyio.get_cancelled_exc_class():
@@ -57,9 +58,8 @@ async def wait() -> str:
 
 @server.tool()
 def waited() -> str:
-    """Whether the last wait was cancelled."""
-    said, state["waited"] = state["waited"], "no"
-    return said
+    """What the last wait came to."""
+    return state["waited"]
 
 
 if sys.argv[1] == "stdio":

@@ -15,18 +15,18 @@ pytestmark = pytest.mark.process
 
 BEGINNINGS = {
     "dies_at_once": r"exit code 1: Traceback: no module named x",
-    "hangs_at_once": r"did not answer within 1.5 seconds",
-    "prints_only": r"did not answer within 1.5 seconds .*hello",
-    "binary": r"did not answer within 1.5 seconds",
-    "forks": r"did not answer within 1.5 seconds",
-    "hangs_at_initialize": r"did not answer within 1.5 seconds",
+    "hangs_at_once": r"did not answer within 2 seconds",
+    "prints_only": r"did not answer within 2 seconds .*hello",
+    "binary": r"did not answer within 2 seconds",
+    "forks": r"did not answer within 2 seconds",
+    "hangs_at_initialize": r"did not answer within 2 seconds",
     "dies_at_initialize": r"exit code 4",
     "refuses_initialize": r"I do not like you at all",
     "old_protocol": r"protocol",
     "initialize_is_list": r"what the protocol does not know|valid",
     "initialize_is_empty": r"what the protocol does not know|valid",
     "dies_after_initialize": r"exit code 5",
-    "hangs_at_list": r"did not answer within 1.5 seconds",
+    "hangs_at_list": r"did not answer within 2 seconds",
     "dies_at_list": r"exit code 6",
     "refuses_list": r"no list",
     "list_is_text": r"what the protocol does not know|valid",
@@ -53,7 +53,9 @@ READY = {
 
 @pytest.fixture(scope="module")
 def beginnings(loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpBench]:
-    servers = {word: hostile(word, start_timeout=1.5) for word in BEGINNINGS}
+    # Those that answer have time, on a machine that is busy.
+    seconds = {word: 2 if "did not answer" in why else 30 for word, why in BEGINNINGS.items()}
+    servers = {word: hostile(word, start_timeout=seconds[word]) for word in BEGINNINGS}
     servers |= {
         word: hostile(word, prefix=f"{word}__") for word in (*READY, "many_tools", "endless_pages", "odd_names")
     }
@@ -247,10 +249,13 @@ def test_a_flood_is_cut_and_counted(calls: McpBench, word: str) -> None:
 
 
 def test_other_servers_do_not_notice(calls: McpBench) -> None:
-    async def both() -> float:
-        hanging = asyncio.create_task(calls.call_async("c_hang_call"))
-        said = await calls.call_async("p_environment")
+    async def both() -> bool:
+        cancel = asyncio.Event()
+        hanging = asyncio.create_task(calls.call_async("c_stuck", cancel))
+        await calls.call_async("p_environment")
+        meanwhile = not hanging.done()
+        cancel.set()
         await hanging
-        return said.result.seconds
+        return meanwhile
 
-    assert calls.loop.run(both()) < 0.4
+    assert calls.loop.run(both())

@@ -66,14 +66,17 @@ async def cancelled(bench: McpBench, server: str) -> bool:
     """Whether a call that is interrupted is cancelled at its server, too."""
     cancel = asyncio.Event()
     calling = asyncio.create_task(bench.call_async(f"{server}_wait", cancel))
-    await asyncio.sleep(0.3)
+    await came_to(bench, server, "waiting")
     cancel.set()
     await calling
-    for _ in range(50):
-        if (await bench.call_async(f"{server}_waited")).result.content == "cancelled":
-            return True
-        await asyncio.sleep(0.05)
-    return False
+    await came_to(bench, server, "cancelled")
+    return True
+
+
+async def came_to(bench: McpBench, server: str, what: str) -> None:
+    async with asyncio.timeout(20):
+        while (await bench.call_async(f"{server}_waited")).result.content != what:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 def wait_for(port: int) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mcp_bench import McpBench, hostile, start, write_servers
+from mcp_bench import HOSTILE, McpBench, hostile, start, write_servers
 
 from toolchat.tools.host.confine import SIGNAL_SCOPE_ABI, landlock_abi
 from toolchat.tools.host.process_tree import descendants
@@ -174,3 +175,20 @@ def test_a_function_keeps_its_name_and_a_servers_tool_gets_another(bench: McpBen
     bench.mcp.reserve(["p_change"])
     assert "p_change" not in bench.names("p")
     assert bench.call("p_change_2").result.content == "changed"
+
+
+def test_a_script_that_is_not_as_it_was_read_is_not_started(loop: asyncio.Runner, tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    script.write_bytes(HOSTILE.read_bytes())
+    path = write_servers(tmp_path, {"s": {"command": [sys.executable, "-I", "-S", "server.py", "plain"]}})
+    bench = start(loop, path)
+    assert bench.state("s").state == "ready"
+    script.write_text("raise SystemExit")
+    bench.call("s_exit")
+    bench.wait(lambda: bench.state("s").state == "failed")
+    assert "is not started again: server.py has changed since the tools were read" in bench.state("s").why
+    code = bench.mcp._code
+    loop.run(bench.runner.close())
+    again = loop.run(ToolRunner.start(code))
+    assert "server.py has changed since the tools were read" in again.toolbox.broken[0]
+    loop.run(again.close())

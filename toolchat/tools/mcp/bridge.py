@@ -68,6 +68,8 @@ class _Server:
     """Set where the session is of no more use."""
     process: StdioServer | None = None
     """Where it is one."""
+    again: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set where it may be started again."""
 
 
 class Bridge:
@@ -121,6 +123,8 @@ class Bridge:
             self._tell(server, {"op": "state", "server": server.number, "state": state, "why": why})
             if again or not was_ready:
                 return
+            # The chat sees first whether the server's files are still those that were accepted.
+            await server.again.wait()
             again = True
 
     async def _once(self, server: _Server, *, modern: bool) -> tuple[str, bool, bool]:
@@ -323,6 +327,8 @@ class Bridge:
             case {"op": "call", "id": int(number), "server": int(at)}:
                 call = self._calls[number] = _Call(at)
                 call.task = self._start(self._call(self._servers[at], number, message), "mcp-call")
+            case {"op": "again", "server": int(at)}:
+                self._servers[at].again.set()
             case {"op": "cancel", "id": int(number)}:
                 found = self._calls.get(number)
                 if found is not None and found.task is not None:

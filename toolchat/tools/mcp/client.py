@@ -371,10 +371,8 @@ class McpTools:
                 if state.state == "starting":
                     state.bridge = bridge
 
-    def _served(self, server: McpServer) -> Served:
-        """The server with the values of its variables. Raises UsageError where one is missing, or its code is other."""
-        secrets_ = named_environment(server.given, os.environ)
-        known = basic_environment(os.environ) | secrets_
+    def _check_files(self, server: McpServer) -> None:
+        """Raise UsageError where a file beside the tools file, which it runs, is not as it was accepted."""
         for file in self._code.reach.get(server.reach, ()):
             # What was shown, and accepted, is what runs.
             try:
@@ -383,6 +381,12 @@ class McpTools:
                 raise UsageError(str(error)) from None
             if not same:
                 raise UsageError(f"{self._code.shown(file)} has changed since the tools were read; say /reload")
+
+    def _served(self, server: McpServer) -> Served:
+        """The server with the values of its variables. Raises UsageError where one is missing, or its code is other."""
+        secrets_ = named_environment(server.given, os.environ)
+        known = basic_environment(os.environ) | secrets_
+        self._check_files(server)
         missing = [name for name in server.env if name not in os.environ]
         if missing:
             raise UsageError(f"it needs the variable {missing[0]}, which is not set; set it before toolchat starts")
@@ -458,8 +462,15 @@ class McpTools:
                 if self._used and (told := _changes(before, {tool.name: tool for tool in state.tools})):
                     self._notify(f"the server {state.server.name} has other tools from the next turn on: {told}")
             case {"op": "state", "state": "died", "why": str(why)}:
+                try:
+                    self._check_files(state.server)
+                except UsageError as error:
+                    self._fail(state, f"it ended ({why}), and is not started again: {error}")
+                    return
                 state.state, state.why = "restarting", why
                 self._notify(f"the server {state.server.name} ended ({why}); it is started again")
+                if state.bridge is not None:
+                    state.bridge.send({"op": "again", "server": state.number})
             case {"op": "state", "state": "failed", "why": str(why)}:
                 self._fail(state, why)
 
