@@ -26,8 +26,9 @@ from toolchat.tools.local_modules import LocalModules, digests_below
 from toolchat.tools.packages import Package
 from toolchat.tools.places import Installed, local_key
 from toolchat.tools.problems import Problems
+from toolchat.tools.rules import NO_RULES, Rules
 from toolchat.tools.spec import Known, ToolsFile, scan_tools_file
-from toolchat.tools.toolbox import Approval, Toolbox
+from toolchat.tools.toolbox import Approval, Toolbox, ToolOptions
 from toolchat.tools.yaml_file import read_bytes
 from toolchat.wire.errors import UsageError
 
@@ -102,9 +103,7 @@ class ToolsCode:
             return toolbox
         samples = {entry.order for entry in self.scan()[0].entries if entry.is_sample}
         tools = tuple(
-            replace(tool, options=replace(tool.options, approval=Approval.ASK))
-            if tool.options.approval is Approval.ALLOW and tool.order not in samples
-            else tool
+            replace(tool, options=_asking(tool.options)) if tool.order not in samples else tool
             for tool in toolbox.tools
         )
         return replace(toolbox, tools=tools)
@@ -155,6 +154,12 @@ class ToolsCode:
         data["included"] = {name: held.encode("latin-1") for name, held in data["included"].items()}
         data["packages"] = {name: Package.decode(held) for name, held in data["packages"].items()}
         return cls(path=path, real=real, text=text, reach=reach, **data)
+
+
+def _asking(options: ToolOptions) -> ToolOptions:
+    """With what refuses and asks as it is, and nothing that allows."""
+    approval = Approval.ASK if options.approval is Approval.ALLOW else options.approval
+    return replace(options, approval=approval, rules=replace(options.rules, allow=()))
 
 
 def read_code(path: Path, also: Iterable[str] = (), text: bytes | None = None) -> ToolsCode:
@@ -283,7 +288,7 @@ def source_digest(
 def _of_entry(entry: ToolEntry) -> dict[str, Any]:
     return {
         "description": entry.description,
-        "options": asdict(entry.options),
+        "options": _of_options(asdict(entry.options)),
         "parameters": {name: dict(parameter.keywords) for name, parameter in entry.parameters.items()},
         # With `${NAME}` as the file writes it: the values of variables are no part of any digest.
         "arguments": entry.arguments,
@@ -295,10 +300,17 @@ def _of_entry(entry: ToolEntry) -> dict[str, Any]:
     }
 
 
+def _of_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Without rules where there are none: a grant of a version that knew none is one still."""
+    rules = options.pop("rules", NO_RULES)
+    rules = asdict(rules) if isinstance(rules, Rules) else rules
+    return options | {"rules": rules} if any(rules.values()) else options
+
+
 def _of_method(entry: MethodEntry) -> dict[str, Any]:
     return {
         "description": entry.description,
-        "options": dict(entry.options),
+        "options": _of_options(dict(entry.options)),
         "parameters": {name: dict(parameter.keywords) for name, parameter in entry.parameters.items()},
         "arguments": entry.arguments,
     }

@@ -147,11 +147,11 @@ class _Loader:
         kind = "module" if entry.target.file is None else "file"
         self._printed(entry, f'{kind} "{entry.target.where}"', "while it was imported", imported.printed)
         if entry.target.is_pattern:
-            yield from self._several(entry, functions_of(imported.value, entry))
+            yield from self._with_rules(entry, self._several(entry, functions_of(imported.value, entry)))
         elif imported.owner is not None:
             yield from self._class(entry, imported.owner, entry.target.name)
         elif inspect.isclass(imported.value) and not (is_record(imported.value) and not has_methods(imported.value)):
-            yield from self._class(entry, imported.value)
+            yield from self._with_rules(entry, self._class(entry, imported.value))
         else:
             for place, message in function_problems(entry):
                 self._problems.add(place, message)
@@ -184,6 +184,20 @@ class _Loader:
         for place, what in problems:
             self._problems.add(place, what)
         return not problems
+
+    def _with_rules(
+        self, entry: ToolEntry, loaded: Iterator[tuple[LoadedTool, _Digest]]
+    ) -> Iterator[tuple[LoadedTool, _Digest]]:
+        """`loaded`; an argument that a rule of the entry names and that none of them has is a slip."""
+        names = entry.options.rules.names() if "approval" in entry.places else set()
+        found = False
+        for one in loaded:
+            found = True
+            names -= one[0].tool.parameters.get("properties", {}).keys()
+            yield one
+        for name in sorted(names) if found else ():
+            what = f'approval names the argument "{name}", which none of its functions has; correct it'
+            self._problems.add(entry.places["approval"], what)
 
     def _several(
         self, entry: ToolEntry, functions: Mapping[str, Callable[..., Any]]
@@ -316,6 +330,10 @@ class _Loader:
             else:
                 self.notices.append(f"{self._problems.where(entry.place)}: {text}; it is left out")
             return None
+        # Rules of the defaults, or of several functions, mean those that have such arguments.
+        said = source.places.get("approval")
+        for what in source.options.rules.problems(schema.parameters, all_known=said is not None):
+            self._problems.add(said or entry.places.get("approval", entry.place), what)
         tool = Tool(
             name=source.name,
             description=description,
@@ -324,6 +342,7 @@ class _Loader:
             signature=schema.signature,
             place=self._problems.where(entry.place),
             options=source.options,
+            folder=str(self._folder) if source.options.cwd is not None else None,
             group=source.group,
             notes=schema.notes,
             untyped=schema.untyped,

@@ -20,9 +20,19 @@ from toolchat.tools.callable_reference import CallableReference, CommandReferenc
 from toolchat.tools.command_line import CommandError, CommandLine, script_of, words_of
 from toolchat.tools.entry import MethodEntry, ToolEntry
 from toolchat.tools.keywords import read_parameters
-from toolchat.tools.options import OPTION_NAMES, OPTIONS, Environment, OptionError, check_not_own, read_json, read_text
+from toolchat.tools.options import (
+    OPTION_NAMES,
+    OPTIONS,
+    ByPattern,
+    Environment,
+    OptionError,
+    check_not_own,
+    read_json,
+    read_text,
+)
 from toolchat.tools.packages import GROUP, Package, find_package, offering
 from toolchat.tools.problems import Place, Problems, did_you_mean
+from toolchat.tools.rules import NO_RULES
 from toolchat.tools.toolbox import ToolOptions
 from toolchat.tools.variables import home_sign, is_basic, looks_expanded, names_in
 from toolchat.tools.yaml_file import (
@@ -201,7 +211,9 @@ class _Reader:
         options = self._options({key: keys[key] for key in OPTION_NAMES if key in keys})
         if kind == "command":
             # Whoever allows functions by default has not looked at a program yet.
+            rules = replace(defaults.get("rules", NO_RULES), allow=())
             defaults = {key: value for key, value in defaults.items() if key not in ("approval", *_OF_PYTHON)}
+            defaults["rules"] = rules
         options = {**defaults, **options}
         enabled = options.pop("enabled", True)
         match kind:
@@ -473,9 +485,16 @@ class _Reader:
             if option.name not in nodes:
                 continue
             try:
-                values[option.name] = option.read(option.name, nodes[option.name])
+                value = option.read(option.name, nodes[option.name])
+                if isinstance(value, ByPattern):
+                    values |= {option.name: value.otherwise, "rules": value.rules}
+                else:
+                    values[option.name] = value
             except OptionError as error:
                 self._problems.add(error.node or nodes[option.name], str(error))
+        if "approval" in values:
+            # A word in the place of the defaults' rules ends them.
+            values.setdefault("rules", NO_RULES)
         return values
 
     def _arguments(self, node: yaml.Node, places: dict[str, Place], within: str = "arguments") -> dict[str, Any]:
