@@ -167,7 +167,7 @@ class Likeness:
             )
         )
 
-    def text(self, folder: str) -> str:
+    def text(self, folder: str = "/") -> str:
         """For people: `path: docs/*, content: anything`."""
         parts = [f"{name}: {' or '.join(_from(one, folder) for one in ones)}" for name, ones in self.like.items()]
         parts += [f"{name}: {_shown(value)}" for name, value in self.same.items()]

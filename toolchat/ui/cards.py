@@ -90,6 +90,8 @@ class Card:
             about.append(seconds(result.seconds))
         if isinstance(self.call, ToolCall):
             about.append(str(self.call.origin))
+        if result.hooks:
+            about.append(result.hooks)
         tail = f"  {', '.join(about)}" if about else ""
         # The arguments may be long, and how it ended must be seen: it gets a row of its own where need be.
         first, *more = wrapped(f"{mark} {call_text(self.call)}", width - 2)

@@ -78,11 +78,16 @@ def print_grants(grants: Sequence[Grant]) -> None:
         return
     table = new_table("Tool", "Calls", "From")
     for grant in grants:
-        calls = "all" if grant.arguments is None else sanitize_line(grant.arguments)
+        calls = "all" if grant.arguments is None else sanitize_line(_granted(grant))
         table.add_row(
             Text(sanitize_line(grant.tool), style="bold"), calls, Text(sanitize_line(grant.callable_ref), style="dim")
         )
     out.print(table)
+
+
+def _granted(grant: Grant) -> str:
+    likeness = grant.likeness
+    return f"like {likeness.text()}" if likeness is not None else grant.arguments or ""
 
 
 def changes(tool: Tool) -> list[str]:
