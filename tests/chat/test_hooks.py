@@ -198,18 +198,18 @@ def test_a_result_is_what_the_hook_makes_of_it(make_harness: Make) -> None:
 
 
 def test_a_denied_result_is_withheld_from_the_model_and_the_record(make_harness: Make) -> None:
-    harness = played(make_harness, Hooks(after=says({"decision": "deny", "reason": "a secret"})), a=40, b=2)
+    harness = played(make_harness, Hooks(after=says({"decision": "deny", "reason": "a secret"})), a=40000, b=2555)
     assert result(harness) == "Error: the tool ran, and its result is withheld: a secret"
-    assert "42" not in repr(harness.events)
+    assert "42555" not in repr(harness.events)
     assert finished(harness).status is ResultStatus.ERROR
 
 
 @pytest.mark.parametrize("answer", ["", {"result": 3}, {"arguments": {}}])
 def test_a_failing_hook_withholds_the_result(make_harness: Make, answer: Any) -> None:
-    harness = played(make_harness, Hooks(after=says(answer)), a=40, b=2)
+    harness = played(make_harness, Hooks(after=says(answer)), a=40000, b=2555)
     assert result(harness) == "Error: the tool ran, and its result is withheld: the user's after_tool hook failed"
     assert "the result of add was withheld: the after_tool hook failed" in notices(harness)
-    assert "42" not in repr(harness.events)
+    assert "42555" not in repr(harness.events)
 
 
 def test_a_hook_has_the_users_environment_without_toolchats_own_and_runs_in_its_folder(

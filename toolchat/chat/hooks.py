@@ -170,7 +170,7 @@ async def _talk(process: Process, data: bytes) -> tuple[bytes, str, int]:
 
 
 async def _end(process: Process) -> None:
-    """End it with what it has started, and wait for it. Something of it is there still: it has not closed its output."""
+    """End it with what it has started, and wait for it. Something of it is there still, and holds its output open."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
