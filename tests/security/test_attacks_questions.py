@@ -58,7 +58,7 @@ def test_accepting_a_file_does_not_allow_its_calls(attacked: Attacked) -> None:
 def test_a_found_files_allow_rules_count_only_after_their_own_answer(attacked: Attacked) -> None:
     attacked.tools("./mine.py:greet", approval='{allow: {person: "*"}, deny: {person: Eve}, else: allow}')
     shown = "\n".join(describe(read_code(attacked.folder / "tools.yaml")))
-    assert "runs without asking where person: *; never runs where person: Eve" in shown
+    assert "never runs where person: Eve; runs without asking where person: *" in shown
     attacked.accept()
     options = attacked.load().tools[0].options
     assert options.approval is Approval.ASK

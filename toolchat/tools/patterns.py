@@ -14,8 +14,10 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum, StrEnum
 from functools import lru_cache
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 Pattern = str | int | float | bool | None
 """A text, in which `*` and `**` stand for what the kind of its argument says and `?` for one character; or a value."""
@@ -298,7 +300,7 @@ def _url_surely(pattern: str, value: str) -> bool:
     if _UNUSUAL.search(value) or re.search(r"[\\\s]|/\.\.?(/|$|\?|#)|%2e|%2f|%5c", value, re.IGNORECASE):
         return False
     try:
-        parts = urlsplit(value)
+        parts = _split(value)
     except ValueError:
         return False
     if not parts.netloc or "@" in parts.netloc:
@@ -311,12 +313,18 @@ def _url_possibly(pattern: str, value: str) -> Fit:
     found = _folded(pattern, value)
     if found is Fit.NO and "://" in pattern:
         try:
-            host = urlsplit(value.strip()).hostname or ""
+            host = _split(value.strip()).hostname or ""
         except ValueError:
             return Fit.MAYBE
         if not host or _glob(_fold(_host_of(pattern)), _fold(host).rstrip("."), _ANY):
             return Fit.MAYBE
     return found
+
+
+def _split(url: str) -> SplitResult:
+    from urllib.parse import urlsplit  # not needed by most commands
+
+    return urlsplit(url)
 
 
 def _host_of(pattern: str) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 from toolchat.tools.folders import working_folder_of
 from toolchat.tools.patterns import RUNNERS, Fit, Kind, Pattern, kind_of, possibly, problem_of, resolved_pattern, surely
@@ -233,6 +232,8 @@ def _near(value: str, kind: Kind, folder: str) -> tuple[str, ...]:
         case Kind.PATH:
             return _same_folder(value, folder)
         case Kind.URL:
+            from urllib.parse import urlsplit  # not needed by most commands
+
             parts = urlsplit(value)
             fits = parts.scheme in ("http", "https") and parts.hostname and parts.netloc.isascii()
             return (f"{parts.scheme}://{parts.netloc}/**",) if fits and "@" not in parts.netloc else ()
