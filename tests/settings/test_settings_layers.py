@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from toolchat.cli.project_settings import describe
 from toolchat.settings import Origin, Project, Resolved, Settings, UnacceptedError, check, read_project, resolve, trace
 from toolchat.settings.table import SETTINGS, variable
 from toolchat.wire.errors import UsageError
@@ -125,6 +126,30 @@ def test_a_person_has_to_accept_whatever_a_folder_sets_that_is_not_harmless(plac
 def test_no_folder_chooses_what_is_asked_before_a_call_accepted_or_not(places: Places, name: str) -> None:
     places.project.write_text(f"{name} = '/bin/true'\n")
     assert places.refused().startswith(f"{places.project}: {name} cannot be set here; hooks belong into your config")
+
+
+def test_a_link_to_a_file_accepted_elsewhere_is_not_accepted_here(places: Places) -> None:
+    # Its paths would begin in this folder, whose files nobody has agreed to.
+    places.project.write_text("model = './weights'\n")
+    places.accept()
+    other = places.project.parent.parent / "other"
+    other.mkdir()
+    (other / ".toolchat.toml").symlink_to(places.project)
+    with pytest.raises(UnacceptedError):
+        resolve({}, environment={}, file=places.config, project=other / ".toolchat.toml")
+
+
+def test_what_is_asked_about_is_shown_whole(places: Places) -> None:
+    pairs = [f"option{number}=1" for number in range(60)]
+    places.project.write_text(
+        f"engine_arg = {[*pairs, 'trust_remote_code=true']}\nserver = 'http://g\u0440u.example.org'\n"
+    )
+    project = read_project(places.project)
+    assert project is not None
+    shown = list(describe(project))
+    assert "trust_remote_code=true" in "".join(shown)
+    assert "The next value has" in shown[0]
+    assert any("CYRILLIC" in row for row in shown)
 
 
 @pytest.mark.parametrize(

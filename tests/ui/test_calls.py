@@ -14,6 +14,11 @@ def test_call_reads_as_python() -> None:
     assert call_line(call) == 'get_current_weather(city="Dallas", n=3, deep={"a": [1]})'
 
 
+def test_a_name_of_the_models_own_passes_for_no_other_argument() -> None:
+    call = ToolCall("abcdefghi", "f", {'path="ok", x': "bad"})
+    assert call_line(call) == 'f("path=\\"ok\\", x"="bad")'
+
+
 def test_repaired_call_says_so_and_control_characters_show() -> None:
     call = ToolCall("abcdefghi", "f", {"x": "a\u202eb"}, CallOrigin.REPAIRED)
     assert call_line(call) == 'f(x="a<U+202E>b") (repaired)'

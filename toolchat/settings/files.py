@@ -187,4 +187,5 @@ def _files(data: Any) -> dict[str, Any]:
 
 
 def _key(file: Path) -> str:
-    return str(file.resolve())
+    """The file as this folder has it: by a link to one accepted elsewhere, its paths would mean other files."""
+    return str(file.parent.resolve() / file.name)

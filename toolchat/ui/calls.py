@@ -36,7 +36,12 @@ def call_text(call: ToolCall | FailedCall) -> str:
     """`name(argument="value", …)`, as it would be written in Python, with JSON's values."""
     if isinstance(call, FailedCall):
         return sanitize_line(f"{call.name}(…) could not be read: {call.reason}")
-    arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())
+    # A name that the model has made up could pass for other arguments.
+    written = {
+        name if name.isidentifier() else json.dumps(name, ensure_ascii=False): json.dumps(value, ensure_ascii=False)
+        for name, value in call.arguments.items()
+    }
+    arguments = ", ".join(f"{name}={value}" for name, value in written.items())
     return sanitize_line(f"{call.name}({arguments})")
 
 
