@@ -124,7 +124,7 @@ def _find(flags: Mapping[str, Any], obtain: Callable[[ModelChoice], Path]) -> _F
 
 
 def _hidden_by_a_folder(name: str) -> bool:
-    """Whether vLLM would take a folder of this directory for the hub's model: what it finds by that path comes first."""
+    """Whether vLLM would take a folder of this directory for the hub's model: what lies at that path comes first."""
     return os.path.lexists(name)
 
 

@@ -134,7 +134,19 @@ def _unless_unknown(
     unknown = list(unknown_keys(arguments if given is None else given, values))
     if unknown:
         return Rejected(f"Error: {'; '.join(unknown[:_MAX_DETAILS])}")
-    return Checked(arguments, values, repaired)
+    # A type may strip a text or change its case: who decides on the call sees, and rules compare, what the tool gets.
+    changed = {
+        name: value for name, value in values.items() if name in arguments and _reads_else(arguments[name], value)
+    }
+    return Checked(arguments | changed, values, repaired or bool(changed))
+
+
+def _reads_else(given: Any, value: Any) -> bool:
+    """Whether a text, or one in a list, is another one for the function."""
+    if isinstance(given, list) and isinstance(value, list) and len(given) == len(value):
+        texts = all(type(one) is str for one in (*given, *value))
+        return texts and given != value
+    return type(given) is str and type(value) is str and given != value
 
 
 def _values(loaded: LoadedTool, model: BaseModel) -> dict[str, Any]:
