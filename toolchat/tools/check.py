@@ -135,9 +135,7 @@ def _unless_unknown(
     if unknown:
         return Rejected(f"Error: {'; '.join(unknown[:_MAX_DETAILS])}")
     # A type may strip a text or change its case: who decides on the call sees, and rules compare, what the tool gets.
-    changed = {
-        name: value for name, value in values.items() if name in arguments and _reads_else(arguments[name], value)
-    }
+    changed = {name: value for name, value in values.items() if _reads_else(arguments.get(name), value)}
     return Checked(arguments | changed, values, repaired or bool(changed))
 
 
