@@ -113,6 +113,8 @@ def test_a_path_that_is_meant_fits_surely(folder: str, pattern: str, value: str)
         ["docs/a.md", "secrets/key"],
         [["docs/a.md"]],
         ["docs/a.md", None],
+        ["docs/a.md"] * 1001,
+        "docs/" + "a/" * 4096,
     ],
 )
 def test_what_may_lead_elsewhere_never_fits_surely(folder: str, value: Any) -> None:
@@ -317,4 +319,12 @@ def test_no_pattern_and_value_take_long() -> None:
     started = time.monotonic()
     assert not surely("*a" * 100 + "b", "a" * 20_000, Kind.TEXT, "/")
     assert possibly("rm *" * 20, "x " * 20_000, Kind.COMMAND, "/") is Fit.MAYBE
+    assert possibly("*rm *x", " ".join(["a" * 80] * 49), Kind.COMMAND, "/") is Fit.NO
+    assert possibly("*rm *x", " ".join(["a" * 1000] * 49), Kind.COMMAND, "/") is Fit.MAYBE
+    assert possibly("x/**", [{"a": "y"}] * 2000, Kind.PATH, "/") is Fit.MAYBE
     assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("value", [3, True, 1.5, None])
+def test_a_number_is_no_path(folder: str, value: Any) -> None:
+    assert not surely("**", value, Kind.PATH, folder)

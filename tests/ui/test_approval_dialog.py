@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from toolchat.chat.approval import Reply, Scope
+from toolchat.tools.rules import Rule, Rules
 from toolchat.ui.approval import ARMING_SECONDS, ApprovalDialog, State
 
 KEYS = [*"ysSaAenrYNx ?1", "c-m", "c-j", "enter", "escape", "c-d", "up", "<any>", "c-h", "日"]
@@ -413,5 +415,18 @@ def test_a_call_that_is_not_seen_to_its_end_is_not_granted_by_pattern() -> None:
     dialog = ApprovalDialog(pending(path="/usr/share/a", content="\n".join("x" * 50)))
     dialog.take_above(80, 10)
     dialog.opened(0.0)
+    dialog.key("p", LATER)
+    assert dialog.result is None
+
+
+def test_it_says_where_only_exact_arguments_answer_the_next_question() -> None:
+    asked = pending(path="/usr/share/a")
+    rules = Rules(ask=(Rule((("path", ("**",)),)), Rule((("path", ("/usr/**",)),))))
+    properties = {"properties": {"path": {"type": "string"}}}
+    tool = replace(asked.tool, parameters=properties, options=replace(asked.tool.options, rules=rules))
+    dialog = ApprovalDialog(replace(asked, tool=tool))
+    dialog.take_above(80)
+    dialog.opened(0.0)
+    assert "only S and A answer" in text(dialog.rows(200, LATER))
     dialog.key("p", LATER)
     assert dialog.result is None

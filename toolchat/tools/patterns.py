@@ -41,33 +41,11 @@ class Fit(IntEnum):
 LONGEST = 65_536
 """Characters of a value that are looked at; a longer one fits nothing surely, and everything maybe."""
 
-_PATH_WORDS = frozenset(
-    [
-        "path",
-        "paths",
-        "file",
-        "files",
-        "filename",
-        "filenames",
-        "filepath",
-        "filepaths",
-        "pathname",
-        "folder",
-        "folders",
-        "dir",
-        "dirs",
-        "directory",
-        "directories",
-        "src",
-        "dst",
-        "dest",
-        "destination",
-        "target",
-        "root",
-        "cwd",
-        "workdir",
-    ]
-)
+_PATH_WORDS = frozenset((
+    "path", "paths", "file", "files", "filename", "filenames", "filepath", "filepaths", "pathname", "folder",
+    "folders", "dir", "dirs", "directory", "directories", "src", "dst", "dest", "destination", "target", "root",
+    "cwd", "workdir",
+))  # fmt: skip
 _COMMAND_WORDS = frozenset(("command", "commands", "cmd", "cmds", "cmdline", "shell", "script", "bash"))
 _URL_WORDS = frozenset(("url", "urls", "uri", "uris", "href", "link", "links"))
 _PATH_FORMATS = ("path", "file-path", "directory-path")
@@ -79,51 +57,18 @@ _OF_SHELLS = frozenset(";&|<>$`\\(){}#\n\r")
 _ENDS = re.compile(r"[;&|\n\r(){}`]|\$\(|<\(|>\(")
 _COMPUTED = re.compile(r"[$`\\]")
 _ASSIGNMENT = re.compile(r"(?:[A-Za-z_]\w*=\S*\s+)+")
-_MOST_WORDS = 200
+_LONGEST_PATH = 4096
+"""Characters of a path, as of the kernel's, and of a command line whose words are looked at."""
+_MOST_ITEMS = 1000
+"""Of a list or object: each path is looked up."""
+_MOST_WORDS = 50
 """Of one command, that are looked at; of a longer one nothing is sure."""
 
-RUNNERS = frozenset(
-    [
-        "ash",
-        "awk",
-        "bash",
-        "busybox",
-        "command",
-        "csh",
-        "dash",
-        "doas",
-        "env",
-        "eval",
-        "exec",
-        "find",
-        "fish",
-        "ksh",
-        "nice",
-        "node",
-        "nohup",
-        "npx",
-        "parallel",
-        "perl",
-        "php",
-        "pkexec",
-        "python",
-        "python3",
-        "ruby",
-        "setsid",
-        "sh",
-        "source",
-        "ssh",
-        "su",
-        "sudo",
-        "time",
-        "timeout",
-        "uvx",
-        "watch",
-        "xargs",
-        "zsh",
-        ".",
-    ]
-)
+RUNNERS = frozenset((
+    "ash", "awk", "bash", "busybox", "command", "csh", "dash", "doas", "env", "eval", "exec", "find", "fish",
+    "ksh", "nice", "node", "nohup", "npx", "parallel", "perl", "php", "pkexec", "python", "python3", "ruby",
+    "setsid", "sh", "source", "ssh", "su", "sudo", "time", "timeout", "uvx", "watch", "xargs", "zsh", ".",
+))  # fmt: skip
 """Programs that run others, or the text that they are given."""
 
 
@@ -167,6 +112,8 @@ def surely(pattern: Pattern, value: Any, kind: Kind, folder: str) -> bool:
     Of a list each item has to, and there has to be one. An object never does, whose meaning only the tool knows.
     `folder` is where relative paths begin.
     """
+    if _items(value) > _MOST_ITEMS:
+        return False
     if isinstance(value, list):
         if kind is Kind.COMMAND and value and all(isinstance(word, str) for word in value):
             return surely(pattern, shlex.join(value), kind, folder)
@@ -174,9 +121,9 @@ def surely(pattern: Pattern, value: Any, kind: Kind, folder: str) -> bool:
     if isinstance(value, dict):
         return False
     if not isinstance(value, str) or not isinstance(pattern, str):
-        return _equal(pattern, value) or (
-            isinstance(pattern, str) and value is not None and _glob(pattern, _written(value), _TEXT)
-        )
+        # A number for a path may be a file that is open.
+        as_text = isinstance(pattern, str) and value is not None and kind is Kind.TEXT
+        return _equal(pattern, value) or (as_text and _glob(str(pattern), _written(value), _TEXT))
     if len(value) > LONGEST:
         return False
     match kind:
@@ -191,6 +138,8 @@ def surely(pattern: Pattern, value: Any, kind: Kind, folder: str) -> bool:
 
 def possibly(pattern: Pattern, value: Any, kind: Kind, folder: str) -> Fit:
     """Whether `value` fits, or may fit by a reading that a tool could have: of lists and objects, one of its values."""
+    if _items(value) > _MOST_ITEMS:
+        return Fit.MAYBE
     if isinstance(value, list | dict):
         inner = [*value, *value.values()] if isinstance(value, dict) else value
         found = max((possibly(pattern, item, kind, folder) for item in inner), default=Fit.NO)
@@ -213,6 +162,12 @@ def possibly(pattern: Pattern, value: Any, kind: Kind, folder: str) -> Fit:
         case Kind.URL:
             return _url_possibly(pattern, text)
     return _folded(pattern, text)
+
+
+def _items(value: Any) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum(map(_items, value.values()))
+    return sum(map(_items, value)) if isinstance(value, list) else 1
 
 
 def _equal(pattern: Pattern, value: Any) -> bool:
@@ -342,6 +297,8 @@ def _command_possibly(pattern: str, value: str) -> Fit:
     """
     if _glob(pattern, value, _ANY):
         return Fit.YES
+    if len(value) > _LONGEST_PATH:
+        return Fit.MAYBE
     found = Fit.NO
     for part in (part for part in _ENDS.split(value) if part.strip()):
         try:
@@ -372,7 +329,12 @@ def _command_possibly(pattern: str, value: str) -> Fit:
 
 def _path_surely(pattern: str, value: str, folder: str) -> bool:
     # A tool may take a URL or a wildcard where it takes a path, and these need not lead to what the path says.
-    if not value or _UNUSUAL.search(value) or value.lower().startswith("file:") or re.search(r"://|[*?]", value):
+    if (
+        not 0 < len(value) <= _LONGEST_PATH
+        or _UNUSUAL.search(value)
+        or value.lower().startswith("file:")
+        or re.search(r"://|[*?]", value)
+    ):
         return False
     if value.startswith("~") and not re.match(r"~(/|$)", value):
         return False
@@ -386,6 +348,8 @@ def _path_surely(pattern: str, value: str, folder: str) -> bool:
 
 
 def _path_possibly(pattern: str, value: str, folder: str) -> Fit:
+    if len(value) > _LONGEST_PATH:
+        return Fit.MAYBE
     try:
         readings = list(_readings(value, folder))
         paths = {*readings, *map(os.path.realpath, readings)}

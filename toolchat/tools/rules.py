@@ -251,7 +251,14 @@ def _same_folder(value: str, folder: str) -> tuple[str, ...]:
     home = os.path.realpath(Path.home())
     # What lies directly in these, or in a hidden folder, are settings that decide what runs next.
     hidden = any(part.startswith(".") for part in real.split("/"))
-    if hidden or parent in ("/", home) or "*" in parent or "?" in parent or home.startswith(f"{parent}/"):
+    if (
+        hidden
+        or not real.isprintable()
+        or parent in ("/", home)
+        or "*" in parent
+        or "?" in parent
+        or home.startswith(f"{parent}/")
+    ):
         return ()
     return (resolved_pattern(f"{parent}/*", folder),)
 

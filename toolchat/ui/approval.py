@@ -131,7 +131,7 @@ class ApprovalDialog:
                 changed = ", with your arguments" if self._edited else ""
                 keys = self._key_rows(_KEYS, width, now)
                 below = prose("dim", _FURTHER, width)
-                like = [("text", row) for row in hanging(self._like_text, width)] if self._like else []
+                like = [("text", row) for row in hanging(self._like_text, width)] if self._like_text else []
                 if self._too_soon:
                     # In as many rows: nothing moves under the eyes of who reads.
                     told = prose("text", _TOO_SOON, width)
@@ -258,8 +258,13 @@ class ApprovalDialog:
 
 
 def offer(tool: Tool, arguments: Mapping[str, Any]) -> tuple[Likeness | None, str]:
-    """The calls like this one that p and P allow, and what is said of them; None where there is nothing to offer."""
+    """The calls like this one that p and P allow, None where there is nothing to offer; and what is said of that."""
     call = call_of(tool, arguments)
+    if tool.options.rules.verdict(call) == "ask":
+        return (
+            None,
+            "Its tools file has such calls asked about: of later ones, only S and A answer that, for these arguments.",
+        )
     likeness = find_likeness(call) if tool.source_digest else None
     if likeness is None:
         return None, ""
