@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchat.tools.patterns import LONGEST, Fit, Kind, _glob, _Stars, kind_of, possibly, problem_of, surely
+from toolchat.tools.patterns import LONGEST, Fit, Kind, kind_of, possibly, problem_of, surely
+from toolchat.tools.wildcards import Stars, glob
 
 PATH = {"type": "string"}
 
@@ -312,7 +313,7 @@ def test_a_pattern_that_means_more_than_it_seems_to_is_a_problem(pattern: Any, k
 @given(st.text("ab*?", max_size=8), st.text("ab", max_size=8))
 def test_wildcards_mean_what_a_regular_expression_says(pattern: str, text: str) -> None:
     expression = re.sub(r"\*+", ".*", pattern.replace("?", "."))
-    assert _glob(pattern, text, _Stars()) is (re.fullmatch(expression, text) is not None)
+    assert glob(pattern, text, Stars()) is (re.fullmatch(expression, text) is not None)
 
 
 def test_no_pattern_and_value_take_long() -> None:

@@ -13,8 +13,9 @@ import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum, StrEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from toolchat.tools.wildcards import UNUSUAL, Stars, glob
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -50,8 +51,6 @@ _COMMAND_WORDS = frozenset(("command", "commands", "cmd", "cmds", "cmdline", "sh
 _URL_WORDS = frozenset(("url", "urls", "uri", "uris", "href", "link", "links"))
 _PATH_FORMATS = ("path", "file-path", "directory-path")
 
-_UNUSUAL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""Line breaks and other control characters: no wildcard stands for one where a call is to run unasked."""
 _OF_SHELLS = frozenset(";&|<>$`\\(){}#\n\r")
 """What ends a command for a shell, begins another one, or computes a word."""
 _ENDS = re.compile(r"[;&|\n\r(){}`]|\$\(|<\(|>\(")
@@ -123,17 +122,17 @@ def surely(pattern: Pattern, value: Any, kind: Kind, folder: str) -> bool:
     if not isinstance(value, str) or not isinstance(pattern, str):
         # A number for a path may be a file that is open.
         as_text = isinstance(pattern, str) and value is not None and kind is Kind.TEXT
-        return _equal(pattern, value) or (as_text and _glob(str(pattern), _written(value), _TEXT))
+        return _equal(pattern, value) or (as_text and glob(str(pattern), _written(value), _TEXT))
     if len(value) > LONGEST:
         return False
     match kind:
         case Kind.PATH:
             return _path_surely(pattern, value, folder)
         case Kind.COMMAND:
-            return _glob(pattern, value, _COMMAND)
+            return glob(pattern, value, _COMMAND)
         case Kind.URL:
             return _url_surely(pattern, value)
-    return _glob(pattern, value, _TEXT)
+    return glob(pattern, value, _TEXT)
 
 
 def possibly(pattern: Pattern, value: Any, kind: Kind, folder: str) -> Fit:
@@ -184,57 +183,11 @@ def _wild(pattern: str) -> bool:
 
 
 # What `*` and `?` stand for, by kind. A double star stands for what a single one does where there is no other rule.
-
-
-class _Stars:
-    def __init__(self, excluded: frozenset[str] = frozenset(), *, any_character: bool = False) -> None:
-        self._excluded, self._any = excluded, any_character
-
-    def take(self, character: str) -> bool:
-        return self._any or (character not in self._excluded and not _UNUSUAL.match(character))
-
-
-_TEXT = _Stars()
-_ANY = _Stars(any_character=True)
-_COMMAND = _Stars(_OF_SHELLS)
-_PART = _Stars(frozenset("/"))
-_URL_PART = _Stars(frozenset("/?#@:\\ "))
-
-
-def _glob(pattern: str, text: str, stars: _Stars, double: _Stars | None = None) -> bool:
-    """Whether `text` fits, in time proportional to its length: the states of an automaton are the bits of a number."""
-    tokens = _tokens(pattern)
-    ones = sum(1 << at for at, token in enumerate(tokens) if token == "?")
-    many = sum(1 << at for at, token in enumerate(tokens) if token == "*")
-    more = sum(1 << at for at, token in enumerate(tokens) if token == "**")
-    letters: dict[str, int] = {}
-    for at, token in enumerate(tokens):
-        if token not in ("?", "*", "**"):
-            letters[token[-1]] = letters.get(token[-1], 0) | 1 << at
-    loops = many | more
-
-    def skipped(state: int) -> int:
-        while (further := state | (state & loops) << 1) != state:
-            state = further
-        return state
-
-    state = skipped(1)
-    for character in text:
-        stay = many | ones if stars.take(character) else 0
-        if (double or stars).take(character):
-            stay |= more
-        kept = state & stay
-        state = skipped((kept & loops) | (kept & ones) << 1 | (state & letters.get(character, 0)) << 1)
-        if not state:
-            return False
-    return bool(state >> len(tokens) & 1)
-
-
-@lru_cache(maxsize=512)
-def _tokens(pattern: str) -> tuple[str, ...]:
-    # A letter is marked, so that one is told from a wildcard; runs of stars are as one.
-    parts: list[str] = re.findall(r"\*+|.", pattern, re.DOTALL)
-    return tuple(part[:2] if part[0] == "*" else "?" if part == "?" else f"={part}" for part in parts)
+_TEXT = Stars()
+_ANY = Stars(any_character=True)
+_COMMAND = Stars(_OF_SHELLS)
+_PART = Stars(frozenset("/"))
+_URL_PART = Stars(frozenset("/?#@:\\ "))
 
 
 def _fold(text: str) -> str:
@@ -243,16 +196,16 @@ def _fold(text: str) -> str:
 
 def _folded(pattern: str, text: str) -> Fit:
     """Letters that only look different by case or width may mean the same to the tool, or to a file system."""
-    if _glob(pattern, text, _ANY):
+    if glob(pattern, text, _ANY):
         return Fit.YES
-    return Fit.MAYBE if _glob(_fold(pattern), _fold(text), _ANY) else Fit.NO
+    return Fit.MAYBE if glob(_fold(pattern), _fold(text), _ANY) else Fit.NO
 
 
 # URLs.
 
 
 def _url_surely(pattern: str, value: str) -> bool:
-    if _UNUSUAL.search(value) or re.search(r"[\\\s]|/\.\.?(/|$|\?|#)|%2e|%2f|%5c", value, re.IGNORECASE):
+    if UNUSUAL.search(value) or re.search(r"[\\\s]|/\.\.?(/|$|\?|#)|%2e|%2f|%5c", value, re.IGNORECASE):
         return False
     try:
         parts = _split(value)
@@ -260,7 +213,7 @@ def _url_surely(pattern: str, value: str) -> bool:
         return False
     if not parts.netloc or "@" in parts.netloc:
         return False
-    return _glob(pattern, value, _URL_PART, _TEXT)
+    return glob(pattern, value, _URL_PART, _TEXT)
 
 
 def _url_possibly(pattern: str, value: str) -> Fit:
@@ -271,7 +224,7 @@ def _url_possibly(pattern: str, value: str) -> Fit:
             host = _split(value.strip()).hostname or ""
         except ValueError:
             return Fit.MAYBE
-        if not host or _glob(_fold(_host_of(pattern)), _fold(host).rstrip("."), _ANY):
+        if not host or glob(_fold(_host_of(pattern)), _fold(host).rstrip("."), _ANY):
             return Fit.MAYBE
     return found
 
@@ -295,7 +248,7 @@ def _command_possibly(pattern: str, value: str) -> Fit:
     What only a shell could work out may be anything; so may what stands behind the words of another program, which may
     run it.
     """
-    if _glob(pattern, value, _ANY):
+    if glob(pattern, value, _ANY):
         return Fit.YES
     if len(value) > _LONGEST_PATH:
         return Fit.MAYBE
@@ -331,7 +284,7 @@ def _path_surely(pattern: str, value: str, folder: str) -> bool:
     # A tool may take a URL or a wildcard where it takes a path, and these need not lead to what the path says.
     if (
         not 0 < len(value) <= _LONGEST_PATH
-        or _UNUSUAL.search(value)
+        or UNUSUAL.search(value)
         or value.lower().startswith("file:")
         or re.search(r"://|[*?]", value)
     ):
@@ -378,7 +331,7 @@ def _path_possibly(pattern: str, value: str, folder: str) -> Fit:
             if wanted[:1] != ["**"] and parts == base[: len(parts)] and (len(base) > len(parts) or wild):
                 found = Fit.MAYBE
     if (
-        _UNUSUAL.search(value)
+        UNUSUAL.search(value)
         or re.search(r"[*?]|://", value)
         or any(p.startswith(("/proc/", "/dev/fd")) for p in paths)
     ):
@@ -419,7 +372,7 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
-def _parts_fit(wanted: Sequence[str], parts: Sequence[str], stars: _Stars = _PART) -> bool:
+def _parts_fit(wanted: Sequence[str], parts: Sequence[str], stars: Stars = _PART) -> bool:
     """Part by part; `**` stands for any number of them, and at the end for one at least."""
     reached = {0}
     last = len(wanted) - 1
@@ -428,7 +381,7 @@ def _parts_fit(wanted: Sequence[str], parts: Sequence[str], stars: _Stars = _PAR
             first = min(reached, default=len(parts) + 1)
             reached = set(range(first + (at == last), len(parts) + 1))
         else:
-            reached = {end + 1 for end in reached if end < len(parts) and _glob(part, parts[end], stars)}
+            reached = {end + 1 for end in reached if end < len(parts) and glob(part, parts[end], stars)}
         if not reached:
             return False
     return len(parts) in reached
