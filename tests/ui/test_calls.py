@@ -35,6 +35,11 @@ def test_long_result_is_cut_with_a_count() -> None:
     assert len(rows) == 6
 
 
+def test_what_a_hook_has_done_is_said_below_the_result() -> None:
+    hooked = ToolResult("abcdefghi", "f", "x", hooks="result by after_tool\x1b")
+    assert result_lines(hooked) == ["✓ x", "  (result by after_tool␛)"]
+
+
 def test_empty_and_failed_results_have_a_line() -> None:
     assert result_lines(ToolResult("abcdefghi", "f", "")) == ["✓ "]
     assert result_lines(ToolResult("abcdefghi", "f", "Error: no", ResultStatus.ERROR)) == ["✗ Error: no"]

@@ -62,6 +62,9 @@ class Options(TypedDict, total=False):
     server: str
     api_key: str
     tokenizer: str | Path
+    before_tool: str | Sequence[str]
+    after_tool: str | Sequence[str]
+    hook_timeout: float
     profile: str
     project: bool
 

@@ -69,7 +69,8 @@ def result_lines(result: ToolResult) -> list[str]:
     lines = [f"{MARKS[result.status]} {shown[0]}", *(f"  {row}" for row in shown[1:])]
     if len(shown) < len(rows):
         lines.append(f"  … {more_lines(len(rows) - len(shown), result)}")
-    return [*lines, *(f"  {row}" for row in image_lines(result))]
+    hooks = [f"  ({sanitize_line(result.hooks)})"] if result.hooks else []
+    return [*lines, *(f"  {row}" for row in image_lines(result)), *hooks]
 
 
 def image_lines(result: ToolResult) -> list[str]:
