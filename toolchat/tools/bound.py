@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
+import types
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Union
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from toolchat.tools.hints import HintError, resolved_hints
+from toolchat.tools.options import not_as_meant
 from toolchat.tools.problems import Place, did_you_mean
 from toolchat.tools.variables import MissingVariable, expanded
 
@@ -43,6 +47,7 @@ def fit_arguments(
     *,
     name: str,
     needs_all: Place | None = None,
+    misread: Mapping[str, str] | None = None,
 ) -> list[Problem]:
     """Convert `given` in place to what the annotations of `hinted` say; what does not fit is returned.
 
@@ -52,13 +57,21 @@ def fit_arguments(
         given: values by parameter.
         places: of each value, as "arguments.NAME".
         name: of the function, for people.
+        misread: of `given`, how those are written that are a word which YAML reads as true or false. They are right
+            only for a parameter that is true or false.
         needs_all: where to say that an argument is missing; None where the rest comes from the model.
     """
     try:
         parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
     except (ValueError, TypeError):
-        return []
-    problems: list[Problem] = []
+        parameters = {}
+    problems: list[Problem] = [
+        (places[f"arguments.{key}"], not_as_meant(key, word, json.dumps(given[key])))
+        for key, word in (misread or {}).items()
+        if key in given and not is_switch(hinted, parameters.get(key))
+    ]
+    if problems or not parameters:
+        return problems
     kinds = inspect.Parameter
     variadic = any(item.kind is kinds.VAR_KEYWORD for item in parameters.values())
     left_out = (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL, *((kinds.POSITIONAL_ONLY,) if needs_all is not None else ()))
@@ -77,6 +90,22 @@ def fit_arguments(
             what = f"{key} does not fit {'the constructor' if needs_all is not None else 'the function'}: {message}"
             problems.append((places[f"arguments.{key}"], f"{what}; correct it"))
     return problems
+
+
+def is_switch(hinted: Any, parameter: inspect.Parameter | None) -> bool:
+    """Whether a parameter is true or false, or nothing."""
+    if parameter is None:
+        return False
+    if parameter.annotation is inspect.Parameter.empty:
+        return isinstance(parameter.default, bool)
+    try:
+        hint = resolved_hints(hinted, {parameter.name: parameter})[parameter.name]
+    except HintError:
+        return False
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    choices = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return bool in choices and all(choice in (bool, type(None)) for choice in choices)
 
 
 def _convert(hinted: Any, parameter: inspect.Parameter, given: dict[str, Any], value: Any) -> str | None:

@@ -106,7 +106,9 @@ def make_instance(
     given, problems = expanded_arguments(entry.arguments, entry.places, environment)
     place = entry.places.get("arguments", entry.place)
     init: Any = made_of.__init__
-    problems = problems or fit_arguments(made_of, init, given, entry.places, name=entry.callable_ref, needs_all=place)
+    problems = problems or fit_arguments(
+        made_of, init, given, entry.places, name=entry.callable_ref, needs_all=place, misread=entry.misread
+    )
     if problems:
         return None, problems
     try:

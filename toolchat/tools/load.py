@@ -87,7 +87,7 @@ def load_tools(
         tool = replace(loaded.tool, source_digest=digests[name](code, imported))
         tools[name] = replace(loaded, tool=tool)
     notices = tuple(dict.fromkeys((*file.notices, *loader.notices)))
-    return LoadedToolbox(code.path, tuple(tools.values()), notices)
+    return LoadedToolbox(code.path, tuple(tools.values()), notices, imported)
 
 
 _Digest = Callable[[ToolsCode, tuple[str, ...]], str]
@@ -106,6 +106,7 @@ class _Source:
     parameters: Mapping[str, ParameterEntry] | None = None
     """None where the file says nothing of them."""
     arguments: Mapping[str, Any] | None = None
+    misread: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
     group: str | None = None
     made_of: type | None = None
@@ -163,6 +164,7 @@ class _Loader:
                 entry.description,
                 entry.parameters if "parameters" in entry.places else None,
                 entry.arguments,
+                entry.misread,
                 entry.places,
                 entry.target.where if entry.options.stateful else None,
             )
@@ -229,6 +231,7 @@ class _Loader:
             entry.description,
             parameters,
             entry.arguments,
+            entry.misread,
             entry.places,
             command=command,
         )
@@ -263,6 +266,7 @@ class _Loader:
                 if only
                 else (settings.parameters if "parameters" in settings.places else None),
                 None if only else settings.arguments,
+                {} if only else settings.misread,
                 entry.places if only else settings.places,
                 group,
                 made_of,
@@ -353,7 +357,9 @@ class _Loader:
         given, problems = expanded_arguments(source.arguments, source.places, self._environment)
         if given:
             name = source.reference
-            problems = problems or fit_arguments(source.function, source.function, given, source.places, name=name)
+            problems = problems or fit_arguments(
+                source.function, source.function, given, source.places, name=name, misread=source.misread
+            )
         if problems:
             raise ParametersError(problems)
         return given

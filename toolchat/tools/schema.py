@@ -371,7 +371,10 @@ def _hidden_values(
             problems.append((entry.places["hidden"], what))
     values = {name: entry.keywords["default"] for name, entry in hidden.items() if "default" in entry.keywords}
     places = {f"arguments.{name}": hidden[name].places["default"] for name in values}
-    problems = problems or fit_arguments(signature.plain, signature.plain, values, places, name=signature.name)
+    misread = {name: hidden[name].misread["default"] for name in values if "default" in hidden[name].misread}
+    problems = problems or fit_arguments(
+        signature.plain, signature.plain, values, places, name=signature.name, misread=misread
+    )
     if problems:
         raise ParametersError(problems)
     return values

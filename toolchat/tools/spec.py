@@ -32,6 +32,7 @@ from toolchat.tools.yaml_file import (
     compose,
     duplicate_keys,
     json_value,
+    misread,
     one_name,
     read_bytes,
     shown,
@@ -245,7 +246,8 @@ class _Reader:
             self._problems.add(keys["command"], what)
         parameters = read_parameters(keys["parameters"], self._problems) if "parameters" in keys else {}
         places = {key: self._problems.place(value) for key, value in keys.items()}
-        arguments = self._arguments(keys["arguments"], places) if "arguments" in keys else None
+        words: dict[str, str] = {}
+        arguments = self._arguments(keys["arguments"], places, words) if "arguments" in keys else None
         methods, settings = self._methods(keys["methods"], places) if "methods" in keys else (None, {})
         patterns = {key: self._patterns(key, keys[key]) for key in ("include", "exclude") if key in keys}
         instance = self._text("instance", keys)
@@ -261,6 +263,7 @@ class _Reader:
             options=_made_options(options, given),
             parameters=parameters,
             arguments=arguments,
+            misread=words,
             methods=methods,
             settings=settings,
             include=patterns.get("include", ()),
@@ -478,7 +481,8 @@ class _Reader:
                 self._problems.add(error.node or nodes[option.name], str(error))
         return values
 
-    def _arguments(self, node: yaml.Node, places: dict[str, Place], within: str = "arguments") -> dict[str, Any]:
+    def _arguments(self, node: yaml.Node, places: dict[str, Place], words: dict[str, str]) -> dict[str, Any]:
+        """The values by name; `words` is given those that YAML reads as true or false, as they are written."""
         if not isinstance(node, yaml.MappingNode):
             what = f"arguments is {shown(node)}; expected a mapping; write name: value for each"
             self._problems.add(node, f"{what} of the arguments")
@@ -491,11 +495,13 @@ class _Reader:
                 self._problems.add(key, what)
                 continue
             try:
-                given = read_json(name, value)
+                given = read_json(name, value, word=True)
+                if misread(value) is not None:
+                    words[name] = str(value.value)
                 for variable in names_in(given):
                     check_not_own(name, variable, value)
                 values[name] = given
-                places[f"{within}.{name}"] = self._problems.place(value)
+                places[f"arguments.{name}"] = self._problems.place(value)
                 if home_sign(given):
                     self._notice(value, f'{name} holds "~", which is not expanded here; write ${{HOME}} for your home')
             except OptionError as error:
@@ -537,12 +543,14 @@ class _Reader:
                 continue
             places[f"methods.{name}"] = self._problems.place(key)
             own = {word: self._problems.place(inner) for word, inner in keys.items()}
+            words: dict[str, str] = {}
             settings[name] = MethodEntry(
                 name=self._name(keys),
                 description=self._description(keys),
                 options=self._options({word: keys[word] for word in OPTION_NAMES if word in keys}),
                 parameters=read_parameters(keys["parameters"], self._problems) if "parameters" in keys else {},
-                arguments=self._arguments(keys["arguments"], own) if "arguments" in keys else None,
+                arguments=self._arguments(keys["arguments"], own, words) if "arguments" in keys else None,
+                misread=words,
                 places=own,
             )
         return settings
