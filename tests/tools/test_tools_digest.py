@@ -211,7 +211,7 @@ def test_a_digest_is_the_same_in_every_process_of_its_tools_whatever_other_hosts
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

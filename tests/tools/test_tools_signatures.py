@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 NUMBER = {"type": "number"}
 STRING = {"type": "string"}
-ARRAY = {"type": "array", "items": SCALAR}
+FEW = {"maxItems": 200}
+ARRAY = {"type": "array", "items": SCALAR, **FEW}
 T = TypeVar("T", bound=int)
 UserId = NewType("UserId", int)
 Names = typing_extensions.TypeAliasType("Names", list[str])
@@ -119,7 +120,8 @@ def by_example(data, table, plain, either):  # type: ignore[no-untyped-def]
     """
 
 
-NUMBERS = {"anyOf": [NUMBER, {"type": "array", "items": {"anyOf": [NUMBER, {"type": "array", "items": NUMBER}]}}]}
+ROW = {"type": "array", "items": NUMBER, **FEW}
+NUMBERS = {"anyOf": [NUMBER, {"type": "array", "items": {"anyOf": [NUMBER, ROW]}, **FEW}]}
 OBJECT = {"type": "object", "additionalProperties": {"anyOf": [SCALAR, ARRAY]}}
 
 
@@ -145,12 +147,44 @@ OBJECT = {"type": "object", "additionalProperties": {"anyOf": [SCALAR, ARRAY]}}
         (by_sphinx, {"x": {"type": "boolean", "description": "One"}, "y": {"type": "string", "description": "Two"}}),
         (by_example, {
             "data": ARRAY, "table": OBJECT, "plain": SCALAR,
-            "either": {"anyOf": [SCALAR, {"type": "array", "items": {"anyOf": [SCALAR, ARRAY]}}]},
+            "either": {"anyOf": [SCALAR, {"type": "array", "items": {"anyOf": [SCALAR, ARRAY]}, **FEW}]},
         }),
     ],
 )  # fmt: skip
 def test_a_parameter_without_a_type_has_what_can_be_told_of_it(function: Any, expected: dict[str, Any]) -> None:
     assert properties(function) == expected
+
+
+def anything(x, rows, table, numbers):  # type: ignore[no-untyped-def]
+    """Do.
+
+    Args:
+        x (any): One.
+        rows (list): Two.
+        table (dict): Three.
+        numbers (array_like): Four.
+    """
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("x", "a" * 20_001, "x holds text of 20,001 characters; expected at most 20,000, because it has no type"),
+        ("x", [[1] * 201], "x holds a list of 201 items; expected at most 200"),
+        ("x", {"a": "a" * 20_001}, "x holds text of 20,001 characters; expected at most 20,000"),
+        ("rows", [1] * 201, "rows holds a list of 201 items; expected at most 200"),
+        ("rows", ["a" * 20_001], "rows holds text of 20,001 characters"),
+        ("table", {str(n): n for n in range(201)}, "table holds an object of 201 keys; expected at most 200"),
+        ("numbers", [[1] * 201], "numbers holds a list of 201 items; expected at most 200"),
+    ],
+)
+def test_what_has_no_type_is_bounded_in_length(name: str, value: Any, message: str) -> None:
+    right = {"x": [[1] * 200, "a" * 20_000], "rows": [1] * 200, "table": {"a": 1}, "numbers": [[1.5] * 200] * 200}
+    tool = loaded(anything)
+    assert isinstance(check_arguments(tool, right), Checked)
+    refused = check_arguments(tool, {**right, name: value})
+    assert isinstance(refused, Rejected)
+    assert message in refused.message
 
 
 def test_a_stub_beside_the_module_gives_types_without_being_run(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails, PydanticSerializationError
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.result import without_surrogates
 from toolchat.tools.toolbox import LoadedTool
+from toolchat.tools.untyped import TOO_LONG
 from toolchat.tools.yaml_file import one_name
 
 
@@ -156,7 +157,10 @@ def _explained(loaded: LoadedTool, error: ValidationError) -> list[str]:
     wrong: list[str] = []
     for name, details in by_argument.items():
         schema = properties.get(name)
-        if schema is None:
+        if (long := next((detail for detail in details if detail["type"] == TOO_LONG), None)) is not None:
+            # Of a type with alternatives the words on the others would hide it.
+            wrong.append(f"{name} {long['msg']}")
+        elif schema is None:
             wrong.append(_unknown(name, properties))
         elif details[0]["type"] == "missing" and len(details[0]["loc"]) == 1:
             missing.append(f'missing argument "{name}"{_parenthesised(schema)}')

@@ -23,7 +23,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Union
 
-from pydantic import WithJsonSchema
+from pydantic import AfterValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 _MAX_STUB = 4 * 1024**2
 _MAX_EXAMPLES = 50
@@ -36,19 +37,58 @@ class Shown:
     text: str
 
 
+TOO_LONG = "without_a_type_too_long"
+"""The kind of pydantic's error for what is longer than the bounds below."""
+MAX_ITEMS = 200
+"""Of an array without a type: told to the model and held by grammars, so that one which repeats itself ends."""
+MAX_KEYS = 200
+"""Of an object without a type."""
+MAX_TEXT = 20_000
+"""Characters of a text without a type. What is longer than most answers may be is hardly meant."""
+
+
+def _bounded(value: Any) -> Any:
+    """Checked only: a model writes better calls without a word of it."""
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        raise _too_long("text", len(value), MAX_TEXT, "characters")
+    if isinstance(value, dict) and len(value) > MAX_KEYS:
+        raise _too_long("an object", len(value), MAX_KEYS, "keys")
+    if isinstance(value, list) and len(value) > MAX_ITEMS:
+        raise _too_long("a list", len(value), MAX_ITEMS, "items")
+    return value
+
+
+def _too_long(what: str, count: int, most: int, noun: str) -> PydanticCustomError:
+    message = f"holds {what} of {count:,} {noun}; expected at most {most:,}, because it has no type"
+    return PydanticCustomError(TOO_LONG, "{message}", {"message": message})
+
+
+class _Few:
+    """Tells the model, and so the grammar, how many items a list may have; `_bounded` says it better than pydantic."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "maxItems": MAX_ITEMS}
+
+
+_CHECKED = AfterValidator(_bounded)
+_FEW = _CHECKED, _Few()
 NUMBER: Any = Annotated[int | float, WithJsonSchema({"type": "number"}), Shown("number")]
 """A whole number stays one, which a plain `float` would not allow."""
 SCALAR: Any = Annotated[
-    str | int | float | bool | None, WithJsonSchema({"type": ["string", "number", "boolean", "null"]}), Shown("")
+    str | int | float | bool | None,
+    _CHECKED,
+    WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
+    Shown(""),
 ]
 """What is known of a parameter without a type. Not any JSON: offered that, the demo model got 4 of 8 calls right, with
 scalars 8 of 8, and two of the others ran on into nested objects without end."""
-SCALARS: Any = Annotated[list[SCALAR], Shown("list")]
-ROWS: Any = Annotated[list[SCALAR | list[SCALAR]], Shown("list")]
-OBJECT: Any = Annotated[dict[str, SCALAR | list[SCALAR]], Shown("dict")]
-NUMBERS: Any = Annotated[NUMBER | list[NUMBER | list[NUMBER]], Shown("array")]
+SCALARS: Any = Annotated[list[SCALAR], *_FEW, Shown("list")]
+_ROW: Any = Annotated[list[NUMBER], *_FEW]
+ROWS: Any = Annotated[list[SCALAR | SCALARS], *_FEW, Shown("list")]
+OBJECT: Any = Annotated[dict[str, SCALAR | SCALARS], _CHECKED, Shown("dict")]
+NUMBERS: Any = Annotated[NUMBER | Annotated[list[NUMBER | _ROW], *_FEW], Shown("array")]
 ANYTHING: Any = Annotated[SCALAR | ROWS | OBJECT, Shown("any")]
-"""Any JSON of bounded depth: a model that may nest without a bound sometimes does not come to an end."""
+"""Any JSON of bounded depth and length: a model that may nest without a bound sometimes does not come to an end."""
 
 
 class NotJson:
