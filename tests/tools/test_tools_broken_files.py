@@ -176,8 +176,10 @@ class Store:
 class Empty: pass
 
 class Bad:
-    def add(self, x): "Add."
     def use(self, callback): "Use."
+
+class Half(Bad):
+    def add(self, x): "Add."
 
 def f(n: int, name: str = "x", unit: Unit = Unit.C, tags: list[str] = [], ok: bool = True, day: datetime.date | None = None, loose=None) -> str:
     """Do."""
@@ -229,9 +231,10 @@ BY_LOADING = [
     (f"{STORE}arguments: {{path: x}}\n  name: {'s' * 60}", "3:13", "cannot be a tool's name; expected 1 to 64"),
     (f"{LOCAL}Empty", "3:13", 'the class "./broken_tools.py:Empty" has no public methods'),
     (f"{LOCAL}Bad", "3:13", '"./broken_tools.py:Bad.use" cannot be a tool: its parameter callback has no type, and what is said of it cannot be had from JSON; wrap it in a def without callback'),
-    (f"{LOCAL}Bad\n  untyped: refuse", "3:13", '"./broken_tools.py:Bad.add" cannot be a tool: its parameter x has no type; add a type hint such as x: str'),
-    (f"{LOCAL}Bad.ad", "3:13", '"./broken_tools.py:Bad" has no "ad"; expected a method of it; did you mean "add"?'),
-    (f"{LOCAL}Bad.add\n  methods: [use]", "4:12", 'methods: "./broken_tools.py:Bad.add" is one method; expected a class here; remove the key'),
+    (f"{LOCAL}Half\n  untyped: refuse", "3:13", '"./broken_tools.py:Half.add" cannot be a tool: its parameter x has no type; add a type hint such as x: str'),
+    (f"{LOCAL}Half.ad", "3:13", '"./broken_tools.py:Half" has no "ad"; expected a method of it; did you mean "add"?'),
+    (f"{LOCAL}Half\n  methods: [use]", "3:13", '"./broken_tools.py:Half.use" cannot be a tool'),
+    (f"{LOCAL}Half.add\n  methods: [use]", "4:12", 'methods: "./broken_tools.py:Half.add" is one method; expected a class here; remove the key'),
     (f"{F}n: {{type: string}}", "5:15", "type of n is given, but its signature says int; expected it of a parameter without a type; remove it"),
 ]  # fmt: skip
 

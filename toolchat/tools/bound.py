@@ -7,6 +7,7 @@ import inspect
 import json
 import types
 import typing
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Union
@@ -19,6 +20,7 @@ from toolchat.tools.options import not_as_meant
 from toolchat.tools.problems import Place, did_you_mean
 from toolchat.tools.variables import MissingVariable, expanded
 
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 Problem = tuple[Place, str]
 
 
@@ -74,14 +76,17 @@ def fit_arguments(
         return problems
     kinds = inspect.Parameter
     variadic = any(item.kind is kinds.VAR_KEYWORD for item in parameters.values())
-    left_out = (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL, *((kinds.POSITIONAL_ONLY,) if needs_all is not None else ()))
-    named = {key: item for key, item in parameters.items() if item.kind not in left_out}
+    named = {key: item for key, item in parameters.items() if item.kind is not kinds.VAR_KEYWORD}
     for key in given:
         if key not in named and not variadic:
             known = f"expected {', '.join(named)}" if named else "expected none"
             what = f'"{name}" takes no argument "{key}"; {known}'
             problems.append((places[f"arguments.{key}"], f"{what}; {did_you_mean(key, named, 'remove it')}"))
-    missing = [key for key, item in named.items() if item.default is kinds.empty and key not in given]
+    missing = [
+        key
+        for key, item in named.items()
+        if item.default is kinds.empty and item.kind is not kinds.VAR_POSITIONAL and key not in given
+    ]
     if missing and needs_all is not None:
         what = f'"{name}" needs the argument{"s" if len(missing) > 1 else ""} {", ".join(missing)}'
         problems.append((needs_all, f"{what}; expected arguments: with each of them; add {missing[0]}: VALUE"))
@@ -110,10 +115,14 @@ def is_switch(hinted: Any, parameter: inspect.Parameter | None) -> bool:
 
 def _convert(hinted: Any, parameter: inspect.Parameter, given: dict[str, Any], value: Any) -> str | None:
     """What is wrong with the value of one argument; None where it fits, or where its type says nothing."""
+    if parameter.kind is parameter.VAR_POSITIONAL and not isinstance(value, list):
+        return "expected a list"
     if parameter.annotation is inspect.Parameter.empty:
         return None
     try:
         hint = resolved_hints(hinted, {parameter.name: parameter})[parameter.name]
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            hint = types.GenericAlias(list, (hint,))
         adapter: TypeAdapter[Any] = TypeAdapter(hint)
     except (HintError, PydanticUserError, TypeError):
         return None
@@ -123,6 +132,30 @@ def _convert(hinted: Any, parameter: inspect.Parameter, given: dict[str, Any], v
         message = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Input should be ")
         return f"expected {message}"
     return None
+
+
+def by_name(function: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+    """What a call with all of `values` by name gives, those that can be passed by position only among them."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return function(**values)
+    kinds = inspect.Parameter
+    bound = inspect.BoundArguments(signature, OrderedDict())
+    others = {key: value for key, value in values.items() if key not in signature.parameters}
+    ordered = [item for item in signature.parameters.values() if item.kind in (*_BY_POSITION, kinds.VAR_POSITIONAL)]
+    # What is passed by position needs all before it in its place.
+    forced = [item.name for item in ordered if item.kind is not kinds.POSITIONAL_OR_KEYWORD and item.name in values]
+    needed = ordered[: [item.name for item in ordered].index(forced[-1])] if forced else []
+    for item in signature.parameters.values():
+        if item.name in values:
+            value = values[item.name]
+            bound.arguments[item.name] = tuple(value) if item.kind is kinds.VAR_POSITIONAL else value
+        elif item.kind is kinds.VAR_KEYWORD:
+            bound.arguments[item.name] = others
+        elif item in needed and item.default is not kinds.empty:
+            bound.arguments[item.name] = item.default
+    return function(*bound.args, **bound.kwargs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from toolchat.environment import wanting
-from toolchat.tools.bound import Problem, expanded_arguments, fit_arguments
+from toolchat.tools.bound import Problem, by_name, expanded_arguments, fit_arguments
 from toolchat.tools.entry import ToolEntry
 from toolchat.tools.problems import did_you_mean, reason
 
@@ -112,7 +112,7 @@ def make_instance(
     if problems:
         return None, problems
     try:
-        return made_of(**given), []
+        return by_name(made_of, given), []
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -120,6 +120,15 @@ def make_instance(
         if (why := wanting(error)) is not None:
             return None, [(entry.place, f"{what}; the class may be right: {why}")]
         return None, [(entry.place, f"{what}; expected its constructor to succeed; correct it, or arguments:")]
+
+
+def has_signature(item: Any) -> bool:
+    """Whether it tells what it takes, as not all functions of C do."""
+    try:
+        inspect.signature(item)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _public(made_of: type) -> tuple[str, ...]:
@@ -135,6 +144,8 @@ def _public(made_of: type) -> tuple[str, ...]:
         for name, item in vars(base).items():
             if isinstance(item, staticmethod | classmethod):
                 item = item.__func__
-            if inspect.isfunction(item) and not name.startswith("_"):
+            # The methods of classes of C count where they tell what they take.
+            plain = inspect.isfunction(item) or (inspect.isroutine(item) and has_signature(item))
+            if plain and not name.startswith("_"):
                 names[name] = None
     return tuple(names)

@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import numbers
 import os
+import re
 import sys
 import types
 import typing
@@ -111,6 +112,14 @@ def resolved_hint(function: Callable[..., Any], name: str, annotation: Any, note
             found = typing.get_type_hints(holder, globalns=scope, include_extras=True)
         except NameError:
             found = typing.get_type_hints(holder, globalns=scope, localns=names, include_extras=True)
+    except NameError as error:
+        # One that stands in an alias of another module means something there; a misspelt one stands here.
+        if isinstance(annotation, str) and _has_word(annotation, error.name):
+            reason = f"the type of its parameter {name} cannot be resolved ({error})"
+            raise HintError(f"{reason}; import that type where the program runs") from None
+        if notes is not None:
+            notes.append(name)
+        return ANYTHING
     except AttributeError:
         # A module has a name for type checkers only, or has it no more.
         if notes is not None:
@@ -126,6 +135,10 @@ def resolved_hint(function: Callable[..., Any], name: str, annotation: Any, note
     if names.unknown and notes is not None:
         notes.append(name)
     return hint
+
+
+def _has_word(text: str, name: str | None) -> bool:
+    return name is None or re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
 def _globals(function: Any) -> dict[str, Any]:
