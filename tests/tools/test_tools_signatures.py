@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 import typing
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Sequence, Set
 from dataclasses import InitVar, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -185,6 +185,41 @@ def test_what_has_no_type_is_bounded_in_length(name: str, value: Any, message: s
     refused = check_arguments(tool, {**right, name: value})
     assert isinstance(refused, Rejected)
     assert message in refused.message
+
+
+def compared(a: Sequence[Hashable], b: Sequence[object]): ...  # type: ignore[no-untyped-def]
+
+
+def joined(*dicts, rows: dict[str, int | list[int]] | None = None):  # type: ignore[no-untyped-def]
+    """Join."""
+
+
+def in_prose(a, b, lines, n):  # type: ignore[no-untyped-def]
+    """Compare `a` and `b` (lists of strings).
+
+    The elements of n count.
+
+    lines -- list of lines
+    """
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (compared, {"a": "text", "b": ["x", 1]}, None),
+        (compared, {"a": {}, "b": ""}, "a must be a string or an array (got {})"),
+        (joined, {"dicts": [{"a": 1}, {}]}, None),
+        (joined, {"rows": {"str": {}, "b": [1, "x"]}}, "rows.str must be an integer or an array of integers (got {}); rows.b"),
+        (in_prose, {"a": [1], "b": ["x"], "lines": ["x"], "n": [2]}, None),
+        (in_prose, {"a": [{}], "b": [], "lines": [], "n": []}, "a[0] must be a string or a number or a boolean or null (got {})"),
+    ],
+)  # fmt: skip
+def test_words_and_types_that_say_little_are_read_and_a_wrong_value_is_named_by_its_place(
+    function: Any, arguments: dict[str, Any], message: str | None
+) -> None:
+    checked = check_arguments(loaded(function), arguments)
+    assert isinstance(checked, Checked) if message is None else isinstance(checked, Rejected), checked
+    assert message is None or message in checked.message  # type: ignore[union-attr]
 
 
 def test_a_stub_beside_the_module_gives_types_without_being_run(tmp_path: Path) -> None:
@@ -423,6 +458,43 @@ def test_types_for_checkers_only_may_stand_in_a_module_beside(tmp_path: Path) ->
     (tool,) = load_tools(path).tools
     assert tool.tool.parameters["properties"]["kind"] == {"type": "string", "enum": ["a"]}
     assert call(tool, {"kind": "a"}) == "A"
+
+
+ALIASES = '''
+from __future__ import annotations
+import os
+from typing import TYPE_CHECKING
+import aliases_beside
+
+if TYPE_CHECKING or os.getenv("NO_SUCH"):
+    from typing import TypeAlias
+    NumberOrText: TypeAlias = "float | str"
+    Pair = tuple[NumberOrText, int]
+    class Only: ...
+
+def f(a: NumberOrText, b: Pair, c: Only | None, d: aliases_beside.Loose) -> str:
+    """Do."""
+    return f"{a} {b} {c} {d}"
+
+def g(a: NumberOrTxt) -> str:
+    """Do."""
+'''
+
+
+def test_aliases_for_checkers_only_and_those_of_other_modules_refuse_no_function(tmp_path: Path) -> None:
+    (tmp_path / "aliases_beside.py").write_text("from typing import Union\nLoose = Union['NotHere', int]\n")
+    (tmp_path / "has_aliases.py").write_text(ALIASES)
+    path = tmp_path / "tools.yaml"
+    path.write_text("version: 1\ntools:\n- callable: ./has_aliases.py:f\n")
+    toolbox = load_tools(path)
+    schema = toolbox.tools[0].tool.parameters["properties"]
+    assert schema["a"] == {"anyOf": [{"type": "number"}, {"type": "string"}]}
+    assert schema["b"]["prefixItems"][1] == {"type": "integer"}
+    assert "can tell, as c, d: for type checkers only" in toolbox.notices[0]
+    # A name that stands in the annotation itself, and nowhere else, is misspelt.
+    path.write_text("version: 1\ntools:\n- callable: ./has_aliases.py:g\n")
+    with pytest.raises(UsageError, match=r"the type of its parameter a cannot be resolved .*NumberOrTxt"):
+        load_tools(path)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from pydantic import Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
-from toolchat.tools.untyped import ANYTHING, NUMBER, OBJECT
+from toolchat.tools.untyped import ANYTHING, NUMBER, OBJECT, TEXT_OR_LIST
 
 
 class HintError(Exception):
@@ -169,47 +169,78 @@ class _Unresolved(metaclass=_AnyName):
 
 
 class _Names(dict[str, Any]):
-    """The names of a module, with those that it imports for type checkers only."""
+    """The names of a module, with those that it has for type checkers only."""
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         super().__init__()
         self._scope = scope
+        self._resolving: set[str] = set()
         self.unknown: set[str] = set()
 
     def __missing__(self, name: str) -> Any:
         if name in self._scope or hasattr(builtins, name):
             raise KeyError(name)
-        imports = _checkers_imports(str(self._scope.get("__file__")))
-        if name not in imports:
+        known = _for_checkers(str(self._scope.get("__file__")))
+        if name not in known:
             raise KeyError(name)
-        module, attribute, level = imports[name]
-        value = _imported(module, attribute, level, self._scope)
+        meaning = known[name]
+        value = self._alias(name, meaning) if isinstance(meaning, str) else _imported(*meaning, self._scope)
         if value is _Unresolved:
             self.unknown.add(name)
         return value
 
+    def _alias(self, name: str, text: str) -> Any:
+        """What `name = text` means, which is written like an annotation."""
+        if name in self._resolving:
+            return _Unresolved
+        self._resolving.add(name)
+        holder = types.SimpleNamespace(__annotations__={name: text})
+        try:
+            return typing.get_type_hints(holder, globalns=dict(self._scope), localns=self, include_extras=True)[name]
+        except Exception:
+            # Whatever it raises: the program runs without it.
+            return _Unresolved
+        finally:
+            self._resolving.discard(name)
+
 
 @lru_cache(maxsize=64)
-def _checkers_imports(file: str) -> Mapping[str, tuple[str, str | None, int]]:
-    """What a module imports where TYPE_CHECKING holds: by name the module, the name in it, and the dots before it."""
+def _for_checkers(file: str) -> Mapping[str, tuple[str, str | None, int] | str]:
+    """What a module has where TYPE_CHECKING holds: by name what it imports (the module, the name in it, and the dots
+    before it) or the text of an alias; the empty text for what has a meaning of another kind."""
     try:
         tree = ast.parse(Path(file).read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
-    found: dict[str, tuple[str, str | None, int]] = {}
+    found: dict[str, tuple[str, str | None, int] | str] = {}
     for block in ast.walk(tree):
-        match block:
-            case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"), body=body):
-                for node in body:
-                    match node:
-                        case ast.Import(names=names):
-                            for alias in names:
-                                top = alias.name.partition(".")[0]
-                                found[alias.asname or top] = (alias.name if alias.asname else top, None, 0)
-                        case ast.ImportFrom(module=module, names=names, level=level):
-                            for alias in names:
-                                found[alias.asname or alias.name] = (module or "", alias.name, level)
+        if isinstance(block, ast.If) and _says_checking(block.test):
+            for node in (inner for outer in block.body for inner in ast.walk(outer)):
+                match node:
+                    case ast.Import(names=names):
+                        for alias in names:
+                            top = alias.name.partition(".")[0]
+                            found[alias.asname or top] = (alias.name if alias.asname else top, None, 0)
+                    case ast.ImportFrom(module=module, names=names, level=level):
+                        for alias in names:
+                            found[alias.asname or alias.name] = (module or "", alias.name, level)
+                    case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
+                        found[name] = ast.unparse(value)
+                    case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                        found[name] = ast.unparse(value)
+                    case ast.ClassDef(name=name):
+                        found[name] = ""
     return found
+
+
+def _says_checking(test: ast.expr) -> bool:
+    """Whether a condition holds for type checkers: `TYPE_CHECKING`, also with `or` something else."""
+    match test:
+        case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
+            return True
+        case ast.BoolOp(values=values):
+            return any(map(_says_checking, values))
+    return False
 
 
 def _imported(module: str, attribute: str | None, level: int, scope: Mapping[str, Any]) -> Any:
@@ -266,6 +297,9 @@ def _rewritten(hint: Any, inside: tuple[Any, ...]) -> Any:
         return _annotated(inner, extras)
     if origin in (typing.Union, types.UnionType):
         return _union(hint, arguments, inside)
+    if origin is collections.abc.Sequence and arguments[0] in (collections.abc.Hashable, object):
+        # Of which a text is one: what compares any two sequences is mostly given texts.
+        return TEXT_OR_LIST
     changed = tuple(_rewritten(argument, inside) for argument in arguments)
     if origin in _AS_LIST:
         # Pydantic would hand over an iterator that checks each item only when it is read, inside the function.

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from toolchat.tools.docstrings import Documentation, documentation
 from toolchat.tools.hints import HintError, field_of, holdable, plain_function, resolved_hint
-from toolchat.tools.untyped import ANYTHING, SCALAR, NotJson, in_examples, type_of
+from toolchat.tools.untyped import ANYTHING, SCALAR, NotJson, in_examples, named_items, type_of
 
 EMPTY = inspect.Parameter.empty
 _Kind: Any = type(inspect.Parameter.KEYWORD_ONLY)
@@ -303,7 +303,7 @@ class _Reader:
                 if self._refuse_untyped and not self._described.get(name):
                     return None
                 hint = type_of(parameter, self._plain, self._documented.types.get(name), {})
-                hint = SCALAR if hint is NotJson else hint
+                hint = named_items(name) if hint is NotJson or hint is SCALAR else hint
         except HintError:
             return None
         return Offered(name, _LIST[hint], None, typed=typed)

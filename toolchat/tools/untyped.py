@@ -87,6 +87,7 @@ _ROW: Any = Annotated[list[NUMBER], *_FEW]
 ROWS: Any = Annotated[list[SCALAR | SCALARS], *_FEW, Shown("list")]
 OBJECT: Any = Annotated[dict[str, SCALAR | SCALARS], _CHECKED, Shown("dict")]
 NUMBERS: Any = Annotated[NUMBER | Annotated[list[NUMBER | _ROW], *_FEW], Shown("array")]
+TEXT_OR_LIST: Any = Annotated[str | SCALARS, Shown("str | list")]
 ANYTHING: Any = Annotated[SCALAR | ROWS | OBJECT, Shown("any")]
 """Any JSON of bounded depth and length: a model that may nest without a bound sometimes does not come to an end."""
 
@@ -178,6 +179,12 @@ def type_of(
     if found is None:
         found = _in_body(function).get(parameter.name, SCALAR)
     return found
+
+
+def named_items(name: str) -> Any:
+    """The type of each of `*dicts`, `*paths`, `*numbers`: what the name is the plural of; else `SCALAR`."""
+    found = _CLASSES.get(name.lower().removesuffix("s")) if name.endswith("s") else None
+    return SCALAR if found in (None, NotJson) else found
 
 
 _KINDS: dict[str, Any] = {
@@ -277,6 +284,8 @@ def _subscripted(name: str, items: list[ast.expr], scope: Mapping[str, Any]) -> 
             values = [ast.literal_eval(item) for item in items]
             return bool if all(isinstance(value, bool) for value in values) else typing.Literal[tuple(values)]
         return None
+    if name == "sequence" and isinstance(items[0], ast.Name) and items[0].id in ("Hashable", "object"):
+        return TEXT_OR_LIST
     inner = [_of_node(item, scope) for item in items]
     if name == "union":
         return _united(inner)
@@ -375,9 +384,15 @@ def _kind(node: ast.expr) -> str:
 
 
 def _in_prose(function: Callable[..., Any], name: str) -> Any:
-    """What stands before the name in the docstring: "insert x in list a", "the bytes-like object s"."""
-    match = re.search(rf"\b({'|'.join(_BEFORE)})\W{{1,3}}{re.escape(name)}\b", inspect.getdoc(function) or "")
-    return _BEFORE[match[1]] if match else None
+    """What stands around the name in the docstring: "insert x in list a", "the bytes-like object s", "items in a",
+    "a and b (lists of strings)", "a -- list of lines"."""
+    text, own = inspect.getdoc(function) or "", re.escape(name)
+    if match := re.search(rf"\b({'|'.join(_BEFORE)})\W{{1,3}}{own}\b", text):
+        return _BEFORE[match[1]]
+    mark = "[`*'\"]*"
+    behind = rf"\b{own}{mark}(?: and {mark}\w+{mark})? ?(?:--|\()\s?(?:both |an? )?(?:list|sequence|iterable|array)s?\b"
+    inside = rf"\b(?:items|elements|members) (?:in|of) {mark}{own}\b"
+    return SCALARS if re.search(behind, text) or re.search(inside, text) else None
 
 
 @lru_cache(maxsize=512)
