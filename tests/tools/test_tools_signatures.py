@@ -207,7 +207,7 @@ def in_prose(a, b, lines, n):  # type: ignore[no-untyped-def]
     ("function", "arguments", "message"),
     [
         (compared, {"a": "text", "b": ["x", 1]}, None),
-        (compared, {"a": {}, "b": ""}, "a must be a string or an array (got {})"),
+        (compared, {"a": {}, "b": ""}, "a must be a string or an array"),
         (joined, {"dicts": [{"a": 1}, {}]}, None),
         (joined, {"rows": {"str": {}, "b": [1, "x"]}}, "rows.str must be an integer or an array of integers (got {}); rows.b"),
         (in_prose, {"a": [1], "b": ["x"], "lines": ["x"], "n": [2]}, None),

@@ -27,7 +27,7 @@ from toolchat.tools.constraints import Parameter, contradictions, enforcer, merg
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import Place, did_you_mean
 from toolchat.tools.schema_types import JsonSchemaError, hint_of
-from toolchat.tools.signatures import EMPTY, Offered, SchemaError, Signature, signature_of
+from toolchat.tools.signatures import EMPTY, Offered, SchemaError, Signature, no_json_fix, signature_of
 from toolchat.tools.untyped import Shown, of_kinds
 
 __all__ = ["FunctionSchema", "ParametersError", "SchemaError", "function_schema"]
@@ -410,7 +410,7 @@ def _check_type(name: str, hint: Any) -> None:
         if isinstance(error, PydanticUserError) and error.code == "typed-dict-version":
             reason = f"its parameter {name} holds a TypedDict inside another type; import it from typing_extensions"
             raise SchemaError(f"{reason}; expected that before Python 3.12") from None
-        raise SchemaError(f"{reason}; take str, int, float, bool, a list or a dict") from None
+        raise SchemaError(f"{reason}; {no_json_fix(name)}, or take str, int, float, bool, a list or a dict") from None
 
 
 def _probe(hint: Any) -> type[BaseModel]:

@@ -190,6 +190,11 @@ def _documentation(function: Any, plain: Any, names: Iterable[str]) -> Documenta
     return documentation(text, names)
 
 
+def no_json_fix(name: str) -> str:
+    """What to do about a parameter that is needed and cannot be had from JSON."""
+    return f"wrap it in a def without {name}, set it with arguments: {{{name}: VALUE}}"
+
+
 class _Reader:
     """Goes through a signature once."""
 
@@ -258,7 +263,8 @@ class _Reader:
             unfit = (described or default is not EMPTY) and hint is not SCALAR and not holdable(hint)
         except HintError as error:
             if default is EMPTY and not described:
-                raise SchemaError(str(error)) from None
+                fix = "" if "arguments:" in str(error) else f"; {no_json_fix(name)}"
+                raise SchemaError(f"{error}{fix}") from None
             unfit = True
         if unfit and not described:
             self._left_out.append(name)
@@ -283,8 +289,7 @@ class _Reader:
         hint = type_of(parameter, self._plain, self._documented.types.get(name), self._examples)
         if hint is NotJson or not holdable(hint):
             what = f"its parameter {name} has no type, and what is said of it cannot be had from JSON"
-            fix = f"wrap it in a def without {name}, set it with arguments: {{{name}: VALUE}}"
-            raise HintError(f"{what}; {fix}, or say parameters: {{{name}: {{type: string}}}}")
+            raise HintError(f"{what}; {no_json_fix(name)}, or say parameters: {{{name}: {{type: string}}}}")
         return hint
 
     def _rest(self, name: str, parameter: inspect.Parameter) -> Offered | None:

@@ -309,7 +309,8 @@ class _Reader:
             for entry in self._entries(root):
                 name = entry.name or entry.target.name
                 if not any(fnmatchcase(name, pattern) for pattern in exclude):
-                    yield replace(entry, prefix=f"{prefix}{entry.prefix}")
+                    # Of a class or a pattern it is known later which names there are.
+                    yield replace(entry, prefix=f"{prefix}{entry.prefix}", exclude=(*entry.exclude, *exclude))
         finally:
             self._at, self._problems.file = at, shown_file
             self._including.pop()
