@@ -210,6 +210,12 @@ def test_methods_that_nobody_has_named_are_left_out_where_they_cannot_be_tools(t
     ("made", "method", "arguments", "result"),
     [
         ("collections:Counter\n    arguments: {iterable: aab}", "most_common", {"n": 1}, [("a", 2)]),
+        (
+            "datetime:timedelta\n    arguments: {days: 2}\n    methods: {total_seconds: {parameters: {}}}",
+            "total_seconds",
+            {},
+            172_800.0,
+        ),
         ("decimal:Decimal\n    arguments: {value: '1.44'}", "sqrt", {}, Decimal("1.2")),
         (
             "pathlib:PurePosixPath\n    arguments: {args: [a, b.txt]}",

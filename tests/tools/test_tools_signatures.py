@@ -43,6 +43,12 @@ NUMBER = {"type": "number"}
 STRING = {"type": "string"}
 FEW = {"maxItems": 200}
 ARRAY = {"type": "array", "items": SCALAR, **FEW}
+
+
+class Spelled(str):
+    __slots__ = ()
+
+
 T = TypeVar("T", bound=int)
 UserId = NewType("UserId", int)
 Names = typing_extensions.TypeAliasType("Names", list[str])
@@ -516,6 +522,8 @@ class Model(BaseModel):
     [
         (Collection[int], {"type": "array", "items": {"type": "integer"}}, [1], [1]),
         (Collection, {"type": "array", "items": {}}, [1], [1]),
+        (typing.Sequence, {"type": "array", "items": {}}, [1], [1]),
+        (Spelled, STRING, "a", Spelled("a")),
         (Set[int], {"type": "array", "items": {"type": "integer"}}, [1], {1}),
         (LiteralString, STRING, "a", "a"),
         (os.PathLike[str], STRING, "a", Path("a")),

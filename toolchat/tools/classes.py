@@ -38,7 +38,7 @@ def class_problems(entry: ToolEntry, made_of: type) -> list[Problem]:
         ):
             what = f'"{entry.callable_ref}" has no method "{name}"; expected {", ".join(available) or "one it has"}'
             problems.append((entry.places[f"methods.{name}"], f"{what}; {did_you_mean(name, available, 'correct it')}"))
-    if entry.methods is None and not available:
+    if entry.methods is None and not available and not entry.settings:
         what = f'the class "{entry.callable_ref}" has no public methods'
         problems.append(
             (entry.place, f"{what}; expected at least one; add one, or choose inherited ones with methods:")

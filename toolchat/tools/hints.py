@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import typing_extensions
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
@@ -280,6 +280,10 @@ def _rewritten(hint: Any, inside: tuple[Any, ...]) -> Any:
     if isinstance(kind, type) and issubclass(kind, collections.abc.Mapping) and not holdable(hint):
         # Of a library's own kind, as requests has one: whatever can be done with it can be done with a dict, mostly.
         return OBJECT
+    if isinstance(hint, type) and issubclass(hint, str | int | float) and not holdable(hint):
+        # A text or number with methods of its own: made of a plain one, as its own module makes it.
+        plain = next(base for base in (str, int, float) if issubclass(hint, base))
+        return typing.Annotated[plain, AfterValidator(hint)]
     if isinstance(hint, _ALIASES):
         # One that holds itself stays: pydantic gives it a definition of its own.
         value = hint.__value__
@@ -297,7 +301,7 @@ def _rewritten(hint: Any, inside: tuple[Any, ...]) -> Any:
         return _annotated(inner, extras)
     if origin in (typing.Union, types.UnionType):
         return _union(hint, arguments, inside)
-    if origin is collections.abc.Sequence and arguments[0] in (collections.abc.Hashable, object):
+    if origin is collections.abc.Sequence and arguments and arguments[0] in (collections.abc.Hashable, object):
         # Of which a text is one: what compares any two sequences is mostly given texts.
         return TEXT_OR_LIST
     changed = tuple(_rewritten(argument, inside) for argument in arguments)
