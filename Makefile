@@ -81,6 +81,7 @@ bench: $(DEV)
 docs: $(DEV)
 	$(BIN)/python scripts/settings_table.py
 	$(BIN)/python scripts/record_repl.py docs/repl.svg
+	$(BIN)/python scripts/record_desk.py docs/desk.svg
 
 # What is written is what `make` installs from then on: run `make lint test` before it is committed.
 pins: $(DEV)
