@@ -550,7 +550,13 @@ def test_types_that_people_write_are_taken(hint: Any, schema: dict[str, Any], gi
 
 SOURCE = '''
 import functools
+import typing
 from dataclasses import dataclass
+
+class Pair(typing.NamedTuple):
+    """Two of a kind."""
+    a: int
+    b: str = "x"
 
 class Shelf:
     def __init__(self, name: str = "main"):
@@ -648,6 +654,10 @@ def test_a_dataclass_without_methods_is_a_tool_that_makes_one(tmp_path: Path) ->
     assert vars(call(tool, {"x": 1})) == {"x": 1, "y": 0}
     assert list(properties(Made)) == ["size", "seed"]
     assert call(loaded(Model), {"name": "a"}) == Model(name="a")
+    path.write_text("version: 1\ntools:\n- callable: ./callables.py:Pair\n")
+    (tool,) = load_tools(path).tools
+    assert tool.tool.description == "Two of a kind."
+    assert call(tool, {"a": 1}) == (1, "x")
 
 
 def test_what_an_object_raises_when_it_is_looked_at_is_a_problem_of_its_own_tool(tmp_path: Path) -> None:

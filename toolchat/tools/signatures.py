@@ -156,8 +156,12 @@ def held_function(value: Any) -> Callable[..., Any] | None:
 
 
 def is_record(value: Any) -> bool:
-    """Whether it is a dataclass or a pydantic model: called with its fields, it gives an object of them."""
-    return isinstance(value, type) and (dataclasses.is_dataclass(value) or issubclass(value, BaseModel))
+    """Whether it is a dataclass, a pydantic model, a named tuple or a class of attrs: called with its fields, it gives an
+    object of them."""
+    if not isinstance(value, type):
+        return False
+    named = issubclass(value, tuple) and hasattr(value, "_fields")
+    return dataclasses.is_dataclass(value) or issubclass(value, BaseModel) or named or hasattr(value, "__attrs_attrs__")
 
 
 def _check_kind(function: Any, plain: Any) -> None:
