@@ -71,6 +71,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/long_line.py
 	$(BIN)/python benchmarks/tool_call.py
 	$(BIN)/python benchmarks/real_functions.py
+	$(BIN)/python benchmarks/untyped_parameters.py
 	$(BIN)/python benchmarks/valid_calls.py
 	$(BIN)/python benchmarks/server.py
 	$(BIN)/python benchmarks/prefix_cache.py

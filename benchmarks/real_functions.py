@@ -8,8 +8,8 @@ which take no class, the bound method of an object that is made for them.
 
 Where pydantic-ai, FastMCP and langchain-core are installed, they are given the same lists: install them into an
 environment that is thrown away again, with the packages (`pip install $(benchmarks/real_functions.py --packages)`), and
-run this file there with PYTHONPATH. `--reasons` says of each function what went wrong. The second list of functions was
-written when the rules for parameters without a type had been made with the first, and shows what they are worth on others.
+run this file there with PYTHONPATH. `--reasons` says of each function what went wrong. The second list of functions
+was written when the rules for parameters without a type had been made with the first, to show what they are worth.
 """
 
 from __future__ import annotations
@@ -483,11 +483,12 @@ sympy:Matrix {"args": [[[1, 0], [0, 2]]]} det {}
 scipy.spatial:KDTree {"data": [[0, 0], [3, 4]]} query {"x": [3, 3]}
 """.strip().splitlines()
 PACKAGES = (
-    "pydantic-ai-slim fastmcp langchain-core numpy pandas polars scipy scikit-learn sympy networkx requests httpx jinja2 "
-    "packaging charset-normalizer idna wcwidth jmespath simpleeval regex docstring-parser pillow click psutil pyjwt "
-    "python-dateutil pytz tabulate humanize pendulum arrow beautifulsoup4 lxml markdown pint openpyxl rapidfuzz unidecode "
-    "more-itertools toolz sortedcontainers cachetools xmltodict tomlkit orjson rich tzlocal babel phonenumbers "
-    "python-slugify inflect faker shapely geopy holidays textdistance chardet validators ftfy nltk emoji"
+    "pydantic-ai-slim fastmcp langchain-core numpy pandas polars scipy scikit-learn sympy networkx requests "
+    "httpx jinja2 packaging charset-normalizer idna wcwidth jmespath simpleeval regex docstring-parser pillow "
+    "click psutil pyjwt python-dateutil pytz tabulate humanize pendulum arrow beautifulsoup4 lxml markdown "
+    "pint openpyxl rapidfuzz unidecode more-itertools toolz sortedcontainers cachetools xmltodict tomlkit "
+    "orjson rich tzlocal babel phonenumbers python-slugify inflect faker shapely geopy holidays textdistance "
+    "chardet validators ftfy nltk emoji"
 )
 
 

@@ -198,6 +198,7 @@ def compared(a: Sequence[Hashable], b: Sequence[object]): ...  # type: ignore[no
 
 def joined(*dicts, rows: dict[str, int | list[int]] | None = None):  # type: ignore[no-untyped-def]
     """Join."""
+    return [key for one in dicts for key in one], rows
 
 
 def in_prose(a, b, lines, n):  # type: ignore[no-untyped-def]
@@ -215,6 +216,7 @@ def in_prose(a, b, lines, n):  # type: ignore[no-untyped-def]
         (compared, {"a": "text", "b": ["x", 1]}, None),
         (compared, {"a": {}, "b": ""}, "a must be a string or an array"),
         (joined, {"dicts": [{"a": 1}, {}]}, None),
+        (joined, {"dicts": [[1]]}, "dicts[0] must be"),
         (joined, {"rows": {"str": {}, "b": [1, "x"]}}, "rows.str must be an integer or an array of integers (got {}); rows.b"),
         (in_prose, {"a": [1], "b": ["x"], "lines": ["x"], "n": [2]}, None),
         (in_prose, {"a": [{}], "b": [], "lines": [], "n": []}, "a[0] must be a string or a number or a boolean or null (got {})"),

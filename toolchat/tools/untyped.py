@@ -175,9 +175,10 @@ def type_of(
         found = examples.get(parameter.name, _NAMED.get(parameter.name))
     if found is None:
         found = _in_prose(function, parameter.name)
-    if found is None:
-        found = _in_body(function).get(parameter.name, SCALAR)
-    return found
+    if found is None and parameter.kind is not parameter.VAR_POSITIONAL:
+        # Of `*args` the body goes over the arguments, which says nothing of each.
+        found = _in_body(function).get(parameter.name)
+    return SCALAR if found is None else found
 
 
 def named_items(name: str) -> Any:
