@@ -3,8 +3,8 @@
 The demo model, greedy, held to a grammar, with one tool whose parameters have a name and nothing else; a call is
 required. Half of the questions ask for single values, half for a list, which a scalar cannot be. Each is asked four
 times, with the parameters as a string, number, boolean or null; as one of these or a flat list of them; as any JSON of
-bounded depth and length; and as any JSON at all. A call is right where the arguments are those that the question states, numbers written as text
-too; it is cut off where `max_tokens` ended it.
+bounded depth and length; and as any JSON at all. A call is right where the arguments are those that the question
+states, numbers written as text too; it is cut off where `max_tokens` ended it.
 """
 
 from __future__ import annotations

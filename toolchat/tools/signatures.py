@@ -156,8 +156,8 @@ def held_function(value: Any) -> Callable[..., Any] | None:
 
 
 def is_record(value: Any) -> bool:
-    """Whether it is a dataclass, a pydantic model, a named tuple or a class of attrs: called with its fields, it gives an
-    object of them."""
+    """Whether calling it with its fields gives an object of them: of a dataclass, a pydantic model, a named tuple or a
+    class of attrs."""
     if not isinstance(value, type):
         return False
     named = issubclass(value, tuple) and hasattr(value, "_fields")
