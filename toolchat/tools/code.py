@@ -131,6 +131,31 @@ class ToolsCode:
         """`file` as people know it: from the folder of the tools file, where it lies below that."""
         return os.path.relpath(file, self.folder) if Path(file).is_relative_to(self.folder) else file
 
+    def learned(self, imported: Iterable[str]) -> dict[str, Any]:
+        """What a process that has `imported` its tools knows beyond the code as it was read, for `with_learned` in
+        another: JSON. Code that is imported there is then the same, and so are the tools' digests."""
+        return {
+            "files": self.files,
+            "imported": [*imported],
+            "reach": self.reach,
+            "computed": self.computed,
+            "folders": self.folders,
+        }
+
+    def with_learned(self, learned: Mapping[str, Any]) -> ToolsCode:
+        """The code that a process has told by `learned`; where it told nothing, it has kept to this."""
+        if not learned:
+            return replace(self, loaded=True)
+        return replace(
+            self,
+            files={**learned["files"], **self.files},
+            reach={where: tuple(files) for where, files in learned["reach"].items()},
+            loaded=True,
+            imported=tuple(learned["imported"]),
+            computed=tuple(learned["computed"]),
+            folders=tuple(learned["folders"]),
+        )
+
     def to_descriptor(self) -> int:
         """An open file that holds all this, for `from_descriptor` in another process; nobody can change it."""
         included = {name: held.decode("latin-1") for name, held in self.included.items()}

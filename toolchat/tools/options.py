@@ -18,7 +18,18 @@ from toolchat.tools.problems import did_you_mean
 from toolchat.tools.rules import Rule, Rules
 from toolchat.tools.toolbox import MIB, Approval, Privileges, Untyped
 from toolchat.tools.variables import OWN_PREFIX, VARIABLE, names_in
-from toolchat.tools.yaml_file import BOOLEAN, FLOAT, INTEGER, NULL, STRING, NotJsonError, json_value, shown
+from toolchat.tools.yaml_file import (
+    BOOLEAN,
+    FLOAT,
+    INTEGER,
+    NULL,
+    STRING,
+    NotJsonError,
+    json_value,
+    misread,
+    scalars,
+    shown,
+)
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>ms|s|sec|m|min|h)?")
 _SECONDS = {None: "1", "ms": "0.001", "s": "1", "sec": "1", "m": "60", "min": "60", "h": "3600"}
@@ -261,12 +272,26 @@ def _word(node: yaml.Node) -> str:
     return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
 
 
-def read_json(key: str, node: yaml.Node) -> Any:
-    """Any JSON value."""
+def read_json(key: str, node: yaml.Node, *, word: bool = False) -> Any:
+    """Any JSON value, in which no word is read as another value than it looks like.
+
+    `word` lets the whole value be such a word for true or false: the caller knows later whether that is meant.
+    """
     try:
-        return json_value(node)
+        value = json_value(node)
     except NotJsonError as error:
         raise OptionError(f"{key} {error}; expected a JSON value; put it in quotes or correct it", error.node) from None
+    for inner in scalars(node):
+        other = misread(inner)
+        if other is not None and not (word and inner is node and inner.tag == BOOLEAN):
+            raise OptionError(not_as_meant(key, str(inner.value), other), inner)
+    return value
+
+
+def not_as_meant(key: str, written: str, read: str) -> str:
+    """What to say of a word that YAML reads as another value."""
+    what = f"{key} holds {written}, which YAML reads as {read}"
+    return f'{what}; expected what is meant; write "{written}" in quotes, or {read}'
 
 
 _ONE_PATTERN = {"type": ["string", "number", "boolean", "null"]}

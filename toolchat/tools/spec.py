@@ -42,6 +42,7 @@ from toolchat.tools.yaml_file import (
     compose,
     duplicate_keys,
     json_value,
+    misread,
     one_name,
     read_bytes,
     shown,
@@ -257,7 +258,8 @@ class _Reader:
             self._problems.add(keys["command"], what)
         parameters = read_parameters(keys["parameters"], self._problems) if "parameters" in keys else {}
         places = {key: self._problems.place(value) for key, value in keys.items()}
-        arguments = self._arguments(keys["arguments"], places) if "arguments" in keys else None
+        words: dict[str, str] = {}
+        arguments = self._arguments(keys["arguments"], places, words) if "arguments" in keys else None
         methods, settings = self._methods(keys["methods"], places) if "methods" in keys else (None, {})
         patterns = {key: self._patterns(key, keys[key]) for key in ("include", "exclude") if key in keys}
         instance = self._text("instance", keys)
@@ -273,6 +275,7 @@ class _Reader:
             options=_made_options(options, given),
             parameters=parameters,
             arguments=arguments,
+            misread=words,
             methods=methods,
             settings=settings,
             include=patterns.get("include", ()),
@@ -318,7 +321,8 @@ class _Reader:
             for entry in self._entries(root):
                 name = entry.name or entry.target.name
                 if not any(fnmatchcase(name, pattern) for pattern in exclude):
-                    yield replace(entry, prefix=f"{prefix}{entry.prefix}")
+                    # Of a class or a pattern it is known later which names there are.
+                    yield replace(entry, prefix=f"{prefix}{entry.prefix}", exclude=(*entry.exclude, *exclude))
         finally:
             self._at, self._problems.file = at, shown_file
             self._including.pop()
@@ -497,7 +501,8 @@ class _Reader:
             values.setdefault("rules", NO_RULES)
         return values
 
-    def _arguments(self, node: yaml.Node, places: dict[str, Place], within: str = "arguments") -> dict[str, Any]:
+    def _arguments(self, node: yaml.Node, places: dict[str, Place], words: dict[str, str]) -> dict[str, Any]:
+        """The values by name; `words` is given those that YAML reads as true or false, as they are written."""
         if not isinstance(node, yaml.MappingNode):
             what = f"arguments is {shown(node)}; expected a mapping; write name: value for each"
             self._problems.add(node, f"{what} of the arguments")
@@ -510,11 +515,13 @@ class _Reader:
                 self._problems.add(key, what)
                 continue
             try:
-                given = read_json(name, value)
+                given = read_json(name, value, word=True)
+                if misread(value) is not None:
+                    words[name] = str(value.value)
                 for variable in names_in(given):
                     check_not_own(name, variable, value)
                 values[name] = given
-                places[f"{within}.{name}"] = self._problems.place(value)
+                places[f"arguments.{name}"] = self._problems.place(value)
                 if home_sign(given):
                     self._notice(value, f'{name} holds "~", which is not expanded here; write ${{HOME}} for your home')
             except OptionError as error:
@@ -556,12 +563,14 @@ class _Reader:
                 continue
             places[f"methods.{name}"] = self._problems.place(key)
             own = {word: self._problems.place(inner) for word, inner in keys.items()}
+            words: dict[str, str] = {}
             settings[name] = MethodEntry(
                 name=self._name(keys),
                 description=self._description(keys),
                 options=self._options({word: keys[word] for word in OPTION_NAMES if word in keys}),
                 parameters=read_parameters(keys["parameters"], self._problems) if "parameters" in keys else {},
-                arguments=self._arguments(keys["arguments"], own) if "arguments" in keys else None,
+                arguments=self._arguments(keys["arguments"], own, words) if "arguments" in keys else None,
+                misread=words,
                 places=own,
             )
         return settings

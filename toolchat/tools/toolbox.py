@@ -159,6 +159,8 @@ class LoadedToolbox:
     path: Path
     tools: tuple[LoadedTool, ...]
     notices: tuple[str, ...] = ()
+    imported: tuple[str, ...] = ()
+    """The local files that were imported for them."""
 
     def get(self, name: str) -> LoadedTool | None:
         """The tool of that name, if there is one."""

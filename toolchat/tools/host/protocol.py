@@ -18,6 +18,8 @@ from toolchat.tools.rules import Rules
 from toolchat.tools.toolbox import Approval, Privileges, Tool, Toolbox, ToolOptions, Untyped
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment
 
+PROGRAM = "tool"
+"""`sys.argv[0]` of the processes that tools run in; argparse, for one, calls the program so."""
 PYTHON_FLAGS = ("-P", "-X", "pycache_prefix=")
 """Flags of the interpreters that tools run in: the folder the user is in shadows no module, and bytecode of installed
 modules lies beside them, whatever PYTHONPYCACHEPREFIX says, which is for the programs that tools start."""
