@@ -14,7 +14,8 @@ from toolchat.cli.approval import confirm, terminal_width
 from toolchat.cli.signals import run_async
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.entry import ToolEntry
-from toolchat.tools.mcp.entry import McpServer, unpinned
+from toolchat.tools.mcp.entry import McpServer, allows, unpinned
+from toolchat.tools.rules import Rules
 from toolchat.tools.toolbox import Approval, Privileges
 from toolchat.tools.trust import Accepted
 from toolchat.ui.text.cells import width_of
@@ -26,6 +27,9 @@ _MOST_FILES = 20
 _MOST_CELLS = 60
 """Of a callable's name that is followed by its mark in one row."""
 _CALLS = {Approval.ALLOW: "runs without asking", Approval.ASK: "asks before it runs", Approval.DENY: "never runs"}
+
+
+_RULES = {"allow": "runs without asking", "ask": "asks", "deny": "never runs"}
 
 
 def ask_to_accept(code: ToolsCode, before: Accepted | None) -> bool | None:
@@ -44,7 +48,7 @@ def ask_to_accept(code: ToolsCode, before: Accepted | None) -> bool | None:
 
 def ask_to_allow(code: ToolsCode) -> bool:
     """Ask on the terminal whether the file's own `approval: allow` counts; not where it has none."""
-    names = [sanitize_line(name) for name in allowed(code)]
+    names = [sanitize_line(_name(one)) for one in allowed(code)]
     if not names:
         return False
     told = f"The file says that the calls of {', '.join(names)} run without asking you."
@@ -52,18 +56,26 @@ def ask_to_allow(code: ToolsCode) -> bool:
     return run_async(lambda _: confirm("May they? Otherwise each call is asked about. [y/N] "))
 
 
-def allowed(code: ToolsCode) -> list[str]:
-    """What the file would have run without asking, samples left out: names of entries, and of MCP servers."""
-    names = [_name(entry) for entry in code.entries() if _allows(entry) and not entry.is_sample]
-    return [*names, *(f"the MCP server {server.name}" for server in code.servers() if server.allows)]
+def allowed(code: ToolsCode) -> list[ToolEntry | McpServer]:
+    """The entries, samples left out, and MCP servers, whose calls the file would have run without asking."""
+    entries = [entry for entry in code.entries() if _allows(entry) and not entry.is_sample]
+    return [*entries, *(server for server in code.servers() if server.allows)]
 
 
 def _allows(entry: ToolEntry) -> bool:
-    return entry.options.approval is Approval.ALLOW or bool(_allowed_methods(entry))
+    return _allows_some(entry.options.approval, entry.options.rules) or bool(_allowed_methods(entry))
 
 
 def _allowed_methods(entry: ToolEntry) -> list[str]:
-    return [name for name, one in entry.settings.items() if one.options.get("approval") is Approval.ALLOW]
+    return [
+        name
+        for name, one in entry.settings.items()
+        if "approval" in one.options and _allows_some(one.options["approval"], one.options["rules"])
+    ]
+
+
+def _allows_some(approval: Approval, rules: Rules) -> bool:
+    return approval is Approval.ALLOW or bool(rules.allow)
 
 
 def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
@@ -78,6 +90,7 @@ def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
     longest = max((width_of(name) for name in names if width_of(name) <= _MOST_CELLS), default=0)
     for entry, name in zip(entries, names, strict=True):
         marks = [_CALLS[entry.options.approval], *look_alikes(entry.callable_ref)]
+        marks += [f"{_RULES[word]} where {sanitize_line(text)}" for word, text in entry.options.rules.texts()]
         if entry.options.env:
             marks.append(f"sees {', '.join(entry.options.env)}")
         if entry.options.sets:
@@ -122,7 +135,8 @@ def _server_rows(server: McpServer) -> Iterator[str]:
     what = "is started: " if server.command else "is sent what the model writes: "
     yield f"  The MCP server {server.name} {what}{sanitize_line(server.shown)}"
     marks = [_CALLS[server.approval], *look_alikes(server.shown)]
-    if some := [pattern for pattern, one in server.tools.items() if one.get("approval") is Approval.ALLOW]:
+    marks += [f"{_RULES[word]} where {sanitize_line(text)}" for word, text in server.rules.texts()]
+    if some := [pattern for pattern, one in server.tools.items() if allows(one)]:
         marks.append(f"{sanitize_line(', '.join(some))} without asking")
     if server.env:
         marks.append(f"sees {', '.join(server.env)}")
@@ -137,5 +151,7 @@ def _server_rows(server: McpServer) -> Iterator[str]:
     yield f"    It {'; '.join(marks)}"
 
 
-def _name(entry: ToolEntry) -> str:
+def _name(entry: ToolEntry | McpServer) -> str:
+    if isinstance(entry, McpServer):
+        return f"the MCP server {entry.name}"
     return entry.name or entry.target.attribute

@@ -23,7 +23,7 @@ from toolchat.environment import refused, working_folder
 from toolchat.private_file import open_private, private_folder
 from toolchat.process import hide_memory
 from toolchat.settings import cache_folder
-from toolchat.tools.code import ToolsCode
+from toolchat.tools.code import ToolsCode, asking
 from toolchat.tools.commands import CommandFailed, file_digest
 from toolchat.tools.folders import working_folder_of
 from toolchat.tools.host import confine
@@ -36,7 +36,7 @@ from toolchat.tools.mcp.entry import McpServer, unpinned
 from toolchat.tools.mcp.naming import signature, unique_name
 from toolchat.tools.mcp.protocol import BridgeRequest, Served
 from toolchat.tools.problems import Problems
-from toolchat.tools.toolbox import Approval, Tool, ToolOptions
+from toolchat.tools.toolbox import Tool, ToolOptions
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment
 from toolchat.wire.errors import ToolchatError, UsageError
 
@@ -525,6 +525,7 @@ class McpTools:
                             place=self._where(state),
                             options=self._options(server, own),
                             source_digest=server.digest({"fingerprint": mark}, files),
+                            folder=str(self._code.folder),
                             server=server.name,
                             remarks=_remarks(server, hints),
                         )
@@ -537,10 +538,8 @@ class McpTools:
 
     def _options(self, server: McpServer, own: str) -> ToolOptions:
         said = {"untrusted": True, **server.options_of(own)}
-        options = replace(ToolOptions(), memory=None, env=server.env, given=server.given, **said)
-        if options.approval is Approval.ALLOW and not self._code.allows:
-            return replace(options, approval=Approval.ASK)
-        return options
+        options = replace(ToolOptions(), memory=None, env=server.env, given=server.given, cwd=server.cwd, **said)
+        return options if self._code.allows else asking(options)
 
     # Questions of servers
 

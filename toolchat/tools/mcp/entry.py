@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.tools.problems import Place
+from toolchat.tools.rules import NO_RULES, Rules
 from toolchat.tools.toolbox import Approval, Privileges
 from toolchat.tools.variables import is_basic, names_in
 
@@ -66,6 +67,10 @@ class McpServer:
         return Approval(self.options.get("approval", Approval.ASK))
 
     @property
+    def rules(self) -> Rules:
+        return self.options.get("rules", NO_RULES)  # type: ignore[no-any-return]  # read by `options`
+
+    @property
     def keeps_privileges(self) -> bool:
         return self.options.get("privileges") is Privileges.KEEP
 
@@ -88,8 +93,7 @@ class McpServer:
     @property
     def allows(self) -> bool:
         """Whether the file would have calls of it run without asking."""
-        every = (self.options, *self.tools.values())
-        return any(options.get("approval") is Approval.ALLOW for options in every)
+        return any(map(allows, (self.options, *self.tools.values())))
 
     def takes(self, tool: str) -> bool:
         """Whether the server's tool of that name is to be one of the chat's."""
@@ -114,6 +118,11 @@ class McpServer:
         runs: a grant ends with any of them."""
         who = [self.command, self.url, self.headers, sorted(self.env), self.sets, self.cwd, self.roots]
         return hashlib.sha256(json.dumps([who, tool, sorted(files.items())], sort_keys=True).encode()).hexdigest()
+
+
+def allows(options: Mapping[str, Any]) -> bool:
+    """Whether options of a server, or of some of its tools, have calls run without asking."""
+    return options.get("approval") is Approval.ALLOW or bool(options.get("rules", NO_RULES).allow)
 
 
 def unpinned(command: Iterable[str]) -> str | None:
