@@ -18,6 +18,7 @@ from toolchat.tools.file_schema import file_schema
 from toolchat.tools.mcp.entry import McpServer, unpinned
 from toolchat.tools.mcp.naming import legal_name, signature, unique_name
 from toolchat.tools.problems import Place
+from toolchat.tools.rules import NO_RULES
 from toolchat.tools.spec import read_tools_file
 from toolchat.tools.toolbox import Approval, Privileges
 from toolchat.wire.errors import UsageError
@@ -66,13 +67,23 @@ def test_a_right_section_becomes_servers_in_order(tmp_path: Path) -> None:
     assert [files.takes(name) for name in ("read_text", "list", "read_all", "write")] == [True, True, False, False]
     assert files.options_of("read_text") == {
         **{"approval": Approval.ALLOW, "timeout": 2.0, "max_result_tokens": 500},
-        **{"privileges": Privileges.KEEP},
+        **{"privileges": Privileges.KEEP, "rules": NO_RULES},
     }
     assert files.start_timeout == 60
     assert files.allows
     assert docs.headers == (("Authorization", "Bearer ${DOCS_TOKEN}"),)
     assert docs.options_of("any") == {"untrusted": False}
     jsonschema.Draft7Validator(file_schema()).validate(yaml.safe_load(WHOLE))
+
+
+def test_approval_by_pattern_is_that_of_other_tools(tmp_path: Path) -> None:
+    rules = 'tools: {write: {approval: {allow: {path: "docs/**"}, else: deny}}}'
+    (server,) = servers(tmp_path, f"version: 1\nmcp: {{a: {{command: x, approval: ask, {rules}}}}}\n")
+    options = server.options_of("write")
+    assert options["approval"] is Approval.DENY
+    assert options["rules"].allow
+    assert server.allows
+    assert server.options_of("read")["rules"] == NO_RULES
 
 
 @pytest.mark.parametrize(
