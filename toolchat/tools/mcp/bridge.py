@@ -19,8 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
-from pydantic import ValidationError
-
 from toolchat.process import hide_memory
 from toolchat.tools.host.channel import AsyncChannel, Message
 from toolchat.tools.host.confine import Fence
@@ -28,6 +26,7 @@ from toolchat.tools.host.guardian import split
 from toolchat.tools.host.process_tree import children, kill_tree
 from toolchat.tools.host.protocol import from_descriptor
 from toolchat.tools.mcp.protocol import BridgeRequest, Served
+from toolchat.tools.mcp.reach import explained, is_lost, reached
 from toolchat.tools.variables import Redactor
 
 if TYPE_CHECKING:  # the SDK is imported once the channel to the chat is there
@@ -176,7 +175,7 @@ class Bridge:
         import toolchat
         from toolchat.tools.mcp.session import connected
 
-        opened: Any = process.streams() if process is not None else _reached(server.served)
+        opened: Any = process.streams() if process is not None else reached(server.served)
         async with (
             opened as streams,
             connected(
@@ -452,70 +451,6 @@ class Bridge:
         pictures: list[bytes] = []
         texts = [self._writer.resource(one, pictures) for one in read.get("contents", [])]
         return cleaned("\n".join(texts))
-
-
-def explained(error: BaseException) -> str:
-    """What went wrong with a server, in one line."""
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return f'there is no program "{error.filename}"; install it, or correct command:'
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = " ".join(str(error).split())
-    kind = type(error).__name__
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"][-4:])
-        return f"it answered with what the protocol does not know ({where}: {first['msg']})"[:300]
-    return text[:500] or kind
-
-
-def is_lost(error: BaseException) -> bool:
-    """Whether a session is over, by what a call in it raised."""
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
-    text = str(error)
-    return text in ("Session terminated", "Connection closed") or type(error).__name__ in (
-        "ConnectError",
-        "ClosedResourceError",
-        "BrokenResourceError",
-    )
-
-
-@asynccontextmanager
-async def _reached(served: Served) -> AsyncIterator[Any]:
-    """Streams to a server at an address."""
-    import httpx2
-    from mcp.client.sse import sse_client
-    from mcp.client.streamable_http import streamable_http_client
-
-    headers = dict(served.headers)
-    if served.transport == "sse" or (not served.transport and await _is_old(served)):
-        async with sse_client(served.url, headers=headers) as streams:
-            yield streams
-        return
-    async with (
-        httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30.0, read=300.0)) as client,
-        streamable_http_client(served.url, http_client=client) as streams,
-    ):
-        yield streams
-
-
-async def _is_old(served: Served) -> bool:
-    """Whether an address is one of HTTP with SSE, the transport of 2024: it takes no POST, and streams what is got."""
-    import httpx2
-
-    body = {"jsonrpc": "2.0", "id": 0, "method": "ping"}
-    headers = {**served.headers, "Accept": "application/json, text/event-stream"}
-    async with httpx2.AsyncClient(headers=headers, timeout=10.0) as client:
-        async with client.stream("POST", served.url, json=body) as answer:
-            if answer.status_code not in (404, 405):
-                if answer.status_code in (401, 403):
-                    raise PermissionError(0, f"it answered {answer.status_code}: it wants other headers:")
-                return False
-        async with client.stream("GET", served.url) as answer:
-            return answer.headers.get("content-type", "").startswith("text/event-stream")
 
 
 def _log(name: str, redactor: Redactor, line: str) -> None:

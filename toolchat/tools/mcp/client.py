@@ -7,49 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from toolchat.environment import refused, working_folder
-from toolchat.private_file import open_private, private_folder
-from toolchat.process import hide_memory
-from toolchat.settings import cache_folder
 from toolchat.tools.code import ToolsCode, asking
 from toolchat.tools.commands import CommandFailed, file_digest
 from toolchat.tools.folders import working_folder_of
-from toolchat.tools.host import confine
-from toolchat.tools.host.call_process import how_it_ended
-from toolchat.tools.host.channel import AsyncChannel, Message, new_token, socket_pair
-from toolchat.tools.host.process_tree import kill_marked, kill_tree
-from toolchat.tools.host.protocol import PYTHON_FLAGS
+from toolchat.tools.host.channel import Message
+from toolchat.tools.mcp.bridge_process import Bridge
 from toolchat.tools.mcp.elicitation import Elicit, Elicitation
-from toolchat.tools.mcp.entry import McpServer, unpinned
+from toolchat.tools.mcp.entry import McpServer
 from toolchat.tools.mcp.naming import signature, unique_name
-from toolchat.tools.mcp.protocol import BridgeRequest, Served
+from toolchat.tools.mcp.protocol import Served
+from toolchat.tools.mcp.wording import changes, remarks, typed_prompts
 from toolchat.tools.problems import Problems
 from toolchat.tools.toolbox import Tool, ToolOptions
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment
 from toolchat.wire.errors import ToolchatError, UsageError
 
-FOLDER = "mcp-files"
-"""Below the cache folder: files that servers send."""
 SETTLE_SPARE = 5.0
 """Seconds that a bridge has beyond the start_timeout of its servers, for its own imports."""
-_MARK = "_TOOL_BRIDGE"
-_END_SECONDS = 3.0
 _MOST_QUESTIONS = 8
-_PROMPT = re.compile(r"[A-Za-z0-9_./-]{1,80}")
-"""The names of prompts that can be typed as a command."""
-_BRIDGE = ("-m", "toolchat.tools.mcp.bridge")
 
 
 @dataclass(slots=True)
@@ -80,102 +63,6 @@ class ServerState:
     @property
     def line(self) -> str:
         return f"the server {self.server.name} is not there: {self.why}"
-
-
-class Bridge:
-    """One bridge process, with the servers of equal rights."""
-
-    def __init__(
-        self,
-        served: Sequence[Served],
-        log: Path | None,
-        *,
-        confined: bool,
-        heard: Callable[[Bridge, Message], None],
-        ended: Callable[[Bridge, str], None],
-    ) -> None:
-        """Call in the main thread: the kernel ends the bridge with the thread that started it. Raises OSError."""
-        self._heard = heard
-        self._on_end = ended
-        self._mark = f"{_MARK}={secrets.token_hex(16)}"
-        self._ending: asyncio.Task[None] | None = None
-        self._closing = False
-        ours, theirs = socket_pair()
-        token = new_token()
-        folder = working_folder()
-        request = BridgeRequest(
-            channel=theirs.fileno(),
-            token=token,
-            parent=os.getpid(),
-            confined=confined,
-            abi=confine.landlock_abi(),
-            terminals=tuple(confine.own_terminals()),
-            root=str(folder) if folder is not None else "/",
-            files=str(cache_folder() / FOLDER),
-            servers=tuple(served),
-        )
-        argument = request.to_descriptor()
-        name, _, value = self._mark.partition("=")
-        errors: Any = subprocess.DEVNULL
-        with suppress(OSError):
-            if log is not None:
-                private_folder(log.parent)
-                errors = os.fdopen(open_private(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
-        hide_memory()
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, *PYTHON_FLAGS, *_BRIDGE, str(argument)],
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                pass_fds=(theirs.fileno(), argument),
-                start_new_session=True,
-                env=basic_environment(os.environ) | {name: value},
-            )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(argument)
-            _close(errors)
-        self._channel = AsyncChannel(ours, token, lambda message: self._heard(self, message), self._ended)
-
-    @property
-    def pid(self) -> int:
-        """Of the guardian; the bridge is its child."""
-        return self._process.pid
-
-    def send(self, message: Message) -> None:
-        self._channel.send(message)
-
-    async def close(self) -> None:
-        """End it, with all its servers."""
-        self._closing = True
-        self._channel.close()
-        if self._ending is None:
-            self._ended(_END_SECONDS)
-        assert self._ending is not None
-        await asyncio.shield(self._ending)
-
-    def _ended(self, wait: float = 0.5) -> None:
-        if self._ending is None:
-            self._ending = asyncio.get_running_loop().create_task(self._end(wait), name="mcp-bridge-end")
-
-    async def _end(self, wait: float) -> None:
-        for _ in range(int(wait / 0.01)):
-            if self._process.poll() is not None:
-                break
-            await asyncio.sleep(0.01)
-        killed = self._process.poll() is None
-        if killed:
-            kill_tree(self._process.pid)
-        self._process.wait()
-        if killed or self._process.returncode != 0:
-            kill_marked(self._mark)
-        self._channel.close()
-        if not self._closing:
-            self._on_end(self, how_it_ended(self._process.returncode))
 
 
 class McpTools:
@@ -451,7 +338,7 @@ class McpTools:
                 again = state.state == "restarting"
                 state.state, state.about, state.why = "ready", about, ""
                 state.pid = message.get("pid", 0)
-                state.prompts = _prompts(message.get("prompts"))
+                state.prompts = typed_prompts(message.get("prompts"))
                 self._take(state, tools, notes)
                 if again:
                     self._notify(f"the server {state.server.name} was started again")
@@ -459,7 +346,7 @@ class McpTools:
             case {"op": "tools", "tools": [*tools], "notes": [*notes]}:
                 before = {tool.name: tool for tool in state.tools}
                 self._take(state, tools, notes)
-                if self._used and (told := _changes(before, {tool.name: tool for tool in state.tools})):
+                if self._used and (told := changes(before, {tool.name: tool for tool in state.tools})):
                     self._notify(f"the server {state.server.name} has other tools from the next turn on: {told}")
             case {"op": "state", "state": "died", "why": str(why)}:
                 try:
@@ -527,7 +414,7 @@ class McpTools:
                             source_digest=server.digest({"fingerprint": mark}, files),
                             folder=str(self._code.folder),
                             server=server.name,
-                            remarks=_remarks(server, hints),
+                            remarks=remarks(server, hints),
                         )
                     )
         state.tools, state.own_names, state.fingerprints = tuple(found), names, prints
@@ -581,42 +468,3 @@ class McpTools:
         if self.is_asking(server):
             for task in list(self._asking.values()):
                 task.cancel()
-
-
-def _prompts(told: Any) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for prompt in told if isinstance(told, list) else []:
-        match prompt:
-            case {"name": str(name)} if _PROMPT.fullmatch(name):
-                found[name] = prompt
-    return found
-
-
-def _remarks(server: McpServer, hints: Sequence[Any]) -> tuple[str, ...]:
-    remarks = [f"It is a tool of the MCP server {server.name}: {server.shown}"]
-    if hints:
-        remarks.append(f"Its server says, and nobody has checked, that it {', '.join(map(str, hints))}.")
-    if (package := unpinned(server.command)) is not None:
-        what = f"Its server is whatever version of {package} is the newest when it starts"
-        remarks.append(f"{what}: allowing its calls for good cannot cover that code.")
-    return tuple(remarks)
-
-
-def _changes(before: Mapping[str, Tool], after: Mapping[str, Tool]) -> str:
-    parts = []
-    if new := [name for name in after if name not in before]:
-        parts.append(f"new {_some(new)}")
-    if gone := [name for name in before if name not in after]:
-        parts.append(f"gone {_some(gone)}")
-    if other := [name for name in after if name in before and after[name].source_digest != before[name].source_digest]:
-        parts.append(f"changed {_some(other)}")
-    return "; ".join(parts)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 5 else f"{', '.join(names[:5])} and {len(names) - 5} more"
-
-
-def _close(stream: BinaryIO | int) -> None:
-    if not isinstance(stream, int):
-        stream.close()
