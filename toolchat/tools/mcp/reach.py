@@ -1,4 +1,4 @@
-"""Reaches servers at an address, by streamable HTTP or HTTP with SSE; says in a line what went wrong with any server."""
+"""Reaches servers at an address, by streamable HTTP or HTTP with SSE; says in a line what went wrong with one."""
 
 from __future__ import annotations
 
