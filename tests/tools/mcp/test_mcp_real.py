@@ -11,7 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -67,7 +70,7 @@ def bench(loop: asyncio.Runner, world: Path, tmp_path_factory: pytest.TempPathFa
     python = real / "python" / "bin"
     servers = {
         "time": {"command": [str(python / "mcp-server-time"), "--local-timezone=UTC"]},
-        "fetch": {"command": [str(python / "mcp-server-fetch")]},
+        "fetch": {"command": [str(python / "mcp-server-fetch"), "--allow-private-ips"]},
         "git": {"command": [str(python / "mcp-server-git"), "--repository", str(world / "repo")]},
         "sqlite": {"command": [str(real / "old" / "bin" / "mcp-server-sqlite"), "--db-path", str(world / "x.db")]},
         "files": {"command": node("filesystem", str(world / "files"))},
@@ -102,7 +105,16 @@ def calls(world: Path) -> dict[str, list[tuple[str, dict[str, object], str]]]:
             ("convert_time", {**noon, "time": "25:00", "target_timezone": "UTC"}, "!time"),
             ("convert_time", {**noon, "target_timezone": 5}, "!."),
         ],
-        "fetch": [("fetch", {"url": "http://127.0.0.1:9/"}, "!"), ("fetch", {}, "!missing argument")] * 5,
+        "fetch": [
+            *[("fetch", {"url": f"{pages(world)}/a.txt", "raw": raw}, "hello") for raw in (True, False, "true")],
+            ("fetch", {"url": f"{pages(world)}/a.txt", "max_length": 2, "raw": True}, "he"),
+            ("fetch", {"url": f"{pages(world)}/a.txt", "start_index": 2, "raw": True}, "llo"),
+            ("fetch", {"url": f"{pages(world)}/none.txt"}, "!404"),
+            ("fetch", {"url": "http://127.0.0.1:9/"}, "!"),
+            ("fetch", {"url": "no address"}, "!"),
+            ("fetch", {"url": f"{pages(world)}/a.txt", "max_length": "many"}, "!max_length must be"),
+            ("fetch", {}, "!missing argument"),
+        ],
         "git": [
             ("git_status", {"repo_path": repo}, "nothing to commit|working tree clean"),
             ("git_log", {"repo_path": repo, "max_count": 1}, "Message: .*first"),
@@ -164,6 +176,14 @@ def calls(world: Path) -> dict[str, list[tuple[str, dict[str, object], str]]]:
             ("get-roots-list", {}, "file:///"),
         ],
     }
+
+
+@cache
+def pages(world: Path) -> str:
+    """The address of the world's files, served from a thread: there may be no other network."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(world / "files")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}"
 
 
 @pytest.mark.parametrize("server", ["time", "fetch", "git", "sqlite", "files", "memory", "everything"])
