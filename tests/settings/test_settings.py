@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.cli.ask import ask
+from toolchat.cli.ask_command import ask
 from toolchat.cli.options import settings_flags
 from toolchat.cli.repl import repl
 from toolchat.settings import NO_HOME, SETTINGS, Settings, cache_folder, config_file, resolve, state_folder

@@ -6,111 +6,42 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from toolchat.cli import completion, options
+from toolchat.cli.given import session_to_open, settings_flags
 
 if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.cli.piped import Note
+    from toolchat.models.hub import RemoteSize
+    from toolchat.models.resolve import ModelChoice
     from toolchat.session.startup import Plan
     from toolchat.store.sessions import Opened
 
 MOST_ANSWERS = 64
 """Of --n."""
 
-Files = Annotated[
-    list[str] | None,
-    typer.Option("--file", "-f", help="A text file or image to send with the question; repeatable.", metavar="PATH"),
-]
-OnlyTools = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--tool",
-        help="Offer this tool, and no others that are not named; repeatable.",
-        metavar="NAME",
-        autocompletion=completion.tools,
-    ),
-]
-Schema = Annotated[
-    str | None,
-    typer.Option(
-        "--schema",
-        help="Hold the answer to a JSON Schema: a file, JSON, or module:Model, which is imported.",
-        metavar="SCHEMA",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object: answer, calls, usage, exit code.")]
-StreamJson = Annotated[bool, typer.Option("--stream-json", help="Print each event as a line of JSON as it comes.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only what went wrong on stderr.")]
-Answers = Annotated[
-    int,
-    typer.Option("--n", min=1, max=MOST_ANSWERS, help="So many answers; with --temperature.", metavar="K"),
-]
-BatchFile = Annotated[
-    str | None,
-    typer.Option(
-        "--batch", help='Answer every row of a file, one JSON object a line: {"question": "…"}.', metavar="FILE"
-    ),
-]
-Output = Annotated[
-    str | None,
-    typer.Option("--output", "-o", help="Where --batch writes; what is there is not asked again.", metavar="FILE"),
-]
-NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Leave standard input alone, as in a loop that reads it.")]
 
-
-@options.takes_settings()
-def ask(
-    question: Annotated[
-        str | None,
-        typer.Argument(help="What to ask; standard input is added to it, or is it.", show_default=False),
-    ] = None,
-    file: Files = None,
-    no_tools: options.NoTools = False,
-    tool: OnlyTools = None,
-    yes: options.Yes = False,
-    allow: options.Allow = None,
-    deny: options.Deny = None,
-    image: options.Images = None,
-    session: Annotated[
-        str | None,
-        typer.Option(
-            "--session",
-            help="Go on with this session: its name, id, or: last.",
-            metavar="SESSION",
-            autocompletion=completion.sessions,
-        ),
-    ] = None,
-    continue_: options.Continue = False,
-    offline: options.Offline = False,
-    schema: Schema = None,
-    as_json: AsJson = False,
-    stream_json: StreamJson = False,
-    quiet: Quiet = False,
-    n: Answers = 1,
-    batch: BatchFile = None,
-    output: Output = None,
-    no_stdin: NoStdin = False,
-    **settings: Any,
-) -> int:
-    """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
-    given = {**locals(), **settings}
+def answer(given: Mapping[str, Any]) -> int:
+    """Do what the flags say, by the names of `ask_command.ask`'s parameters; the exit code. Raises ToolchatError."""
     # Modules are no garbage: the collector's rounds over them are a twentieth of what a command takes of its own.
     gc.disable()
+    if given["offline"]:
+        from toolchat.offline import go_offline
+
+        go_offline()
     _check(given)
-    with _errors_too(as_json):
+    with _errors_too(given["as_json"]):
         from toolchat.cli.approval import make_policy
         from toolchat.settings import state_folder
         from toolchat.store.state import open_state
 
         open_state(state_folder())
-        policy = make_policy(yes=yes, allow=allow, deny=deny)
-        if batch is not None:
+        policy = make_policy(yes=given["yes"], allow=given["allow"], deny=given["deny"])
+        if given["batch"] is not None:
             return _batch(given, policy)
         return _one(given, policy)
 
@@ -172,7 +103,6 @@ def _plan(
     see: bool = False,
 ) -> Plan:
     """What the chat starts from, the model's files here. `see`: whether there will be other images."""
-    from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.session.startup import prepare
     from toolchat.settings import resolve
@@ -184,7 +114,7 @@ def _plan(
     plan = prepare(
         flags,
         None if given["no_tools"] else choose_tools_file(resolve(flags)),
-        obtain_with_progress,
+        _obtain,
         images=images,
         see=see,
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
@@ -192,6 +122,14 @@ def _plan(
     gc.freeze()
     gc.enable()
     return replace(plan, only=tuple(given["tool"] or ()))
+
+
+def _obtain(choice: ModelChoice, fits: Callable[[RemoteSize], str]) -> Path:
+    if choice.folder is not None:
+        return choice.folder
+    from toolchat.cli.models import obtain_with_progress  # with typer and rich
+
+    return obtain_with_progress(choice, fits)
 
 
 def _batch(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
@@ -202,7 +140,7 @@ def _batch(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
 
     schema = read_schema(given["schema"]) if given["schema"] is not None else None
     rows = read_rows(user_path(given["batch"]), schema, check_schema)
-    plan = _plan(given, options.settings_flags(given), see=any(row.images for row in rows))
+    plan = _plan(given, settings_flags(given), see=any(row.images for row in rows))
     source, out = user_path(given["batch"]), user_path(given["output"])
     return run_batch(plan, rows, source, out, policy, _note(given["quiet"]), quiet=given["quiet"])
 
@@ -216,9 +154,9 @@ def _one(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
     note = _note(given["quiet"])
     question = read_question(given["question"], given["file"] or (), read_stdin=not given["no_stdin"], note=note)
     images = (*(given["image"] or ()), *question.images)
-    flags = options.settings_flags(given)
+    flags = settings_flags(given)
     stored = resolve(flags).store
-    opened = options.session_to_open(given["session"], given["continue_"], stored, "--session")
+    opened = session_to_open(given["session"], given["continue_"], stored, "--session")
     plan = _plan(given, flags, images, opened)
     if given["n"] > 1:
         from toolchat.cli.batch import run_several

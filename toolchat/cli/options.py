@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from toolchat.cli import completion
+from toolchat.cli.given import parameter_of, session_to_open, settings_flags
 from toolchat.settings.table import SETTINGS, Setting
 
-if TYPE_CHECKING:
-    from toolchat.store.sessions import Opened
+__all__ = ["session_to_open", "settings_flags", "takes_settings"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -81,19 +81,6 @@ def takes_settings(*names: str) -> Callable[[Command], Command]:
     return give
 
 
-def settings_flags(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a command's parameters that are settings, by the settings' names, None for what was not given.
-
-    Where a .toolchat.toml of this folder has to be accepted first, a person at the terminal is asked now. Raises
-    UsageError, see `_system`, and where that file cannot be read.
-    """
-    from toolchat.cli.project_settings import ask_to_accept
-
-    flags = {name: given.get(_parameter(setting)) for name, setting in SETTINGS.items()}
-    flags["system"] = _system(given.get("system"), given.get("no_system", False))
-    return ask_to_accept(flags)
-
-
 def _parameters(name: str) -> list[inspect.Parameter]:
     setting = SETTINGS[name]
     kind: Any = str
@@ -109,7 +96,7 @@ def _parameters(name: str) -> list[inspect.Parameter]:
         show_default=False,
         autocompletion=completion.OF_SETTINGS.get(name),
     )
-    made = [_keyword(_parameter(setting), Annotated[kind | None, option], None)]
+    made = [_keyword(parameter_of(setting), Annotated[kind | None, option], None)]
     return [*made, _keyword("no_system", NoSystem, False)] if name == "system" else made
 
 
@@ -121,37 +108,5 @@ def _help(setting: Setting) -> str:
     return f"{setting.help.removesuffix('.')} [default: {setting.default}]." if setting.default else setting.help
 
 
-def _parameter(setting: Setting) -> str:
-    return setting.flag.removeprefix("--").replace("-", "_")
-
-
 def _is_argument(parameter: inspect.Parameter) -> bool:
     return any(isinstance(one, typer.models.ArgumentInfo) for one in getattr(parameter.annotation, "__metadata__", ()))
-
-
-def session_to_open(key: str | None, last: bool, store: bool, flag: str) -> Opened | None:
-    """The stored session that --continue and `flag` mean. Raises ToolchatError where there is none."""
-    if key is None and not last:
-        return None
-    # Not before: most chats begin anew, and their prompt waits for no store.
-    from toolchat.settings import state_folder
-    from toolchat.store.sessions import LAST, open_session_of
-    from toolchat.wire.errors import UsageError
-
-    if key is not None and last:
-        raise UsageError(f"{flag} and --continue contradict each other; leave one of them out")
-    if not store:
-        raise UsageError(
-            f"{'--continue' if last else flag} needs stored sessions, and --no-store or store = false is said"
-        )
-    return open_session_of(state_folder() / "sessions", LAST if key is None else key)
-
-
-def _system(system: str | None, no_system: bool) -> str | None:
-    """The setting that --system and --no-system come to. Raises UsageError where both are given."""
-    from toolchat.settings.values import NO_SYSTEM
-    from toolchat.wire.errors import UsageError
-
-    if no_system and system is not None:
-        raise UsageError("--system and --no-system contradict each other; leave one of them out")
-    return NO_SYSTEM if no_system else system

@@ -317,6 +317,10 @@ class Session:
         self._crash_told = False
         await self._keeper.launch()
 
+    async def engine_ready(self) -> None:
+        """Wait until the engine is loaded, and do nothing then. Raises EngineError where it cannot be."""
+        await self._keeper.ready()
+
     async def ready(self) -> None:
         """Wait until the engine is loaded. Raises EngineError where it cannot be."""
         await self._keeper.ready()
@@ -679,7 +683,8 @@ async def open_session(
         if plan.notice:
             session.notify(plan.notice)
         await session.launch()
-        runner: CallRunner = await (plan.start_tools(early=early_tools) if start_tools is None else start_tools())
+        ready = session.engine_ready if early_tools else None
+        runner: CallRunner = await (plan.start_tools(ready) if start_tools is None else start_tools())
         session.equip(runner, policy, ask, plan.only)
         yield session
     finally:

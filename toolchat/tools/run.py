@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchat.tools.code import NotAccepted, ToolsCode, read_code
 from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
 if TYPE_CHECKING:  # what starts processes is imported when they are started: a question may have been sent by then
+    from toolchat.tools.code import NotAccepted, ToolsCode
     from toolchat.tools.host.call import Prepared
     from toolchat.tools.host.supervisor import Supervisor
 
@@ -49,10 +49,11 @@ class ToolRunner:
         Raises:
             UsageError: one line for each problem, "FILE:LINE:COL: what is wrong; what was expected; what to do".
         """
+        from toolchat.tools.code import read_code
         from toolchat.tools.host.client import IMPORT_SECONDS
         from toolchat.tools.host.supervisor import Supervisor
 
-        code = source if isinstance(source, ToolsCode) else read_code(source)
+        code = read_code(source) if isinstance(source, Path) else source
         seconds = IMPORT_SECONDS if import_seconds is None else import_seconds
         supervisor = await Supervisor.start(code, log=log, import_seconds=seconds, on_refusal=on_refusal)
         return cls(supervisor, debug=debug)
@@ -84,11 +85,11 @@ def load_toolbox(source: Path | ToolsCode, log: Path | None = None) -> Toolbox:
 
     Not for use within a running event loop. Raises UsageError as `ToolRunner.start` does.
     """
-
+    from toolchat.tools.code import read_code
     from toolchat.tools.host.supervisor import Supervisor
 
     async def load() -> Toolbox:
-        supervisor = await Supervisor.start(source if isinstance(source, ToolsCode) else read_code(source), log=log)
+        supervisor = await Supervisor.start(read_code(source) if isinstance(source, Path) else source, log=log)
         await supervisor.close()
         return supervisor.toolbox
 
