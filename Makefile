@@ -64,7 +64,7 @@ lint: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python benchmarks/cold_start.py
-	$(BIN)/python benchmarks/warm_ask.py
+	$(BIN)/python benchmarks/warm_ask.py --server
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/help_time.py
@@ -72,6 +72,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/tool_call.py
 	$(BIN)/python benchmarks/real_functions.py
 	$(BIN)/python benchmarks/valid_calls.py
+	$(BIN)/python benchmarks/valid_calls.py --served both
 	$(BIN)/python benchmarks/server.py
 	$(BIN)/python benchmarks/prefix_cache.py
 	$(BIN)/python benchmarks/first_prompt.py

@@ -16,7 +16,8 @@ import pytest
 from e2e_processes import PATIENCE, PROGRAM, wait_until
 from questions import ENDLESS
 
-from toolchat.engine.kept.control import KeptWorker, alive, kept_workers
+from toolchat.engine.kept.control import KeptWorker, alive, kept_workers, kill
+from toolchat.engine.served import below
 
 pytestmark = pytest.mark.engine
 
@@ -138,6 +139,60 @@ def test_what_is_shown_of_it_is_true(kept: Kept) -> None:
     assert 0 < shown["ends_in"] <= 600
     environment = Path(f"/proc/{shown['pid']}/environ")
     assert not os.access(environment, os.R_OK) or os.geteuid() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(560)
+def test_ten_workers_killed_at_any_moment_cost_a_fresh_start_each_and_leave_nothing(kept: Kept, tmp_path: Path) -> None:
+    """While they load, while they answer, and while they are idle."""
+    chance, met, cold = random.Random(3), set(), 0.0
+    # A folder of their own: the engine of the other tests goes on, and is idle meanwhile.
+    environment = kept.environment | {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)}
+    folder = tmp_path / "toolchat"
+
+    def start(number: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*PROGRAM, "ask", "--model", "demo", "--tools", "tools.yaml", f"What is {number} * 24?"],
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    for number in range(11, 21):
+        began = time.monotonic()
+        process = start(number)
+        if cold:
+            time.sleep(chance.uniform(0.1, 1.2) * cold)
+        else:
+            process.wait(PATIENCE)
+            cold = time.monotonic() - began
+        workers = [found.pid for found in kept_workers(folder)] or loading(process.pid)
+        for pid in workers:
+            kill(pid)
+            met.add(pid)
+        out, err = process.communicate(timeout=PATIENCE)
+        if process.returncode == 0:
+            assert str(number * 24) in out, (out, err)
+        else:
+            assert (process.returncode, "killed" in err or "ended" in err) == (3, True), (out, err)
+    out, err = (last := start(77)).communicate(timeout=PATIENCE)
+    assert (last.returncode, "1848" in out) == (0, True), (out, err)
+    assert len(met) == 10
+    assert not any(map(alive, met))
+    (left,) = kept_workers(folder)
+    assert left.pid not in met
+    subprocess.run([*PROGRAM, "stop", "--all"], env=environment, check=True, capture_output=True, timeout=PATIENCE)
+    assert not alive(left.pid)
+    assert kept_workers(folder) == []
+
+
+def loading(starter: int) -> list[int]:
+    """The worker that `starter` has started and that listens nowhere yet."""
+    found = [one.pid for one in below(starter)]
+    return [pid for pid in found if b"toolchat.engine.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @pytest.mark.slow

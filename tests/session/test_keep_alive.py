@@ -47,7 +47,21 @@ def test_settings_of_a_chat_share_an_engine_and_all_others_do_not(model_folder: 
         assert names(replace(Settings(), **{name: value}), model_folder, "cpu") == plain
     for field in fields(Settings):
         if field.name not in PER_CHAT | {"text_only"}:
-            assert names(replace(Settings(), **{field.name: "other"}), model_folder, "cpu") != plain, field.name
+            value = ("block_size=16",) if field.name == "engine_arg" else "other"
+            assert names(replace(Settings(), **{field.name: value}), model_folder, "cpu") != plain, field.name
+
+
+def test_the_same_relative_path_in_two_folders_is_two_engines(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, found = Settings(engine_arg=('speculative_config={"model": "./draft"}',)), set()
+    for name in ("a", "b"):
+        (tmp_path / name / "draft").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        found.update(names(settings, model_folder, "cpu"))
+        (tmp_path / name / "draft" / "model.safetensors").write_text("changed")
+        found.update(names(settings, model_folder, "cpu"))
+    assert len(found) == 4
 
 
 def test_a_chat_without_images_is_served_by_an_engine_that_could_see(model_folder: Path) -> None:
