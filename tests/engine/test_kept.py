@@ -109,7 +109,7 @@ def test_the_next_command_uses_the_worker_of_the_one_before_and_does_not_load(mo
             assert second.info is not None
             assert second.info.model == "m"
             assert await ask(second, "say Two.; finish") == "Two. (stop)"
-        assert await started(second) == ["starting", "ready"]
+        assert await started(second) == ["ready"]
         await second.close()
 
     play(test())
