@@ -162,7 +162,7 @@ def served(options: argparse.Namespace) -> None:
             TOOLCHAT: (*common.TOOLCHAT, "ask", "--server", server.url, "--no-tools", "--temperature", "0", GREETING),
         }
         if options.llm:
-            commands[LLM] = (options.llm, "-m", "demo", "-o", "temperature", "0", "--no-log", GREETING)
+            commands[LLM] = (options.llm, "--key", KEY, "-m", "demo", "-o", "temperature", "0", "--no-log", GREETING)
         own = {"TOOLCHAT_API_KEY": KEY, "OPENAI_API_KEY": KEY, "LLM_USER_PATH": str(scratch)}
         around = common.own_folders(scratch) | own
         contenders = {
