@@ -86,13 +86,14 @@ def kept(scratch: Path) -> Iterator[float]:
 
 
 def ask(scratch: Path) -> Outcome:
-    shutil.rmtree(scratch / "state", ignore_errors=True)
     done = common.run(
         (*common.TOOLCHAT, "ask", "--model", "demo", QUESTION), environment=environment(scratch), folder=scratch
     )
     if RIGHT not in done.output:
         raise SystemExit(f"{QUESTION!r} was answered wrong: {done.output!r}")
+    # The database of sessions was made by the first command, as a user's was.
     events = common.records(scratch)
+    events = [event for event in events if event["session"] == events[-1]["session"]]
     usages = [event["data"]["usage"] for event in events if event["type"] == "round_finished"]
     if len(usages) != 2:
         raise SystemExit(f"{QUESTION!r} took {len(usages)} generations, not 2")
@@ -153,7 +154,8 @@ def served(options: argparse.Namespace) -> None:
     ):
         scratch = Path(name)
         (scratch / "extra-openai-models.yaml").write_text(
-            f"- model_id: demo\n  model_name: demo\n  api_base: {server.url}/v1\n", encoding="utf-8"
+            f"- model_id: demo\n  model_name: demo\n  api_base: {server.url}/v1\n  api_key_name: demo\n",
+            encoding="utf-8",
         )
         body = {"model": "demo", "messages": [{"role": "user", "content": GREETING}], "temperature": 0}
         headers = ("-H", f"Authorization: Bearer {KEY}", "-H", "Content-Type: application/json")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from toolchat.settings import cache_folder
 from toolchat.tools.code import read_code
-from toolchat.tools.known import EarlyRunner, forget, known_at, known_toolbox, remember
+from toolchat.tools.known import KEPT, EarlyRunner, forget, known_at, known_toolbox, remember
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.wire.errors import UsageError
@@ -72,6 +73,18 @@ def test_a_file_that_is_as_it_was_is_known_without_being_read(tools: Path, monke
     assert known_at(tools) is None
 
 
+def test_a_file_more_in_the_folder_the_user_is_in_changes_nothing(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("sys.path", [str(here), *sys.path])  # as with python -m
+    remember(read_code(tools), box(tools))
+    (here / "notes.txt").write_text("")
+    os.utime(here, (0, 0))
+    assert known_at(tools) == box(tools) == known_toolbox(read_code(tools))
+
+
 @pytest.mark.parametrize("file", ["tools.yaml", "mine.py", "helper.py"])
 @pytest.mark.parametrize("how", ["other", "touched", "gone", "replaced"])
 def test_a_file_that_may_be_another_is_read_again(file: str, how: str, tools: Path) -> None:
@@ -121,9 +134,9 @@ def test_tools_of_installed_modules_and_notices_are_loaded_each_time(tools: Path
 
 def test_the_oldest_are_deleted(tools: Path) -> None:
     code = read_code(tools)
-    for number in range(60):
+    for number in range(KEPT + 3):
         remember(replace(code, text=str(number).encode()), box(tools))
-    assert len(list((cache_folder() / "tools").iterdir())) == 50
+    assert len(list((cache_folder() / "tools").iterdir())) == KEPT
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_else(tools: Path) -> None:

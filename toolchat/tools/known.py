@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # what reads YAML is imported where a file has to be read
 
 FOLDER = "tools"
 """Below the cache folder."""
-KEPT = 50
+KEPT = 100
 _MOST = 16 * 1024**2
 
 
@@ -141,10 +141,20 @@ def _named(kind: str, whole: list[Any]) -> Path:
         [toolchat.__version__, *_times(home / "tools"), *_times(home / "tools" / "host"), *_times(home / "samples")],
         [sys.version, sys.prefix],
         # A folder's time changes with each package that is installed or removed.
-        [[folder, _time(Path(folder))] for folder in sys.path],
+        [[folder, _time(Path(folder))] for folder in _import_folders()],
     ]
     text = json.dumps([*around, *whole]).encode(errors="surrogateescape")
     return _folder() / f"{kind}{hashlib.sha256(text).hexdigest()[:32]}.json"
+
+
+def _import_folders() -> list[str]:
+    """Where modules are found, but for the folder that the user is in, which `python -m toolchat` puts first: no
+    process of the tools has that, and its time changes with each file."""
+    try:
+        here = os.getcwd()  # noqa: PTH109
+    except OSError:
+        here = ""
+    return sys.path[1:] if sys.path[:1] in ([here], [""]) else sys.path
 
 
 def _folder() -> Path:
