@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.cli.piped import Note
     from toolchat.session.startup import Plan
+    from toolchat.store.cassettes import Cassette
     from toolchat.store.sessions import Opened
 
 MOST_ANSWERS = 64
@@ -87,6 +88,9 @@ def ask(
         ),
     ] = None,
     continue_: options.Continue = False,
+    record: options.Record = None,
+    replay: options.Replay = None,
+    recorded_results: options.RecordedResults = False,
     offline: options.Offline = False,
     schema: Schema = None,
     as_json: AsJson = False,
@@ -116,8 +120,8 @@ def ask(
 
 
 _ALONE: Mapping[str, tuple[str, ...]] = {
-    "batch": ("question", "file", "image", "as_json", "stream_json", "n", "session", "continue_"),
-    "n": ("stream_json", "session", "continue_"),
+    "batch": ("question", "file", "image", "as_json", "stream_json", "n", "session", "continue_", "record", "replay"),
+    "n": ("stream_json", "session", "continue_", "record", "replay"),
     "stream_json": ("as_json",),
     "no_tools": ("tool",),
 }
@@ -168,6 +172,7 @@ def _plan(
     flags: Mapping[str, Any],
     images: tuple[str, ...] = (),
     opened: Opened | None = None,
+    cassette: Cassette | None = None,
     *,
     see: bool = False,
 ) -> Plan:
@@ -177,18 +182,19 @@ def _plan(
     from toolchat.session.startup import prepare
     from toolchat.settings import resolve
 
-    if opened is not None:
+    if opened is not None and cassette is None:
         from toolchat.session.past import with_model
 
         flags = with_model(flags, opened.record.transcript.model)
-    plan = prepare(
-        flags,
-        None if given["no_tools"] else choose_tools_file(resolve(flags)),
-        obtain_with_progress,
-        images=images,
-        see=see,
-        debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
-    )
+    debug = bool(os.environ.get("TOOLCHAT_DEBUG"))
+    runs_tools = not given["no_tools"] and not given["recorded_results"]
+    tools = choose_tools_file(resolve(flags)) if runs_tools else None
+    if cassette is not None:
+        from toolchat.session.replaying import replay_plan
+
+        plan = replay_plan(cassette, flags, tools, images=images, debug=debug)
+    else:
+        plan = prepare(flags, tools, obtain_with_progress, images=images, see=see, debug=debug)
     gc.freeze()
     gc.enable()
     return replace(plan, only=tuple(given["tool"] or ()))
@@ -217,16 +223,18 @@ def _one(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
     question = read_question(given["question"], given["file"] or (), read_stdin=not given["no_stdin"], note=note)
     images = (*(given["image"] or ()), *question.images)
     flags = options.settings_flags(given)
+    options.check_record(given["record"])
+    cassette = options.cassette_to_replay(given["replay"], given["recorded_results"], flags)
     stored = resolve(flags).store
     opened = options.session_to_open(given["session"], given["continue_"], stored, "--session")
-    plan = _plan(given, flags, images, opened)
+    plan = _plan(given, flags, images, opened, cassette)
     if given["n"] > 1:
         from toolchat.cli.batch import run_several
         from toolchat.session.batch_file import Row
 
         row = Row(1, question.text, images=images, schema=schema)
         return run_several(plan, row, given["n"], policy, as_json=given["as_json"], quiet=given["quiet"])
-    return _answer(plan, question.text, schema, policy, given, opened)
+    return _answer(plan, question.text, schema, policy, given, opened, cassette)
 
 
 def _answer(
@@ -236,6 +244,7 @@ def _answer(
     policy: ApprovalPolicy,
     given: Mapping[str, Any],
     opened: Opened | None,
+    cassette: Cassette | None,
 ) -> int:
     """Ask one question, and print its answer in the form that the flags say."""
     from toolchat.cli.approval import ask_on_terminal
@@ -246,6 +255,7 @@ def _answer(
     as_json, as_events = given["as_json"], given["stream_json"]
     streams = schema is None and not as_json and not as_events
     renderer = PlainRenderer(sys.stdout if streams else None, quiet=given["quiet"])
+    replaying = options.replaying(cassette if given["recorded_results"] else None)
     answer = None
     if not streams:
         from toolchat.ui.machine import Answer
@@ -256,8 +266,9 @@ def _answer(
     async def main(_: Interrupts) -> int:
         with renderer:
             ask_person = ask_on_terminal(renderer.pause)
+            tape = options.tape_for(given["record"], "ask", plan)
             async with open_session(
-                plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True
+                plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True, tape=tape, **replaying
             ) as chat:
                 await chat.ready()
                 return (await chat.ask(question, plan.images, schema)).exit_code

@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 import toolchat
-from toolchat.cli import ask, config, doctor, engines, models, repl, serve, sessions, signals, tools
+from toolchat.cli import ask, config, doctor, engines, models, repl, replay, report, serve, sessions, signals, tools
 from toolchat.environment import refused
 from toolchat.standard_streams import lead_nowhere, open_standard_streams
 from toolchat.wire.errors import ExitCode, ToolchatError
@@ -40,7 +40,9 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("repl")(repl.repl)
+app.command("replay")(replay.replay)
 app.command("doctor")(doctor.doctor)
+app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.command("ps")(engines.ps)
 app.command("stop")(engines.stop)

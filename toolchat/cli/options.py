@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -12,6 +13,8 @@ from toolchat.cli import completion
 from toolchat.settings.table import SETTINGS, Setting
 
 if TYPE_CHECKING:
+    from toolchat.session.startup import Plan
+    from toolchat.store.cassettes import Cassette, CassetteWriter
     from toolchat.store.sessions import Opened
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -44,6 +47,21 @@ Images = Annotated[
 Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the session that was used last.")]
 Name = Annotated[
     str | None, typer.Option("--name", help="What the session is called, to find it again.", metavar="NAME")
+]
+
+Record = Annotated[
+    str | None,
+    typer.Option(
+        "--record",
+        help="Record the chat on a cassette, a new file; secrets that are known are left out.",
+        metavar="FILE",
+    ),
+]
+Replay = Annotated[
+    str | None, typer.Option("--replay", help="Have the answers of a cassette; no model is loaded.", metavar="FILE")
+]
+RecordedResults = Annotated[
+    bool, typer.Option("--recorded-results", help="With --replay: have the recorded results too; no tool runs.")
 ]
 
 
@@ -127,6 +145,64 @@ def _parameter(setting: Setting) -> str:
 
 def _is_argument(parameter: inspect.Parameter) -> bool:
     return any(isinstance(one, typer.models.ArgumentInfo) for one in getattr(parameter.annotation, "__metadata__", ()))
+
+
+def cassette_to_replay(replay: str | None, recorded_results: bool, flags: Mapping[str, Any]) -> Cassette | None:
+    """The cassette that --replay names. Raises UsageError where it cannot be read, or contradicts other flags."""
+    from toolchat.wire.errors import UsageError
+
+    if replay is None:
+        if recorded_results:
+            raise UsageError("--recorded-results: is for the cassette of --replay FILE; name one")
+        return None
+    for name in ("model", "server"):
+        if flags[name] is not None:
+            raise UsageError(f"--replay and --{name} do not go together: a cassette answers, and no model")
+    from toolchat.settings import user_path
+    from toolchat.store.cassettes import read_cassette
+
+    return read_cassette(user_path(replay))
+
+
+def check_record(record: str | None) -> None:
+    """Raise UsageError where --record names what is there already: nothing is to be loaded for that."""
+    if record is None:
+        return
+    from toolchat.settings import user_path
+    from toolchat.wire.errors import UsageError
+
+    if os.path.lexists(user_path(record)):
+        raise UsageError(f"--record {record}: is there already; remove it, or name another file")
+
+
+def tape_for(record: str | None, command: str, plan: Plan) -> CassetteWriter | None:
+    """The cassette that --record names, a new file. Raises UsageError where it cannot be written."""
+    if record is None:
+        return None
+    import time
+
+    import toolchat
+    from toolchat.settings import user_path
+    from toolchat.store.cassettes import CassetteWriter, Header
+    from toolchat.store.redaction import Redaction
+
+    header = Header(f"toolchat {toolchat.__version__}", command, plan.model, round(time.time(), 3))
+    more = {"API_KEY": plan.settings.api_key} if plan.settings.api_key else {}
+    return CassetteWriter(user_path(record), header, Redaction.here(more=more))
+
+
+def replaying(cassette: Cassette | None) -> dict[str, Any]:
+    """What `open_session` is given to have the recorded results of calls; nothing where tools run."""
+    if cassette is None:
+        return {}
+    from toolchat.session.replaying import RecordedRunner
+
+    runner = RecordedRunner(cassette)
+
+    async def start() -> RecordedRunner:
+        return runner
+
+    return {"start_tools": start, "decide": runner.decide}
 
 
 def session_to_open(key: str | None, last: bool, store: bool, flag: str) -> Opened | None:
