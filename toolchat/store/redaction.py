@@ -125,7 +125,8 @@ class Redaction:
         for kind, pattern in _FORMS:
             for match in pattern.finditer(text):
                 group = "quoted" if match.groupdict().get("quoted") is not None else "secret"
-                found.append((*match.span(group), GONE, kind))
+                if match[group] != GONE:
+                    found.append((*match.span(group), GONE, kind))
         if self._home is not None:
             found += [(*match.span(), "~", "the home folder") for match in self._home.finditer(text)]
         places: list[Place] = []
