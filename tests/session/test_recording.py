@@ -7,6 +7,7 @@ import json
 import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from toolchat.store.cassettes import Cassette, CassetteWriter, Header, Report, r
 from toolchat.store.grants import GrantStore
 from toolchat.store.redaction import Redaction
 from toolchat.tools.load import load_tools, sample_tools_path
+from toolchat.tools.toolbox import LoadedToolbox
 from toolchat.wire import deltas, events
 from toolchat.wire.deltas import FinishReason
 from toolchat.wire.errors import EngineError, ToolchatError
@@ -57,7 +59,7 @@ def play(
     session = Session(Settings(**settings), "scripted", engine, None, shown.append, tape=tape)
 
     async def run() -> None:
-        session.equip(runner or InProcessRunner(load_tools(sample_tools_path())), policy, decide=decide)
+        session.equip(runner or InProcessRunner(samples()), policy, decide=decide)
         await session.launch()
         await session.ready()
         for question in questions:
@@ -107,18 +109,23 @@ def answers() -> ScriptedEngine:
 QUESTIONS = ["17 * 24?", "and?", "more?", "refused?", "again?", "last?"]
 
 
-@pytest.fixture
-def recorded(tmp_path: Path) -> tuple[list[Event], Cassette]:
-    shown = play(answers(), QUESTIONS, tape=writer(tmp_path / "c.jsonl"))
-    return shown, read_cassette(tmp_path / "c.jsonl")
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Event], Cassette]:
+    path = tmp_path_factory.mktemp("cassettes") / "c.jsonl"
+    return play(answers(), QUESTIONS, tape=writer(path)), read_cassette(path)
+
+
+@cache
+def samples() -> LoadedToolbox:
+    return load_tools(sample_tools_path())
 
 
 def test_a_cassette_holds_every_event_that_was_shown_for_the_user_alone(
-    recorded: tuple[list[Event], Cassette], tmp_path: Path
+    recorded: tuple[list[Event], Cassette],
 ) -> None:
     shown, cassette = recorded
     assert cassette.events == tuple(shown)
-    assert stat.S_IMODE((tmp_path / "c.jsonl").stat().st_mode) == 0o600
+    assert stat.S_IMODE(cassette.path.stat().st_mode) == 0o600
     assert cassette.header == Header("toolchat test", "repl", "scripted", 1.0)
 
 
@@ -128,7 +135,7 @@ def test_a_replayed_chat_whose_tools_run_again_has_the_same_transcript(
     shown, cassette = recorded
     again = play(ReplayEngine(cassette.recorded), QUESTIONS)
     assert transcript(again) == transcript(shown)
-    assert [body for body in transcript(shown) if isinstance(body, events.TurnFinished)][0].rounds == 2
+    assert next(body for body in transcript(shown) if isinstance(body, events.TurnFinished)).rounds == 2
 
 
 def test_recorded_results_are_given_and_nothing_runs(recorded: tuple[list[Event], Cassette]) -> None:
@@ -136,7 +143,7 @@ def test_recorded_results_are_given_and_nothing_runs(recorded: tuple[list[Event]
     runner = RecordedRunner(cassette)
     again = play(ReplayEngine(cassette.recorded), QUESTIONS, runner=runner, decide=runner.decide)
     assert transcript(again) == transcript(shown)
-    assert set(runner.toolbox.names) == set(load_tools(sample_tools_path()).toolbox.names)
+    assert set(runner.toolbox.names) == set(samples().toolbox.names)
     assert not any(tool.callable_ref for tool in runner.toolbox.tools)
 
 
@@ -178,7 +185,7 @@ def test_a_result_that_was_cut_is_given_as_it_was_cut(tmp_path: Path) -> None:
             prepared.run = run  # type: ignore[method-assign]
             return prepared
 
-    shown = play(engine, ["Read."], tape=writer(tmp_path / "c.jsonl"), runner=Long(load_tools(sample_tools_path())))
+    shown = play(engine, ["Read."], tape=writer(tmp_path / "c.jsonl"), runner=Long(samples()))
     cassette = read_cassette(tmp_path / "c.jsonl")
     (cut,) = [body.result for body in transcript(shown) if isinstance(body, events.CallFinished)]
     assert cut.left_out > 0
