@@ -168,6 +168,7 @@ class Session:
         check_tool_choice(self._options.tool_choice, runner.toolbox, self.switched_off)
         if self._past is not None:
             self._have_past_tools()
+            self._count()  # where the engine was ready before, it has counted without tools
         elif runner.toolbox.tools:
             self._edited(ToolsChanged(tuple(self._offered())))
 

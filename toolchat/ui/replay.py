@@ -90,7 +90,8 @@ def _transcript() -> Transcript:
     from toolchat.ui.transcript import Transcript
 
     def print_(text: str) -> None:
-        sys.stdout.write(text)
+        # Whole lines, as the chat prints them.
+        sys.stdout.write(text if not text or text.endswith("\n") else f"{text}\n")
 
     def width() -> int:
         return shutil.get_terminal_size().columns
