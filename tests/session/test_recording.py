@@ -194,6 +194,20 @@ def test_a_result_that_was_cut_is_given_as_it_was_cut(tmp_path: Path) -> None:
     assert transcript(again) == transcript(shown)
 
 
+def test_calls_whose_ids_had_to_be_drawn_anew_have_their_results_too(tmp_path: Path) -> None:
+    engine = ScriptedEngine()
+    for factor in (2, 3):
+        engine.enqueue(Answer(calls=[ToolCall("a" * 9, "calculate", {"expression": f"7 * {factor}"})]), "So.")
+    shown = play(engine, ["One?", "Two?"], tape=writer(tmp_path / "c.jsonl"))
+    cassette = read_cassette(tmp_path / "c.jsonl")
+    runner = RecordedRunner(cassette)
+    again = play(ReplayEngine(cassette.recorded), ["One?", "Two?"], runner=runner, decide=runner.decide)
+    for told in (shown, again):
+        results = [event.body.result.content for event in told if isinstance(event.body, events.CallFinished)]
+        assert results == ["14", "21"]
+    assert not any(isinstance(event.body, events.Notice) for event in again)
+
+
 def test_what_is_asked_otherwise_is_told_once_as_a_diff_and_answered_all_the_same(
     recorded: tuple[list[Event], Cassette],
 ) -> None:

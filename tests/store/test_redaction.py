@@ -30,6 +30,7 @@ def redaction(**environment: str) -> Redaction:
         "my_secret",
         "SSH_PASSPHRASE",
         "GH_PAT",
+        "GITHUBTOKEN",
         "KEY",
     ],
 )
@@ -48,6 +49,9 @@ def test_an_ordinary_variable_is_not(name: str) -> None:
     ("text", "left"),
     [
         ("Authorization: Bearer abc.def-123456", "Authorization: Bearer [redacted]"),
+        ("Authorization: Basic YWJjOmRlZg==", "Authorization: Basic [redacted]"),
+        ("curl -H 'Authorization: Bearer abcdefgh1'", "curl -H 'Authorization: Bearer [redacted]'"),
+        ('{"accessToken": "abcd1234"}', '{"accessToken": "[redacted]"}'),
         ("a hf_abcdefghijklmnopqrstuv b", "a [redacted] b"),
         ("ghp_0123456789abcdefghijABCDEFGHIJ", "[redacted]"),
         ("https://anna:hunter2@host/x", "https://anna:[redacted]@host/x"),
@@ -80,7 +84,9 @@ def test_what_has_the_form_or_the_place_of_a_secret_is_replaced_once(text: str, 
         "the token: a word",
         "password: ${DB_PASSWORD}",
         "task-based sk-1",
-        "a basic idea of bearers",
+        "a basic understanding of bearer securities",
+        "/home/anna.old/work",
+        "Basic information: the password is set",
     ],
 )
 def test_what_only_looks_alike_stays(text: str) -> None:
@@ -102,9 +108,9 @@ def test_a_secret_in_several_pieces_is_found_and_everything_else_stays_in_its_pi
 
 def test_texts_under_keys_that_are_secret_by_their_names_go_and_schemas_stay() -> None:
     schema = {"type": "object", "properties": {"password": {"type": "string"}}, "required": ["password"]}
-    data: dict[str, Any] = {"arguments": {"db_password": "abc", "tokens": "x", "Authorization": "y"}, "schema": schema}
+    data: dict[str, Any] = {"arguments": {"dbPassword": "abc", "tokens": "x", "Authorization": "y"}, "schema": schema}
     assert redaction().data(data) == {
-        "arguments": {"db_password": "[redacted]", "tokens": "x", "Authorization": "[redacted]"},
+        "arguments": {"dbPassword": "[redacted]", "tokens": "x", "Authorization": "[redacted]"},
         "schema": schema,
     }
 

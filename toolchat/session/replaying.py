@@ -85,12 +85,16 @@ class RecordedRunner:
         self._ended: set[tuple[int, int]] = set()
         """Rounds in which the turn was ended."""
         self._rounds: dict[str, tuple[int, int]] = {}
+        self._proposed: dict[str, ToolCall] = {}
+        """The calls that were not given yet."""
         specs: dict[str, ToolSpec] = {}
         for generation in cassette.recorded.generations:
             specs |= {tool.name: tool for tool in generation.tools}
         for event in cassette.events:
             place = (event.turn, event.round)
             match event.body:
+                case events.CallProposed(ToolCall() as call):
+                    self._proposed[call.id] = call
                 case events.CallDecided(call=call) as decided:
                     self._decided[call.id], self._rounds[call.id] = decided, place
                 case events.ToolOutput(call_id, text):
@@ -110,16 +114,26 @@ class RecordedRunner:
     async def prepare(
         self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None
     ) -> _RecordedCall | ToolResult:
-        result = self._results.get(call.id)
+        then = self._then(call)
+        result = self._results.get(then)
         if result is None:
             why = f"Error: the recording has no result of this call of {call.name}"
             return ToolResult(call.id, call.name, why, ResultStatus.ERROR)
-        shown = ShownResult(**{one.name: getattr(result, one.name) for one in fields(ToolResult)})
-        # Where it says that their files are is on another machine, and its images are here.
-        shown = replace(shown, images=tuple(replace(image, file="") for image in shown.images))
-        if (decided := self._decided.get(call.id)) is None:
+        # Where it says that its images are kept is another chat's folder.
+        images = tuple(replace(image, file="") for image in result.images)
+        known = {one.name: getattr(result, one.name) for one in fields(ToolResult)}
+        shown = ShownResult(**known | {"call_id": call.id, "images": images})
+        if (decided := self._decided.get(then)) is None:
             return shown
-        return _RecordedCall(decided.call, tool, shown, self._outputs.get(call.id, []))
+        self._decided[call.id], self._rounds[call.id] = decided, self._rounds[then]
+        return _RecordedCall(replace(decided.call, id=call.id), tool, shown, self._outputs.get(then, []))
+
+    def _then(self, call: ToolCall) -> str:
+        """The id that the call had: another one is drawn, as it was then, where the model wrote one that was taken."""
+        alike = (id_ for id_, one in self._proposed.items() if (one.name, one.arguments) == (call.name, call.arguments))
+        found = call.id if call.id in self._proposed else next(alike, call.id)
+        self._proposed.pop(found, None)
+        return found
 
     async def decide(self, pending: PendingCall) -> Decision:
         """As it was decided then."""

@@ -19,11 +19,12 @@ GONE = "[redacted]"
 
 _NAME = r"(?:pass(?:word|wd|phrase)?|secret|token|api[_-]?key|(?:access|private|secret|auth)[_-]?key|credentials?)"
 _VARIABLE = re.compile(
-    r"(?:^|_)(?:TOKEN|KEY|SECRET|PASS|PASSPHRASE|PAT|CREDENTIALS?|AUTH|COOKIE)\d*$|PASSWORD|PASSWD|APIKEY|SECRET_|_KEY_ID$",
+    r"(?:^|_)(?:KEY|PASS|PAT|AUTH|CREDENTIALS?|COOKIE)\d*$|(?:TOKEN|SECRET|PASSPHRASE|APIKEY)\d*$"
+    r"|PASSWORD|PASSWD|SECRET_|_KEY_ID$",
     re.IGNORECASE,
 )
 """Names of variables whose values are secret."""
-_KEY = re.compile(rf"(?:^|[\w-]*[_-]){_NAME}|authorization|cookie", re.IGNORECASE)
+_KEY = re.compile(rf"[\w-]*{_NAME}|authorization|cookie", re.IGNORECASE)
 """Keys of JSON objects whose texts are secret."""
 
 _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -33,7 +34,15 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"-----BEGIN (?P<kind>[A-Z ]*PRIVATE KEY)-----(?P<secret>.*?)(?:-----END (?P=kind)-----|\Z)", re.DOTALL
         ),
     ),
-    ("bearer tokens", re.compile(r"\b(?:Bearer|Basic)\s+(?P<secret>[A-Za-z0-9+/._~=-]{8,})", re.IGNORECASE)),
+    (
+        "bearer tokens",
+        # "a basic understanding" and "the bearer securities" are none.
+        re.compile(
+            r"\bBearer\s+(?P<secret>(?=[\w+/.~=-]*\d)[\w+/.~=-]{8,}|[\w+/.~=-]{24,})"
+            r"|\bAuthorization[\"']?\s*[:=]\s*[\"']?(?:Basic|Token|ApiKey)\s+(?P<quoted>[^\s\"'\[$]{6,})",
+            re.IGNORECASE,
+        ),
+    ),
     (
         "tokens",
         re.compile(
@@ -47,7 +56,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
         "values that are named as secrets",
         re.compile(
             # As JSON or Python write them, and NAME=VALUE. What is redacted already begins with [ or $.
-            rf"(?<![A-Za-z0-9]){_NAME}(?:\\?[\"']\s*:\s*\\?[\"'](?P<quoted>[^\"'\\\[$][^\"'\\]{{3,}})"
+            rf"{_NAME}(?:\\?[\"']\s*:\s*\\?[\"'](?P<quoted>[^\"'\\\[$][^\"'\\]{{3,}})"
             r"|=[\"']?(?P<secret>[^\s\"'&,;\\\[$][^\s\"'&,;\\]{5,}))",
             re.IGNORECASE,
         ),
@@ -67,7 +76,7 @@ class Redaction:
         self._secrets = dict(secrets)
         self._redactor = Redactor(self._secrets)
         paths = sorted({re.escape(str(home)) for home in homes if len(home.parts) > 1}, key=len, reverse=True)
-        self._home = re.compile(rf"(?<![\w.-])(?:{'|'.join(paths)})(?![\w-])") if paths else None
+        self._home = re.compile(rf"(?<![\w.-])(?:{'|'.join(paths)})(?![\w-]|\.\w)") if paths else None
         self.found: Counter[str] = Counter()
 
     @classmethod
