@@ -17,7 +17,7 @@ from inprocess_tools import InProcessRunner
 
 from toolchat.chat.approval import ApprovalPolicy, Reply
 from toolchat.chat.calls import CallRunner, Decide
-from toolchat.engine.base import Engine
+from toolchat.engine.base import Engine, EngineInfo
 from toolchat.engine.replay import ReplayEngine
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.session.replaying import RecordedRunner, replay_plan
@@ -287,6 +287,37 @@ def test_secrets_are_nowhere_in_a_cassette_also_where_they_come_in_pieces(
     told = transcript(again)
     assert events.TextDelta("it is ${A_TOKEN}, ${A_TOKEN}") in told
     assert not [body for body in told if isinstance(body, events.Notice) and "user:" in body.text]
+
+
+def test_what_is_noted_before_the_tools_are_known_is_written_without_their_secrets(tmp_path: Path) -> None:
+    header = Header("toolchat test", "repl", "/home/anna/model", 1.0)
+    tape = CassetteWriter(tmp_path / "c.jsonl", header, Redaction({}, [Path("/home/anna")]))
+    tape.engine(EngineInfo(f"/home/anna/{SECRET}", 100, 13, constrains_calls=True))
+    tape.take(Event("s", 0, 0, 0, 1.0, events.Notice(f"Know {SECRET}.")))
+    assert len((tmp_path / "c.jsonl").read_text().splitlines()) == 1
+    tape.know_tools({"BOUND": SECRET})
+    tape.report(Report({}, (SECRET,)))
+    tape.close()
+    text = (tmp_path / "c.jsonl").read_text()
+    assert SECRET not in text
+    assert "/home/anna" not in text
+    cassette = read_cassette(tmp_path / "c.jsonl")
+    assert (cassette.model, cassette.recorded.infos[0].model) == ("~/model", "~/${BOUND}")
+
+
+def test_what_the_tools_file_gives_a_tool_is_taken_out_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE", SECRET)
+    runner = InProcessRunner(samples())
+    options = replace(runner.toolbox.tools[0].options, given=("DATABASE",))
+    runner.toolbox = replace(runner.toolbox, tools=(replace(runner.toolbox.tools[0], options=options),))
+    engine = ScriptedEngine()
+    engine.enqueue("Yes.")
+    play(engine, [f"Is it {SECRET}?"], tape=writer(tmp_path / "c.jsonl"), runner=runner)
+    text = (tmp_path / "c.jsonl").read_text()
+    assert SECRET not in text
+    assert "Is it ${DATABASE}?" in text
 
 
 def test_images_are_in_the_cassette_whole(tmp_path: Path) -> None:

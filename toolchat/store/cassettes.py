@@ -121,7 +121,7 @@ class CassetteWriter:
         self._worth_keeping = False
         self._messages: tuple[Message, ...] = ()
         self._tools: tuple[ToolSpec, ...] | None = None
-        self._lines: list[dict[str, Any]] = []
+        self._early: list[tuple[str, dict[str, Any]]] = []
         """What was noted before the tools were known, and with them the secrets that they are given."""
         try:
             self._file: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -129,7 +129,7 @@ class CassetteWriter:
             raise UsageError(f"{path}: is there already; remove it, or write elsewhere") from None
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {refused(error) or error.strerror or error}") from None
-        self._write({"format": FORMAT, "version": VERSION, **codec.encode(Header, header)})
+        self._write({"format": FORMAT, "version": VERSION, **redaction.data(codec.encode(Header, header))})
 
     @property
     def loss(self) -> str:
@@ -141,9 +141,9 @@ class CassetteWriter:
         """Take these values out too. Nothing is written before this is called, or the chat is over."""
         self.redaction.hide(secrets)
         self._tools_known = True
-        lines, self._lines = self._lines, []
-        for line in lines:
-            self._write(line)
+        early, self._early = self._early, []
+        for kind, data in early:
+            self._note(kind, data)
         self._flush()
 
     def take(self, event: Event) -> None:
@@ -214,7 +214,7 @@ class CassetteWriter:
         if self._tools_known:
             self._write({kind: self.redaction.data(data)})
         else:
-            self._lines.append({kind: data})
+            self._early.append((kind, data))
 
     def _write(self, row: dict[str, Any]) -> None:
         if self._file is None or self.failure is not None:
