@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import stat
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,29 @@ def test_known_secrets_are_not_in_the_cassette_and_are_shown_by_their_names(
     assert TOKEN not in (home / "c.jsonl").read_text()
     assert str(home) not in (home / "c.jsonl").read_text()
     assert toolchat("replay", "c.jsonl").out == "Mine is ${MY_TOKEN}, in ~/x.\n"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_cassette_that_is_not_whole_makes_the_exit_code_1_and_is_told(
+    asking: Asking, model_folder: Path, home: Path, quiet: bool
+) -> None:
+    # As on a disk that is full: no file grows beyond so much, the database excepted, which is not written.
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    script = home / "limited.py"
+    script.write_text(
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (600, {limit[1]}))\n"
+        f"sys.path.insert(0, {str(SCRIPTED.parent)!r})\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    program = Program(home, server=asking.server)
+    flags = ["--no-tools", "--no-store", "--model", str(model_folder), "--record", "c.jsonl", *["-q"] * quiet]
+    ran = program.fork(str(script), str(SCRIPTED), '["It is 408."]', "ask", "17 * 24?", *flags)
+    assert (ran.code, ran.out) == (1, "It is 408.\n"), ran
+    assert ran.err.count("c.jsonl: is not written any more: ") == 1
+    assert ran.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.cli.piped import Note
     from toolchat.session.startup import Plan
-    from toolchat.store.cassettes import Cassette
+    from toolchat.store.cassettes import Cassette, CassetteWriter
     from toolchat.store.sessions import Opened
 
 MOST_ANSWERS = 64
@@ -271,7 +271,19 @@ def _answer(
                 plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True, tape=tape, **replaying
             ) as chat:
                 await chat.ready()
-                return (await chat.ask(question, plan.images, schema)).exit_code
+                code = (await chat.ask(question, plan.images, schema)).exit_code
+            return code or _recorded(tape, quiet=given["quiet"])
 
     code = run_async(main)
-    return code if answer is None or as_events else answer.write(schema, as_json=as_json)
+    return code if answer is None or as_events else answer.write(schema, as_json=as_json) or code
+
+
+def _recorded(tape: CassetteWriter | None, *, quiet: bool) -> int:
+    """1 where the cassette is not whole: else a notice has said so."""
+    if tape is None or tape.failure is None:
+        return 0
+    if quiet:
+        from toolchat.ui.text.sanitize import sanitize
+
+        print(f"toolchat: {sanitize(tape.loss)}", file=sys.stderr)
+    return 1
