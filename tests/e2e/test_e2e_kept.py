@@ -157,6 +157,7 @@ def test_a_cassette_of_the_real_engine_replays_to_the_same_transcript_byte_for_b
         assert (done.returncode, done.stdout, done.stderr) == (0, ran.stdout, ran.stderr), again
 
 
+@pytest.mark.slow
 def test_a_chat_that_goes_on_finds_its_prompt_cached_and_the_toolbar_says_so(kept: Kept, tmp_path: Path) -> None:
     for question in (QUESTION, "What is 17 * 24?"):
         first = kept.ask("--tools", "tools.yaml", *(["--continue"] if question != QUESTION else []), question)
