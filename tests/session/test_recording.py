@@ -24,7 +24,8 @@ from toolchat.session.replaying import RecordedRunner, replay_plan
 from toolchat.session.reporting import write_session
 from toolchat.session.session import Session
 from toolchat.settings import Settings
-from toolchat.store.cassettes import Cassette, CassetteWriter, Header, Report, read_cassette
+from toolchat.store.cassette_writer import CassetteWriter
+from toolchat.store.cassettes import Cassette, Header, Report, read_cassette
 from toolchat.store.grants import GrantStore
 from toolchat.store.redaction import Redaction
 from toolchat.tools.load import load_tools, sample_tools_path
@@ -350,18 +351,18 @@ def test_a_chat_in_which_nothing_was_asked_leaves_no_cassette(tmp_path: Path) ->
 def test_a_disk_that_is_full_is_told_once_and_the_chat_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    from toolchat.store import cassettes
+    from toolchat.store import cassette_writer
 
     tape = writer(tmp_path / "c.jsonl")
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cassettes.os, "write", full)
+    monkeypatch.setattr(cassette_writer.os, "write", full)
     engine = ScriptedEngine()
     engine.enqueue("One.", "Two.")
     shown = play(engine, ["1?", "2?"], tape=tape)
-    monkeypatch.setattr(cassettes.os, "write", os.write)
+    monkeypatch.setattr(cassette_writer.os, "write", os.write)
     notices = [event.body.text for event in shown if isinstance(event.body, events.Notice)]
     assert [notice.startswith(f"{tmp_path / 'c.jsonl'}: is not written any more: ") for notice in notices] == [True]
     assert events.TextDelta("Two.") in transcript(shown)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.cli.piped import Note
     from toolchat.session.startup import Plan
-    from toolchat.store.cassettes import Cassette, CassetteWriter
+    from toolchat.store.cassette_writer import CassetteWriter
+    from toolchat.store.cassettes import Cassette
     from toolchat.store.sessions import Opened
 
 MOST_ANSWERS = 64

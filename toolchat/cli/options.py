@@ -14,7 +14,8 @@ from toolchat.settings.table import SETTINGS, Setting
 
 if TYPE_CHECKING:
     from toolchat.session.startup import Plan
-    from toolchat.store.cassettes import Cassette, CassetteWriter
+    from toolchat.store.cassette_writer import CassetteWriter
+    from toolchat.store.cassettes import Cassette
     from toolchat.store.sessions import Opened
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -183,7 +184,8 @@ def tape_for(record: str | None, command: str, plan: Plan) -> CassetteWriter | N
 
     import toolchat
     from toolchat.settings import user_path
-    from toolchat.store.cassettes import CassetteWriter, Header
+    from toolchat.store.cassette_writer import CassetteWriter
+    from toolchat.store.cassettes import Header
     from toolchat.store.redaction import Redaction
 
     header = Header(f"toolchat {toolchat.__version__}", command, plan.model, round(time.time(), 3))

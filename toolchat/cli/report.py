@@ -11,7 +11,7 @@ import typer
 from toolchat.cli import completion
 
 if TYPE_CHECKING:
-    from toolchat.store.cassettes import CassetteWriter
+    from toolchat.store.cassette_writer import CassetteWriter
     from toolchat.store.sessions import StoredSession
     from toolchat.store.transcript import Transcript
 
@@ -52,7 +52,8 @@ def report(session: Which = None, output: Output = None, no_session: NoSession =
     """Write a file for a bug report: versions, doctor's lines, the last session. It is sent nowhere."""
     from toolchat import __version__
     from toolchat.settings import user_path
-    from toolchat.store.cassettes import CassetteWriter, Header, Report
+    from toolchat.store.cassette_writer import CassetteWriter
+    from toolchat.store.cassettes import Header, Report
     from toolchat.store.redaction import Redaction
     from toolchat.store.transcript import Transcript
     from toolchat.wire.errors import ToolchatError, UsageError

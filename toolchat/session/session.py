@@ -55,7 +55,7 @@ from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
 if TYPE_CHECKING:  # few chats are recorded
-    from toolchat.store.cassettes import CassetteWriter
+    from toolchat.store.cassette_writer import CassetteWriter
 
 
 class NewModel(Protocol):

@@ -16,7 +16,7 @@ from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import CutResult, ToolResult, joined
 
 if TYPE_CHECKING:  # few chats are recorded
-    from toolchat.store.cassettes import CassetteWriter
+    from toolchat.store.cassette_writer import CassetteWriter
 
 Show: TypeAlias = Callable[[Event], None]
 """Consumes the events of a session."""
