@@ -142,6 +142,8 @@ def played(*flags: str) -> list[Text]:
             for line in SCENE:
                 player.type(line)
             rows = player.rows()
+            player.child.send("\x03")  # what /undo has put back into the input
+            player.until("an empty input", lambda: PROMPT in {row.strip() for row in player.screen.display})
             player.child.sendeof()
             player.until("the end", lambda: not player.child.isalive())
         finally:
