@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import pexpect
@@ -34,6 +36,27 @@ SCENE = (
     "/undo",
 )
 """Line by line; each is typed once the prompt is idle."""
+DOCS = (
+    "architecture.md",
+    "benchmarks.md",
+    "engines.md",
+    "gpu-check.md",
+    "images.md",
+    "install.md",
+    "python.md",
+    "repl.jsonl",
+    "repl.md",
+    "repl.svg",
+    "replay.md",
+    "scripts.md",
+    "security.md",
+    "sessions.md",
+    "settings.md",
+    "tools-reference.md",
+    "tools.md",
+    "your-functions.md",
+)
+"""What the folder docs of the scene has: always the same, so that a new page does not change the picture."""
 
 
 class _Screen(pyte.HistoryScreen):
@@ -50,7 +73,7 @@ class _Screen(pyte.HistoryScreen):
 class Player:
     """The program on a terminal whose rows are kept when they leave the screen at its top."""
 
-    def __init__(self, home: Path, *flags: str) -> None:
+    def __init__(self, home: Path, folder: Path, *flags: str) -> None:
         variables = {
             name: value for name, value in os.environ.items() if not name.startswith(("TOOLCHAT_", "NO_COLOR"))
         }
@@ -65,6 +88,7 @@ class Player:
                 "XDG_STATE_HOME": str(home),
                 "XDG_CONFIG_HOME": str(home),
             },
+            cwd=str(folder),
             dimensions=(ROWS, COLUMNS),
         )
         self.screen = _Screen(self.child.send)
@@ -99,17 +123,18 @@ class Player:
     def rows(self) -> list[Text]:
         above = list(self.screen.history.top)
         here = [self.screen.buffer[number] for number in range(ROWS)]
-        rows = [_row(row) for row in [*above, *here]]
+        rows = [row_text(row) for row in [*above, *here]]
         while rows and not rows[-1].plain.strip():
             rows.pop()
         return rows
 
 
-def _row(row: Mapping[int, pyte.screens.Char]) -> Text:
+def row_text(row: Mapping[int, pyte.screens.Char], columns: int = COLUMNS) -> Text:
+    """A row of a screen with its colours."""
     text = Text()
-    for column in range(COLUMNS):
-        cell = row[column]
-        text.append(cell.data, _style(cell))
+    cells = (row[column] for column in range(columns))
+    for style, group in groupby(cells, key=_style):
+        text.append("".join(cell.data for cell in group), style)
     text.rstrip()
     return text
 
@@ -137,7 +162,12 @@ def _colour(name: str) -> str | None:
 def played(*flags: str) -> list[Text]:
     """The rows of the scene, played with these flags to its end."""
     with tempfile.TemporaryDirectory() as home:
-        player = Player(Path(home), *flags)
+        folder = Path(home) / "work"
+        (folder / "docs").mkdir(parents=True)
+        shutil.copy("tools.yaml", folder)
+        for name in DOCS:
+            (folder / "docs" / name).touch()
+        player = Player(Path(home), folder, *flags)
         try:
             for line in SCENE:
                 player.type(line)
@@ -157,20 +187,25 @@ def main() -> None:
     parser.add_argument("cassette", type=Path)
     parser.add_argument("--record", action="store_true", help="load the demo model, and record the cassette anew")
     options = parser.parse_args()
-    target, cassette = options.svg, options.cassette
+    cassette = options.cassette.resolve()
     if options.record:
         cassette.unlink(missing_ok=True)
         played("--model", "demo", "--record", str(cassette))
     rows = played("--replay", str(cassette))
     if any("not what was asked when it was recorded" in row.plain for row in rows):
         shown = "\n".join(row.plain for row in rows)
-        raise SystemExit(f"{shown}\n{cassette}: tools or files are others by now; record it anew with --record")
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        raise SystemExit(f"{shown}\n{cassette}: the tools are others by now; record it anew with --record")
+    save(rows, options.svg, "toolchat repl --model demo", COLUMNS)
+
+
+def save(rows: Sequence[Text], target: Path, title: str, columns: int) -> None:
+    """Write rows of a terminal of so many columns as a picture."""
+    console = Console(record=True, width=columns, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     for row in rows:
         console.print(row, soft_wrap=True)
     # Without the web fonts that rich names: a picture in a document should fetch nothing.
     form = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    console.save_svg(str(target), title="toolchat repl --model demo", code_format=form)
+    console.save_svg(str(target), title=title, code_format=form)
 
 
 if __name__ == "__main__":
