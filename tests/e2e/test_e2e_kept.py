@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from e2e_processes import PATIENCE, PROGRAM, wait_until
 from questions import ENDLESS
+from terminal_screen import Terminal
 
 from toolchat.engine.kept.control import KeptWorker, alive, kept_workers, kill
 from toolchat.engine.served import below
@@ -23,6 +25,8 @@ pytestmark = pytest.mark.engine
 
 REPOSITORY = Path(__file__).parents[2]
 QUESTION = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
+CACHED = re.compile(r"prompt ([\d,]+) cached \+ ([\d,]+) new")
+USED = re.compile(r"demo · ready · ([5-9]\d\d|\d,\d{3})/8,192")
 HEAVY = {"torch", "vllm", "mistral_common", "numpy", "openai", "mcp", "httpx", "huggingface_hub"}
 MODULES_AT_EXIT = """
 import sys
@@ -139,6 +143,42 @@ def test_what_is_shown_of_it_is_true(kept: Kept) -> None:
     assert 0 < shown["ends_in"] <= 600
     environment = Path(f"/proc/{shown['pid']}/environ")
     assert not os.access(environment, os.R_OK) or os.geteuid() == 0
+
+
+def test_a_cassette_of_the_real_engine_replays_to_the_same_transcript_byte_for_byte(kept: Kept, tmp_path: Path) -> None:
+    cassette = str(tmp_path / "weather.jsonl")
+    ran = kept.ask("--tools", "tools.yaml", "--record", cassette, QUESTION)
+    assert (ran.returncode, "85" in ran.stdout) == (0, True), ran
+    for again in (
+        ["replay", cassette],
+        ["ask", "--replay", cassette, "--tools", "tools.yaml", QUESTION],
+        ["ask", "--replay", cassette, "--recorded-results", QUESTION],
+    ):
+        done = kept.run([*PROGRAM, *again])
+        assert (done.returncode, done.stdout, done.stderr) == (0, ran.stdout, ran.stderr), again
+
+
+@pytest.mark.slow
+def test_a_chat_that_goes_on_finds_its_prompt_cached_and_the_toolbar_says_so(kept: Kept, tmp_path: Path) -> None:
+    for question in (QUESTION, "What is 17 * 24?"):
+        first = kept.ask("--tools", "tools.yaml", *(["--continue"] if question != QUESTION else []), question)
+        assert first.returncode == 0, first
+    notes = tmp_path / "terminal"
+    notes.mkdir()
+    command = [*PROGRAM, "repl", "--continue", "--tools", "tools.yaml", "--model", "demo"]
+    chat = Terminal(command, notes, REPOSITORY, kept.environment, columns=140, patience=PATIENCE)
+    try:
+        chat.wait_for("how much it takes, its tools too", lambda: bool(USED.search(chat.toolbar)))
+        assert "cached" not in chat.toolbar
+        chat.type("hi")
+        chat.wait_for("what was cached", lambda: "cached + " in chat.toolbar)
+        cached, new = (int(number.replace(",", "")) for number in CACHED.findall(chat.toolbar)[0])
+        print(f"cached {cached} of {cached + new}: {chat.toolbar}")
+        assert cached >= 0.9 * (cached + new), chat.toolbar
+        chat.leave()
+        assert chat.exit_code() == 0
+    finally:
+        chat.close()
 
 
 @pytest.mark.slow

@@ -125,3 +125,26 @@ def test_the_toolbar_tells_context_and_speed(repl: OpenRepl) -> None:
     chat.type("hello")
     chat.wait_for("speed", lambda: "20 tok/s · first 0.5 s · prompt 64 cached + 36 new" in chat.toolbar)
     assert "/8,192 · 6 tools · " in chat.toolbar
+
+
+def test_the_toolbar_is_drawn_again_when_the_engine_has_counted(repl: OpenRepl, folder: Path) -> None:
+    chat = repl(
+        """
+from scripted_engines import gate
+
+class Late(ScriptedEngine):
+    async def count(self, messages, tools, reasoning_effort=None):
+        await gate("count")
+        return await super().count(messages, tools, reasoning_effort)
+
+engine = Late([Answer("Hello, and more than one word of it.")])
+""",
+        "--no-tools",
+    )
+    chat.type("hi")
+    chat.wait_for_row("Hello, and more than one word of it.")
+    chat.wait_for_prompt()
+    before = chat.toolbar
+    (folder / "count").touch()
+    chat.wait_for("another number of tokens", lambda: chat.toolbar != before)
+    assert "ready" in chat.toolbar

@@ -56,6 +56,11 @@ def possible_choice(options: GenerateOptions, toolbox: Toolbox) -> tuple[Generat
     return replace(options, tool_choice="auto"), f"the tool {choice} that was chosen is off: the model decides"
 
 
+@dataclass(frozen=True, slots=True)
+class ShownResult(ToolResult):
+    """A result as a model was shown it before: it is neither cut again nor added to."""
+
+
 class PreparedCall(Protocol):
     """A call whose arguments fit, and that is run or discarded; until then what is to run it waits."""
 
@@ -425,7 +430,10 @@ class TurnCalls:
         """The result as the model is shown it: within its budget, with a reminder where it was asked for before."""
         content, left_out = result.content, result.excerpt.left_out if isinstance(result, CutResult) else 0
         info = self._engine.info
-        if info is not None:
+        if isinstance(result, ShownResult):
+            left_out = result.left_out
+            self._reminders.pop(result.call_id, None)
+        elif info is not None:
             left = info.context_window if self._left is None else self._left
             budget = result_budget(tool.options.max_result_tokens, info.context_window, self._asked, left)
             count = partial(self._tokens, result)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolchat.cli import recording
 from toolchat.cli.given import session_to_open, settings_flags
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from toolchat.models.hub import RemoteSize
     from toolchat.models.resolve import ModelChoice
     from toolchat.session.startup import Plan
+    from toolchat.store.cassette_writer import CassetteWriter
+    from toolchat.store.cassettes import Cassette
     from toolchat.store.sessions import Opened
 
 MOST_ANSWERS = 64
@@ -47,8 +50,8 @@ def answer(given: Mapping[str, Any]) -> int:
 
 
 _ALONE: Mapping[str, tuple[str, ...]] = {
-    "batch": ("question", "file", "image", "as_json", "stream_json", "n", "session", "continue_"),
-    "n": ("stream_json", "session", "continue_"),
+    "batch": ("question", "file", "image", "as_json", "stream_json", "n", "session", "continue_", "record", "replay"),
+    "n": ("stream_json", "session", "continue_", "record", "replay"),
     "stream_json": ("as_json",),
     "no_tools": ("tool",),
 }
@@ -99,6 +102,7 @@ def _plan(
     flags: Mapping[str, Any],
     images: tuple[str, ...] = (),
     opened: Opened | None = None,
+    cassette: Cassette | None = None,
     *,
     see: bool = False,
 ) -> Plan:
@@ -107,18 +111,19 @@ def _plan(
     from toolchat.session.startup import prepare
     from toolchat.settings import resolve
 
-    if opened is not None:
+    if opened is not None and cassette is None:
         from toolchat.session.past import with_model
 
         flags = with_model(flags, opened.record.transcript.model)
-    plan = prepare(
-        flags,
-        None if given["no_tools"] else choose_tools_file(resolve(flags)),
-        _obtain,
-        images=images,
-        see=see,
-        debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
-    )
+    debug = bool(os.environ.get("TOOLCHAT_DEBUG"))
+    runs_tools = not given["no_tools"] and not given["recorded_results"]
+    tools = choose_tools_file(resolve(flags)) if runs_tools else None
+    if cassette is not None:
+        from toolchat.session.replaying import replay_plan
+
+        plan = replay_plan(cassette, flags, tools, images=images, debug=debug)
+    else:
+        plan = prepare(flags, tools, _obtain, images=images, see=see, debug=debug)
     gc.freeze()
     gc.enable()
     return replace(plan, only=tuple(given["tool"] or ()))
@@ -155,16 +160,18 @@ def _one(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
     question = read_question(given["question"], given["file"] or (), read_stdin=not given["no_stdin"], note=note)
     images = (*(given["image"] or ()), *question.images)
     flags = settings_flags(given)
+    recording.check_record(given["record"])
+    cassette = recording.cassette_to_replay(given["replay"], given["recorded_results"], flags)
     stored = resolve(flags).store
     opened = session_to_open(given["session"], given["continue_"], stored, "--session")
-    plan = _plan(given, flags, images, opened)
+    plan = _plan(given, flags, images, opened, cassette)
     if given["n"] > 1:
         from toolchat.cli.batch import run_several
         from toolchat.session.batch_file import Row
 
         row = Row(1, question.text, images=images, schema=schema)
         return run_several(plan, row, given["n"], policy, as_json=given["as_json"], quiet=given["quiet"])
-    return _answer(plan, question.text, schema, policy, given, opened)
+    return _answer(plan, question.text, schema, policy, given, opened, cassette)
 
 
 def _answer(
@@ -174,6 +181,7 @@ def _answer(
     policy: ApprovalPolicy,
     given: Mapping[str, Any],
     opened: Opened | None,
+    cassette: Cassette | None,
 ) -> int:
     """Ask one question, and print its answer in the form that the flags say."""
     from toolchat.cli.approval import ask_on_terminal
@@ -184,6 +192,7 @@ def _answer(
     as_json, as_events = given["as_json"], given["stream_json"]
     streams = schema is None and not as_json and not as_events
     renderer = PlainRenderer(sys.stdout if streams else None, quiet=given["quiet"])
+    replaying = recording.replaying(cassette if given["recorded_results"] else None)
     answer = None
     if not streams:
         from toolchat.ui.machine import Answer
@@ -194,11 +203,24 @@ def _answer(
     async def main(_: Interrupts) -> int:
         with renderer:
             ask_person = ask_on_terminal(renderer.pause)
+            tape = recording.tape_for(given["record"], "ask", plan)
             async with open_session(
-                plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True
+                plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True, tape=tape, **replaying
             ) as chat:
                 await chat.ready()
-                return (await chat.ask(question, plan.images, schema)).exit_code
+                code = (await chat.ask(question, plan.images, schema)).exit_code
+            return code or _recorded(tape, quiet=given["quiet"])
 
     code = run_async(main)
-    return code if answer is None or as_events else answer.write(schema, as_json=as_json)
+    return code if answer is None or as_events else answer.write(schema, as_json=as_json) or code
+
+
+def _recorded(tape: CassetteWriter | None, *, quiet: bool) -> int:
+    """1 where the cassette is not whole: else a notice has said so."""
+    if tape is None or tape.failure is None:
+        return 0
+    if quiet:
+        from toolchat.ui.text.sanitize import sanitize
+
+        print(f"toolchat: {sanitize(tape.loss)}", file=sys.stderr)
+    return 1

@@ -13,7 +13,20 @@ import typer
 from typer.exceptions import TyperException
 
 import toolchat
-from toolchat.cli import ask_command, config, doctor, ending, engines, models, repl, serve, sessions, tools
+from toolchat.cli import (
+    ask_command,
+    config,
+    doctor,
+    ending,
+    engines,
+    models,
+    repl,
+    replay,
+    report,
+    serve,
+    sessions,
+    tools,
+)
 from toolchat.wire.errors import ExitCode
 
 EPILOG = """
@@ -37,7 +50,9 @@ app = typer.Typer(
 )
 app.command("ask")(ask_command.ask)
 app.command("repl")(repl.repl)
+app.command("replay")(replay.replay)
 app.command("doctor")(doctor.doctor)
+app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.command("ps")(engines.ps)
 app.command("stop")(engines.stop)

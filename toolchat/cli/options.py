@@ -46,6 +46,21 @@ Name = Annotated[
     str | None, typer.Option("--name", help="What the session is called, to find it again.", metavar="NAME")
 ]
 
+Record = Annotated[
+    str | None,
+    typer.Option(
+        "--record",
+        help="Record the chat on a cassette, a new file; secrets that are known are left out.",
+        metavar="FILE",
+    ),
+]
+Replay = Annotated[
+    str | None, typer.Option("--replay", help="Have the answers of a cassette; no model is loaded.", metavar="FILE")
+]
+RecordedResults = Annotated[
+    bool, typer.Option("--recorded-results", help="With --replay: have the recorded results too; no tool runs.")
+]
+
 
 def _go_offline(value: bool) -> bool:
     if value:

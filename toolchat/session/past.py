@@ -85,9 +85,12 @@ def past_of(opened: Opened) -> Past:
 
 
 def shown_again(history: Iterable[Event], conversation: Conversation) -> list[Event]:
-    """The events of the last turns, as they were shown. What was taken back is not among them."""
+    """The events of the last turns, as they were shown. What was taken back is not among them.
+
+    Nor is how fast they were: what a toolbar shows is of this engine.
+    """
     last = set(conversation.numbers[-SHOWN_TURNS:])
-    kinds = (events.EngineState, events.CallWriting)
+    kinds = (events.EngineState, events.CallWriting, events.RoundFinished)
     return [event for event in history if event.turn in last and not isinstance(event.body, kinds)]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
@@ -54,6 +55,9 @@ from toolchat.wire.events import (
 from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
+if TYPE_CHECKING:  # few chats are recorded
+    from toolchat.store.cassette_writer import CassetteWriter
+
 
 class NewModel(Protocol):
     """Another model, whose files are here."""
@@ -91,8 +95,10 @@ class Session:
         sources: Sources | None = None,
         plain: Show | None = None,
         opened: Opened | None = None,
+        tape: CassetteWriter | None = None,
     ) -> None:
-        """`records` is the folder of the stored sessions; None stores nothing. `opened` is one to go on with.
+        """`records` is the folder of the stored sessions; None stores nothing. `opened` is one to go on with. `tape`
+        is a cassette that the chat is recorded on; the caller closes it afterwards.
 
         `sources` may be left out where neither tools nor model will be changed.
         `plain` is called in place of `show` once that has failed, see `Stream`.
@@ -109,8 +115,9 @@ class Session:
         self.used_is_estimate = False
         """Whether `used_tokens` is one: a server has not counted what was changed since."""
         self._records = records
-        self._stream = Stream(records, show, plain, opened.record if opened is not None else None)
-        self._keeper = EngineKeeper(engine, self._engine_told, self._engine_died)
+        self._stream = Stream(records, show, plain, opened.record if opened is not None else None, tape)
+        self._tape = tape
+        self._keeper = EngineKeeper(self._taped(engine), self._engine_told, self._engine_died)
         self._settings = settings
         self._set: dict[str, Any] = {}
         """What the user has changed of them within the chat."""
@@ -145,6 +152,7 @@ class Session:
         policy: ApprovalPolicy | None = None,
         ask: Ask | None = None,
         only: Collection[str] = (),
+        decide: Decide | None = None,
     ) -> None:
         """Say which tools there are, and who decides on calls; before the first turn. They end with the session.
 
@@ -153,7 +161,7 @@ class Session:
         policy or `only` names, is not among them.
         """
         self._policy = policy
-        self._decide = decider(policy, ask) if policy is not None else allow_all
+        self._decide = decide or (decider(policy, ask) if policy is not None else allow_all)
         self._use(runner)
         if policy is not None:
             policy.check(runner.toolbox)
@@ -161,6 +169,7 @@ class Session:
         check_tool_choice(self._options.tool_choice, runner.toolbox, self.switched_off)
         if self._past is not None:
             self._have_past_tools()
+            self._count()  # where the engine was ready before, it has counted without tools
         elif runner.toolbox.tools:
             self._edited(ToolsChanged(tuple(self._offered())))
 
@@ -508,7 +517,7 @@ class Session:
 
         try:
             found = await self._changeable().model(name, tell)
-            await self._keeper.replace(found.engine)
+            await self._keeper.replace(lambda: self._taped(found.engine()))
         except BaseException:
             # The stages of fetching say nothing about the engine that is still there, if it is.
             if not self.loading and (told or not (self.info is not None)):
@@ -536,6 +545,13 @@ class Session:
         await self._keeper.close()
         self.record.close()
 
+    def _taped(self, engine: Engine) -> Engine:
+        if self._tape is None:
+            return engine
+        from toolchat.engine.recorded import RecordingEngine
+
+        return RecordingEngine(engine, self._tape)
+
     def _engine_told(self, body: EventBody) -> None:
         self._stream.emit(body)
         # Of a session that goes on it is shown what it takes before anything is asked.
@@ -559,6 +575,10 @@ class Session:
 
     def _use(self, runner: CallRunner) -> None:
         self._runner = runner
+        if self._tape is not None:
+            # What the tools file gives tools is hidden in all that they say, and may be known to the user as well.
+            names = {name for tool in runner.toolbox.tools for name in tool.options.given}
+            self._tape.know_tools({name: os.environ[name] for name in sorted(names) if name in os.environ})
         self._renew_loop()
         for text in runner.toolbox.notices:
             self._stream.emit(Notice(text))
@@ -666,21 +686,27 @@ async def open_session(
     show_past: bool = False,
     early_tools: bool = False,
     start_tools: Callable[[], Awaitable[CallRunner]] | None = None,
+    decide: Decide | None = None,
+    tape: CassetteWriter | None = None,
 ) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
 
     `opened` is a stored session to go on with; with `show_past` its last turns are shown first. `start_tools` is for
-    tools that are not those of the plan. Call in a thread that lives as long as the session: its processes end with it.
+    tools that are not those of the plan, and `decide` for calls that neither `policy` nor `ask` decide on. `tape` is a
+    cassette to record the chat on. Call in a thread that lives as long as the session: its processes end with it.
 
     Raises UsageError, see `Session.equip`. With `early_tools`, see `Plan.start_tools`, it may be raised by a turn.
 
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
     sources = Sources(plan.start_tools_again, plan.with_model)
-    engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
-    records = state_folder() / "sessions" if plan.settings.store else None
-    session = Session(plan.settings, plan.model, engine, records, show, sources, plain, opened)
-    try:
+    async with contextlib.AsyncExitStack() as ending:
+        if tape is not None:
+            ending.callback(tape.close)
+        engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
+        records = state_folder() / "sessions" if plan.settings.store else None
+        session = Session(plan.settings, plan.model, engine, records, show, sources, plain, opened, tape)
+        ending.push_async_callback(session.close)
         if show_past:
             session.show_past()
         if opened is not None and plan.flags.get("system") is not None:
@@ -692,7 +718,5 @@ async def open_session(
         await session.launch()
         ready = session.engine_ready if early_tools else None
         runner: CallRunner = await (plan.start_tools(ready) if start_tools is None else start_tools())
-        session.equip(runner, policy, ask, plan.only)
+        session.equip(runner, policy, ask, plan.only, decide)
         yield session
-    finally:
-        await session.close()

@@ -37,6 +37,8 @@ QUESTION_SECONDS = 0.03
 """From when the engine is ready to the first request."""
 SERVER = "server"
 """The kind of a model that a server has."""
+CASSETTE = "cassette"
+"""The kind of a model of which there are recorded answers."""
 ChooseTools: TypeAlias = "Callable[[Settings], Path | ToolsCode]"
 """The tools file that applies now. Raises UsageError where it is missing or not to be trusted."""
 Obtain: TypeAlias = "Callable[[ModelChoice, Callable[[RemoteSize], str]], Path]"
@@ -70,8 +72,8 @@ class Plan:
 
     @property
     def is_served(self) -> bool:
-        """Whether a server has the model: it has no files here."""
-        return self.choice.kind == SERVER
+        """Whether the model has no files here: a server has it, or a cassette its answers."""
+        return self.choice.kind in (SERVER, CASSETTE)
 
     @property
     def notice(self) -> str:
@@ -130,6 +132,8 @@ class Plan:
         `report` is called with each stage of building or fetching it, where need be. Raises UsageError or EngineError
         where there is no such model to be had.
         """
+        if self.choice.kind == CASSETTE:
+            raise UsageError("this chat is replayed from a cassette; leave --replay out to have a model")
         if self.is_served:
             settings = resolve({**self.flags, "model": name})
             return replace(self, settings=settings, choice=ModelChoice(name, SERVER, None))

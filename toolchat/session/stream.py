@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from toolchat.standard_streams import OutputError
 from toolchat.store.record import SessionRecord, new_session_id
@@ -14,6 +14,9 @@ from toolchat.wire import events
 from toolchat.wire.events import Event, EventBody, Notice, Stamper
 from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import CutResult, ToolResult, joined
+
+if TYPE_CHECKING:  # few chats are recorded
+    from toolchat.store.cassette_writer import CassetteWriter
 
 Show: TypeAlias = Callable[[Event], None]
 """Consumes the events of a session."""
@@ -28,12 +31,22 @@ class Stream:
     """
 
     def __init__(
-        self, records: Path | None, show: Show, plain: Show | None = None, record: SessionRecord | None = None
+        self,
+        records: Path | None,
+        show: Show,
+        plain: Show | None = None,
+        record: SessionRecord | None = None,
+        tape: CassetteWriter | None = None,
     ) -> None:
-        """`record` is that of a session that goes on; without it a new one is made in `records`, None for nowhere."""
+        """`record` is that of a session that goes on; without it a new one is made in `records`, None for nowhere.
+
+        `tape` is a cassette that gets what is shown.
+        """
         self.take(record if record is not None else SessionRecord(records, new_session_id()))
         self._show: Show | None = show
         self._plain = plain
+        self._tape = tape
+        self._told_untaped = False
 
     def take(self, record: SessionRecord, events_so_far: int = 0) -> None:
         """Go on with this record, which holds so many events."""
@@ -62,8 +75,13 @@ class Stream:
         if self.record.failure is not None and not self._told_unrecorded:
             self._told_unrecorded = True
             self._shown(self.stamp(Notice(self.record.loss)))
+        if self._tape is not None and self._tape.failure is not None and not self._told_untaped:
+            self._told_untaped = True
+            self._shown(self.stamp(Notice(self._tape.loss)))
 
-    def _shown(self, event: Event) -> None:
+    def _shown(self, event: Event, *, again: bool = False) -> None:
+        if self._tape is not None and not again:
+            self._tape.take(event)
         if self._show is None:
             return
         try:
@@ -75,7 +93,7 @@ class Stream:
             kind, reason = type(error).__name__, " ".join(str(error).split())
             what = f"{kind}: {reason}" if reason else kind
             self.emit(Notice(f"the display failed and is plain from here on ({what}); please report it"))
-            self._shown(event)
+            self._shown(event, again=True)
 
 
 class KeptAnswers:

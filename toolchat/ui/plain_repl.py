@@ -71,13 +71,18 @@ class PlainRepl:
                     raise
                 return self._code
 
-    def _show(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
+        """Consume an event of the session."""
         match event.body:
             case QuestionAsked(text) if self._one_turn is None or self._one_turn.since is None:
                 # Not typed just now: a session that goes on shows its last turns.
                 for number, row in enumerate(sanitize(text).split("\n")):
                     self._line(f"{PROMPT if not number else '  '}{row}")
         self._lines.show(event)
+
+    def end(self) -> None:
+        """Show what is left of a turn that has no end."""
+        self._lines.end_turn()
 
     def _show_again(self, event: Event) -> None:
         """Show an event at which the lines have failed, and those after it, with new ones."""
@@ -88,7 +93,7 @@ class PlainRepl:
         self._lines.show(event)
 
     async def _run(self, open_chat: OpenChat) -> int:
-        async with open_chat(self._show, self._ask if self._to_person else None, self._show_again) as chat:
+        async with open_chat(self.show, self._ask if self._to_person else None, self._show_again) as chat:
             self._one_turn = turn = OneTurn(chat, self._clock)
             commands = Commands(chat, width=lambda: 80)
             while (line := await self._next_line()) is not None:

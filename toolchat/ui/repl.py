@@ -191,10 +191,13 @@ class Repl:
             self._terminal.fail(error)
 
     async def _tick(self) -> None:
-        """Keep the spinners turning and the seconds counting."""
+        """Keep the spinners turning, the seconds counting, and the toolbar true: the engine counts tokens unasked."""
+        used = 0
         while True:
             await asyncio.sleep(_TICK)
-            if self._turns.since is not None:
+            chat = self._turns.chat
+            before, used = used, chat.used_tokens if chat is not None else 0
+            if self._turns.since is not None or used != before:
                 self._changed()
 
     def _submit(self, line: str) -> None:
