@@ -15,6 +15,7 @@ from image_files import image
 
 from toolchat.chat import loop
 from toolchat.chat.calls import Decision, PendingCall
+from toolchat.chat.compaction import older_turns, summarise
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.frames import frames
 from toolchat.chat.guards import Limits
@@ -186,6 +187,27 @@ class PlayedChat:
             pass
         return isinstance(self.events[-1].body, events.TurnFinished)
 
+    async def compact(self) -> None:
+        """Have the model sum the older turns up, in as many portions as the small context makes of them."""
+        count = await self.engine.count(self.conversation.messages, TOOLBOX.specs)
+        if not (turns := older_turns(self.conversation.history, count)):
+            return
+        self.engine.answers = [Answer(self.draw(QUESTIONS), thinking="Hm.")] * 50
+        try:
+            summary = await summarise(
+                *(self.engine, f"summary{len(self.events)}-1", turns),
+                system=self.conversation.system,
+                tools=TOOLBOX.specs,
+                options=GenerateOptions(max_tokens=40),
+                limit=20,
+                words=self.draw(TEXTS),
+            )
+        except EngineError:
+            return
+        numbers = tuple(turn.number for turn in turns)
+        number = self.conversation.summarise(numbers, summary.text)
+        self._emit(events.HistoryEdited(events.TurnsSummarised(numbers, summary.text, number, summary.usage)))
+
     def edit(self) -> None:
         """Do something between turns, or nothing."""
         edit = self._edit()
@@ -255,4 +277,6 @@ async def play(draw: Draw) -> PlayedChat:
             await chat.turn()
             for _ in range(draw(st.integers(1, 3))):
                 chat.edit()
+            if draw(st.integers(0, 3)) == 0:
+                await chat.compact()
     return chat

@@ -167,9 +167,11 @@ async def _generate(
                         text += piece
                     case deltas.Finished():
                         finished = delta
-    finally:
-        if finished is None:
-            engine.abort(request_id)
+    except EngineError:
+        raise
+    except BaseException:
+        engine.abort(request_id)
+        raise
     if not text.strip() or finished is None:
         raise EngineError("the model gave no summary")
     return text.strip(), finished.usage, finished.reason is deltas.FinishReason.LENGTH

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolchat.chat.conversation import Turn
-from toolchat.mistral.vocabulary import FIRST_TOOLS_AHEAD
+from toolchat.mistral.vocabulary import FIRST_SYSTEM_AHEAD, FIRST_TOOLS_AHEAD
 from toolchat.wire.deltas import Usage
 from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
 from toolchat.wire.tokens import TokenCount
@@ -163,7 +163,7 @@ def _cached(
     same_system = had_system == (SystemMessage(system) if system else None)
     same_tools = tuple(tools) == last.tools
     ahead = version >= FIRST_TOOLS_AHEAD
-    if not same_system:
+    if not same_system and version >= FIRST_SYSTEM_AHEAD:
         return 0
     cached = system_tokens
     if ahead:
@@ -175,11 +175,12 @@ def _cached(
         if old != new:
             break
         same += 1
-    if not ahead and (tools or last.tools or (system and version < 7)):
+    in_question = had_system is not None and version < FIRST_SYSTEM_AHEAD
+    if version < FIRST_SYSTEM_AHEAD:
+        cached = 0
+    if not ahead and (tools or last.tools or in_question):
         questions = [at for at, message in enumerate(before) if isinstance(message, UserMessage)]
         same = min(same, questions[-1] if questions else 0)
-        if version < 7:
-            cached = 0
     elif same == len(before) and same < len(messages) and isinstance(messages[same], AssistantMessage):
         same += 1  # what was generated
     return cached + sum(tokens[:same])
