@@ -32,6 +32,9 @@ AGAIN = 0.05
 """Who does not want room to be made is asked again when so much more of the context is full."""
 
 
+_DROPPED = "[the user has dropped this result"
+
+
 class Stopped(ToolchatError):  # noqa: N818
     """The user stopped what was to come before the question: that has not been asked."""
 
@@ -210,7 +213,7 @@ class Room:
             if not await self._ask(Fullness(chat.used_tokens, info.context_window, len(turns))):
                 self._refused = full
                 return
-        chat.notify(f"the context is {full:.0%} full: {turns_text(len(turns))} summed up")
+        chat.notify(f"the context is {full * 100:.0f} % full: {turns_text(len(turns))} summed up")
         try:
             made = await self.compact()
         except ToolchatError as error:
@@ -269,8 +272,9 @@ class Room:
     async def _trimmed(self, message: ToolMessage, most_tokens: int | None) -> str | None:
         """Other words for a result; None where they would be no fewer."""
         if most_tokens is None:
-            left = f"[the user has dropped this result: {len(message.content):,} characters]"
-            return left if len(left) < len(message.content) or message.images else None
+            left = f"{_DROPPED}: {len(message.content):,} characters]"
+            is_dropped = message.content.startswith(_DROPPED) or len(left) >= len(message.content)
+            return left if message.images or not is_dropped else None
         count = partial(result_tokens, self._chat.engine, message.call_id, message.name)
 
         def keep() -> Kept | None:
@@ -303,7 +307,7 @@ class Room:
             return history[-1]
         found = next((turn for turn in history if turn.number == number), None)
         if found is None:
-            raise UsageError(f"there is no turn {number}; /context lists them")
+            raise UsageError(f"there is no turn {number}; /branch lists them")
         return found
 
     def _result(self, view: ResultView) -> ToolMessage:

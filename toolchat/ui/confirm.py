@@ -14,7 +14,7 @@ _KEYS = "y sum them up · n not now · Ctrl-C: do not ask the question"
 
 def full_text(full: Fullness) -> str:
     turns = "the older turn" if full.turns == 1 else f"the {full.turns} older turns"
-    share, tokens = f"{full.used / full.window:.0%}", f"{full.used:,} of {full.window:,} tokens"
+    share, tokens = f"{100 * full.used / full.window:.0f} %", f"{full.used:,} of {full.window:,} tokens"
     return f"The context is {share} full ({tokens}). Sum {turns} up before this question?"
 
 

@@ -55,7 +55,7 @@ async def branch(context: Context, argument: str) -> Outcome:
         if len(rows) < 2:
             return told("There is no turn to go back to yet.", style=QUIET)
         hint = say("/branch TURN goes there: the chat is then as it was when that turn had ended.", QUIET)
-        return Outcome((*(row for _, row in rows), hint), pick="/branch ")
+        return Outcome((*rows, hint), pick="/branch ")
     if not (argument.isascii() and argument.isdigit() and len(argument) < 10):
         raise UsageError("expected /branch, or /branch TURN")
     context.chat.room.branch(int(argument))
@@ -67,26 +67,29 @@ def complete_branch(context: Context, text: str) -> list[Completion]:
     numbers = context.chat.conversation.numbers
     last = numbers[-1] if numbers else 0
     return [
-        Completion(str(number), row.plain.split(maxsplit=1)[1] if number else "the beginning", len(text))
-        for number, row in reversed(_turn_rows(context))
+        Completion(str(number), about, len(text))
+        for number, about in reversed(_reachable(context))
         if str(number).startswith(text) and number != last
     ]
 
 
-def _turn_rows(context: Context) -> list[tuple[int, Text]]:
+def _turn_rows(context: Context) -> list[Text]:
     """A row for every turn that the chat can go to, and for the beginning; the turns that it has now are marked."""
-    conversation = context.chat.conversation
-    now = set(conversation.numbers)
-    rows = [(0, Text.assemble(("  0  ", "bold"), ("the beginning", QUIET)))]
-    before = 0
-    for turn, previous in conversation.reachable():
-        mark = "● " if turn.number in now else "  "
+    now = set(context.chat.conversation.numbers)
+    return [
+        Text.assemble((f"{'●' if number in now else ' '} {number:>2}  ", "bold"), about)
+        for number, about in _reachable(context)
+    ]
+
+
+def _reachable(context: Context) -> list[tuple[int, str]]:
+    """Every turn that the chat can go to, and what it is; one that follows another than the one above says which."""
+    found = [(0, "the beginning")]
+    for turn, previous in context.chat.conversation.reachable():
         words = "a summary" if turn.replaced else _first_line(turn.question.content)
-        after = f"after {previous or 'the beginning'}: " if previous != before else ""
-        row = Text.assemble((f"{mark}{turn.number}  ", "bold"), (after, QUIET), words)
-        rows.append((turn.number, row))
-        before = turn.number
-    return rows
+        after = f"after {previous or 'the beginning'}: " if previous != found[-1][0] else ""
+        found.append((turn.number, f"{after}{words}"))
+    return found
 
 
 def _first_line(text: str) -> str:

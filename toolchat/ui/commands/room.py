@@ -39,8 +39,8 @@ _FREE = "·"
 async def context(context: Context, _: str) -> Outcome:
     view = await context.chat.room.view()
     about = "~" if view.estimated else ""
-    share = view.total / view.window
-    heading = f"{about}{view.total:,} of {view.window:,} tokens ({share:.0%})"
+    share = 100 * view.total / view.window
+    heading = f"{about}{view.total:,} of {view.window:,} tokens ({share:.0f} %)"
     rows = [say(heading, "bold"), _bar(view, min(context.width() - 1, _BAR))]
     rows += _part_rows(view, about, context.width())
     rows += [say(row, QUIET) for row in _more(view, about, context.chat.turn_settings["max_tokens"])]
@@ -169,12 +169,12 @@ def _part_rows(view: ContextView, about: str, width: int) -> Iterator[Text]:
         results[result.name] += result.tokens
     details = {"tools": _largest(tools), "results": _largest(results)}
     sizes = [(letter, name, size) for (letter, name, _), size in zip(_PARTS, _sizes(view), strict=True)]
-    column = max(len(f"{size:,}") for size in (view.total, view.free, *(size for *_, size in sizes)))
+    column = max(len(f"{about}{size:,}") for size in (view.total, view.free, *(size for *_, size in sizes)))
     styles = {letter: style for letter, _, style in _PARTS}
     for letter, name, size in [*sizes, (_FREE, "free", view.free)]:
         if not size and letter != _FREE:
             continue
-        row = Text.assemble((f"{letter} ", styles.get(letter, QUIET)), f"{name:<13}  {about}{size:>{column},}")
+        row = Text.assemble((f"{letter} ", styles.get(letter, QUIET)), f"{name:<13}  {f'{about}{size:,}':>{column}}")
         detail = details.get(name, "")
         if detail and row.cell_len + 2 + len(detail) < width:
             row.append(f"  {detail}", style=QUIET)
