@@ -30,6 +30,8 @@ ADD = tool("add", "Add two numbers.")
 class FakeRoom:
     """Nothing was edited."""
 
+    is_making = False
+
     def asks(self, ask: object) -> None:
         pass
 

@@ -259,10 +259,11 @@ def test_the_window_is_drawn_as_a_bar_and_told_part_by_part() -> None:
     assert len(bar) == 79
     assert sorted(set(bar), key=bar.index) == list("stqamrf·")
     assert bar.count("t") == pytest.approx(79 * 3600 / 8192, abs=2)
-    assert rows[2:-3] == [
+    assert rows[2:-3] == [  # none of them is wider than the window
         "s system prompt    120",
         "t tools          3,600",
-        "  tool_8 800, tool_7 700, tool_6 600, tool_5 500, tool_4 400, tool_3 300, 2 more 300",
+        "  tool_8 800, tool_7 700, tool_6 600, tool_5 500, tool_4 400, tool_3 300, 2",
+        "  more 300",
         "q questions        300",
         "a answers          900",
         "m summaries        240",

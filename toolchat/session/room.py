@@ -97,6 +97,9 @@ class Room:
         self._refused = 0.0
         """The part of the context that was full when the user did not want room to be made."""
         self._last: LastPrompt | None = None
+        self._prompts = 0
+        self._has_cache = False
+        """Whether the engine has said that it found something in its cache."""
         self._making: asyncio.Task[None] | None = None
         self._requests = 0
 
@@ -107,18 +110,20 @@ class Room:
     def see(self, finished: RoundFinished) -> None:
         """Note what the engine has just answered, before the conversation goes on."""
         self._last = LastPrompt(self._chat.conversation.messages, tuple(self._chat.offered()), finished.usage)
+        self._prompts += 1
+        self._has_cache = self._has_cache or finished.usage.cached_tokens > 0
 
     def forget_engine(self) -> None:
         """Another one answers from now on."""
-        self._last = None
+        self._last, self._prompts, self._has_cache = None, 0, False
 
     async def view(self) -> ContextView:
         """What fills the context now. Raises EngineError, and UsageError while no model is there to count."""
         info, conversation = self._info(), self._chat.conversation
         count = await self._count()
         last = self._last
-        if info.server and last is not None and not last.usage.cached_tokens:
-            last = None  # a server that has no cache, or does not tell
+        if not self._has_cache and (info.server or self._prompts > 1):
+            last = None  # it has no cache, or does not tell
         return context_view(
             info.context_window,
             count,
@@ -198,6 +203,11 @@ class Room:
             self._making.cancel()
             self._making = None
 
+    @property
+    def is_making(self) -> bool:
+        """Whether it is under way, see `make_room`."""
+        return self._making is not None
+
     def stop(self) -> None:
         """Stop what comes before the question."""
         if self._making is not None:
@@ -205,15 +215,17 @@ class Room:
 
     async def _make_room(self, mode: str, full: float) -> None:
         chat, info = self._chat, self._info()
-        turns = older_turns(chat.conversation.history, await self._count())
+        count = await self._count()
+        turns = older_turns(chat.conversation.history, count)
         if not turns:
             return
         if mode == "ask":
             assert self._ask is not None
-            if not await self._ask(Fullness(chat.used_tokens, info.context_window, len(turns))):
+            if not await self._ask(Fullness(count.total, info.context_window, len(turns))):
                 self._refused = full
                 return
-        chat.notify(f"the context is {full * 100:.0f} % full: {turns_text(len(turns))} summed up")
+        share = f"{100 * count.total / info.context_window:.0f} %"
+        chat.notify(f"the context is {share} full: summing up {turns_text(len(turns))}")
         try:
             made = await self.compact()
         except ToolchatError as error:
@@ -324,7 +336,7 @@ class Room:
 
 
 def turns_text(number: int) -> str:
-    return "the older turn is" if number == 1 else f"the {number} older turns are"
+    return "the older turn" if number == 1 else f"the {number} older turns"
 
 
 def compacted_text(made: Compacted) -> str:

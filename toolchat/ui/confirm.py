@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchat.session.room import Fullness
+from toolchat.session.room import Fullness, turns_text
 from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.ui.approval_text import Row, prose
 
@@ -13,9 +13,8 @@ _KEYS = "y sum them up · n not now · Ctrl-C: do not ask the question"
 
 
 def full_text(full: Fullness) -> str:
-    turns = "the older turn" if full.turns == 1 else f"the {full.turns} older turns"
     share, tokens = f"{100 * full.used / full.window:.0f} %", f"{full.used:,} of {full.window:,} tokens"
-    return f"The context is {share} full ({tokens}). Sum {turns} up before this question?"
+    return f"The context is {share} full ({tokens}). Sum {turns_text(full.turns)} up before the question?"
 
 
 class RoomDialog:

@@ -314,6 +314,8 @@ class Repl:
         if turns.is_stopping:
             return "stopping"
         what = "running tools" if self._transcript.running else "answering"
+        if turns.chat is not None and turns.chat.room.is_making:
+            what = "summing up"
         return f"{what} {int(self._clock() - turns.since)} s"
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, say, told
 from toolchat.ui.text.sanitize import sanitize_line
+from toolchat.ui.text.wrapping import wrapped
 from toolchat.wire.errors import UsageError
 
 if TYPE_CHECKING:
@@ -180,8 +181,8 @@ def _part_rows(view: ContextView, about: str, width: int) -> Iterator[Text]:
             row.append(f"  {detail}", style=QUIET)
             detail = ""
         yield row
-        if detail:
-            yield say(f"  {detail}", QUIET)
+        for line in wrapped(detail, max(width - 3, 1)) if detail else []:
+            yield say(f"  {line}", QUIET)
 
 
 def _more(view: ContextView, about: str, max_tokens: int) -> Iterator[str]:
