@@ -97,6 +97,20 @@ def test_the_older_turns_are_summed_up_and_an_undo_puts_them_back(bench: Bench) 
     ]
 
 
+def test_turns_that_were_set_aside_are_summed_up_and_so_sent_again(bench: Bench) -> None:
+    async def scene(session: Session) -> None:
+        await talk(session, bench.engine, "a", "b", "c")
+        session.edited(events.TurnsSetAside(session.conversation.set_aside([1, 2])))
+        bench.engine.enqueue(SUMMARY)
+        made = await session.room.compact()
+        assert made.turns == (1, 2)
+        assert made.after > made.before
+        # By about a quarter of the turns' characters: half as many tokens as they have.
+        assert bench.engine.requests[-1].options.max_tokens == pytest.approx(250, abs=5)
+
+    bench.play(scene)
+
+
 def test_the_request_of_a_summary_begins_as_a_turn_does_and_calls_nothing(
     bench: Bench, samples: InProcessRunner
 ) -> None:
@@ -224,6 +238,10 @@ def test_a_failure_to_make_room_is_told_and_the_question_is_asked(tmp_path: Path
         bench.engine.enqueue("", "Yes.")
         await session.ask("d")
         assert session.last_answer == "Yes."
+        # And not tried again at every question.
+        bench.engine.enqueue("Again.")
+        await session.ask("e")
+        assert session.last_answer == "Again."
 
     bench.play(scene)
     assert "not summed up: the model gave no summary" in bench.notices()

@@ -29,8 +29,11 @@ from toolchat.wire.messages import ToolMessage, ToolResult, ToolSpec
 from toolchat.wire.tokens import TokenCount
 
 AGAIN = 0.05
-"""Who does not want room to be made is asked again when so much more of the context is full."""
+"""What was refused, or failed, is tried again when so much more of the context is full."""
 
+
+_CHARACTERS = 4
+"""Of a token, roughly, in English text."""
 
 _DROPPED = "[the user has dropped this result"
 
@@ -95,7 +98,7 @@ class Room:
         self._chat = chat
         self._ask: AskRoom | None = None
         self._refused = 0.0
-        """The part of the context that was full when the user did not want room to be made."""
+        """The part of the context that was full when the user did not want room to be made, or none could be."""
         self._last: LastPrompt | None = None
         self._prompts = 0
         self._has_cache = False
@@ -147,8 +150,8 @@ class Room:
         if not turns:
             raise UsageError("there is nothing to sum up before the last turn")
         tokens = turn_tokens(count, conversation.sent)
-        sent = sum(tokens.get(turn.number, 0) for turn in turns)
-        limit = summary_limit(sent, info.context_window, chat.options)
+        sizes = [tokens[turn.number] if turn.number in tokens else _estimated(turn) for turn in turns]
+        limit = summary_limit(sum(sizes), info.context_window, chat.options)
         self._requests += 1
         summary = await summarise(
             chat.engine,
@@ -170,11 +173,12 @@ class Room:
         except BaseException:
             conversation.rewind(mark)
             raise
-        if sent and after.total >= count.total:
+        if after.total >= count.total and not any(turn.aside for turn in turns):
             conversation.rewind(mark)
+            made = after.total - count.total + sum(sizes)
             raise UsageError(
-                f"the summary would take more than what it stands for ({after.total - count.total + sent:,} tokens "
-                f"for {sent:,}): the turns stay as they are"
+                f"the summary would take more than what it stands for ({made:,} tokens for {sum(sizes):,}): "
+                "the turns stay as they are"
             )
         chat.edited(TurnsSummarised(numbers, summary.text, number, summary.usage))
         return Compacted(number, numbers, summary.text, count.total, after.total, after.estimated, summary.cut_off)
@@ -191,7 +195,7 @@ class Room:
         if full < FULL:
             self._refused = 0.0
             return
-        if mode == "ask" and (self._ask is None or full < self._refused + AGAIN):
+        if full < self._refused + AGAIN or (mode == "ask" and self._ask is None):
             return
         self._making = asyncio.create_task(self._make_room(mode, full), name="compact")
         try:
@@ -333,6 +337,11 @@ class Room:
     async def _count(self) -> TokenCount:
         chat = self._chat
         return await chat.engine.count(chat.conversation.messages, chat.offered(), chat.options.reasoning_effort)
+
+
+def _estimated(turn: Turn) -> int:
+    """About how many tokens a turn takes that is not sent, and so not counted."""
+    return sum(len(message.content) for message in turn.messages) // _CHARACTERS
 
 
 def turns_text(number: int) -> str:
