@@ -36,8 +36,8 @@ LINE_LIMIT = 64 * 1024 * 1024
 """Bytes of the longest line that the engine's channel reads: a long history is one line."""
 
 VERSION = (3, 0)
-"""Of an event's JSON form. 1 could be written and not read; 2.1 added `left_out`, 2.2 `estimated`, 3 the edits that
-make room in the context, and branches."""
+"""Of an event's JSON form. 1 could be written and not read; 2.1 added `left_out`, 2.2 `estimated`, 2.3 what
+hooks did; 3 the edits that make room in the context, and branches."""
 
 _OLDEST = 2
 """The major version from which on ours has everything."""
