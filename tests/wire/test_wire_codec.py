@@ -173,6 +173,13 @@ def test_fields_of_a_newer_minor_version_are_ignored_and_new_kinds_are_not() -> 
         read_event(json.dumps(newer | {"type": "song"}))
 
 
+@pytest.mark.parametrize("version", ["2.0", "2.3", 2])
+def test_records_of_the_major_version_before_are_read(version: object) -> None:
+    assert read_event(json.dumps(CALL_ROW | {"v": version})) == read_event(json.dumps(CALL_ROW))
+    with pytest.raises(CodecError, match="a field that this version does not have"):
+        read_event(json.dumps(CALL_ROW | {"v": version, "colour": 1}))
+
+
 def test_a_field_with_a_default_may_be_missing_for_an_older_minor_version_had_none() -> None:
     old = row(events.SessionStarted("m", "p"), data={"model": "m", "program": "p"})
     assert read_event(json.dumps(old)).body == events.SessionStarted("m", "p")
