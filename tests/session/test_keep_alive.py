@@ -34,6 +34,7 @@ def test_what_is_asked_for_holds_wherever(asked: float) -> None:
 
 
 OTHER: dict[str, Any] = {"system": "s", "max_tokens": 1, "temperature": 1.0, "top_p": 0.5, "context": 10}
+OTHER |= {"compact": "on", "before_tool": ["x"], "after_tool": ["x"], "hook_timeout": 1.0}
 OTHER |= {"reasoning_effort": "high", "tool_choice": "none", "parallel_calls": False, "keep_alive": 1.0}
 OTHER |= {"model": "m", "tools": "t", "tools_named": False, "seed": 1, "revision": "v1"}
 OTHER |= {"server": "http://localhost:8000", "api_key": "k", "tokenizer": "t"}

@@ -119,7 +119,7 @@ def test_what_takes_nothing_does_nothing_with_an_argument_and_gives_the_line_bac
 
 
 WAITING = ["/reload", "/undo", "/retry", "/clear", "/model demo", "/system Be brief.", "/set seed 3"]
-WAITING += ["/save", "/resume", "/fork", "/export"]
+WAITING += ["/save", "/resume", "/fork", "/export", "/branch", "/compact", "/summary", "/keep", "/trim"]
 
 
 @pytest.mark.parametrize("line", WAITING)
@@ -346,6 +346,7 @@ def test_what_a_turn_can_change_is_shown_with_its_values(typed: Typed, chat: Fak
         ["reasoning_effort", "the model's own"],
         ["tool_choice", "auto"],
         ["parallel_calls", "false"],
+        ["compact", "ask"],
     ]
     assert typed.says("/set temperature") == ["temperature       0.3"]
 
@@ -408,7 +409,9 @@ def test_a_question_that_looks_like_a_command_comes_back_as_a_question(typed: Ty
 
 def test_retry_asks_the_last_question_again_with_its_images(typed: Typed, chat: FakeChat) -> None:
     chat.questions = [UserMessage("/first", (IMAGE,))]
-    assert typed("/retry") == Outcome(ask="/first", images=(IMAGE,))
+    outcome = typed("/retry")
+    assert (outcome.ask, outcome.images) == ("/first", (IMAGE,))
+    assert rows(outcome) == ["/branch 1 goes back to the answer before."]
     assert chat.turns == 0
 
 

@@ -22,6 +22,7 @@ from toolchat.images.attached import refuse_unseen
 from toolchat.models.card import OwnPrompt
 from toolchat.session.keeper import EngineKeeper
 from toolchat.session.past import Past, SessionState, changes, past_of, shown_again
+from toolchat.session.room import Room
 from toolchat.session.startup import Plan
 from toolchat.session.stream import KeptAnswers, Show, Stream
 from toolchat.settings import SETTINGS, Settings, config_file, state_folder
@@ -124,6 +125,8 @@ class Session:
         self._options = generate_options(settings)
         self._sources = sources
         self._kept = KeptAnswers()
+        self.room = Room(self)
+        """What fills the context, and the ways to make room in it."""
         self._crash_told = False
         self._noted: set[str] = set()
         self._loop: ChatLoop | None = None
@@ -171,7 +174,7 @@ class Session:
             self._have_past_tools()
             self._count()  # where the engine was ready before, it has counted without tools
         elif runner.toolbox.tools:
-            self._edited(ToolsChanged(tuple(self._offered())))
+            self.edited(ToolsChanged(tuple(self.offered())))
 
     def show_past(self) -> None:
         """Show the last turns of a session that goes on, as they were shown before."""
@@ -241,6 +244,7 @@ class Session:
         """Be this session from now on; its tools are compared once there are any, see `_have_past_tools`."""
         self._past = past
         self.conversation, self._kept = past.conversation, past.kept
+        self.room.forget_engine()
         self._system_chosen = past.state.system_chosen
         self._keeps_prompt = past.model == self.model
         self._saved_state = past.state
@@ -263,12 +267,12 @@ class Session:
         if past.model != self.model:
             self.notify(f"{self.model} answers from here on; in this session it was {past.model}")
         if past.model != self.model or past.settings != asdict(self._options):
-            self._edited(ModelChanged(self.model, asdict(self._options)))
-        offered = tuple(self._offered())
+            self.edited(ModelChanged(self.model, asdict(self._options)))
+        offered = tuple(self.offered())
         if told := changes(past.tools, offered):
             self.notify(told)
         if offered != past.tools:
-            self._edited(ToolsChanged(offered))
+            self.edited(ToolsChanged(offered))
 
     def _keep_state(self) -> None:
         grants = self._policy.session_grants if self._policy is not None else ()
@@ -302,6 +306,15 @@ class Session:
     @property
     def toolbox(self) -> Toolbox:
         return self._runner.toolbox
+
+    @property
+    def engine(self) -> Engine:
+        return self._keeper.engine
+
+    @property
+    def options(self) -> GenerateOptions:
+        """How the model is asked to generate."""
+        return self._options
 
     def approval(self, tool: Tool) -> Approval:
         return self._policy.standing(tool) if self._policy is not None else Approval.ALLOW
@@ -344,12 +357,15 @@ class Session:
     async def ask(self, text: str, images: Sequence[Image] = (), schema: dict[str, Any] | None = None) -> TurnFinished:
         """One turn, its answer held to the JSON Schema `schema` where there is one.
 
+        Where the context is nearly full, the older turns are summed up before it, as the setting `compact` says.
+
         Raises EngineError where the engine refuses it; the conversation is then as it was. Raises UsageError where
         there are images and the model does not see.
         """
         assert self._loop is not None
         if images and self.info is not None and not self.info.supports_images:
             raise refuse_unseen(self.model)
+        await self.room.make_room(self.turn_settings["compact"])
         return await self._play(self._loop.turn(text, images, schema))
 
     @property
@@ -369,11 +385,12 @@ class Session:
             async with contextlib.aclosing(events) as turn:
                 async for event in turn:
                     begun = True
-                    self._kept.see(event.body)
+                    self._kept.see(event.body, event.turn)
                     match event.body:
                         case EngineState("crashed"):
                             self._crash_told = True
-                        case RoundFinished(_, usage):
+                        case RoundFinished(_, usage) as round_finished:
+                            self.room.see(round_finished)
                             self.used_tokens = usage.prompt_tokens + usage.completion_tokens
                             self.used_is_estimate = usage.estimated
                         case TurnFinished() as ended:
@@ -395,7 +412,8 @@ class Session:
         return finished
 
     def interrupt(self) -> None:
-        """Stop the turn under way; `ask` then returns soon."""
+        """Stop the turn under way, and what comes before it; `ask` then returns soon."""
+        self.room.stop()
         if self._loop is not None:
             self._loop.interrupt()
 
@@ -410,12 +428,16 @@ class Session:
         self._keeper.kill()
 
     def undo(self) -> UserMessage | None:
-        """Take the last turn back; its question, or None where there is no turn."""
-        numbers = self.conversation.numbers
+        """Take the last turn back; its question, or None where there is no turn. What was edited since stays.
+
+        Raises UsageError where that is a summary, which has no question.
+        """
+        history = self.conversation.history
+        if history and history[-1].replaced:
+            raise UsageError("the last turn is a summary; /undo puts back what it stands for")
         question = self.conversation.undo()
         if question is not None:
-            self._kept.forget_turn()
-            self._edited(TurnUndone(numbers[-1]))
+            self.edited(TurnUndone(history[-1].number))
         return question
 
     def clear(self) -> None:
@@ -424,7 +446,7 @@ class Session:
         self.conversation.clear()
         self._kept.forget()
         if turns:
-            self._edited(Cleared())
+            self.edited(Cleared())
 
     def set_system(self, text: str | None) -> None:
         """From the next turn on, also with another model."""
@@ -445,7 +467,7 @@ class Session:
 
     def _put_system(self, text: str | None) -> None:
         self.conversation.set_system(text)
-        self._edited(SystemChanged(text))
+        self.edited(SystemChanged(text))
 
     @property
     def turn_settings(self) -> dict[str, Any]:
@@ -470,7 +492,7 @@ class Session:
         if options != self._options:
             self._options = options
             self._renew_loop()
-            self._edited(ModelChanged(self.model, asdict(options)))
+            self.edited(ModelChanged(self.model, asdict(options)))
 
     def _check_effort(self, effort: str) -> None:
         if self.info is None:
@@ -491,7 +513,7 @@ class Session:
             raise UsageError(f"there is no tool {name}; {hint}")
         if on is (name in self.switched_off):
             self.switched_off ^= {name}
-            self._edited(ToolsChanged(tuple(self._offered())))
+            self.edited(ToolsChanged(tuple(self.offered())))
             self._keep_state()
 
     async def reload_tools(self) -> None:
@@ -500,7 +522,7 @@ class Session:
         self.switched_off &= set(new.toolbox.names)
         self._use(new)
         try:
-            self._edited(ToolsChanged(tuple(self._offered())))
+            self.edited(ToolsChanged(tuple(self.offered())))
         finally:
             await old.close()
 
@@ -527,8 +549,9 @@ class Session:
         dropped = self._set.pop("reasoning_effort", None)
         self._options = generate_options(replace(found.settings, **self._set))
         self._keeps_prompt = False
+        self.room.forget_engine()
         self._renew_loop()
-        self._edited(ModelChanged(self.model, asdict(self._options)))
+        self.edited(ModelChanged(self.model, asdict(self._options)))
         if found.notice:
             self.notify(found.notice)
         if dropped is not None:
@@ -594,20 +617,27 @@ class Session:
             keep=self._keep,
             keep_part=self._result_files.add,
             keep_image=self._keep_image,
-            offered=self._offered,
+            offered=self.offered,
             hooks=hooks_of(self._settings),
         )
 
-    def _offered(self) -> list[ToolSpec]:
+    def offered(self) -> list[ToolSpec]:
+        """The tools that the model may call."""
         return [spec for spec in self.toolbox.specs if spec.name not in self.switched_off]
+
+    def keep_result(self, result: ToolResult) -> Kept | None:
+        """The file that holds all of a result of which the model is shown a part; None where nothing is stored."""
+        return self._result_files.keep(result)
 
     def _keep(self, result: ToolResult) -> Kept | None:
         """A result of which the model is shown a part."""
-        kept = self._result_files.keep(result)
+        kept = self.keep_result(result)
         self._kept.whole(result, kept)
         return kept
 
-    def _edited(self, edit: Edit) -> None:
+    def edited(self, edit: Edit) -> None:
+        """Tell, and so store, what was done to the history, the tools or the model."""
+        self._kept.go_to(self.conversation.numbers)
         self._stream.emit(HistoryEdited(edit))
         self._count()
 
@@ -622,7 +652,7 @@ class Session:
     async def _counted(self) -> None:
         with contextlib.suppress(EngineError):
             effort = self._options.reasoning_effort
-            count = await self._keeper.engine.count(self.conversation.messages, self._offered(), effort)
+            count = await self._keeper.engine.count(self.conversation.messages, self.offered(), effort)
             self.used_tokens, self.used_is_estimate = count.total, count.estimated
 
 

@@ -100,7 +100,10 @@ class KeptAnswers:
     """Answer and results of every turn, for `/last` and `/copy`; collected from the events."""
 
     def __init__(self) -> None:
-        self._turns: list[tuple[str, tuple[ToolResult, ...]]] = []
+        self._turns: dict[int, tuple[str, tuple[ToolResult, ...]]] = {}
+        """By their numbers, also those that the chat has left."""
+        self._line: tuple[int, ...] = ()
+        """The turns that it has now."""
         self._text = ""
         self._round_ended = False
         self._apart = False
@@ -112,12 +115,13 @@ class KeptAnswers:
     @property
     def answer(self) -> str:
         """Of the last turn."""
-        return self._turns[-1][0] if self._turns else ""
+        return next((self._turns[number][0] for number in reversed(self._line) if number in self._turns), "")
 
     @property
     def results(self) -> tuple[ToolResult, ...]:
         """Those of the turn under way, else of the last turn that had any; in call order."""
-        return self._ordered() or next((results for _, results in reversed(self._turns) if results), ())
+        turns = (self._turns.get(number, ("", ())) for number in reversed(self._line))
+        return self._ordered() or next((results for _, results in turns if results), ())
 
     def whole(self, result: ToolResult, kept: Kept | None = None) -> None:
         """Keep a result that the model will be shown a part of; where this is too long for that, it names its file."""
@@ -125,7 +129,8 @@ class KeptAnswers:
             result = replace(result, content=result.excerpt.text(kept))
         self._whole[result.call_id] = result
 
-    def see(self, body: EventBody) -> None:
+    def see(self, body: EventBody, turn: int) -> None:
+        """Follow an event of a turn; 0 for one between turns."""
         match body:
             case events.TurnStarted():
                 self._text = ""
@@ -146,23 +151,23 @@ class KeptAnswers:
                 self._came[result.call_id] = self._whole.get(result.call_id, result)
             case events.RoundFinished():
                 self._round_ended = True
-            case events.HistoryEdited(events.RoundRetried()) if self._turns:
+            case events.HistoryEdited(events.RoundRetried(number)) if number in self._turns:
                 # The turn goes on: what its calls came to stays.
-                _, results = self._turns.pop()
+                _, results = self._turns[number]
                 self._calls = [result.call_id for result in results]
                 self._came = {result.call_id: result for result in results}
             case events.TurnFinished():
-                self._turns.append((self._text, self._ordered()))
+                self._turns[turn] = (self._text, self._ordered())
+                self._line = (*(number for number in self._line if number != turn), turn)
                 self._came = {}
 
     def _ordered(self) -> tuple[ToolResult, ...]:
         return tuple(self._came[id_] for id_ in self._calls if id_ in self._came)
 
-    def forget_turn(self) -> None:
-        """The last turn was taken back."""
-        if self._turns:
-            self._turns.pop()
+    def go_to(self, numbers: tuple[int, ...]) -> None:
+        """These are the turns now: some were taken back, summed up, or gone back to."""
+        self._line = numbers
 
     def forget(self) -> None:
         """All turns were."""
-        self._turns = []
+        self._turns, self._line = {}, ()

@@ -310,6 +310,20 @@ class Settings:
         per_turn=True,
         harmless=True,
     )
+    compact: str = _of(
+        "ask",
+        values.parse_compact,
+        flag="--compact",
+        metavar="WHEN",
+        help="Whether older turns are summed up when the context is nearly full: off, ask or on.",
+        about="`off`, `ask` or `on`: whether the older turns are summed up before a question where 85 % of the "
+        "context are full, see [repl.md](repl.md#context); where nobody can be asked, `ask` does nothing",
+        default="ask",
+        default_about="`ask`",
+        per_chat=True,
+        per_turn=True,
+        harmless=True,
+    )
     store: bool = _of(
         True,
         values.parse_switch,

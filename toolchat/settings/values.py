@@ -63,6 +63,18 @@ def parse_switch(value: Any) -> bool:
     return found
 
 
+COMPACT = ("off", "ask", "on")
+"""Whether older turns are summed up when the context is nearly full."""
+
+
+def parse_compact(value: Any) -> str:
+    # YAML and TOML are not asked twice: true and false mean on and off.
+    written = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else str(value).strip().lower()
+    if written not in COMPACT:
+        raise ValueError("expected off, ask or on")
+    return str(written)
+
+
 def parse_count(value: Any) -> int:
     try:
         number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else 0

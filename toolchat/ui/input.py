@@ -150,6 +150,11 @@ class InputLine:
         self.buffer.save_to_undo_stack()
         self.buffer.document = Document(whole, len(whole))
 
+    def pick(self, text: str) -> None:
+        """Put the beginning of a command into the line, and offer what may follow: arrows choose, Enter takes."""
+        self.put(text)
+        self.buffer.start_completion(select_first=False)
+
     def _prefix(self, line: int, wrapped: int) -> str:
         return PROMPT if (line, wrapped) == (0, 0) else CONTINUED
 

@@ -11,9 +11,11 @@ from typing import TextIO
 
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
+from toolchat.session.room import Fullness
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
 from toolchat.ui.calls import image_line
 from toolchat.ui.commands import Commands, Outcome, is_command, question
+from toolchat.ui.confirm import full_text
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.plain_lines import PlainLines
 from toolchat.ui.stops import Stops, read_awake
@@ -95,6 +97,8 @@ class PlainRepl:
     async def _run(self, open_chat: OpenChat) -> int:
         async with open_chat(self.show, self._ask if self._to_person else None, self._show_again) as chat:
             self._one_turn = turn = OneTurn(chat, self._clock)
+            if self._to_person:
+                chat.room.asks(self._ask_room)
             commands = Commands(chat, width=lambda: 80)
             while (line := await self._next_line()) is not None:
                 if not line.strip():
@@ -159,22 +163,27 @@ class PlainRepl:
 
     async def _ask(self, pending: PendingCall) -> Reply:
         self._lines.end_text()
-
-        async def read(text: str) -> str | None:
-            self._reader.drop_pending()
-            self._write(text)
-            # Of a question that stands above it the last row.
-            self._prompted = text.rpartition("\n")[2]
-            try:
-                return await self._reader.line()
-            except asyncio.CancelledError:
-                self._write("\n")
-                raise
-            finally:
-                self._prompted = ""
-
-        prompt = partial(read_awake, read, self._stops, TOO_SOON)
+        prompt = partial(read_awake, self._answer, self._stops, TOO_SOON)
         return await ask_by_lines(pending, prompt, lambda: screen_size(self._out))
+
+    async def _ask_room(self, full: Fullness) -> bool:
+        question = f"{full_text(full)} [y/N] "
+        line = await read_awake(self._answer, self._stops, question, question)
+        return line is not None and line.strip().lower() in ("y", "yes")
+
+    async def _answer(self, text: str) -> str | None:
+        """A line that answers a question."""
+        self._reader.drop_pending()
+        self._write(text)
+        # Of a question that stands above it the last row.
+        self._prompted = text.rpartition("\n")[2]
+        try:
+            return await self._reader.line()
+        except asyncio.CancelledError:
+            self._write("\n")
+            raise
+        finally:
+            self._prompted = ""
 
     def _interrupt(self) -> None:
         now = self._clock()

@@ -162,12 +162,15 @@ class Repl:
         self._transcript.say(f"toolchat: {text}" if style == "red" else text, style)
 
     def _apply(self, outcome: Outcome) -> None:
-        if outcome.lines:
+        picks = outcome.pick and not self._input.text.strip()
+        if outcome.lines and not picks:
             self._terminal.print(rendered(outcome.lines, self._terminal.columns, color=self._color) + "\n")
         if outcome.write:
             self._terminal.write_raw(outcome.write)
         if outcome.put is not None:
             self._put(outcome.put, outcome.images)
+        if picks:
+            self._input.pick(outcome.pick)
         if outcome.quit:
             self._terminal.leave(ExitCode.OK)
 
@@ -185,6 +188,7 @@ class Repl:
             async with open_chat(self.show, self.ask, self.show_plain) as chat:
                 from toolchat.ui.commands import Commands
 
+                chat.room.asks(self._dialog.ask_room)
                 self._changed()
                 await self._turns.serve(chat, Commands(chat, width=lambda: self._terminal.columns))
         except Exception as error:
@@ -313,6 +317,8 @@ class Repl:
         if turns.is_stopping:
             return "stopping"
         what = "running tools" if self._transcript.running else "answering"
+        if turns.chat is not None and turns.chat.room.is_making:
+            what = "summing up"
         return f"{what} {int(self._clock() - turns.since)} s"
 
 

@@ -100,8 +100,21 @@ class Transcript:
             case events.HistoryEdited(events.TurnWithdrawn()):
                 self.end_text()
                 self._drop_cards()
+            case events.HistoryEdited(events.TurnsSummarised(turns, text)):
+                what = "1 turn" if len(turns) == 1 else f"{len(turns)} turns"
+                self._summary(f"Summary of {what}:", text)
+            case events.HistoryEdited(events.SummaryChanged(_, text)):
+                self._summary("The summary now:", text)
             case events.TurnFinished():
                 self.end_turn()
+
+    def _summary(self, heading: str, text: str) -> None:
+        """What the model is sent in place of older turns."""
+        self.say(heading)
+        width = self._width() - 2
+        rows = [row for line in sanitize(text).splitlines() for row in wrapped(line, width) or [""]]
+        self._print("\n".join(paint("│ ", "dim", color=self._color) + row for row in rows) + "\n")
+        self._last = ""
 
     def question(self, text: str, images: Sequence[Image] = ()) -> None:
         """The user's own words, as they were typed, and a row for each image that goes along."""

@@ -4,7 +4,8 @@ The engine's channel and the record of a session use it. The form follows from t
 its fields, a tuple a list, an enum its value, and a member of a union says which it is under "type". What does not
 fit raises `CodecError`, one line that names the field.
 
-An event carries its version, "MAJOR.MINOR". A reader takes every minor version of its own major one:
+An event carries its version, "MAJOR.MINOR". A reader takes every minor version of its own major one, and of those
+before it down to `_OLDEST`:
 
 - A field with a default may be missing: an older minor version did not have it.
 - An unknown field is ignored if the line is of a newer minor version than the reader, and else an error.
@@ -34,8 +35,12 @@ from toolchat.wire.tokens import TokenCount
 LINE_LIMIT = 64 * 1024 * 1024
 """Bytes of the longest line that the engine's channel reads: a long history is one line."""
 
-VERSION = (2, 3)
-"""Of an event's JSON form. 1 could be written and not read; 2.1 added `left_out`, 2.2 `estimated`."""
+VERSION = (3, 0)
+"""Of an event's JSON form. 1 could be written and not read; 2.1 added `left_out`, 2.2 `estimated`, 2.3 what
+hooks did; 3 the edits that make room in the context, and branches."""
+
+_OLDEST = 2
+"""The major version from which on ours has everything."""
 
 LoadImage = Callable[[str, str], str]
 """Given the file that keeps an image and its SHA-256, its bytes in base64. Raises CodecError where they are gone."""
@@ -186,10 +191,11 @@ def _version(data: dict[str, Any]) -> tuple[str, bool]:
     if numbers is None and not (isinstance(written, int) and not isinstance(written, bool)):
         raise CodecError(f'v: expected a version such as "{ours}", not {_shown(written)}')
     major, minor = (int(numbers[1]), int(numbers[2])) if numbers else (int(written or 0), 0)
-    if major != VERSION[0]:
+    if not _OLDEST <= major <= VERSION[0]:
         which = "an older" if major < VERSION[0] else "a newer"
-        raise CodecError(f"version {written} of the record, of {which} toolchat; this one reads version {VERSION[0]}")
-    return str(written), minor > VERSION[1]
+        reads = f"versions {_OLDEST} to {VERSION[0]}"
+        raise CodecError(f"version {written} of the record, of {which} toolchat; this one reads {reads}")
+    return str(written), major == VERSION[0] and minor > VERSION[1]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ class Outcome:
     """What the input line is to hold, for the user to go on with."""
     images: tuple[Image, ...] = ()
     """Those of `ask`, or of `put`."""
+    pick: str = ""
+    """The beginning of a command, of whose completions the user is to pick one; `lines` are for where none can be."""
     write: str = ""
     """A control sequence for the terminal itself, to be written as it is."""
     quit: bool = False

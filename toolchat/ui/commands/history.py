@@ -5,16 +5,31 @@ from __future__ import annotations
 from rich.text import Text
 
 from toolchat.ui.calls import MARKS, content_lines, image_lines
-from toolchat.ui.commands.base import FAILURE, QUIET, Context, Outcome, say, told
+from toolchat.ui.commands.base import FAILURE, QUIET, Completion, Context, Outcome, say, told
 from toolchat.ui.commands.clipboard import OSC52_BYTES, copied, copyable
 from toolchat.ui.commands.line import as_line
 from toolchat.ui.text.sanitize import sanitize_line
+from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import ResultStatus, ToolResult
 
 NOTHING = "There is no turn to take back."
 
 
+_UNDONE = {
+    "summary": "The summary is taken back: the model is sent what it was sent before.",
+    "trim": "The result is as it was before.",
+    "keep": "The turn is kept, or not, as before.",
+    "branch": "This is where the chat was before.",
+    "retry": "The turn is as it was before.",
+}
+"""What is said of an edit that is undone."""
+_SHOWN = 50
+"""Characters of a question in the list of turns."""
+
+
 async def undo(context: Context, _: str) -> Outcome:
+    if edit := context.chat.room.undo_edit():
+        return told(_UNDONE[edit], style=QUIET)
     taken = context.chat.undo()
     if taken is None:
         return told(NOTHING, style=QUIET)
@@ -26,10 +41,60 @@ async def retry(context: Context, _: str) -> Outcome:
     if context.chat.can_retry_round:
         # From the beginning, what the tools have done would be done again.
         return Outcome((say("The calls of this turn are not made again.", QUIET),), retry_round=True)
+    numbers = context.chat.conversation.numbers
     taken = context.chat.undo()
     if taken is None:
         return told(NOTHING, style=QUIET)
-    return Outcome(ask=taken.content, images=taken.images)
+    line = say(f"/branch {numbers[-1]} goes back to the answer before.", QUIET)
+    return Outcome((line,), ask=taken.content, images=taken.images)
+
+
+async def branch(context: Context, argument: str) -> Outcome:
+    if not argument:
+        rows = _turn_rows(context)
+        if len(rows) < 2:
+            return told("There is no turn to go back to yet.", style=QUIET)
+        hint = say("/branch TURN goes there: the chat is then as it was when that turn had ended.", QUIET)
+        return Outcome((*rows, hint), pick="/branch ")
+    if not (argument.isascii() and argument.isdigit() and len(argument) < 10):
+        raise UsageError("expected /branch, or /branch TURN")
+    context.chat.room.branch(int(argument))
+    where = f"turn {argument} is the last one" if int(argument) else "the chat begins"
+    return told(f"From here on {where}. /undo goes back to where you were, and so does /branch.", style=QUIET)
+
+
+def complete_branch(context: Context, text: str) -> list[Completion]:
+    numbers = context.chat.conversation.numbers
+    last = numbers[-1] if numbers else 0
+    return [
+        Completion(str(number), about, len(text))
+        for number, about in reversed(_reachable(context))
+        if str(number).startswith(text) and number != last
+    ]
+
+
+def _turn_rows(context: Context) -> list[Text]:
+    """A row for every turn that the chat can go to, and for the beginning; the turns that it has now are marked."""
+    now = set(context.chat.conversation.numbers)
+    return [
+        Text.assemble((f"{'●' if number in now else ' '} {number:>2}  ", "bold"), about)
+        for number, about in _reachable(context)
+    ]
+
+
+def _reachable(context: Context) -> list[tuple[int, str]]:
+    """Every turn that the chat can go to, and what it is; one that follows another than the one above says which."""
+    found = [(0, "the beginning")]
+    for turn, previous in context.chat.conversation.reachable():
+        words = "a summary" if turn.replaced else _first_line(turn.question.content)
+        after = f"after {previous or 'the beginning'}: " if previous != found[-1][0] else ""
+        found.append((turn.number, f"{after}{words}"))
+    return found
+
+
+def _first_line(text: str) -> str:
+    line = sanitize_line(next((row for row in text.splitlines() if row.strip()), "")).strip()
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
 async def clear(context: Context, _: str) -> Outcome:
