@@ -305,6 +305,8 @@ def test_every_setting_has_its_flag_at_each_command_that_chats(command: Callable
     parameters = inspect.signature(command).parameters
     given = {name: f"the value of {name}" for name in parameters} | {"no_system": False}
     given |= {"profile": None, "project": False}  # they say what is read, at once
-    assert settings_flags(given) == {name: given["kv_cache" if name == "kv_cache_gib" else name] for name in SETTINGS}
+    of_command = {name for name, setting in SETTINGS.items() if command is repl or not setting.of_screen}
+    flags = {name: given["kv_cache" if name == "kv_cache_gib" else name] for name in of_command}
+    assert settings_flags(given) == dict.fromkeys(SETTINGS) | flags
     with pytest.raises(UsageError, match="--system and --no-system contradict"):
         settings_flags(given | {"no_system": True})

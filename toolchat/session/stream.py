@@ -79,11 +79,15 @@ class Stream:
 
 
 class KeptAnswers:
-    """Answer and results of every turn, for `/last` and `/copy`; collected from the events."""
+    """Answer, thinking and results of every turn, for `/last`, `/copy` and `/think`; collected from the events."""
 
     def __init__(self) -> None:
         self._turns: list[tuple[str, tuple[ToolResult, ...]]] = []
+        self._thoughts: list[str] = []
+        """Of each turn."""
         self._text = ""
+        self._thinking = ""
+        self._thought_apart = False
         self._round_ended = False
         self._apart = False
         """Whether something came behind the text that is no text: words must not run together."""
@@ -95,6 +99,11 @@ class KeptAnswers:
     def answer(self) -> str:
         """Of the last turn."""
         return self._turns[-1][0] if self._turns else ""
+
+    @property
+    def thinking(self) -> str:
+        """Of the turn under way, else of the last one."""
+        return self._thinking or (self._thoughts[-1] if self._thoughts else "")
 
     @property
     def results(self) -> tuple[ToolResult, ...]:
@@ -110,7 +119,7 @@ class KeptAnswers:
     def see(self, body: EventBody) -> None:
         match body:
             case events.TurnStarted():
-                self._text = ""
+                self._text = self._thinking = ""
                 self._calls, self._came, self._whole = [], {}, {}
             case events.TextDelta(text):
                 # What stood before calls was not the answer yet, but is better than none.
@@ -119,11 +128,13 @@ class KeptAnswers:
                 else:
                     self._text = joined(self._text, text) if self._apart else self._text + text
                 self._round_ended = self._apart = False
-            case events.ThinkingDelta():
-                self._apart = True
+                self._thought_apart = True
+            case events.ThinkingDelta(text):
+                self._thinking = joined(self._thinking, text) if self._thought_apart else self._thinking + text
+                self._apart, self._thought_apart = True, False
             case events.CallProposed(call):
                 self._calls.append(call.id)
-                self._apart = True
+                self._apart = self._thought_apart = True
             case events.CallFinished(result):
                 self._came[result.call_id] = self._whole.get(result.call_id, result)
             case events.RoundFinished():
@@ -131,11 +142,13 @@ class KeptAnswers:
             case events.HistoryEdited(events.RoundRetried()) if self._turns:
                 # The turn goes on: what its calls came to stays.
                 _, results = self._turns.pop()
+                self._thinking = self._thoughts.pop()
                 self._calls = [result.call_id for result in results]
                 self._came = {result.call_id: result for result in results}
             case events.TurnFinished():
                 self._turns.append((self._text, self._ordered()))
-                self._came = {}
+                self._thoughts.append(self._thinking)
+                self._came, self._thinking = {}, ""
 
     def _ordered(self) -> tuple[ToolResult, ...]:
         return tuple(self._came[id_] for id_ in self._calls if id_ in self._came)
@@ -144,7 +157,8 @@ class KeptAnswers:
         """The last turn was taken back."""
         if self._turns:
             self._turns.pop()
+            self._thoughts.pop()
 
     def forget(self) -> None:
         """All turns were."""
-        self._turns = []
+        self._turns, self._thoughts = [], []

@@ -63,6 +63,16 @@ def parse_switch(value: Any) -> bool:
     return found
 
 
+def one_of(*words: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        word = str(value).strip().lower()
+        if word not in words:
+            raise ValueError(f"expected {', '.join(words[:-1])} or {words[-1]}")
+        return word
+
+    return parse
+
+
 def parse_count(value: Any) -> int:
     try:
         number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else 0

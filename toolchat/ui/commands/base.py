@@ -37,6 +37,12 @@ class Outcome:
     """What the input line is to hold, for the user to go on with."""
     images: tuple[Image, ...] = ()
     """Those of `ask`, or of `put`."""
+    attach: tuple[Image, ...] = ()
+    """To go along with the next question."""
+    edit: str | None = None
+    """A text to open an editor with; what comes of it goes into the input line."""
+    folds_thinking: bool | None = None
+    """Whether the model's thinking is to be folded from now on; None leaves it."""
     write: str = ""
     """A control sequence for the terminal itself, to be written as it is."""
     quit: bool = False
