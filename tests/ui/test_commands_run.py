@@ -119,7 +119,7 @@ def test_what_takes_nothing_does_nothing_with_an_argument_and_gives_the_line_bac
 
 
 WAITING = ["/reload", "/undo", "/retry", "/clear", "/model demo", "/system Be brief.", "/set seed 3"]
-WAITING += ["/save", "/resume", "/fork", "/export"]
+WAITING += ["/save", "/resume", "/fork", "/export", "/image"]
 
 
 @pytest.mark.parametrize("line", WAITING)
