@@ -314,7 +314,7 @@ def test_a_text_is_no_file(typed: Typed, chat: FakeChat, prompts: Path, text: st
     [
         ("none.txt", None, "none.txt: cannot be read (No such file or directory); a text that looks like a path goes"),
         ("bad.txt", b"a\xff", "bad.txt: expected text in UTF-8 (byte 1 is none)"),
-        ("empty.txt", b" \n", "empty.txt: is empty; /system none removes the system prompt"),
+        ("empty.txt", b" \n", "empty.txt: is empty; `none` removes the system prompt"),
         ("big.txt", b"x" * 65537, "big.txt: is larger than 64 KiB"),
     ],
 )

@@ -85,7 +85,9 @@ def test_ctrl_c_ends_a_command_of_the_users_and_nothing_else(repl: OpenRepl) -> 
 
 def test_a_question_is_written_in_the_users_editor(repl: OpenRepl, folder: Path) -> None:
     editor = folder / "editor"
-    editor.write_text("#!/bin/sh\ntest -t 0 || exit 9\nread -r line <&0\nprintf '%s and %s\\n' \"$(cat \"$1\")\" \"$line\" > \"$1\"\n")
+    editor.write_text(
+        '#!/bin/sh\ntest -t 0 || exit 9\nread -r line <&0\nprintf \'%s and %s\\n\' "$(cat "$1")" "$line" > "$1"\n'
+    )
     editor.chmod(0o755)
     chat = repl(ECHO, EDITOR=str(editor), VISUAL="")
     chat.wait_for_prompt()

@@ -52,7 +52,17 @@ def parse_text(value: Any) -> str:
 
 def parse_system(value: Any) -> str:
     text = parse_text(value)
-    return "" if text.strip().lower() == NO_SYSTEM else text
+    if text.strip().lower() == NO_SYSTEM:
+        return ""
+    if len(text.split()) == 1:
+        from toolchat.settings.prompts import named_prompt, prompt_text
+
+        if (named := named_prompt(text.strip())) is not None:
+            try:
+                return prompt_text(text.strip(), named)
+            except UsageError as error:
+                raise ValueError(f"expected the system prompt in {named}, but {error}") from None
+    return text
 
 
 def parse_switch(value: Any) -> bool:

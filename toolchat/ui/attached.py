@@ -21,7 +21,7 @@ from toolchat.wire.messages import Image
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MAX_TEXT = 1024**2
+MAX_TEXT = 1_000_000
 """Bytes of a file: more than most contexts hold."""
 MAX_FILES = 20
 """In one question."""
