@@ -62,6 +62,8 @@ class Options(TypedDict, total=False):
     server: str
     api_key: str
     tokenizer: str | Path
+    profile: str
+    project: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,10 @@ def unknown_keys(given: Any, value: Any, path: str = "") -> Iterator[str]:
         if known is not None:
             for key in given.keys() - known.keys():
                 yield unknown_key(f"{path}.{key}", str(key), path, known)
+        elif isinstance(value, dict) and value.keys() < given.keys():
+            # A TypedDict inside a model of the user's: what it has no key for is dropped.
+            for key in given.keys() - value.keys():
+                yield unknown_key(f"{path}.{key}", str(key), path, None)
         inside: Mapping[Any, Any] = known if known is not None else value if isinstance(value, Mapping) else {}
         for key, inner in given.items():
             if key in inside:

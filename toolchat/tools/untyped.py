@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import doctest
 import inspect
 import re
 import sys
@@ -308,6 +307,8 @@ def in_examples(name: str, text: str, parameters: list[inspect.Parameter]) -> di
 def _calls(name: str, text: str) -> Iterator[ast.Call]:
     if ">>>" not in text:
         return
+    import doctest  # with pdb and unittest, for the few who need it
+
     try:
         examples = doctest.DocTestParser().get_examples(text)
     except ValueError:
