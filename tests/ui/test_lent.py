@@ -6,6 +6,7 @@ import sys
 import time
 import tty
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,12 @@ class Keyboard:
     def __init__(self) -> None:
         self._typing, self.end = os.openpty()
         tty.setraw(self.end)
+        os.set_blocking(self._typing, False)
         self.seen = b""
 
     def type(self, text: bytes) -> None:
-        os.write(self._typing, text)
+        with suppress(BlockingIOError):  # nobody reads: a person would hear a beep
+            os.write(self._typing, text)
 
     def lent(self, *arguments: str, **environment: str) -> Lent:
         return Lent(
@@ -77,7 +80,7 @@ class Keyboard:
 
     async def wait_for(self, text: bytes) -> None:
         async with asyncio.timeout(30):
-            while text not in self.seen:
+            while text not in self.seen:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 
     def close(self) -> None:

@@ -12,6 +12,11 @@ from test_repl_keys import ECHO
 pytestmark = pytest.mark.terminal
 
 UP = "\x1b[A"
+EDITOR = """#!/bin/sh
+test -t 0 || exit 9
+read -r line
+printf '%s and %s\\n' "$(cat "$1")" "$line" > "$1"
+"""
 BACKSPACE = "\x7f"
 LENGTHS = """
 class Lengths(ScriptedEngine):
