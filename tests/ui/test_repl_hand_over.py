@@ -41,9 +41,10 @@ def test_a_file_named_behind_an_at_sign_is_completed_and_goes_along(repl: OpenRe
     assert not chat.shows("notes.log")
     chat.press(TAB)
     chat.wait_for_typed("what is in @notes.txt")
+    chat.press("now?")
     chat.press(ENTER)
     chat.wait_for_row("  [notes.txt: 2 lines]")
-    chat.wait_for_text(r"'what is in @notes.txt\n\nnotes.txt:\n```\nremember\nthe milk\n```'")
+    chat.wait_for_text(r"'what is in @notes.txt now?\n\nnotes.txt:\n```\nremember\nthe milk\n```'")
 
 
 def test_a_long_paste_stands_as_one_character_and_is_sent_whole(repl: OpenRepl) -> None:
@@ -68,7 +69,7 @@ def test_a_command_of_the_users_runs_and_its_output_goes_along(repl: OpenRepl) -
     chat = repl(ECHO, SHELL="/bin/sh")
     chat.wait_for_prompt()
     chat.press("!echo one; echo $((1+1)); test -t 0 && test -t 1 && exit 3", ENTER)
-    chat.wait_for_text("+ [output of `echo one;")
+    chat.wait_for_text("+ [2 lines, output of `echo one;")
     assert chat.rows.count("one") == chat.rows.count("2") == 1
     chat.type("what now?")
     chat.wait_for_text(r"(exit code 3):\n```\none\n2\n```'")
@@ -80,9 +81,9 @@ def test_ctrl_c_ends_a_command_of_the_users_and_nothing_else(repl: OpenRepl) -> 
     chat.press("!printf begun; sleep 100; echo not this", ENTER)
     chat.wait_for("that it runs", lambda: chat.display[chat.cursor[1]] == "begun")
     chat.ctrl_c()
-    chat.wait_for_text("+ [output of `printf begun;")
+    chat.wait_for_text("+ [1 line, output of `printf begun;")
     chat.press(BACKSPACE)
-    chat.wait_for("that it is dropped", lambda: "+ [output of" not in "".join(chat.display))
+    chat.wait_for("that it is dropped", lambda: "+ [1 line" not in "".join(chat.display))
     chat.type("hello")
     chat.wait_for_row("'hello'")
     assert not [row for row in chat.rows if row == "not this"]

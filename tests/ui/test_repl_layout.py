@@ -108,7 +108,7 @@ def test_thinking_is_folded_to_a_row_and_shown_when_it_is_asked_for(repl: OpenRe
     chat = repl('engine = answering(Answer(thinking="I wonder\\nwhy.", text="I know."))')
     chat.type("well?")
     chat.wait_for_row("I know.")
-    assert chat.display.index("I know.") == chat.display.index("… thought, 3 words; /think shows it") + 2
+    assert chat.display.index("I know.") == chat.display.index("… thought, 3 words (/think)") + 2
     assert not chat.shows("I wonder")
     chat.type("/think")
     chat.wait_for_row("why.")

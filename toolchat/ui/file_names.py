@@ -75,16 +75,18 @@ def begun_mention(text: str) -> tuple[str, int] | None:
 
 def paths(begun: str) -> list[str]:
     """What a path that begins so may go on with; folders end with a slash."""
-    return [path for path, _ in islice(_in_folder(begun if "/" in begun or begun else "./"), OFFERED)]
+    return list(islice(_in_folder(begun or "./"), OFFERED))
 
 
-def completions(begun: str) -> list[tuple[str, str]]:
-    """What a mention whose path begins with `begun` may become, and what to say of it; folders end with a slash.
+def completions(begun: str) -> list[tuple[str, bool]]:
+    """What a mention whose path begins with `begun` may become, and whether it goes on: folders end with a slash.
 
     A path with a slash goes on in its folder. A word is looked for in the names of all files below this folder.
     """
     found = _in_folder(begun) if "/" in begun or begun.startswith(("~", ".")) else _in_tree(begun)
-    return [(written(path) if not path.endswith("/") else _open(path), help_) for path, help_ in islice(found, OFFERED)]
+    return [
+        (_open(path), True) if path.endswith("/") else (written(path), False) for path in islice(found, OFFERED)
+    ]
 
 
 def _open(folder: str) -> str:
@@ -92,21 +94,21 @@ def _open(folder: str) -> str:
     return f"@{folder}" if re.fullmatch(r'[^\s\\"]+', folder) else f'@"{folder}'
 
 
-def _in_folder(begun: str) -> Iterator[tuple[str, str]]:
+def _in_folder(begun: str) -> Iterator[str]:
     folder, slash, word = begun.rpartition("/")
     if not slash:  # "~", "." and "..": what they hold comes after a slash
         hidden = [] if begun in ("~", "..") else sorted(_entries(".", begun, _ignored_at(".")), key=_order)
         if begun in ("~", ".", ".."):
-            yield f"{begun}/", ""
-        yield from ((f"{name}/" if is_folder else name, "") for name, is_folder in hidden)
+            yield f"{begun}/"
+        yield from (f"{name}/" if is_folder else name for name, is_folder in hidden)
         return
     with suppress(OSError, ValueError, RuntimeError):
         place = str(Path(folder + slash).expanduser())
         for name, is_folder in sorted(_entries(place, word, _ignored_at(place)), key=_order):
-            yield f"{folder}/{name}{'/' if is_folder else ''}", ""
+            yield f"{folder}/{name}{'/' if is_folder else ''}"
 
 
-def _in_tree(word: str) -> Iterator[tuple[str, str]]:
+def _in_tree(word: str) -> Iterator[str]:
     wanted = word.lower()
     ranked = []
     for path, is_folder in _walk():
@@ -115,7 +117,7 @@ def _in_tree(word: str) -> Iterator[tuple[str, str]]:
             rank = 0 if name.startswith(wanted) else 1 if wanted in name else 2
             ranked.append((rank, path.count("/"), path, is_folder))
     for _, _, path, is_folder in sorted(ranked):
-        yield f"{path}/" if is_folder else path, ""
+        yield f"{path}/" if is_folder else path
 
 
 def _walk() -> Iterator[tuple[str, bool]]:

@@ -107,7 +107,7 @@ def attached_row(attached: Image | Text) -> str:
         from toolchat.ui.calls import image_line
 
         return image_line(attached, attached.source)
-    return sanitize_line(f"[{attached.name}: {lines_of(attached.text)}]")
+    return sanitize_line(f"[{lines_of(attached.text)}, {attached.name}]")
 
 
 class Completions(Completer):
@@ -123,8 +123,9 @@ class Completions(Completer):
 
             if (begun := begun_mention(before)) is not None:
                 path, replaces = begun
-                for mention, help_ in completions(path):
-                    yield Completion(mention, start_position=-replaces, display_meta=help_)
+                for mention, goes_on in completions(path):
+                    text = mention if goes_on else f"{mention} "
+                    yield Completion(text, start_position=-replaces, display=mention)
                 return
         if self._commands is None:
             return

@@ -71,7 +71,7 @@ class Thoughts:
         took = now - self._began
         # A session that goes on shows it at once: how long it took is not known any more.
         how_long = f" for {seconds(took)}" if took >= _SHORTEST else ""
-        return f"… thought{how_long}, {words}; /think shows it"
+        return f"… thought{how_long}, {words} (/think)"
 
 
 class Transcript:

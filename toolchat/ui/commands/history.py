@@ -75,13 +75,13 @@ async def copy(context: Context, argument: str) -> Outcome:
         return told("There is no answer to copy yet.", style=QUIET)
     what = ""
     if argument:
-        found = blocks(answer)
+        found, written = blocks(answer), argument[:20]
         number = int(argument) if argument.isdecimal() and len(argument) < 6 else 0
         if not found:
-            raise UsageError(f"/copy {argument}: the last answer has neither code nor tables; /copy copies it whole")
+            raise UsageError(f"/copy {written}: the last answer has neither code nor tables; /copy copies it whole")
         if not 1 <= number <= len(found):
             here = "1, the only block" if len(found) == 1 else f"a number from 1 to {len(found)}"
-            raise UsageError(f"/copy {argument}: expected {here} of code or table in the last answer")
+            raise UsageError(f"/copy {written}: expected {here} of code or table in the last answer")
         answer, what = found[number - 1].text, f" of {_kind(found[number - 1].kind)}"
     answer = copyable(answer)
     size = len(answer.encode("utf-8", "replace"))
