@@ -11,6 +11,7 @@ from image_files import image_file
 from toolchat.ui.attached import (
     MAX_TEXT,
     Text,
+    as_typed,
     dropped_images,
     mentions,
     names_file_among_words,
@@ -121,6 +122,16 @@ def test_whatever_a_text_holds_it_is_shown_as_a_row(question: str, text: str) ->
     assert rows[0] == "ask"
     assert rows[1].startswith("[name: ")
     assert len(rows) == 2
+
+
+def test_a_question_is_typed_again_without_the_files_that_it_names(here: Path) -> None:
+    asked = with_files("explain @a.py and @cat.png", texts=[Text("output of `ls`", "a")])
+    assert as_typed(asked.text) == "explain @a.py and @cat.png\n\noutput of `ls`:\n```\na\n```"
+    again = with_files(as_typed(asked.text), asked.images)
+    assert (again.text.count("print(1)"), len(again.images)) == (1, 1)
+    (here / "a.py").unlink()
+    assert as_typed(asked.text) == asked.text
+    assert as_typed("x:\n```\na\n```") == "x:\n```\na\n```"
 
 
 def test_a_long_question_is_shown_by_its_beginning() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
+
 import pytest
+from image_files import image_file
 from scripted_terminal import OpenRepl
 from terminal_screen import ENTER, ESCAPE
 from test_window import ATTRIBUTES, FOCUS_OUT, WHITE
@@ -61,3 +65,18 @@ def test_vis_keys_edit_the_input(repl: OpenRepl) -> None:
     chat.press(ENTER)
     chat.wait_for_row("One.")
     assert "› hello there" in chat.rows
+
+
+def test_a_picture_that_a_tool_returns_is_shown_where_the_terminal_can(repl: OpenRepl, folder: Path) -> None:
+    (folder / "mine.yaml").write_text("version: 1\ntools:\n  - callable: ./mine.py:draw\n    approval: allow\n")
+    (folder / "cat.png").write_bytes(image_file(size=(16, 32)))
+    (folder / "mine.py").write_text(
+        'import pathlib\ndef draw() -> bytes:\n    """Draw."""\n    return pathlib.Path("cat.png").read_bytes()\n'
+    )
+    script = 'engine = answering(Answer(calls=[call("draw")]), "There it is.")'
+    chat = repl(script, "--tools", "mine.yaml", TERM="xterm-kitty")
+    chat.type("draw")
+    chat.wait_for_row("There it is.")
+    data = base64.b64encode(image_file(size=(16, 32)))
+    assert b"\x1b_Ga=T,f=100,q=2,C=1,c=2,r=2,m=0;" + data + b"\x1b\\" in chat.raw
+    assert any("[image: PNG 16×32" in row for row in chat.rows)

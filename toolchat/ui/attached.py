@@ -150,6 +150,17 @@ def read_text(name: str, path: Path) -> str | None:
         raise UsageError(f"{name}: cannot be read: {reason}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A text that goes along, within the text of a question."""
+
+    begin: int
+    end: int
+    """Of what follows it."""
+    name: str
+    text: str
+
+
 def shown(text: str, most_lines: int = 30) -> str:
     """A question as it is shown once it was sent: a row for each text that goes along, and of a long one the beginning.
 
@@ -157,20 +168,40 @@ def shown(text: str, most_lines: int = 30) -> str:
     """
     rows: list[str] = []
     at = 0
-    for _ in range(_MOST_BLOCKS):
-        opens = _OPENS.search(text, at)
-        if opens is None:
-            break
+    for block in _blocks(text):
+        rows += _shortened(text[at : block.begin], most_lines)
+        rows.append(f"[{block.name}: {lines_of(block.text)}]")
+        at = block.end
+    rows += _shortened(text[at:], most_lines)
+    return "\n".join(rows)
+
+
+def as_typed(text: str) -> str:
+    """A question that was sent, as it is typed again: without the files that it names, which will be read again."""
+    blocks = _blocks(text)
+    if not blocks:
+        return text
+    question = text[: blocks[0].begin]
+    named = {str(path) for mention in mentions(question) if (path := _file(mention.path)) is not None}
+    parts, at = [], 0
+    for block in blocks:
+        parts.append(text[at : block.begin if block.name in named else block.end])
+        at = block.end
+    return "".join([*parts, text[at:]]).rstrip("\n") if named else text
+
+
+def _blocks(text: str) -> list[_Block]:
+    found: list[_Block] = []
+    at = 0
+    while len(found) < _MOST_BLOCKS and (opens := _OPENS.search(text, at)) is not None:
         fence = f"\n{opens[2]}"
         closes = text.find(fence, opens.end() - 1)
         end = closes + len(fence)
         if closes < 0 or not (end == len(text) or text.startswith("\n\n", end)):
             break
-        rows += _shortened(text[at : opens.start()], most_lines)
-        rows.append(f"[{opens[1]}: {lines_of(text[opens.end() : closes])}]")
         at = min(end + 2, len(text))
-    rows += _shortened(text[at:], most_lines)
-    return "\n".join(rows)
+        found.append(_Block(opens.start(), at, opens[1], text[opens.end() : closes]))
+    return found
 
 
 def dropped_images(pasted: str) -> list[str] | None:

@@ -84,9 +84,7 @@ def completions(begun: str) -> list[tuple[str, bool]]:
     A path with a slash goes on in its folder. A word is looked for in the names of all files below this folder.
     """
     found = _in_folder(begun) if "/" in begun or begun.startswith(("~", ".")) else _in_tree(begun)
-    return [
-        (_open(path), True) if path.endswith("/") else (written(path), False) for path in islice(found, OFFERED)
-    ]
+    return [(_open(path), True) if path.endswith("/") else (written(path), False) for path in islice(found, OFFERED)]
 
 
 def _open(folder: str) -> str:

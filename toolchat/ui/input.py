@@ -148,9 +148,9 @@ class InputLine:
                 LongLine(),
                 HighlightIncrementalSearchProcessor(),
                 TabsProcessor(tabstop=4, char1=" ", char2=" "),
+                AppendAutoSuggestion(),
                 PasteLabels(pastes),
                 Visible(),
-                AppendAutoSuggestion(),
             ],
         )
         self.window = Window(
@@ -173,6 +173,14 @@ class InputLine:
             search,
         ]
         self.bindings: KeyBindingsBase = merge_key_bindings([load_auto_suggest_bindings(), self._keys()])
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.buffer.text
+
+    @property
+    def is_blank(self) -> bool:
+        return not self.buffer.text.strip()
 
     @property
     def text(self) -> str:

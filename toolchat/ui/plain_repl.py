@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
-from toolchat.ui.attached import with_files
+from toolchat.ui.attached import shown, with_files
 from toolchat.ui.calls import image_line
 from toolchat.ui.commands import Commands, Outcome, is_command, question
 from toolchat.ui.line_reader import LineReader
@@ -80,7 +80,7 @@ class PlainRepl:
         match event.body:
             case QuestionAsked(text) if self._one_turn is None or self._one_turn.since is None:
                 # Not typed just now: a session that goes on shows its last turns.
-                for number, row in enumerate(sanitize(text).split("\n")):
+                for number, row in enumerate(sanitize(shown(text)).split("\n")):
                     self._line(f"{PROMPT if not number else '  '}{row}")
         self._lines.show(event)
 

@@ -170,7 +170,7 @@ class Repl:
             turns.cancel_command()
         elif turns.waiting:
             turns.take_back()
-        elif self._input.text:
+        elif not self._input.is_empty:
             self._input.clear()
             self._images, self._texts = (), ()
         elif self._turns.attached:
@@ -216,7 +216,7 @@ class Repl:
 
     def _put(self, text: str, images: tuple[Image, ...], texts: tuple[Text, ...] = ()) -> None:
         """Put a question into the input line, before what is there, with what goes along with it."""
-        beside = bool(self._input.text.strip())
+        beside = not self._input.is_blank
         self._images = (*images, *self._images) if beside else images
         self._texts = (*texts, *self._texts) if beside else texts
         self._input.put(text)
@@ -299,7 +299,7 @@ class Repl:
         def _interrupt(event: KeyPressEvent) -> None:
             self.interrupt()
 
-        @keys.add("c-d", filter=here & Condition(lambda: not self._input.text))
+        @keys.add("c-d", filter=here & Condition(lambda: self._input.is_empty))
         def _leave(event: KeyPressEvent) -> None:
             self._terminal.leave(ExitCode.OK)
 
