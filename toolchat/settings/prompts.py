@@ -10,6 +10,8 @@ from toolchat.settings.folders import config_file
 from toolchat.wire.errors import UsageError
 
 SUFFIXES = (".md", ".txt")
+MOST_BYTES = 64 * 1024
+"""As of the prompts that come with models."""
 _NAME = re.compile(r"\w[\w.-]{0,63}")
 _MOST = 500
 """Files of the folder that are looked at."""
@@ -44,11 +46,10 @@ def named_prompt(name: str) -> Path | None:
 
 def prompt_text(written: str, path: Path) -> str:
     """The prompt in a file that was written so. Raises UsageError where the file is none that could be one."""
-    from toolchat.models.card import MAX_SYSTEM_PROMPT
     from toolchat.private_file import UnfitFileError, read_file
 
     try:
-        text = read_file(path, MAX_SYSTEM_PROMPT).decode("utf-8-sig").replace("\r\n", "\n").strip()
+        text = read_file(path, MOST_BYTES).decode("utf-8-sig").replace("\r\n", "\n").strip()
     except UnicodeDecodeError as error:
         raise UsageError(f"{written}: expected text in UTF-8 (byte {error.start} is none)") from None
     except UnfitFileError as error:
