@@ -224,3 +224,25 @@ def test_a_shells_command_waits_its_turn_and_is_named_where_it_is_dropped(front:
     assert asyncio.run(play()).waiting == []
     assert front.put == ["first question", "!= is what?"]
     assert front.said == ["not run: !ls"]
+
+
+@pytest.mark.parametrize("to_person", [True, False])
+def test_line_by_line_a_named_file_goes_along_for_a_person_and_not_for_a_pipe(tmp_path: Path, to_person: bool) -> None:
+    (tmp_path / "notes.txt").write_text("the milk")
+    question = f"what is in @{tmp_path}/notes.txt"
+    lines = [question, "!ls", None]
+
+    class Reader(LineReader):
+        async def line(self) -> str | None:
+            return lines.pop(0)
+
+    chat = FakeChat()
+
+    @contextlib.asynccontextmanager
+    async def open_chat(*_: object) -> AsyncIterator[FakeChat]:
+        yield chat
+
+    repl = PlainRepl(io.StringIO(), to_person=to_person, reader=Reader())
+    assert asyncio.run(repl.run(open_chat, lambda _: contextlib.nullcontext())) == 0
+    block = f"\n\n{tmp_path}/notes.txt:\n```\nthe milk\n```"
+    assert [asked.content for asked in chat.questions] == [question + block * to_person, "!ls"]
