@@ -30,8 +30,9 @@ def stays_online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("toolchat.offline.go_offline", lambda: None)
 
 
-SWITCHES = [f"--{no}{one.flag[2:]}" for one in SETTINGS.values() if one.is_switch for no in ("", "no-")]
-VALUED = [flag for one in SETTINGS.values() if not one.is_switch for flag in (one.flag, one.short) if flag]
+OF_ASK = [one for one in SETTINGS.values() if not one.of_screen]
+SWITCHES = [f"--{no}{one.flag[2:]}" for one in OF_ASK if one.is_switch for no in ("", "no-")]
+VALUED = [flag for one in OF_ASK if not one.is_switch for flag in (one.flag, one.short) if flag]
 VALUED += ["--file", "-f", "--tool", "--allow", "--deny", "--image", "-i", "--session", "--schema", "--batch", "-o"]
 SWITCHES += ["--no-tools", "--yes", "-y", "--continue", "-c", "--offline", "--json", "--stream-json", "--quiet", "-q"]
 SWITCHES += ["--no-stdin", "--no-system"]

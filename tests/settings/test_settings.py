@@ -262,23 +262,6 @@ def test_the_key_is_in_no_representation_of_the_settings(file: Path) -> None:
 
 
 def test_arguments_of_vllm_are_a_list_in_each_place(file: Path) -> None:
-    other = resolve({"model": "demo"}, environment={"TOOLCHAT_REVISION": "v2"}, file=file)
-    assert (other.revision, other.quantization, other.lora) == (None, None, None)
-    assert resolve({}, environment={"TOOLCHAT_MODEL": "demo"}, file=file).revision is None
-    assert resolve({"revision": "v3"}, environment={}, file=file).revision == "v3"
-
-
-@pytest.mark.parametrize("command", [ask, repl])
-def test_every_setting_has_its_flag_at_each_command_that_chats(command: Callable[..., int]) -> None:
-    parameters = inspect.signature(command).parameters
-    given = {name: f"the value of {name}" for name in parameters} | {"no_system": False}
-    given |= {"profile": None, "project": False}  # they say what is read, at once
-    assert settings_flags(given) == {name: given["kv_cache" if name == "kv_cache_gib" else name] for name in SETTINGS}
-    with pytest.raises(UsageError, match="--system and --no-system contradict"):
-        settings_flags(given | {"no_system": True})
-
-
-def test_paths_in_arguments_for_vllm_begin_in_the_folder_of_the_file(file: Path) -> None:
     file.write_text("engine_arg = ['a=1', 'b=x y']\n")
     assert resolve({}, environment={}, file=file).engine_arg == ("a=1", "b=x y")
     environment = {"TOOLCHAT_ENGINE_ARG": """c=3 'd={"e": 1}'"""}
@@ -311,6 +294,25 @@ def test_what_belongs_to_one_model_counts_where_that_model_is_named_or_later(fil
     of_file = resolve({}, environment={}, file=file)
     assert (of_file.revision, of_file.quantization) == ("v1", "awq")
     assert of_file.lora == f"x={file.parent / 'adapters/x'}"
+    other = resolve({"model": "demo"}, environment={"TOOLCHAT_REVISION": "v2"}, file=file)
+    assert (other.revision, other.quantization, other.lora) == (None, None, None)
+    assert resolve({}, environment={"TOOLCHAT_MODEL": "demo"}, file=file).revision is None
+    assert resolve({"revision": "v3"}, environment={}, file=file).revision == "v3"
+
+
+@pytest.mark.parametrize("command", [ask, repl])
+def test_every_setting_has_its_flag_at_each_command_that_chats(command: Callable[..., int]) -> None:
+    parameters = inspect.signature(command).parameters
+    given = {name: f"the value of {name}" for name in parameters} | {"no_system": False}
+    given |= {"profile": None, "project": False}  # they say what is read, at once
+    of_command = {name for name, setting in SETTINGS.items() if command is repl or not setting.of_screen}
+    flags = {name: given["kv_cache" if name == "kv_cache_gib" else name] for name in of_command}
+    assert settings_flags(given) == dict.fromkeys(SETTINGS) | flags
+    with pytest.raises(UsageError, match="--system and --no-system contradict"):
+        settings_flags(given | {"no_system": True})
+
+
+def test_paths_in_arguments_for_vllm_begin_in_the_folder_of_the_file(file: Path) -> None:
     file.write_text("engine_arg = ['a=./x', 'b=x', 'c=owner/x', 'd=/x', 'e=../x=y']\n")
     assert resolve({}, environment={}, file=file).engine_arg == (
         *(f"a={file.parent / 'x'}", "b=x", "c=owner/x", "d=/x", f"e={file.parent / '../x=y'}"),

@@ -52,6 +52,7 @@ class FakeChat:
     used_is_estimate: bool = False
     loading: bool = False
     last_answer: str = ""
+    last_thinking: str = ""
     last_results: Sequence[ToolResult] = ()
     can_retry_round: bool = False
     retried_round: asyncio.Event = field(default_factory=asyncio.Event)

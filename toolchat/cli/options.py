@@ -76,8 +76,10 @@ Offline = Annotated[
 ]
 
 
-def takes_settings(*names: str) -> Callable[[Command], Command]:
-    """Give a command the flags of these settings (none named: of all), in the place of its `**` parameter.
+def takes_settings(*names: str, screen: bool = False) -> Callable[[Command], Command]:
+    """Give a command the flags of these settings, in the place of its `**` parameter.
+
+    None named: of all, those about the chat in the terminal only with `screen`.
 
     They come before its own flags. What is given is in that parameter, by the flags' names: see `settings_flags`.
     """
@@ -85,7 +87,8 @@ def takes_settings(*names: str) -> Callable[[Command], Command]:
     def give(command: Command) -> Command:
         signature = inspect.signature(command, eval_str=True)
         own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
-        made = [parameter for name in names or SETTINGS for parameter in _parameters(name)]
+        all_names = [name for name, setting in SETTINGS.items() if screen or not setting.of_screen]
+        made = [parameter for name in names or all_names for parameter in _parameters(name)]
         # Only the way in which typer reads a function knows no other place for its parameters.
         arguments = [one for one in own if _is_argument(one)]
         flags = [one for one in own if not _is_argument(one)]

@@ -45,7 +45,7 @@ def read(arguments: Sequence[str]) -> dict[str, Any] | None:
     if arguments[:1] != ["ask"]:
         return None
     flags, given = _flags(), {"question": None, "n": 1} | {name: default for name, (_, default, _) in _OWN.items()}
-    given |= {parameter_of(setting): None for setting in SETTINGS.values()}
+    given |= {parameter_of(setting): None for setting in SETTINGS.values() if not setting.of_screen}
     questions: list[str] = []
     pending = list(arguments[:0:-1])
     while pending:
@@ -80,6 +80,8 @@ def _flags() -> dict[str, tuple[str, str, bool]]:
     """By how a flag is written: its parameter, what it takes, and what a switch sets."""
     flags = {one: (name, kind, True) for name, (kind, _, written) in _OWN.items() for one in written}
     for setting in SETTINGS.values():
+        if setting.of_screen:
+            continue
         name = parameter_of(setting)
         kind = SWITCH if setting.is_switch else LIST if setting.repeated else TEXT
         flags |= {one: (name, kind, True) for one in (setting.flag, setting.short) if one}

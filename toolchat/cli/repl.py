@@ -39,7 +39,7 @@ Resume = Annotated[
 NoHistory = Annotated[bool, typer.Option("--no-history", help="Neither read nor keep what is typed.")]
 
 
-@options.takes_settings()
+@options.takes_settings(screen=True)
 def repl(
     no_tools: options.NoTools = False,
     yes: options.Yes = False,
@@ -118,7 +118,12 @@ def _chat(opening: _Opening, settings: Settings, *, plain: bool, no_history: boo
 
     async def main(interrupts: Interrupts) -> int:
         history = InMemoryHistory() if no_history else PrivateHistory(state_folder() / HISTORY)
-        ui = Repl(opening.model or settings.model or "toolchat", history, color=not os.environ.get("NO_COLOR"))
+        ui = Repl(
+            opening.model or settings.model or "toolchat",
+            history,
+            color=not os.environ.get("NO_COLOR"),
+            settings=settings,
+        )
         return await ui.run(opening.open, interrupts.to, "/help lists commands and keys.")
 
     return run_async(main)

@@ -332,6 +332,10 @@ class Session:
         return self._kept.answer
 
     @property
+    def last_thinking(self) -> str:
+        return self._kept.thinking
+
+    @property
     def last_results(self) -> Sequence[ToolResult]:
         return self._kept.results
 

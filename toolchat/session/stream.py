@@ -97,14 +97,16 @@ class Stream:
 
 
 class KeptAnswers:
-    """Answer and results of every turn, for `/last` and `/copy`; collected from the events."""
+    """Answer, thinking and results of every turn, for `/last`, `/copy` and `/think`; collected from the events."""
 
     def __init__(self) -> None:
-        self._turns: dict[int, tuple[str, tuple[ToolResult, ...]]] = {}
-        """By their numbers, also those that the chat has left."""
+        self._turns: dict[int, tuple[str, str, tuple[ToolResult, ...]]] = {}
+        """Answer, thinking and results by the turns' numbers, also of those that the chat has left."""
         self._line: tuple[int, ...] = ()
         """The turns that it has now."""
         self._text = ""
+        self._thinking = ""
+        self._thought_apart = False
         self._round_ended = False
         self._apart = False
         """Whether something came behind the text that is no text: words must not run together."""
@@ -115,13 +117,22 @@ class KeptAnswers:
     @property
     def answer(self) -> str:
         """Of the last turn."""
-        return next((self._turns[number][0] for number in reversed(self._line) if number in self._turns), "")
+        return self._of_last[0]
+
+    @property
+    def thinking(self) -> str:
+        """Of the turn under way, else of the last one."""
+        return self._thinking or self._of_last[1]
+
+    @property
+    def _of_last(self) -> tuple[str, str]:
+        return next((self._turns[number][:2] for number in reversed(self._line) if number in self._turns), ("", ""))
 
     @property
     def results(self) -> tuple[ToolResult, ...]:
         """Those of the turn under way, else of the last turn that had any; in call order."""
-        turns = (self._turns.get(number, ("", ())) for number in reversed(self._line))
-        return self._ordered() or next((results for _, results in turns if results), ())
+        turns = (self._turns[number][2] for number in reversed(self._line) if number in self._turns)
+        return self._ordered() or next(filter(None, turns), ())
 
     def whole(self, result: ToolResult, kept: Kept | None = None) -> None:
         """Keep a result that the model will be shown a part of; where this is too long for that, it names its file."""
@@ -133,7 +144,7 @@ class KeptAnswers:
         """Follow an event of a turn; 0 for one between turns."""
         match body:
             case events.TurnStarted():
-                self._text = ""
+                self._text = self._thinking = ""
                 self._calls, self._came, self._whole = [], {}, {}
             case events.TextDelta(text):
                 # What stood before calls was not the answer yet, but is better than none.
@@ -142,24 +153,26 @@ class KeptAnswers:
                 else:
                     self._text = joined(self._text, text) if self._apart else self._text + text
                 self._round_ended = self._apart = False
-            case events.ThinkingDelta():
-                self._apart = True
+                self._thought_apart = True
+            case events.ThinkingDelta(text):
+                self._thinking = joined(self._thinking, text) if self._thought_apart else self._thinking + text
+                self._apart, self._thought_apart = True, False
             case events.CallProposed(call):
                 self._calls.append(call.id)
-                self._apart = True
+                self._apart = self._thought_apart = True
             case events.CallFinished(result):
                 self._came[result.call_id] = self._whole.get(result.call_id, result)
             case events.RoundFinished():
                 self._round_ended = True
             case events.HistoryEdited(events.RoundRetried(number)) if number in self._turns:
                 # The turn goes on: what its calls came to stays.
-                _, results = self._turns[number]
+                _, self._thinking, results = self._turns[number]
                 self._calls = [result.call_id for result in results]
                 self._came = {result.call_id: result for result in results}
             case events.TurnFinished():
-                self._turns[turn] = (self._text, self._ordered())
+                self._turns[turn] = (self._text, self._thinking, self._ordered())
                 self._line = (*(number for number in self._line if number != turn), turn)
-                self._came = {}
+                self._came, self._thinking = {}, ""
 
     def _ordered(self) -> tuple[ToolResult, ...]:
         return tuple(self._came[id_] for id_ in self._calls if id_ in self._came)

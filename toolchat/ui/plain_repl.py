@@ -7,12 +7,13 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
 from toolchat.session.room import Fullness
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
+from toolchat.ui.attached import shown, with_files
 from toolchat.ui.calls import image_line
 from toolchat.ui.commands import Commands, Outcome, is_command, question
 from toolchat.ui.confirm import full_text
@@ -23,6 +24,10 @@ from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import LEAVE_SECONDS, OneTurn, OpenChat, Taking
 from toolchat.wire.errors import ExitCode, ToolchatError
 from toolchat.wire.events import Event, QuestionAsked, TurnFinished
+from toolchat.wire.messages import Image
+
+if TYPE_CHECKING:
+    from toolchat.session.session import Session
 
 PROMPT = "> "
 
@@ -78,7 +83,7 @@ class PlainRepl:
         match event.body:
             case QuestionAsked(text) if self._one_turn is None or self._one_turn.since is None:
                 # Not typed just now: a session that goes on shows its last turns.
-                for number, row in enumerate(sanitize(text).split("\n")):
+                for number, row in enumerate(sanitize(shown(text)).split("\n")):
                     self._line(f"{PROMPT if not number else '  '}{row}")
         self._lines.show(event)
 
@@ -100,12 +105,14 @@ class PlainRepl:
             if self._to_person:
                 chat.room.asks(self._ask_room)
             commands = Commands(chat, width=lambda: 80)
+            attached: tuple[Image, ...] = ()
             while (line := await self._next_line()) is not None:
                 if not line.strip():
                     continue
                 if is_command(line):
                     outcome = await self._command(commands, line)
                     self._say_outcome(line, outcome)
+                    attached += outcome.attach
                     if outcome.quit:
                         break
                     if outcome.ask is not None:
@@ -113,9 +120,19 @@ class PlainRepl:
                     elif outcome.retry_round:
                         await self._turn(turn, chat.retry_round)
                 else:
-                    await self._turn(turn, partial(chat.ask, question(line)))
+                    images, attached = attached, ()
+                    await self._turn(turn, partial(self._question, chat, question(line), images))
             # A person has seen it; a script is told.
             return ExitCode.DECLINED if self._declined and not self._to_person else ExitCode.OK
+
+    async def _question(self, chat: Session, text: str, images: tuple[Image, ...]) -> TurnFinished:
+        if not self._to_person:
+            # What comes through a pipe may be anybody's words: no file goes along for them.
+            return await chat.ask(text, images)
+        asked = await asyncio.to_thread(with_files, text, images)
+        for note in asked.notes:
+            self._line(f"toolchat: {sanitize(note)}")
+        return await chat.ask(asked.text, asked.images)
 
     async def _next_line(self) -> str | None:
         """The next line; on a terminal after a prompt, else shown as if it had been typed at one."""
@@ -211,6 +228,9 @@ class PlainRepl:
     def _say_outcome(self, line: str, outcome: Outcome) -> None:
         if outcome.write:
             self._line("toolchat: nothing is copied: in plain mode no control sequence is written")
+            return
+        if outcome.edit is not None:
+            self._line("toolchat: no editor is opened in plain mode")
             return
         for text in outcome.lines:
             self._line(text.plain)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.text import Text
 
+from toolchat.ui.attached import as_typed
 from toolchat.ui.calls import MARKS, content_lines, image_lines
 from toolchat.ui.commands.base import FAILURE, QUIET, Completion, Context, Outcome, say, told
+from toolchat.ui.commands.blocks import blocks
 from toolchat.ui.commands.clipboard import OSC52_BYTES, copied, copyable
 from toolchat.ui.commands.line import as_line
+from toolchat.ui.text.cells import cut
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import ResultStatus, ToolResult
@@ -34,7 +39,7 @@ async def undo(context: Context, _: str) -> Outcome:
     if taken is None:
         return told(NOTHING, style=QUIET)
     line = say("The last turn is taken back. Its question can be edited and sent again.", QUIET)
-    return Outcome((line,), put=as_line(taken.content), images=taken.images)
+    return Outcome((line,), put=as_line(as_typed(taken.content)), images=taken.images)
 
 
 async def retry(context: Context, _: str) -> Outcome:
@@ -113,12 +118,39 @@ async def last(context: Context, _: str) -> Outcome:
     return Outcome(tuple(row for result in results for row in _whole(result)))
 
 
-async def copy(context: Context, _: str) -> Outcome:
-    answer = copyable(context.chat.last_answer)
+async def think(context: Context, argument: str) -> Outcome:
+    match argument.lower():
+        case "on":
+            return replace(told("Thinking is shown as it comes, from now on.", style=QUIET), folds_thinking=False)
+        case "off":
+            return replace(told("Thinking is folded to a row, from now on.", style=QUIET), folds_thinking=True)
+        case "":
+            pass
+        case _:
+            raise UsageError("expected /think, /think on or /think off")
+    thinking = context.chat.last_thinking.strip()
+    if not thinking:
+        return told("There was no thinking in the last answer.", style=QUIET)
+    return Outcome(tuple(say(row, "dim italic") for row in thinking.split("\n")))
+
+
+async def copy(context: Context, argument: str) -> Outcome:
+    answer = context.chat.last_answer
     if not answer:
         return told("There is no answer to copy yet.", style=QUIET)
+    what = ""
+    if argument:
+        found, written = blocks(answer), argument[:20]
+        number = int(argument) if argument.isdecimal() and len(argument) < 6 else 0
+        if not found:
+            raise UsageError(f"/copy {written}: the last answer has neither code nor tables; /copy copies it whole")
+        if not 1 <= number <= len(found):
+            here = "1, the only block" if len(found) == 1 else f"a number from 1 to {len(found)}"
+            raise UsageError(f"/copy {written}: expected {here} of code or table in the last answer")
+        answer, what = found[number - 1].text, f" of {_kind(found[number - 1].kind)}"
+    answer = copyable(answer)
     size = len(answer.encode("utf-8", "replace"))
-    lines = [say(f"Sent {_characters(len(answer))} to the terminal's clipboard (OSC 52).", QUIET)]
+    lines = [say(f"Sent {_characters(len(answer))}{what} to the terminal's clipboard (OSC 52).", QUIET)]
     if size > OSC52_BYTES:
         lines.append(say(f"Many terminals take no more than {OSC52_BYTES:,} bytes; this was {size:,}.", QUIET))
     if "TMUX" in context.environment:
@@ -126,6 +158,28 @@ async def copy(context: Context, _: str) -> Outcome:
     elif "STY" in context.environment:
         lines.append(say("GNU screen does not pass it on.", QUIET))
     return Outcome(tuple(lines), write=copied(answer))
+
+
+def complete_copy(context: Context, text: str) -> list[Completion]:
+    found = blocks(context.chat.last_answer)
+    return [
+        Completion(str(number), f"{_kind(block.kind)}: {_beginning(block.text)}", len(text))
+        for number, block in enumerate(found, 1)
+        if str(number).startswith(text)
+    ]
+
+
+def complete_think(_: Context, text: str) -> list[Completion]:
+    words = (("on", "show it as it comes"), ("off", "fold it to a row"))
+    return [Completion(word, help_, len(text)) for word, help_ in words if word.startswith(text)]
+
+
+def _kind(kind: str) -> str:
+    return cut(sanitize_line(kind), 20)
+
+
+def _beginning(text: str) -> str:
+    return cut(sanitize_line(text.strip().partition("\n")[0]), 40)
 
 
 def _characters(number: int) -> str:
