@@ -6,14 +6,13 @@ Knows no conversation and no generation; what it yields is for the loop to pass 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from toolchat.chat.context_window import cut_to_budget, result_budget
+from toolchat.chat.context_window import cut_to_budget, result_budget, result_tokens
 from toolchat.chat.conversation import INTERRUPTED_CALL, history_call
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
 from toolchat.chat.hooks import NO_HOOKS, Hooks, Passed, Refused
@@ -22,21 +21,16 @@ from toolchat.tools.grant import canonical
 from toolchat.tools.mcp.elicitation import Elicit, Elicitation
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
-from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EventBody
 from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import (
-    AssistantMessage,
     CallOrigin,
     CutResult,
     FailedCall,
     Image,
-    Message,
     ResultStatus,
     ToolCall,
-    ToolMessage,
     ToolResult,
-    UserMessage,
 )
 
 T = TypeVar("T")
@@ -55,6 +49,11 @@ def possible_choice(options: GenerateOptions, toolbox: Toolbox) -> tuple[Generat
         case _ if toolbox.get(choice) is not None:
             return options, ""
     return replace(options, tool_choice="auto"), f"the tool {choice} that was chosen is off: the model decides"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownResult(ToolResult):
+    """A result as a model was shown it before: it is neither cut again nor added to."""
 
 
 class PreparedCall(Protocol):
@@ -465,10 +464,13 @@ class TurnCalls:
         """The result as the model is shown it: within its budget, with a reminder where it was asked for before."""
         content, left_out = result.content, result.excerpt.left_out if isinstance(result, CutResult) else 0
         info = self._engine.info
-        if info is not None:
+        if isinstance(result, ShownResult):
+            left_out = result.left_out
+            self._reminders.pop(result.call_id, None)
+        elif info is not None:
             left = info.context_window if self._left is None else self._left
             budget = result_budget(tool.options.max_result_tokens, info.context_window, self._asked, left)
-            count = partial(self._tokens, result)
+            count = partial(result_tokens, self._engine, result.call_id, result.name)
             text = result.excerpt if isinstance(result, CutResult) else content
             content, left_out = await cut_to_budget(text, budget, count, lambda: self._keep(result))
         if (reminder := self._reminders.pop(result.call_id, None)) is not None:
@@ -476,23 +478,6 @@ class TurnCalls:
         images = tuple(map(self._keep_image, result.images))
         note = self._notes.get(result.call_id, "")
         return ToolResult(result.call_id, result.name, content, result.status, result.seconds, images, left_out, note)
-
-    async def _tokens(self, result: ToolResult, text: str) -> int:
-        """What `text` adds to a history as the result: before v7 it stands there as JSON, with every quote escaped."""
-        call = ToolCall(result.call_id, result.name, {})
-        sizes = []
-        for content in (text, ""):
-            asked: list[Message] = [
-                UserMessage("x"),
-                AssistantMessage(calls=(call,)),
-                ToolMessage(result.call_id, result.name, content),
-            ]
-            try:
-                sizes.append((await self._engine.count(asked, ())).messages[-1])
-            except EngineError:
-                # An engine that died meanwhile must not take the result with it; no text has more tokens than this.
-                return len(json.dumps(text))
-        return sizes[0] - sizes[1]
 
 
 def _declined(call: ToolCall, decision: Decision) -> ToolResult:

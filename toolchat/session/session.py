@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
@@ -23,6 +24,7 @@ from toolchat.models.card import OwnPrompt
 from toolchat.session.keeper import EngineKeeper
 from toolchat.session.past import Past, SessionState, changes, past_of, shown_again
 from toolchat.session.resources import with_resources
+from toolchat.session.room import Room
 from toolchat.session.startup import Plan
 from toolchat.session.stream import KeptAnswers, Show, Stream
 from toolchat.settings import SETTINGS, Settings, config_file, state_folder
@@ -59,6 +61,8 @@ from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
 PATIENCE_SECONDS = 1.5
 """So long a turn waits for servers without a word."""
+if TYPE_CHECKING:  # few chats are recorded
+    from toolchat.store.cassette_writer import CassetteWriter
 
 
 class NewModel(Protocol):
@@ -97,8 +101,10 @@ class Session:
         sources: Sources | None = None,
         plain: Show | None = None,
         opened: Opened | None = None,
+        tape: CassetteWriter | None = None,
     ) -> None:
-        """`records` is the folder of the stored sessions; None stores nothing. `opened` is one to go on with.
+        """`records` is the folder of the stored sessions; None stores nothing. `opened` is one to go on with. `tape`
+        is a cassette that the chat is recorded on; the caller closes it afterwards.
 
         `sources` may be left out where neither tools nor model will be changed.
         `plain` is called in place of `show` once that has failed, see `Stream`.
@@ -115,14 +121,17 @@ class Session:
         self.used_is_estimate = False
         """Whether `used_tokens` is one: a server has not counted what was changed since."""
         self._records = records
-        self._stream = Stream(records, show, plain, opened.record if opened is not None else None)
-        self._keeper = EngineKeeper(engine, self._engine_told, self._engine_died)
+        self._stream = Stream(records, show, plain, opened.record if opened is not None else None, tape)
+        self._tape = tape
+        self._keeper = EngineKeeper(self._taped(engine), self._engine_told, self._engine_died)
         self._settings = settings
         self._set: dict[str, Any] = {}
         """What the user has changed of them within the chat."""
         self._options = generate_options(settings)
         self._sources = sources
         self._kept = KeptAnswers()
+        self.room = Room(self)
+        """What fills the context, and the ways to make room in it."""
         self._crash_told = False
         self._noted: set[str] = set()
         self._loop: ChatLoop | None = None
@@ -158,6 +167,7 @@ class Session:
         policy: ApprovalPolicy | None = None,
         ask: Ask | None = None,
         only: Collection[str] = (),
+        decide: Decide | None = None,
     ) -> None:
         """Say which tools there are, and who decides on calls; before the first turn. They end with the session.
 
@@ -166,7 +176,7 @@ class Session:
         policy or `only` names, is not among them.
         """
         self._policy = policy
-        self._decide = decider(policy, ask) if policy is not None else allow_all
+        self._decide = decide or (decider(policy, ask) if policy is not None else allow_all)
         self._elicit = eliciting(ask) if ask is not None else None
         self._use(runner)
         if policy is not None:
@@ -176,6 +186,7 @@ class Session:
         check_tool_choice(self._options.tool_choice, runner.toolbox, self.switched_off)
         if self._past is not None:
             self._have_past_tools()
+            self._count()  # where the engine was ready before, it has counted without tools
         elif runner.toolbox.tools:
             self._tools_edited()
 
@@ -253,6 +264,7 @@ class Session:
         """Be this session from now on; its tools are compared once there are any, see `_have_past_tools`."""
         self._past = past
         self.conversation, self._kept = past.conversation, past.kept
+        self.room.forget_engine()
         self._system_chosen = past.state.system_chosen
         self._keeps_prompt = past.model == self.model
         self._saved_state = past.state
@@ -275,8 +287,8 @@ class Session:
         if past.model != self.model:
             self.notify(f"{self.model} answers from here on; in this session it was {past.model}")
         if past.model != self.model or past.settings != asdict(self._options):
-            self._edited(ModelChanged(self.model, asdict(self._options)))
-        offered = tuple(self._offered())
+            self.edited(ModelChanged(self.model, asdict(self._options)))
+        offered = tuple(self.offered())
         if told := changes(past.tools, offered):
             self.notify(told)
         if offered != past.tools:
@@ -321,6 +333,15 @@ class Session:
     def toolbox(self) -> Toolbox:
         return self._runner.toolbox
 
+    @property
+    def engine(self) -> Engine:
+        return self._keeper.engine
+
+    @property
+    def options(self) -> GenerateOptions:
+        """How the model is asked to generate."""
+        return self._options
+
     def approval(self, tool: Tool) -> Approval:
         return self._policy.standing(tool) if self._policy is not None else Approval.ALLOW
 
@@ -347,6 +368,10 @@ class Session:
         return self._kept.answer
 
     @property
+    def last_thinking(self) -> str:
+        return self._kept.thinking
+
+    @property
     def last_results(self) -> Sequence[ToolResult]:
         return self._kept.results
 
@@ -354,6 +379,10 @@ class Session:
         """Start the engine, or start it again, and go on while it loads."""
         self._crash_told = False
         await self._keeper.launch()
+
+    async def engine_ready(self) -> None:
+        """Wait until the engine is loaded, and do nothing then. Raises EngineError where it cannot be."""
+        await self._keeper.ready()
 
     async def ready(self) -> None:
         """Wait until the engine is loaded. Raises EngineError where it cannot be."""
@@ -368,6 +397,8 @@ class Session:
     async def ask(self, text: str, images: Sequence[Image] = (), schema: dict[str, Any] | None = None) -> TurnFinished:
         """One turn, its answer held to the JSON Schema `schema` where there is one.
 
+        Where the context is nearly full, the older turns are summed up before it, as the setting `compact` says.
+
         Raises EngineError where the engine refuses it; the conversation is then as it was. Raises UsageError where
         there are images and the model does not see.
         """
@@ -377,6 +408,7 @@ class Session:
         await self._tools_settled()
         if isinstance(self._runner, ServedRunner):
             text = await with_resources(text, self._runner.serves_resources, self._runner.resource)
+        await self.room.make_room(self.turn_settings["compact"])
         return await self._play(self._loop.turn(text, images, schema))
 
     async def _tools_settled(self) -> None:
@@ -391,7 +423,7 @@ class Session:
         if self._only:
             self._never_offered = frozenset(self.toolbox.names).difference(self._only)
             self.switched_off |= self._never_offered
-        if tuple(self._offered()) != self._told_tools:
+        if tuple(self.offered()) != self._told_tools:
             self._tools_edited()
 
     async def _servers(self, runner: ServedRunner) -> None:
@@ -425,11 +457,12 @@ class Session:
             async with contextlib.aclosing(events) as turn:
                 async for event in turn:
                     begun = True
-                    self._kept.see(event.body)
+                    self._kept.see(event.body, event.turn)
                     match event.body:
                         case EngineState("crashed"):
                             self._crash_told = True
-                        case RoundFinished(_, usage):
+                        case RoundFinished(_, usage) as round_finished:
+                            self.room.see(round_finished)
                             self.used_tokens = usage.prompt_tokens + usage.completion_tokens
                             self.used_is_estimate = usage.estimated
                         case TurnFinished() as ended:
@@ -451,10 +484,13 @@ class Session:
         return finished
 
     def interrupt(self) -> None:
-        """Stop the turn under way; `ask` then returns soon. Where it still waits for servers, it goes on without."""
+        """Stop the turn under way, and what comes before it; `ask` then returns soon. Where it still waits for servers,
+        it goes on without."""
         if self._settling is not None:
             self._settling.cancel()
-        elif self._loop is not None:
+            return
+        self.room.stop()
+        if self._loop is not None:
             self._loop.interrupt()
 
     async def settled(self) -> None:
@@ -468,12 +504,16 @@ class Session:
         self._keeper.kill()
 
     def undo(self) -> UserMessage | None:
-        """Take the last turn back; its question, or None where there is no turn."""
-        numbers = self.conversation.numbers
+        """Take the last turn back; its question, or None where there is no turn. What was edited since stays.
+
+        Raises UsageError where that is a summary, which has no question.
+        """
+        history = self.conversation.history
+        if history and history[-1].replaced:
+            raise UsageError("the last turn is a summary; /undo puts back what it stands for")
         question = self.conversation.undo()
         if question is not None:
-            self._kept.forget_turn()
-            self._edited(TurnUndone(numbers[-1]))
+            self.edited(TurnUndone(history[-1].number))
         return question
 
     def clear(self) -> None:
@@ -482,7 +522,7 @@ class Session:
         self.conversation.clear()
         self._kept.forget()
         if turns:
-            self._edited(Cleared())
+            self.edited(Cleared())
 
     def set_system(self, text: str | None) -> None:
         """From the next turn on, also with another model."""
@@ -503,7 +543,7 @@ class Session:
 
     def _put_system(self, text: str | None) -> None:
         self.conversation.set_system(text)
-        self._edited(SystemChanged(text))
+        self.edited(SystemChanged(text))
 
     @property
     def turn_settings(self) -> dict[str, Any]:
@@ -528,7 +568,7 @@ class Session:
         if options != self._options:
             self._options = options
             self._renew_loop()
-            self._edited(ModelChanged(self.model, asdict(options)))
+            self.edited(ModelChanged(self.model, asdict(options)))
 
     def _check_effort(self, effort: str) -> None:
         if self.info is None:
@@ -577,7 +617,7 @@ class Session:
 
         try:
             found = await self._changeable().model(name, tell)
-            await self._keeper.replace(found.engine)
+            await self._keeper.replace(lambda: self._taped(found.engine()))
         except BaseException:
             # The stages of fetching say nothing about the engine that is still there, if it is.
             if not self.loading and (told or not (self.info is not None)):
@@ -587,8 +627,9 @@ class Session:
         dropped = self._set.pop("reasoning_effort", None)
         self._options = generate_options(replace(found.settings, **self._set))
         self._keeps_prompt = False
+        self.room.forget_engine()
         self._renew_loop()
-        self._edited(ModelChanged(self.model, asdict(self._options)))
+        self.edited(ModelChanged(self.model, asdict(self._options)))
         if found.notice:
             self.notify(found.notice)
         if dropped is not None:
@@ -604,6 +645,13 @@ class Session:
         await self._runner.close()
         await self._keeper.close()
         self.record.close()
+
+    def _taped(self, engine: Engine) -> Engine:
+        if self._tape is None:
+            return engine
+        from toolchat.engine.recorded import RecordingEngine
+
+        return RecordingEngine(engine, self._tape)
 
     def _engine_told(self, body: EventBody) -> None:
         self._stream.emit(body)
@@ -630,6 +678,10 @@ class Session:
         self._runner = runner
         if isinstance(runner, ServedRunner):
             runner.attach(self._server_told, self._elicit)
+        if self._tape is not None:
+            # What the tools file gives tools is hidden in all that they say, and may be known to the user as well.
+            names = {name for tool in runner.toolbox.tools for name in tool.options.given}
+            self._tape.know_tools({name: os.environ[name] for name in sorted(names) if name in os.environ})
         self._renew_loop()
         for text in (*runner.toolbox.broken, *runner.toolbox.notices):
             self._noted.add(text)
@@ -646,24 +698,31 @@ class Session:
             keep=self._keep,
             keep_part=self._result_files.add,
             keep_image=self._keep_image,
-            offered=self._offered,
+            offered=self.offered,
             hooks=hooks_of(self._settings),
         )
 
-    def _offered(self) -> list[ToolSpec]:
+    def offered(self) -> list[ToolSpec]:
+        """The tools that the model may call."""
         return [spec for spec in self.toolbox.specs if spec.name not in self.switched_off]
+
+    def keep_result(self, result: ToolResult) -> Kept | None:
+        """The file that holds all of a result of which the model is shown a part; None where nothing is stored."""
+        return self._result_files.keep(result)
 
     def _keep(self, result: ToolResult) -> Kept | None:
         """A result of which the model is shown a part."""
-        kept = self._result_files.keep(result)
+        kept = self.keep_result(result)
         self._kept.whole(result, kept)
         return kept
 
     def _tools_edited(self) -> None:
-        self._told_tools = tuple(self._offered())
-        self._edited(ToolsChanged(self._told_tools))
+        self._told_tools = tuple(self.offered())
+        self.edited(ToolsChanged(self._told_tools))
 
-    def _edited(self, edit: Edit) -> None:
+    def edited(self, edit: Edit) -> None:
+        """Tell, and so store, what was done to the history, the tools or the model."""
+        self._kept.go_to(self.conversation.numbers)
         self._stream.emit(HistoryEdited(edit))
         self._count()
 
@@ -678,7 +737,7 @@ class Session:
     async def _counted(self) -> None:
         with contextlib.suppress(EngineError):
             effort = self._options.reasoning_effort
-            count = await self._keeper.engine.count(self.conversation.messages, self._offered(), effort)
+            count = await self._keeper.engine.count(self.conversation.messages, self.offered(), effort)
             self.used_tokens, self.used_is_estimate = count.total, count.estimated
 
 
@@ -742,21 +801,27 @@ async def open_session(
     show_past: bool = False,
     early_tools: bool = False,
     start_tools: Callable[[], Awaitable[CallRunner]] | None = None,
+    decide: Decide | None = None,
+    tape: CassetteWriter | None = None,
 ) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
 
     `opened` is a stored session to go on with; with `show_past` its last turns are shown first. `start_tools` is for
-    tools that are not those of the plan. Call in a thread that lives as long as the session: its processes end with it.
+    tools that are not those of the plan, and `decide` for calls that neither `policy` nor `ask` decide on. `tape` is a
+    cassette to record the chat on. Call in a thread that lives as long as the session: its processes end with it.
 
     Raises UsageError, see `Session.equip`. With `early_tools`, see `Plan.start_tools`, it may be raised by a turn.
 
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
     sources = Sources(plan.start_tools_again, plan.with_model)
-    engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
-    records = state_folder() / "sessions" if plan.settings.store else None
-    session = Session(plan.settings, plan.model, engine, records, show, sources, plain, opened)
-    try:
+    async with contextlib.AsyncExitStack() as ending:
+        if tape is not None:
+            ending.callback(tape.close)
+        engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
+        records = state_folder() / "sessions" if plan.settings.store else None
+        session = Session(plan.settings, plan.model, engine, records, show, sources, plain, opened, tape)
+        ending.push_async_callback(session.close)
         if show_past:
             session.show_past()
         if opened is not None and plan.flags.get("system") is not None:
@@ -766,13 +831,12 @@ async def open_session(
         if plan.notice:
             session.notify(plan.notice)
         await session.launch()
-        runner: CallRunner = await (plan.start_tools(early=early_tools) if start_tools is None else start_tools())
+        ready = session.engine_ready if early_tools else None
+        runner: CallRunner = await (plan.start_tools(ready) if start_tools is None else start_tools())
         if isinstance(runner, ServedRunner) and (
             opened is not None or session.names_unknown_tools(runner.toolbox, policy, plan.only)
         ):
             # What the command line names, or the session had, may be a server's.
             await runner.settled()
-        session.equip(runner, policy, ask, plan.only)
+        session.equip(runner, policy, ask, plan.only, decide)
         yield session
-    finally:
-        await session.close()

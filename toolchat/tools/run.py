@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchat.tools.code import NotAccepted, ToolsCode, read_code
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
 if TYPE_CHECKING:  # what starts processes is imported when they are started: a question may have been sent by then
+    from toolchat.tools.code import NotAccepted, ToolsCode
     from toolchat.tools.host.call import Prepared
     from toolchat.tools.host.supervisor import Supervisor
     from toolchat.tools.mcp.call import McpCall
@@ -108,10 +108,11 @@ class ToolRunner:
         Raises:
             UsageError: one line for each problem, "FILE:LINE:COL: what is wrong; what was expected; what to do".
         """
+        from toolchat.tools.code import read_code
         from toolchat.tools.host.client import IMPORT_SECONDS
         from toolchat.tools.host.supervisor import Supervisor
 
-        code = source if isinstance(source, ToolsCode) else read_code(source)
+        code = read_code(source) if isinstance(source, Path) else source
         seconds = IMPORT_SECONDS if import_seconds is None else import_seconds
         mcp, supervisor = None, None
         file, problems = code.scan()
