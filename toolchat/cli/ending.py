@@ -33,6 +33,8 @@ def run(work: Callable[[], Any]) -> Never:
     except SystemExit as error:
         # click answers a closed pipe with sys.exit(1) before anyone else can.
         code = ExitCode.BROKEN_PIPE if _reader_has_gone() else int(error.code or 0)
+    except BrokenPipeError as error:
+        code = ExitCode.BROKEN_PIPE if _reader_has_gone() else _say(error, ExitCode.FAILURE)
     except Exception as error:
         code = _say(error, ExitCode.FAILURE)
     _end(code)
