@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from toolchat.tools.patterns import Pattern
+from toolchat.tools.argument_patterns import Pattern
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.rules import Rule, Rules
 from toolchat.tools.toolbox import MIB, Approval, Privileges, Untyped
