@@ -531,7 +531,9 @@ def with_toolchat(function: Callable[..., Any]) -> Made:
 def class_with_toolchat(reference: str, given: dict[str, Any], method: str) -> Made:
     """The method of a class that a tools file names, with the constructor's arguments."""
     path = Path("tools.yaml")
-    path.write_text(json.dumps({"version": 1, "tools": [{"callable": reference, "arguments": given}]}))
+    path.write_text(
+        json.dumps({"version": 1, "tools": [{"callable": reference, "arguments": given}]}), encoding="utf-8"
+    )
     for tool in load_tools(path).tools:
         if tool.tool.callable_ref == f"{reference}.{method}":
             return Made(bool(tool.tool.description), runner(tool), result_text)

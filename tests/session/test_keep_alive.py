@@ -39,7 +39,7 @@ OTHER |= {"reasoning_effort": "high", "tool_choice": "none", "parallel_calls": F
 OTHER |= {"model": "m", "tools": "t", "tools_named": False, "seed": 1, "revision": "v1"}
 OTHER |= {"server": "http://localhost:8000", "api_key": "k", "tokenizer": "t"}
 OTHER |= {"store": False, "profile": "p", "project": False, "tools_place": "TOOLCHAT_TOOLS"}
-OTHER |= {"before_tool": ("check",), "after_tool": ("log",), "hook_timeout": 5.0}
+OTHER |= {"theme": "dark", "notify": "off", "thinking": "shown", "editing_mode": "vi"}
 
 
 def test_settings_of_a_chat_share_an_engine_and_all_others_do_not(model_folder: Path) -> None:
