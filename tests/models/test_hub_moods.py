@@ -52,7 +52,7 @@ PATIENCE = 30.0
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "SILENT_SECONDS", 0.3)
 
 

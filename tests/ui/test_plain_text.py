@@ -34,7 +34,7 @@ def test_the_answer_that_is_copied_keeps_them_apart_too(between: Any) -> None:
         events.RoundFinished(FinishReason.STOP, Usage()),
         events.TurnFinished(events.TurnStatus.ANSWERED, 1, Usage()),
     ):
-        kept.see(body)
+        kept.see(body, 1)
     assert kept.answer == "One.\n\nTwo."
 
 
@@ -49,12 +49,12 @@ def test_the_thinking_of_a_turn_is_kept_apart_by_rounds_and_goes_with_it() -> No
         events.ThinkingDelta("Hm."),
         ended,
     ):
-        kept.see(body)
+        kept.see(body, 1)
     assert kept.thinking == "I look.\n\nHm."
     for body in (events.TurnStarted(), events.TextDelta("Yes."), ended):
-        kept.see(body)
+        kept.see(body, 2)
     assert kept.thinking == ""
-    kept.forget_turn()
+    kept.go_to((1,))
     assert kept.thinking == "I look.\n\nHm."
     kept.forget()
     assert kept.thinking == ""
