@@ -21,8 +21,6 @@ LISTED_SHARE = 0.6
 """Of parallel questions that can be put as one ("in Dallas and in Lyon"), how many are; the others are two sentences."""
 LONGEST_PART = 7
 """Words that a member of such a list may have."""
-SIBLINGS_SHARE = 0.6
-"""Of questions that are to be declined, how many are offered the tools that stood beside the one they need."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def together(exchanges: Sequence[Exchange], rng: random.Random, *, listed: bool 
 
 def compatible(one: Exchange, other: Exchange) -> bool:
     """Whether no tool of one is named or meant like one that the other needs."""
-    return not (_topics(one.tools) & _topics(_called(other)) or _topics(other.tools) & _topics(_called(one)))
+    return not (clash(other, one.tools) or clash(one, other.tools))
 
 
 NO_TOOL = (
@@ -123,23 +121,16 @@ NO_TOOL_FOR_REST = (
 )
 
 
-def declined(asked: Exchange, others: Sequence[Tool], rng: random.Random) -> Exchange | None:
-    """The question of `asked` without the tools that it needs: beside its other tools, or beside some of `others`."""
-    siblings = [tool for tool in asked.tools if tool["name"] not in asked.needed]
-    if siblings and rng.random() < SIBLINGS_SHARE:
-        tools = siblings
-    else:
-        topics = _topics(_called(asked))
-        tools = []
-        for tool in rng.sample(list(others), min(len(others), rng.randint(1, 4))):
-            if not topics & _topics([tool]) and tool["name"] not in {known["name"] for known in tools}:
-                tools.append(tool)
-        if not tools:
-            return None
-    say = rng.choice(NO_TOOL)
-    if len(tools) <= 3 and rng.random() < 0.25:
-        say = rng.choice(ONLY).format(tools=_and([tool["name"] for tool in tools]))
-    return Exchange(asked.question, say, tuple(tools))
+def clash(asked: Exchange, offered: Sequence[Tool]) -> bool:
+    """Whether one of the `offered` tools may well answer what `asked` needs a tool for."""
+    return bool(_topics(offered) & _topics(_called(asked)))
+
+
+def sorry(names: Sequence[str], rng: random.Random) -> str:
+    """Says that none of the tools does it, now and then which there are."""
+    if len(names) <= 3 and rng.random() < 0.25:
+        return rng.choice(ONLY).format(tools=_and(names))
+    return rng.choice(NO_TOOL)
 
 
 def partly_declined(answered: Exchange, asked: Exchange, rng: random.Random) -> Exchange:

@@ -47,8 +47,10 @@ CHAT_WORDS = 45
 """Plain chats whose first answer has as many words or more are left out."""
 DISTRACTOR_SHARE = 0.35
 """Of samples with one to three tools, how many get tools of other scenarios beside theirs."""
-ANSWERED_BESIDE_SHARE = 0.45
-"""Of declined questions, how many stand in one conversation with a question that is answered."""
+SIBLINGS_SHARE = 0.4
+"""Of conversations with declined questions, how many offer the tools that stood beside the one that is needed."""
+ANSWERED_BESIDE_SHARE = 0.75
+"""Of the others, how many also have a question that a tool answers."""
 THREE_SHARE = 0.25
 """Of parallel questions, how many are for three values."""
 ALL_SAMPLE_TOOLS_SHARE = 0.6
@@ -152,7 +154,7 @@ class Samples:
         if rng.random() > ALL_SAMPLE_TOOLS_SHARE:
             tools = rng.sample(tools, rng.randint(1, 4))
         turns: list[dict[str, Any]] = []
-        for _ in range(rng.choice((1, 2, 2, 3, 4))):
+        for _ in range(rng.choice((1, 2, 3, 3, 4))):
             asked = self._about_sample_tools({tool["name"] for tool in tools})
             turns += asked.turns()
             again = everyday.follow_up(asked, rng) if len(asked.calls) == 1 and rng.random() < 0.3 else None
@@ -191,37 +193,58 @@ class Samples:
         return asked
 
     def _declining(self) -> dict[str, Any] | None:
+        """A few questions that the tools cannot answer, and mostly one that they can: a decision each, on one prompt."""
         rng = self._rng
-        refused = exchanges.declined(self._first(), self.tools, rng)
-        if refused is None:
-            return None
-        rows = [refused]
-        if rng.random() < ANSWERED_BESIDE_SHARE:
-            other = self._first()
-            if not exchanges.compatible(other, refused) or self._topic_clash(refused, other):
+        host = self._first()
+        rows: list[Exchange] = []
+        if rng.random() < SIBLINGS_SHARE:
+            offered = [tool for tool in host.tools if tool["name"] not in host.needed]
+            if not offered:
                 return None
-            rows.insert(rng.randint(0, 1), other)
-        return self._conversation(rows, distractors=False)
+            rows.append(Exchange(host.question, self._sorry(offered)))
+        else:
+            offered = list(host.tools)
+            if rng.random() < ANSWERED_BESIDE_SHARE:
+                rows.append(host)
+        if len(offered) == 1 and rng.random() < DISTRACTOR_SHARE:
+            self._add_distractors(offered)
+            if host.needed & {tool["name"] for tool in offered[1:]} and host not in rows:
+                return None
+        for _ in range(rng.choice((0, 1, 1, 2)) + (not rows)):
+            asked = self._first()
+            if not exchanges.clash(asked, offered):
+                rows.append(Exchange(asked.question, self._sorry(offered)))
+        rng.shuffle(rows)
+        rng.shuffle(offered)
+        return {"tools": offered, "turns": [turn for row in rows for turn in row.turns()]} if rows else None
 
-    @staticmethod
-    def _topic_clash(refused: Exchange, other: Exchange) -> bool:
-        return bool({tool["name"] for tool in refused.tools} & {tool["name"] for tool in other.tools})
+    def _sorry(self, offered: Sequence[Tool]) -> str:
+        return exchanges.sorry([tool["name"] for tool in offered], self._rng)
 
     def _parallel(self) -> dict[str, Any] | None:
-        count = 3 if self._rng.random() < THREE_SHARE else 2
-        made = exchanges.parallel(self._rng.choice(self.first), self._rng, count)
-        return made and self._conversation([made])
+        scenario = self._rng.choice(self.first)
+        rows = []
+        for _ in range(self._rng.choice((1, 2, 2))):
+            count = 3 if self._rng.random() < THREE_SHARE else 2
+            made = exchanges.parallel(scenario, self._rng, count)
+            if made is None:
+                return None
+            rows.append(made)
+        return self._conversation(rows)
 
     def _parallel_multiple(self) -> dict[str, Any] | None:
         rng = self._rng
-        scenario = rng.choice(self.first)
-        one = exchanges.parallel(scenario, rng, 2) if rng.random() < 0.3 else exchanges.first(scenario, rng)
-        other = self._first()
-        if one is None or not exchanges.compatible(one, other):
-            return None
-        rows = [one, other]
-        rng.shuffle(rows)
-        return self._conversation([exchanges.together(rows, rng)])
+        scenario, second = rng.choice(self.first), rng.choice(self.first)
+        rows = []
+        for _ in range(rng.choice((1, 2, 2))):
+            one = exchanges.parallel(scenario, rng, 2) if rng.random() < 0.3 else exchanges.first(scenario, rng)
+            other = exchanges.first(second, rng)
+            if one is None or not exchanges.compatible(one, other):
+                return None
+            both = [one, other]
+            rng.shuffle(both)
+            rows.append(exchanges.together(both, rng))
+        return self._conversation(rows)
 
     def _mixed(self) -> dict[str, Any] | None:
         rng = self._rng
@@ -229,19 +252,24 @@ class Samples:
         if rng.random() < 0.4:
             chat = everyday.chat(rng)
             return self._conversation([exchanges.together([chat, one] if rng.random() < 0.6 else [one, chat], rng)])
-        if not exchanges.compatible(one, other):
+        if exchanges.clash(other, one.tools):
             return None
         return self._conversation([exchanges.partly_declined(one, other, rng)], distractors=False)
 
     def _errors(self) -> dict[str, Any] | None:
-        asked = self._first()
+        scenario = self._rng.choice(self.first)
+        asked = exchanges.first(scenario, self._rng)
         if len(asked.calls) != 1:
             return None
         broken = exchanges.failed(asked, self._rng)
-        other = self._first()
-        if self._rng.random() < 0.35 and exchanges.compatible(broken, other):
+        if self._rng.random() < 0.3:
+            other = self._first()
+            if not exchanges.compatible(broken, other):
+                return None
             return self._conversation([exchanges.together([broken, other], self._rng)])
-        return self._conversation([broken])
+        rows = [broken, exchanges.first(scenario, self._rng)] if self._rng.random() < 0.5 else [broken]
+        self._rng.shuffle(rows)
+        return self._conversation(rows)
 
     def _first(self) -> Exchange:
         return exchanges.first(self._rng.choice(self.first), self._rng)
