@@ -21,6 +21,9 @@ RANK = 16
 N_SPECIAL = 48
 """Control tokens, the first rows of the embedding; each has a trainable part."""
 
+QUERIES = 256
+"""A block of attention."""
+
 SPECIAL_ROWS = "tok_embeddings.special_rows"
 EMBEDDING = "tok_embeddings.weight"
 
@@ -181,7 +184,25 @@ class DemoModel:
         keys, values = (part.repeat_interleave(times, 1) for part in (keys, values))
         answers = []
         for rows in zip(*(part.split(lengths) for part in (queries, keys, values)), strict=True):
-            query, key, value = (row.transpose(0, 1)[None] for row in rows)
-            attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-            answers.append(attended[0].transpose(0, 1).reshape(len(rows[0]), -1))
+            query, key, value = (row.transpose(0, 1) for row in rows)
+            answers.append(attention(query, key, value).transpose(0, 1).reshape(len(rows[0]), -1))
         return torch.cat(answers)
+
+
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Causal attention of one sequence; (heads, tokens, width) each.
+
+    In bfloat16 torch's own takes twice as long forward and backward (600 tokens, one core: 37 ms against 21), so it is
+    written out there, in blocks of queries that leave out the keys behind them. In float32 it is the other way round.
+    """
+    if query.dtype is not torch.bfloat16:
+        return F.scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True)[0]
+    scale = 1 / math.sqrt(query.shape[2])
+    blocks = []
+    for start in range(0, query.shape[1], QUERIES):
+        rows = query[:, start : start + QUERIES]
+        end = start + rows.shape[1]
+        hidden = torch.full((rows.shape[1], end), -math.inf, dtype=query.dtype).triu(start + 1)
+        scores = torch.baddbmm(hidden.expand(len(query), -1, -1), rows, key[:, :end].transpose(1, 2), alpha=scale)
+        blocks.append(scores.softmax(-1) @ value[:, :end])
+    return torch.cat(blocks, 1)
