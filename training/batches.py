@@ -50,7 +50,9 @@ def main() -> None:
     parser.add_argument("tekken", type=Path, help="the tokenizer, tekken.json")
     parser.add_argument("files", nargs="+", help="names of files of data/, without .jsonl")
     parser.add_argument("--seed", required=True, help="of what is drawn")
-    parser.add_argument("--held-out", type=int, default=0, metavar="N", help="print N samples of each kind that are held out")
+    parser.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="print N samples of each kind that are held out"
+    )
     arguments = parser.parse_args()
     held_out = arguments.held_out > 0
     samples = Samples(arguments.tekken, arguments.files, random.Random(arguments.seed), held_out=held_out)

@@ -45,7 +45,9 @@ def cases(folder: Path, category: str, count: int) -> list[Case]:
     rows = _rows(data / f"BFCL_v4_{category}.json")
     answers = {}
     if category != "irrelevance":
-        answers = {row["id"]: row["ground_truth"] for row in _rows(data / "possible_answer" / f"BFCL_v4_{category}.json")}
+        answers = {
+            row["id"]: row["ground_truth"] for row in _rows(data / "possible_answer" / f"BFCL_v4_{category}.json")
+        }
     chosen = random.Random(0).sample(rows, min(count, len(rows)))
     return [
         Case(row["id"], category, row["question"][0][-1]["content"], row["function"], answers.get(row["id"]))

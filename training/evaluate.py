@@ -211,7 +211,12 @@ def _arguments() -> argparse.Namespace:
     add("--categories", nargs="+", choices=bfcl.CATEGORIES, default=list(bfcl.CATEGORIES), help="of BFCL")
     add("-n", type=int, default=200, metavar="N", help="cases of each category")
     add("--free", action="store_true", help="also without the grammar")
-    add("--rows", type=Path, metavar="FILE", help="write every question with its calls and answer there, a JSON line each")
+    add(
+        "--rows",
+        type=Path,
+        metavar="FILE",
+        help="write every question with its calls and answer there, a JSON line each",
+    )
     return parser.parse_args()
 
 

@@ -37,62 +37,292 @@ STATES = {
 
 US_CITIES = tuple(
     (name.strip().rsplit(" ", 1)[0], name.strip().rsplit(" ", 1)[1])
-    for name in (
-        "Dallas TX, Houston TX, Austin TX, San Antonio TX, Beaumont TX, Denton TX, Tyler TX, Boston MA, Lowell MA,"
-        "Cambridge MA, Seattle WA, Everett WA, Olympia WA, Portland OR, Medford OR, Bend OR, Chicago IL, Aurora IL,"
-        "Rockford IL, Joliet IL, Denver CO, Pueblo CO, Loveland CO, Miami FL, Orlando FL, Naples FL, Ocala FL,"
-        "Sarasota FL, Tallahassee FL, Atlanta GA, Augusta GA, Athens GA, Phoenix AZ, Tucson AZ, Mesa AZ, Yuma AZ,"
-        "Tempe AZ, Sedona AZ, Detroit MI, Flint MI, Ann Arbor MI, Grand Rapids MI, Saginaw MI, Minneapolis MN,"
-        "Saint Paul MN, Bloomington MN, Nashville TN, Memphis TN, Clarksville TN, New Orleans LA,"
-        "Lafayette LA, Monroe LA, Las Vegas NV, Elko NV, Sparks NV, San Diego CA, San Jose CA, San Francisco CA,"
-        "Los Angeles CA, Sacramento CA, Long Beach CA, Anaheim CA, Irvine CA, Chico CA, Napa CA, Eureka CA,"
-        "Santa Rosa CA, Santa Cruz CA, New York NY, Syracuse NY, Utica NY, Ithaca NY, Yonkers NY, Philadelphia PA,"
-        "Pittsburgh PA, Allentown PA, Lancaster PA, Reading PA, Cleveland OH, Columbus OH, Cincinnati OH, Canton OH,"
-        "Mansfield OH, Charlotte NC, Raleigh NC, Asheville NC, Wilmington NC, Greensboro NC, Boone NC, Baltimore MD,"
-        "Annapolis MD, Frederick MD, Milwaukee WI, Racine WI, Kenosha WI, Appleton WI, Salt Lake City UT, Ogden UT,"
-        "Moab UT, Kansas City MO, Saint Louis MO, Branson MO, Joplin MO, Indianapolis IN, Gary IN, Muncie IN,"
-        "Virginia Beach VA, Alexandria VA, Newport News VA, Danville VA, Louisville KY, Paducah KY, Bowling Green KY,"
-        "Oklahoma City OK, Norman OK, Lawton OK, Boise ID, Pocatello ID, Twin Falls ID, Des Moines IA, Ames IA,"
-        "Sioux City IA, Dubuque IA, Fayetteville AR, Hot Springs AR, Kearney NE, Portland ME, Bangor ME,"
-        "Missoula MT, Bozeman MT, Butte MT, Anchorage AK, Fairbanks AK, Sitka AK, Honolulu HI, Hilo HI, Stamford CT,"
-        "New Haven CT, Biloxi MS, Tupelo MS, Hattiesburg MS, Bismarck ND, Minot ND, Sioux Falls SD, Rapid City SD,"
-        "Montpelier VT, Nashua NH, Newport RI, Wheeling WV, Cheyenne WY, Laramie WY, Dover DE, Trenton NJ, Camden NJ,"
-        "Hoboken NJ, Atlantic City NJ, Las Cruces NM, Taos NM, Roswell NM, Albuquerque NM, Myrtle Beach SC"
-    ).split(",")
+    for name in [
+        "Dallas TX",
+        " Houston TX",
+        " Austin TX",
+        " San Antonio TX",
+        " Beaumont TX",
+        " Denton TX",
+        " Tyler TX",
+        " Boston MA",
+        " Lowell MA",
+        "Cambridge MA",
+        " Seattle WA",
+        " Everett WA",
+        " Olympia WA",
+        " Portland OR",
+        " Medford OR",
+        " Bend OR",
+        " Chicago IL",
+        " Aurora IL",
+        "Rockford IL",
+        " Joliet IL",
+        " Denver CO",
+        " Pueblo CO",
+        " Loveland CO",
+        " Miami FL",
+        " Orlando FL",
+        " Naples FL",
+        " Ocala FL",
+        "Sarasota FL",
+        " Tallahassee FL",
+        " Atlanta GA",
+        " Augusta GA",
+        " Athens GA",
+        " Phoenix AZ",
+        " Tucson AZ",
+        " Mesa AZ",
+        " Yuma AZ",
+        "Tempe AZ",
+        " Sedona AZ",
+        " Detroit MI",
+        " Flint MI",
+        " Ann Arbor MI",
+        " Grand Rapids MI",
+        " Saginaw MI",
+        " Minneapolis MN",
+        "Saint Paul MN",
+        " Bloomington MN",
+        " Nashville TN",
+        " Memphis TN",
+        " Clarksville TN",
+        " New Orleans LA",
+        "Lafayette LA",
+        " Monroe LA",
+        " Las Vegas NV",
+        " Elko NV",
+        " Sparks NV",
+        " San Diego CA",
+        " San Jose CA",
+        " San Francisco CA",
+        "Los Angeles CA",
+        " Sacramento CA",
+        " Long Beach CA",
+        " Anaheim CA",
+        " Irvine CA",
+        " Chico CA",
+        " Napa CA",
+        " Eureka CA",
+        "Santa Rosa CA",
+        " Santa Cruz CA",
+        " New York NY",
+        " Syracuse NY",
+        " Utica NY",
+        " Ithaca NY",
+        " Yonkers NY",
+        " Philadelphia PA",
+        "Pittsburgh PA",
+        " Allentown PA",
+        " Lancaster PA",
+        " Reading PA",
+        " Cleveland OH",
+        " Columbus OH",
+        " Cincinnati OH",
+        " Canton OH",
+        "Mansfield OH",
+        " Charlotte NC",
+        " Raleigh NC",
+        " Asheville NC",
+        " Wilmington NC",
+        " Greensboro NC",
+        " Boone NC",
+        " Baltimore MD",
+        "Annapolis MD",
+        " Frederick MD",
+        " Milwaukee WI",
+        " Racine WI",
+        " Kenosha WI",
+        " Appleton WI",
+        " Salt Lake City UT",
+        " Ogden UT",
+        "Moab UT",
+        " Kansas City MO",
+        " Saint Louis MO",
+        " Branson MO",
+        " Joplin MO",
+        " Indianapolis IN",
+        " Gary IN",
+        " Muncie IN",
+        "Virginia Beach VA",
+        " Alexandria VA",
+        " Newport News VA",
+        " Danville VA",
+        " Louisville KY",
+        " Paducah KY",
+        " Bowling Green KY",
+        "Oklahoma City OK",
+        " Norman OK",
+        " Lawton OK",
+        " Boise ID",
+        " Pocatello ID",
+        " Twin Falls ID",
+        " Des Moines IA",
+        " Ames IA",
+        "Sioux City IA",
+        " Dubuque IA",
+        " Fayetteville AR",
+        " Hot Springs AR",
+        " Kearney NE",
+        " Portland ME",
+        " Bangor ME",
+        "Missoula MT",
+        " Bozeman MT",
+        " Butte MT",
+        " Anchorage AK",
+        " Fairbanks AK",
+        " Sitka AK",
+        " Honolulu HI",
+        " Hilo HI",
+        " Stamford CT",
+        "New Haven CT",
+        " Biloxi MS",
+        " Tupelo MS",
+        " Hattiesburg MS",
+        " Bismarck ND",
+        " Minot ND",
+        " Sioux Falls SD",
+        " Rapid City SD",
+        "Montpelier VT",
+        " Nashua NH",
+        " Newport RI",
+        " Wheeling WV",
+        " Cheyenne WY",
+        " Laramie WY",
+        " Dover DE",
+        " Trenton NJ",
+        " Camden NJ",
+        "Hoboken NJ",
+        " Atlantic City NJ",
+        " Las Cruces NM",
+        " Taos NM",
+        " Roswell NM",
+        " Albuquerque NM",
+        " Myrtle Beach SC",
+    ]
 )
 ABROAD = tuple(
     (pair.split(":")[0].strip(), pair.split(":")[1])
-    for pair in (
-        "Lyon:France, Nice:France, Munich:Germany, Hamburg:Germany, Vienna:Austria, Zurich:Switzerland, Milan:Italy,"
-        "Venice:Italy, Madrid:Spain, Seville:Spain, Lisbon:Portugal, Porto:Portugal, Dublin:Ireland, Glasgow:Scotland,"
-        "Manchester:England, Amsterdam:Netherlands, Brussels:Belgium, Copenhagen:Denmark, Stockholm:Sweden,"
-        "Helsinki:Finland, Warsaw:Poland, Prague:Czechia, Budapest:Hungary, Athens:Greece, Istanbul:Turkey,"
-        "Nairobi:Kenya, Lagos:Nigeria, Delhi:India, Osaka:Japan, Seoul:South Korea, Bangkok:Thailand, Hanoi:Vietnam,"
-        "Manila:Philippines, Jakarta:Indonesia, Perth:Australia, Auckland:New Zealand, Lima:Peru, Bogota:Colombia,"
-        "Montreal:Canada, Vancouver:Canada, Calgary:Canada, Reykjavik:Iceland, Bergen:Norway, Riga:Latvia"
-    ).split(",")
+    for pair in [
+        "Lyon:France",
+        " Nice:France",
+        " Munich:Germany",
+        " Hamburg:Germany",
+        " Vienna:Austria",
+        " Zurich:Switzerland",
+        " Milan:Italy",
+        "Venice:Italy",
+        " Madrid:Spain",
+        " Seville:Spain",
+        " Lisbon:Portugal",
+        " Porto:Portugal",
+        " Dublin:Ireland",
+        " Glasgow:Scotland",
+        "Manchester:England",
+        " Amsterdam:Netherlands",
+        " Brussels:Belgium",
+        " Copenhagen:Denmark",
+        " Stockholm:Sweden",
+        "Helsinki:Finland",
+        " Warsaw:Poland",
+        " Prague:Czechia",
+        " Budapest:Hungary",
+        " Athens:Greece",
+        " Istanbul:Turkey",
+        "Nairobi:Kenya",
+        " Lagos:Nigeria",
+        " Delhi:India",
+        " Osaka:Japan",
+        " Seoul:South Korea",
+        " Bangkok:Thailand",
+        " Hanoi:Vietnam",
+        "Manila:Philippines",
+        " Jakarta:Indonesia",
+        " Perth:Australia",
+        " Auckland:New Zealand",
+        " Lima:Peru",
+        " Bogota:Colombia",
+        "Montreal:Canada",
+        " Vancouver:Canada",
+        " Calgary:Canada",
+        " Reykjavik:Iceland",
+        " Bergen:Norway",
+        " Riga:Latvia",
+    ]
 )
 ZONES = tuple(
     (pair.split(":")[0].strip(), pair.split(":")[1])
-    for pair in (
-        "Tokyo:Asia/Tokyo, Seoul:Asia/Seoul, Beijing:Asia/Shanghai, Shanghai:Asia/Shanghai, Hong Kong:Asia/Hong_Kong,"
-        "Singapore:Asia/Singapore, Bangkok:Asia/Bangkok, Jakarta:Asia/Jakarta, Manila:Asia/Manila, Delhi:Asia/Kolkata,"
-        "Kolkata:Asia/Kolkata, Mumbai:Asia/Kolkata, Karachi:Asia/Karachi, Dubai:Asia/Dubai, Tehran:Asia/Tehran,"
-        "Istanbul:Europe/Istanbul, Athens:Europe/Athens, Rome:Europe/Rome, Vienna:Europe/Vienna, Paris:Europe/Paris,"
-        "Madrid:Europe/Madrid, Lisbon:Europe/Lisbon, London:Europe/London, Dublin:Europe/Dublin, Oslo:Europe/Oslo,"
-        "Stockholm:Europe/Stockholm, Helsinki:Europe/Helsinki, Warsaw:Europe/Warsaw, Prague:Europe/Prague,"
-        "Budapest:Europe/Budapest, Amsterdam:Europe/Amsterdam, Brussels:Europe/Brussels, Zurich:Europe/Zurich,"
-        "Berlin:Europe/Berlin, Kyiv:Europe/Kyiv, Moscow:Europe/Moscow, Copenhagen:Europe/Copenhagen, Cairo:Africa/Cairo,"
-        "Nairobi:Africa/Nairobi, Lagos:Africa/Lagos, Johannesburg:Africa/Johannesburg, Casablanca:Africa/Casablanca,"
-        "New York:America/New_York, Boston:America/New_York, Miami:America/New_York, Toronto:America/Toronto,"
-        "Chicago:America/Chicago, Dallas:America/Chicago, Houston:America/Chicago, Denver:America/Denver,"
-        "Phoenix:America/Phoenix, Los Angeles:America/Los_Angeles, San Francisco:America/Los_Angeles,"
-        "Seattle:America/Los_Angeles, Vancouver:America/Vancouver, Anchorage:America/Anchorage,"
-        "Honolulu:Pacific/Honolulu, Mexico City:America/Mexico_City, Bogota:America/Bogota, Lima:America/Lima,"
-        "Sao Paulo:America/Sao_Paulo, Buenos Aires:America/Argentina/Buenos_Aires, Santiago:America/Santiago,"
-        "Sydney:Australia/Sydney, Melbourne:Australia/Melbourne, Brisbane:Australia/Brisbane, Perth:Australia/Perth,"
-        "Auckland:Pacific/Auckland, Reykjavik:Atlantic/Reykjavik"
-    ).split(",")
+    for pair in [
+        "Tokyo:Asia/Tokyo",
+        " Seoul:Asia/Seoul",
+        " Beijing:Asia/Shanghai",
+        " Shanghai:Asia/Shanghai",
+        " Hong Kong:Asia/Hong_Kong",
+        "Singapore:Asia/Singapore",
+        " Bangkok:Asia/Bangkok",
+        " Jakarta:Asia/Jakarta",
+        " Manila:Asia/Manila",
+        " Delhi:Asia/Kolkata",
+        "Kolkata:Asia/Kolkata",
+        " Mumbai:Asia/Kolkata",
+        " Karachi:Asia/Karachi",
+        " Dubai:Asia/Dubai",
+        " Tehran:Asia/Tehran",
+        "Istanbul:Europe/Istanbul",
+        " Athens:Europe/Athens",
+        " Rome:Europe/Rome",
+        " Vienna:Europe/Vienna",
+        " Paris:Europe/Paris",
+        "Madrid:Europe/Madrid",
+        " Lisbon:Europe/Lisbon",
+        " London:Europe/London",
+        " Dublin:Europe/Dublin",
+        " Oslo:Europe/Oslo",
+        "Stockholm:Europe/Stockholm",
+        " Helsinki:Europe/Helsinki",
+        " Warsaw:Europe/Warsaw",
+        " Prague:Europe/Prague",
+        "Budapest:Europe/Budapest",
+        " Amsterdam:Europe/Amsterdam",
+        " Brussels:Europe/Brussels",
+        " Zurich:Europe/Zurich",
+        "Berlin:Europe/Berlin",
+        " Kyiv:Europe/Kyiv",
+        " Moscow:Europe/Moscow",
+        " Copenhagen:Europe/Copenhagen",
+        " Cairo:Africa/Cairo",
+        "Nairobi:Africa/Nairobi",
+        " Lagos:Africa/Lagos",
+        " Johannesburg:Africa/Johannesburg",
+        " Casablanca:Africa/Casablanca",
+        "New York:America/New_York",
+        " Boston:America/New_York",
+        " Miami:America/New_York",
+        " Toronto:America/Toronto",
+        "Chicago:America/Chicago",
+        " Dallas:America/Chicago",
+        " Houston:America/Chicago",
+        " Denver:America/Denver",
+        "Phoenix:America/Phoenix",
+        " Los Angeles:America/Los_Angeles",
+        " San Francisco:America/Los_Angeles",
+        "Seattle:America/Los_Angeles",
+        " Vancouver:America/Vancouver",
+        " Anchorage:America/Anchorage",
+        "Honolulu:Pacific/Honolulu",
+        " Mexico City:America/Mexico_City",
+        " Bogota:America/Bogota",
+        " Lima:America/Lima",
+        "Sao Paulo:America/Sao_Paulo",
+        " Buenos Aires:America/Argentina/Buenos_Aires",
+        " Santiago:America/Santiago",
+        "Sydney:Australia/Sydney",
+        " Melbourne:Australia/Melbourne",
+        " Brisbane:Australia/Brisbane",
+        " Perth:Australia/Perth",
+        "Auckland:Pacific/Auckland",
+        " Reykjavik:Atlantic/Reykjavik",
+    ]
 )
 UNITS = (
     ("miles", "kilometers"), ("kilometers", "miles"), ("miles", "km"), ("km", "miles"), ("meters", "feet"),
@@ -104,10 +334,28 @@ UNITS = (
     ("km/h", "mph"), ("mph", "km/h"), ("knots", "km/h"), ("acres", "hectares"), ("hectares", "acres"),
     ("square meters", "square feet"), ("tons", "kilograms"), ("feet", "inches"), ("nautical miles", "kilometers"),
 )  # fmt: skip
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-    " eighteen nineteen"
-).split()
+ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
 TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 FRACTIONS = {
     "half of": Fraction(1, 2), "half": Fraction(1, 2), "a third of": Fraction(1, 3), "one third of": Fraction(1, 3),
@@ -195,7 +443,9 @@ def _sum(rng: random.Random, expression: str, question: str, said: str) -> Excha
 
 def percent(rng: random.Random) -> Exchange:
     """A share, what remains without it, or a whole with it on top."""
-    p = rng.choice((5, 10, 12, 15, 18, 20, 25, 30, 35, 40, 45, 50, 60, 70, 75, 80, 90, 2.5, 7.5, 12.5, 3, 8, 17, 22, 33))
+    p = rng.choice(
+        (5, 10, 12, 15, 18, 20, 25, 30, 35, 40, 45, 50, 60, 70, 75, 80, 90, 2.5, 7.5, 12.5, 3, 8, 17, 22, 33)
+    )
     b = rng.choice((rng.randint(2, 99) * 10, rng.randint(11, 999), rng.randint(2, 60) * 50, rng.randint(100, 9999)))
     sign = rng.choice(("%", "%", " percent"))
     kind = rng.random()
@@ -213,7 +463,9 @@ def percent(rng: random.Random) -> Exchange:
             "{b} with {p}{s} off?", "take {p}{s} off {b}", "the shoes were {b} dollars, now {p}{s} less. How much are they?",
             "There is a discount of {p}{s} on {b}. What do I pay?",
         ))  # fmt: skip
-        return _sum(rng, f"{b} - {b} * {p} / 100", question.format(p=p, s=sign, b=b), f"{b} with {p}{sign} off is {{r}}.")
+        return _sum(
+            rng, f"{b} - {b} * {p} / 100", question.format(p=p, s=sign, b=b), f"{b} with {p}{sign} off is {{r}}."
+        )
     question = rng.choice((
         "add {p}{s} to {b}", "What is {b} plus {p}{s}?", "{b} plus {p}{s} tax, what is the total?",
         "My rent of {b} goes up by {p}{s}. What will it be?", "increase {b} by {p}{s}",
@@ -224,7 +476,9 @@ def percent(rng: random.Random) -> Exchange:
 def fraction(rng: random.Random) -> Exchange:
     name, share = rng.choice(list(FRACTIONS.items()))
     b = rng.randint(2, 80) * share.denominator
-    question = rng.choice(("What is {f} {b}?", "{f} {b}", "how much is {f} {b}?", "Calculate {f} {b}.", "tell me {f} {b}"))
+    question = rng.choice(
+        ("What is {f} {b}?", "{f} {b}", "how much is {f} {b}?", "Calculate {f} {b}.", "tell me {f} {b}")
+    )
     top = f"{b} / {share.denominator}" if share.numerator == 1 else f"{b} * {share.numerator} / {share.denominator}"
     text = question.format(f=name, b=b)
     return _sum(rng, top, text[0].upper() + text[1:], f"{name[0].upper()}{name[1:]} {b} is {{r}}.")
@@ -256,8 +510,12 @@ def arithmetic(rng: random.Random) -> Exchange:
         return _sum(rng, f"{a} {sign} {b}", question, rng.choice(("It is {r}.", f"{a} {spoken} {b} is {{r}}.")))
     if kind < 0.6:
         text = rng.choice(("{a} {o} {b}", "{a} {o} {b}", "{a}{o}{b}")).format(a=a, b=b, o=sign)
-        question = rng.choice(("What is {e}?", "{e}", "calculate {e}", "how much is {e}", "{e} = ?", "Solve {e}.", "what's {e}?"))
-        return _sum(rng, f"{a} {sign} {b}", question.format(e=text), rng.choice((f"{a} {sign} {b} = {{r}}.", "It is {r}.")))
+        question = rng.choice(
+            ("What is {e}?", "{e}", "calculate {e}", "how much is {e}", "{e} = ?", "Solve {e}.", "what's {e}?")
+        )
+        return _sum(
+            rng, f"{a} {sign} {b}", question.format(e=text), rng.choice((f"{a} {sign} {b} = {{r}}.", "It is {r}."))
+        )
     if kind < 0.72:
         n = rng.randint(3, 60)
         question = rng.choice((
@@ -266,15 +524,24 @@ def arithmetic(rng: random.Random) -> Exchange:
         return _sum(rng, f"sqrt({n * n})", question.format(n=n * n), f"The square root of {n * n} is {{r}}.")
     if kind < 0.84:
         n, e = rng.randint(2, 25), rng.choice((2, 2, 3, 4, 5, 8, 10))
-        forms = ["{n} to the power {e}", "{n}^{e}", "{n} ** {e}", "what is {n} to the {e}th power" if e > 3 else "{n}^{e}?"]
+        forms = [
+            "{n} to the power {e}",
+            "{n}^{e}",
+            "{n} ** {e}",
+            "what is {n} to the {e}th power" if e > 3 else "{n}^{e}?",
+        ]
         if e in (2, 3):
             forms.append(f"What is {{n}} {'squared' if e == 2 else 'cubed'}?")
-        return _sum(rng, f"{n} ** {e}", rng.choice(forms).format(n=n, e=e), rng.choice(("It is {r}.", f"{n} ** {e} = {{r}}.")))
+        return _sum(
+            rng, f"{n} ** {e}", rng.choice(forms).format(n=n, e=e), rng.choice(("It is {r}.", f"{n} ** {e} = {{r}}."))
+        )
     expression = rng.choice((
         "({a} + {b}) * {c}", "{a} * {b} + {c}", "({a} - {b}) * {c}", "{c} * ({a} + {b})", "{a} + {b} + {c}", "{a} * {b} * {c}",
         "{a} + {b} * {c}",
     )).format(a=a, b=b, c=c)  # fmt: skip
-    question = rng.choice(("What is {e}?", "{e}", "calculate {e}", "how much is {e}?", "evaluate {e}")).format(e=expression)
+    question = rng.choice(("What is {e}?", "{e}", "calculate {e}", "how much is {e}?", "evaluate {e}")).format(
+        e=expression
+    )
     return _sum(rng, expression, question, rng.choice((f"{expression} = {{r}}.", "The result is {r}.")))
 
 
@@ -298,12 +565,16 @@ def story(rng: random.Random) -> Exchange:
     a, b = rng.randint(3, 24), rng.randint(5, 95)
     numbers = {"a": a, "b": b, "c": a * rng.randint(4, 60), "d": b + rng.randint(10, 400), "y": rng.randint(1940, 2010)}
     question, expression = rng.choice(STORIES)
-    return _sum(rng, expression.format(**numbers), question.format(**numbers), rng.choice(("It is {r}.", "That is {r}.")))
+    return _sum(
+        rng, expression.format(**numbers), question.format(**numbers), rng.choice(("It is {r}.", "That is {r}."))
+    )
 
 
 def units(rng: random.Random) -> Exchange:
     source, target = rng.choice(UNITS)
-    value: float = rng.choice((rng.randint(1, 20), rng.randint(2, 300), rng.randint(1, 90) / 2, rng.randint(11, 99) / 10))
+    value: float = rng.choice(
+        (rng.randint(1, 20), rng.randint(2, 300), rng.randint(1, 90) / 2, rng.randint(11, 99) / 10)
+    )
     value = int(value) if float(value).is_integer() else value
     question = rng.choice((
         "Convert {v} {f} to {t}.", "{v} {f} in {t}", "how many {t} are {v} {f}", "What is {v} {f} in {t}?", "{v} {f} to {t}",
@@ -311,7 +582,9 @@ def units(rng: random.Random) -> Exchange:
         "I need {v} {f} in {t}", "Change {v} {f} into {t}, please.", "how much is {v} {f} in {t}",
     ))  # fmt: skip
     result = convert_units(value, source, target)
-    say = rng.choice(("{v} {f} is {r} {t}.", "{v} {f} is {r} {t}.", "It is {r} {t}.")).format(v=value, f=source, t=target, r=result)
+    say = rng.choice(("{v} {f} is {r} {t}.", "{v} {f} is {r} {t}.", "It is {r} {t}.")).format(
+        v=value, f=source, t=target, r=result
+    )
     arguments = {"value": value, "from_unit": source, "to_unit": target}
     return _called("convert_units", arguments, result, _case(rng, question.format(v=value, f=source, t=target)), say)
 
@@ -338,7 +611,15 @@ NAMES = (
     "sales.csv", "config.json", "app.js", "poem.txt", "plan.md", "song.mp3", "README.md", "setup.cfg", "log.txt", "map.pdf",
     "menu.txt", "backup.zip", "list.csv", "draft.docx", "ideas.txt", "src/", "docs/", "img/",
 )  # fmt: skip
-ENDINGS = (("txt", "text"), ("py", "python"), ("csv", "csv"), ("md", "markdown"), ("jpg", "jpg"), ("json", "json"), ("html", "html"))
+ENDINGS = (
+    ("txt", "text"),
+    ("py", "python"),
+    ("csv", "csv"),
+    ("md", "markdown"),
+    ("jpg", "jpg"),
+    ("json", "json"),
+    ("html", "html"),
+)
 
 
 def files(rng: random.Random) -> Exchange:
@@ -350,11 +631,24 @@ def files(rng: random.Random) -> Exchange:
     if rng.random() < 0.3:
         ending, kind = rng.choice(ENDINGS)
         arguments["pattern"] = f"*.{ending}"
-        names = sorted(f"{stem}.{ending}" for stem in rng.sample(("a", "plan", "data", "old", "test", "main"), rng.randint(1, 3)))
+        names = sorted(
+            f"{stem}.{ending}" for stem in rng.sample(("a", "plan", "data", "old", "test", "main"), rng.randint(1, 3))
+        )
         phrasings = (
-            ("which {k} files are here?", "list the {k} files", "show me all {k} files here", "any *.{e} files?", "only *.{e} please: list the files")
+            (
+                "which {k} files are here?",
+                "list the {k} files",
+                "show me all {k} files here",
+                "any *.{e} files?",
+                "only *.{e} please: list the files",
+            )
             if here
-            else ("list the {k} files in {d}", "which {k} files are in {d}?", "show the *.{e} files in {d}", "Are there {k} files in {d}?")
+            else (
+                "list the {k} files in {d}",
+                "which {k} files are in {d}?",
+                "show the *.{e} files in {d}",
+                "Are there {k} files in {d}?",
+            )
         )
     else:
         ending = kind = ""
@@ -369,7 +663,11 @@ def files(rng: random.Random) -> Exchange:
     listing = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     where = "here" if here else f"in {folder}"
     verb = "is" if len(names) == 1 else "are"
-    say = rng.choice((f"The files {where} are {listing}.", f"There {verb} {listing} {where}.")) if len(names) > 1 else f"There is {listing} {where}."
+    say = (
+        rng.choice((f"The files {where} are {listing}.", f"There {verb} {listing} {where}."))
+        if len(names) > 1
+        else f"There is {listing} {where}."
+    )
     return _called("list_files", arguments, "\n".join(names), question, say)
 
 
@@ -391,7 +689,9 @@ TEXTS = (
 
 def reading(rng: random.Random) -> Exchange:
     """Reads a file, with a number of lines only where one is said; now and then there is no such file."""
-    stem = rng.choice(("letter", "plan", "config", "table", "hello", "garden", "bill", "rules", "history", "ideas", "changes", "memo"))
+    stem = rng.choice(
+        ("letter", "plan", "config", "table", "hello", "garden", "bill", "rules", "history", "ideas", "changes", "memo")
+    )
     path = f"{stem}.{rng.choice(('txt', 'md', 'csv', 'py', 'log'))}"
     if rng.random() < 0.25:
         path = f"{rng.choice(FOLDERS)}/{path}"
@@ -410,14 +710,34 @@ def reading(rng: random.Random) -> Exchange:
         )).format(p=path)  # fmt: skip
     if rng.random() < 0.2:
         result = f"Error: FileNotFoundError: there is no file {path}"
-        say = rng.choice(("There is no file {p}.", "Sorry, there is no file {p}.", "I could not find {p}.")).format(p=path)
+        say = rng.choice(("There is no file {p}.", "Sorry, there is no file {p}.", "I could not find {p}.")).format(
+            p=path
+        )
     else:
         result, say = rng.choice(TEXTS)
     return _called("read_file", arguments, result, question, say)
 
 
-BAD_UNITS = (("kilograms", "liters"), ("miles", "hours"), ("pounds", "feet"), ("celsius", "meters"), ("liters", "km"), ("seconds", "grams"))
-NO_PLACES = ("Narnia", "Mordor", "Gondor", "Oz", "Wonderland", "Hogwarts", "Springville", "El Dorado", "Camelot", "Lilliput")
+BAD_UNITS = (
+    ("kilograms", "liters"),
+    ("miles", "hours"),
+    ("pounds", "feet"),
+    ("celsius", "meters"),
+    ("liters", "km"),
+    ("seconds", "grams"),
+)
+NO_PLACES = (
+    "Narnia",
+    "Mordor",
+    "Gondor",
+    "Oz",
+    "Wonderland",
+    "Hogwarts",
+    "Springville",
+    "El Dorado",
+    "Camelot",
+    "Lilliput",
+)
 
 
 def wrong(rng: random.Random) -> Exchange:
@@ -428,20 +748,32 @@ def wrong(rng: random.Random) -> Exchange:
             value = rng.randint(1, 99)
             question = rng.choice(("convert {v} {f} to {t}", "How many {t} are {v} {f}?", "{v} {f} in {t}"))
             error = f"cannot convert {source} to {target}"
-            say = rng.choice((f"I cannot convert {source} to {target}.", f"Sorry, {source} cannot be converted to {target}."))
+            say = rng.choice(
+                (f"I cannot convert {source} to {target}.", f"Sorry, {source} cannot be converted to {target}.")
+            )
             arguments: dict[str, object] = {"value": value, "from_unit": source, "to_unit": target}
             question = question.format(v=value, f=source, t=target)
             return _called("convert_units", arguments, f"Error: ValueError: {error}", question, say)
         case 1:
             place = rng.choice(NO_PLACES)
-            question = rng.choice(("What time is it in {p}?", "time in {p}", "what's the time in {p} now?")).format(p=place)
-            say = rng.choice((f"I don't know the time zone of {place}.", f"Sorry, {place} is not a time zone that I know."))
-            return _called("current_time", {"timezone": place}, f"Error: ValueError: unknown time zone: {place}", question, say)
+            question = rng.choice(("What time is it in {p}?", "time in {p}", "what's the time in {p} now?")).format(
+                p=place
+            )
+            say = rng.choice(
+                (f"I don't know the time zone of {place}.", f"Sorry, {place} is not a time zone that I know.")
+            )
+            return _called(
+                "current_time", {"timezone": place}, f"Error: ValueError: unknown time zone: {place}", question, say
+            )
         case _:
             a = rng.randint(2, 99)
             question = rng.choice(("What is {a} / 0?", "{a} divided by 0", "divide {a} by zero")).format(a=a)
-            say = rng.choice(("A number cannot be divided by zero.", "That is a division by zero, which has no result."))
-            return _called("calculate", {"expression": f"{a} / 0"}, "Error: ZeroDivisionError: division by zero", question, say)
+            say = rng.choice(
+                ("A number cannot be divided by zero.", "That is a division by zero, which has no result.")
+            )
+            return _called(
+                "calculate", {"expression": f"{a} / 0"}, "Error: ZeroDivisionError: division by zero", question, say
+            )
 
 
 KINDS: dict[Callable[[random.Random], Exchange], float] = {
@@ -456,11 +788,15 @@ def follow_up(exchange: Exchange, rng: random.Random) -> Exchange | None:
         case "get_current_weather" if rng.random() < 0.4:
             arguments = call["arguments"]
             unit = "celsius" if arguments["unit"] == "fahrenheit" else "fahrenheit"
-            question = rng.choice(("in {u}?", "and what is that in {u}?", "same in {u} please", "Now in {u}.", "{u}?")).format(u=unit)
+            question = rng.choice(
+                ("in {u}?", "and what is that in {u}?", "same in {u} please", "Now in {u}.", "{u}?")
+            ).format(u=unit)
             return _weather(rng, arguments["city"], arguments["state"], unit, question)
         case "get_current_weather":
             city, state = rng.choice(US_CITIES)
-            question = rng.choice(("and in {c}, {s}?", "What about {c}, {s}?", "how about {c} {s}", "And {c}, {s}?")).format(c=city, s=state)
+            question = rng.choice(
+                ("and in {c}, {s}?", "What about {c}, {s}?", "how about {c} {s}", "And {c}, {s}?")
+            ).format(c=city, s=state)
             return _weather(rng, city, state, call["arguments"]["unit"], question)
         case "current_time":
             city, zone = rng.choice(ZONES)
@@ -471,7 +807,9 @@ def follow_up(exchange: Exchange, rng: random.Random) -> Exchange | None:
         case "calculate" if exchange.results[0].replace(".", "", 1).isdigit() and len(exchange.results[0]) < 8:
             n, sign = rng.randint(2, 40), rng.choice("+-*/")
             spoken = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}[sign]
-            question = rng.choice(("and that {o} {n}?", "now {o} {n}", "{o} {n}?", "And {o} {n}?")).format(o=spoken, n=n)
+            question = rng.choice(("and that {o} {n}?", "now {o} {n}", "{o} {n}?", "And {o} {n}?")).format(
+                o=spoken, n=n
+            )
             return _sum(rng, f"{exchange.results[0]} {sign} {n}", question, "That is {r}.")
     return None
 

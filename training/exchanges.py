@@ -197,8 +197,46 @@ def _called(exchange: Exchange) -> list[Tool]:
 
 
 _VERBS = frozenset(
-    "get set find search list add create show check update delete remove book send make start stop read write look"
-    " lookup fetch calculate compute convert current the for with and from new next open close all info data".split()
+    [
+        "get",
+        "set",
+        "find",
+        "search",
+        "list",
+        "add",
+        "create",
+        "show",
+        "check",
+        "update",
+        "delete",
+        "remove",
+        "book",
+        "send",
+        "make",
+        "start",
+        "stop",
+        "read",
+        "write",
+        "look",
+        "lookup",
+        "fetch",
+        "calculate",
+        "compute",
+        "convert",
+        "current",
+        "the",
+        "for",
+        "with",
+        "and",
+        "from",
+        "new",
+        "next",
+        "open",
+        "close",
+        "all",
+        "info",
+        "data",
+    ]
 )
 
 
@@ -214,9 +252,63 @@ def _topics(tools: Sequence[Tool]) -> set[str]:
 
 
 _PLAIN_BEGINNING = frozenset(
-    "what what's whats how how's where when who which is are was do does did can could please show give tell find add set"
-    " book send turn make check look read list convert calculate compute work put create open get search remove delete"
-    " start stop play mark log run any has have will should would".split()
+    [
+        "what",
+        "what's",
+        "whats",
+        "how",
+        "how's",
+        "where",
+        "when",
+        "who",
+        "which",
+        "is",
+        "are",
+        "was",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "please",
+        "show",
+        "give",
+        "tell",
+        "find",
+        "add",
+        "set",
+        "book",
+        "send",
+        "turn",
+        "make",
+        "check",
+        "look",
+        "read",
+        "list",
+        "convert",
+        "calculate",
+        "compute",
+        "work",
+        "put",
+        "create",
+        "open",
+        "get",
+        "search",
+        "remove",
+        "delete",
+        "start",
+        "stop",
+        "play",
+        "mark",
+        "log",
+        "run",
+        "any",
+        "has",
+        "have",
+        "will",
+        "should",
+        "would",
+    ]
 )
 
 

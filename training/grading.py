@@ -7,6 +7,7 @@ any of which will do, or `any`; null stands for leaving it out. A row of two tur
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -151,7 +152,7 @@ def _in_order(calls: Sequence[MadeCall], text: str) -> bool:
         if value is not None and anchor is not None:
             pairs.append((anchor, value))
     pairs.sort()
-    return all(one[1] <= other[1] for one, other in zip(pairs, pairs[1:], strict=False))
+    return all(one[1] <= other[1] for one, other in itertools.pairwise(pairs))
 
 
 def _anchor(call: MadeCall, calls: Sequence[MadeCall], text: str) -> int | None:

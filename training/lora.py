@@ -98,7 +98,9 @@ class DemoModel:
         special = json.loads((folder / "tekken.json").read_text(encoding="utf-8"))["special_tokens"]
         self.call_token: int = next(token["rank"] for token in special if token["token_str"] == "[TOOL_CALLS]")
         """What an answer that is a call begins with."""
-        self._frozen = {name: weight.to(dtype) for name, weight in load_file(folder / "consolidated.safetensors").items()}
+        self._frozen = {
+            name: weight.to(dtype) for name, weight in load_file(folder / "consolidated.safetensors").items()
+        }
         self.adapter: dict[str, torch.nn.Parameter] = {}
         """By the names of adapter.safetensors, in float32."""
         for layer in range(self.layers):

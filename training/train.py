@@ -50,7 +50,13 @@ def learning_rate(peak: float, step: int, fraction: float) -> float:
 
 def batches(arguments: argparse.Namespace, *options: str) -> Iterator[list[Sample]]:
     """What batches.py prints; it is ended when the caller has read enough."""
-    command = [sys.executable, str(HERE / "batches.py"), str(arguments.base / "tekken.json"), *arguments.files, *options]
+    command = [
+        sys.executable,
+        str(HERE / "batches.py"),
+        str(arguments.base / "tekken.json"),
+        *arguments.files,
+        *options,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -142,7 +148,9 @@ class Run:
 
     def __init__(self, model: DemoModel, out: Path, peak: float) -> None:
         self.model, self.out, self.peak = model, out, peak
-        sides = {side: [p for name, p in model.adapter.items() if name.endswith(".B") is (side == "B")] for side in "AB"}
+        sides = {
+            side: [p for name, p in model.adapter.items() if name.endswith(".B") is (side == "B")] for side in "AB"
+        }
         self._groups = [{"params": sides["A"], "factor": 1}, {"params": sides["B"], "factor": B_RATE}]
         self.optimizer = torch.optim.AdamW(self._groups, lr=peak, betas=(0.9, 0.98), weight_decay=0.0)
         self.step = self.tokens = 0
