@@ -71,6 +71,7 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/long_line.py
 	$(BIN)/python benchmarks/tool_call.py
 	$(BIN)/python benchmarks/real_functions.py
+	$(BIN)/python benchmarks/untyped_parameters.py
 	$(BIN)/python benchmarks/valid_calls.py
 	$(BIN)/python benchmarks/server.py
 	$(BIN)/python benchmarks/prefix_cache.py
@@ -81,6 +82,7 @@ bench: $(DEV)
 docs: $(DEV)
 	$(BIN)/python scripts/settings_table.py
 	$(BIN)/python scripts/record_repl.py docs/repl.svg
+	$(BIN)/python scripts/record_desk.py docs/desk.svg
 
 # What is written is what `make` installs from then on: run `make lint test` before it is committed.
 pins: $(DEV)

@@ -10,7 +10,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import pexpect
@@ -94,17 +95,18 @@ class Player:
     def rows(self) -> list[Text]:
         above = list(self.screen.history.top)
         here = [self.screen.buffer[number] for number in range(ROWS)]
-        rows = [_row(row) for row in [*above, *here]]
+        rows = [row_text(row) for row in [*above, *here]]
         while rows and not rows[-1].plain.strip():
             rows.pop()
         return rows
 
 
-def _row(row: Mapping[int, pyte.screens.Char]) -> Text:
+def row_text(row: Mapping[int, pyte.screens.Char], columns: int = COLUMNS) -> Text:
+    """A row of a screen with its colours."""
     text = Text()
-    for column in range(COLUMNS):
-        cell = row[column]
-        text.append(cell.data, _style(cell))
+    cells = (row[column] for column in range(columns))
+    for style, group in groupby(cells, key=_style):
+        text.append("".join(cell.data for cell in group), style)
     text.rstrip()
     return text
 
@@ -139,12 +141,17 @@ def main() -> None:
             rows = player.rows()
         finally:
             player.child.close(force=True)
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    save(rows, target, "toolchat repl --model demo", COLUMNS)
+
+
+def save(rows: Sequence[Text], target: Path, title: str, columns: int) -> None:
+    """Write rows of a terminal of so many columns as a picture."""
+    console = Console(record=True, width=columns, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     for row in rows:
         console.print(row, soft_wrap=True)
     # Without the web fonts that rich names: a picture in a document should fetch nothing.
     form = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    console.save_svg(str(target), title="toolchat repl --model demo", code_format=form)
+    console.save_svg(str(target), title=title, code_format=form)
 
 
 if __name__ == "__main__":

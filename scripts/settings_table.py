@@ -35,13 +35,13 @@ def with_table(page: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    written = PAGE.read_text()
+    written = PAGE.read_text(encoding="utf-8")
     made = with_table(written)
     if arguments == ["--check"]:
         if made != written:
             print(f"{PAGE.name}: the table of settings is not the program's; run: make docs", file=sys.stderr)
         return int(made != written)
-    PAGE.write_text(made)
+    PAGE.write_text(made, encoding="utf-8")
     return 0
 
 

@@ -129,6 +129,40 @@ def test_approve_is_asked_in_the_thread_of_whoever_asks(engine: ScriptedEngine) 
     assert "\x1b" not in str(asked[1][0])
 
 
+def test_what_approve_does_to_a_request_changes_neither_what_runs_nor_what_is_told(engine: ScriptedEngine) -> None:
+    ran: list[Any] = []
+
+    @local
+    def act(paths: Any) -> str:
+        """Do something."""
+        paths.append("own")
+        ran.append(list(paths))
+        return "ran"
+
+    def approve(request: CallRequest) -> bool:
+        request.arguments["paths"].clear()
+        request.arguments["paths"] = ["safe"]
+        return True
+
+    engine.enqueue(Answer("", [call("act", paths=["/etc"])]), "done")
+    with Chat(tools=[act], approve=approve, engine=engine) as chat:
+        answer = chat.ask("x")
+    assert ran == [["/etc", "own"]]
+    assert answer.calls[0].arguments == {"paths": ["/etc"]}
+
+
+def test_deny_lets_no_rule_allow_a_call(engine: ScriptedEngine, tmp_path: Path) -> None:
+    file = tmp_path / "tools.yaml"
+    file.write_text(
+        "version: 1\ntools:\n- callable: toolchat.samples.calculator:calculate\n"
+        "  approval: {allow: {expression: '*'}}\n"
+    )
+    for approve, status in ((None, "ok"), ("deny", "denied")):
+        engine.enqueue(Answer("", [call("calculate", expression="1+2")]), "ok")
+        with Chat(tools=[str(file)], approve=approve, engine=engine) as chat:
+            assert chat.ask("x").calls[0].status == status
+
+
 @pytest.mark.parametrize("given", ["no", 1, None])
 def test_what_is_neither_true_nor_false_agrees_to_nothing(engine: ScriptedEngine, given: Any) -> None:
     ran = []

@@ -14,6 +14,7 @@ from toolchat.chat.approval import NOBODY, ApprovalPolicy, Ask, Reply, Scope, de
 from toolchat.chat.calls import Decision, PendingCall
 from toolchat.engine.scripted import call
 from toolchat.tools.grant import Grant
+from toolchat.tools.rules import Rule, Rules, call_of, likeness
 from toolchat.tools.toolbox import Approval, Tool, Toolbox, ToolOptions
 from toolchat.wire.errors import ToolchatError, UsageError
 
@@ -245,3 +246,65 @@ def test_the_arguments_of_a_declined_call_are_nobodys() -> None:
     declined, allowed = decide(ApprovalPolicy(Memory()), ask, pending(), pending())
     assert declined.arguments is None
     assert allowed.arguments == {"path": "x"}
+
+
+# Rules by pattern, and grants of calls that are alike.
+
+SCHEMA = {"properties": {"path": {"type": "string"}, "note": {"type": "string"}}, "additionalProperties": False}
+
+
+def ruled(approval: Approval = Approval.ASK, **patterns: str) -> Tool:
+    rules = Rules(**{word: (Rule((("path", (pattern,)),)),) for word, pattern in patterns.items()})
+    return replace(tool(approval), parameters=SCHEMA, options=ToolOptions(approval=approval, rules=rules))
+
+
+@pytest.mark.parametrize(
+    ("own", "flags", "path", "judged"),
+    [
+        ("ask", {}, "docs/a", "allow"),
+        ("ask", {}, "else", "ask"),
+        ("ask", {}, "docs/asked", "ask"),
+        ("ask", {}, "docs/never", "deny"),
+        ("allow", {}, "else", "allow"),
+        ("allow", {}, "docs/asked", "ask"),
+        ("deny", {}, "else", "deny"),
+        ("deny", {}, "docs/a", "allow"),
+        ("ask", {"yes": True}, "docs/asked", "allow"),
+        ("ask", {"yes": True}, "docs/never", "deny"),
+        ("ask", {"allow": ["delete"]}, "docs/asked", "allow"),
+        ("ask", {"allow": ["delete"]}, "docs/never", "deny"),
+        ("ask", {"deny": ["delete"]}, "docs/a", "deny"),
+    ],
+)
+def test_rules_stand_between_the_flags_and_the_tools_own_word(
+    own: str, flags: dict[str, Any], path: str, judged: str
+) -> None:
+    of = ruled(Approval(own), allow="docs/**", ask="docs/asked", deny="docs/never")
+    assert ApprovalPolicy(Memory(), **flags).judge(pending(of, path=path)) is Approval(judged)
+
+
+def test_what_a_rule_has_asked_about_is_granted_by_exact_arguments_only() -> None:
+    of = ruled(ask="docs/**", deny="docs/never")
+    policy = ApprovalPolicy(Memory(Grant.of(of)))
+    assert policy.judge(pending(of, path="else")) is Approval.ALLOW
+    assert policy.judge(pending(of, path="docs/a")) is Approval.ASK
+    policy.learn(pending(of, path="docs/a"), Reply(True, Scope.SESSION, exact=True))
+    assert policy.judge(pending(of, path="docs/a")) is Approval.ALLOW
+    policy.learn(pending(of, path="docs/never"), Reply(True, Scope.SESSION, exact=True))
+    assert policy.judge(pending(of, path="docs/never")) is Approval.DENY
+
+
+@pytest.mark.parametrize("scope", [Scope.SESSION, Scope.ALWAYS])
+def test_a_grant_of_calls_that_are_alike_holds_for_those_with_the_same_code(scope: Scope) -> None:
+    of = ruled()
+    memory = Memory()
+    policy = ApprovalPolicy(memory)
+    shown = likeness(call_of(of, {"path": "docs/a"}))
+    assert shown is not None
+    policy.learn(pending(of, path="docs/a"), Reply(True, scope, like=shown))
+    assert bool(memory.grants) is (scope is Scope.ALWAYS)
+    for path, judged in (("docs/b", "allow"), ("docs/../b", "ask"), ("docs/b/c", "ask"), ("docs/b\n", "ask")):
+        assert policy.judge(pending(of, path=path)) is Approval(judged)
+    assert policy.judge(pending(of, path="docs/b", note="x")) is Approval.ASK
+    assert policy.judge(pending(replace(of, source_digest="changed"), path="docs/b")) is Approval.ASK
+    assert policy.standing(of) is Approval.ASK

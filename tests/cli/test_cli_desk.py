@@ -201,11 +201,11 @@ def test_check_tells_every_problem_and_the_notes_of_what_is_right_with_their_pla
 
 
 def test_check_lists_all_of_the_many_problems_of_one_class(loads_here: Desk) -> None:
-    methods = "".join(f"    def m{number}(self, x: int) -> int:\n        return x\n" for number in range(30))
+    methods = "".join(f"    def m{number}(self, callback) -> int:\n        return 1\n" for number in range(30))
     loads_here.write(many=f"class Many:\n{methods}", tools="version: 1\ntools:\n  - callable: many:Many\n")
     checked, listed = loads_here("check", "tools.yaml"), loads_here("list", *FILE)
-    assert checked.out.count("has no description") == 30
-    assert listed.err.count("has no description") == 5
+    assert checked.out.count("cannot be a tool") == 30
+    assert listed.err.count("cannot be a tool") == 5
     assert "25 more problems at this place; toolchat tools check lists all of them" in listed.err
 
 

@@ -55,6 +55,21 @@ def test_accepting_a_file_does_not_allow_its_calls(attacked: Attacked) -> None:
     assert approval() is Approval.ASK
 
 
+def test_a_found_files_allow_rules_count_only_after_their_own_answer(attacked: Attacked) -> None:
+    attacked.tools("./mine.py:greet", approval='{allow: {person: "*"}, deny: {person: Eve}, else: allow}')
+    shown = "\n".join(describe(read_code(attacked.folder / "tools.yaml")))
+    assert "never runs where person: Eve; runs without asking where person: *" in shown
+    attacked.accept()
+    options = attacked.load().tools[0].options
+    assert options.approval is Approval.ASK
+    assert not options.rules.allow
+    assert options.rules.deny
+    attacked.accept(allows=True)
+    options = attacked.load().tools[0].options
+    assert options.approval is Approval.ALLOW
+    assert options.rules.allow
+
+
 def test_on_a_terminal_it_takes_two_answers_to_have_calls_run_without_asking(attacked: Attacked) -> None:
     attacked.tools("./mine.py:greet", approval="allow")
     with attacked.terminal(*toolchat("tools", "list")) as child:

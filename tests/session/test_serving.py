@@ -68,6 +68,22 @@ def test_a_model_of_another_family_is_vllms_to_fetch(tmp_path: Path, monkeypatch
         planned("Qwen/Qwen3-8B", kv_cache_gib="2")
 
 
+def test_a_folder_here_takes_the_place_of_no_model_of_the_hub(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "qwen3"}))
+    names = {"config.json", "model.safetensors", "tokenizer.json"}
+    monkeypatch.setattr(hub, "described", lambda name, _: (names, config) if "Qwen" in name else (set(), None))
+    for name in ("mistralai/Tiny", "Qwen/Qwen3-8B"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    # vLLM looks into its working directory first.
+    assert f"--model={model_folder}" in planned("mistralai/Tiny", folder=model_folder).command.arguments
+    with pytest.raises(UsageError, match=r"^Qwen/Qwen3-8B: vLLM would take the folder of that name"):
+        planned("Qwen/Qwen3-8B")
+
+
 def test_a_folder_of_another_family(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from toolchat.cli.project_settings import describe
 from toolchat.settings import Origin, Project, Resolved, Settings, UnacceptedError, check, read_project, resolve, trace
 from toolchat.settings.table import SETTINGS, variable
 from toolchat.wire.errors import UsageError
+
+HOOKS = ("before_tool", "after_tool", "hook_timeout")
 
 
 class Places:
@@ -110,13 +113,66 @@ def test_what_is_wrong_with_a_profile_is_one_line(
 
 @pytest.mark.parametrize("name", sorted(name for name, setting in SETTINGS.items() if not setting.harmless))
 def test_a_person_has_to_accept_whatever_a_folder_sets_that_is_not_harmless(places: Places, name: str) -> None:
-    if name == "project":
+    if name in ("project", *HOOKS):
         return
     places.project.write_text(f"seed = 1\n{name} = 'x'\n")
     line = places.refused()
     assert line.startswith(f"{places.project}: this folder's settings have {name}, and you have not accepted that; ")
     assert "toolchat config trust" in line
     assert "--no-project" in line
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_no_folder_chooses_what_is_asked_before_a_call_accepted_or_not(places: Places, name: str) -> None:
+    places.project.write_text(f"{name} = '/bin/true'\n")
+    assert places.refused().startswith(f"{places.project}: {name} cannot be set here; hooks belong into your config")
+
+
+def test_a_link_to_a_file_accepted_elsewhere_is_not_accepted_here(places: Places) -> None:
+    # Its paths would begin in this folder, whose files nobody has agreed to.
+    places.project.write_text("model = './weights'\n")
+    places.accept()
+    other = places.project.parent.parent / "other"
+    other.mkdir()
+    (other / ".toolchat.toml").symlink_to(places.project)
+    with pytest.raises(UnacceptedError):
+        resolve({}, environment={}, file=places.config, project=other / ".toolchat.toml")
+
+
+def test_what_is_asked_about_is_shown_whole(places: Places) -> None:
+    pairs = [f"option{number}=1" for number in range(60)]
+    places.project.write_text(
+        f"engine_arg = {[*pairs, 'trust_remote_code=true']}\nserver = 'http://g\u0440u.example.org'\n"
+    )
+    project = read_project(places.project)
+    assert project is not None
+    shown = list(describe(project))
+    assert "trust_remote_code=true" in "".join(shown)
+    assert "The next value has" in shown[0]
+    assert any("CYRILLIC" in row for row in shown)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("check --strict 'a b'", ("check", "--strict", "a b")),
+        (["/usr/bin/check", "x y"], ("/usr/bin/check", "x y")),
+        ("none", ()),
+    ],
+)
+def test_a_hook_is_a_command_of_words(written: Any, words: tuple[str, ...]) -> None:
+    assert SETTINGS["before_tool"].parse(written) == words
+
+
+def test_a_hook_may_lie_in_the_home_folder() -> None:
+    home = Path("~").expanduser()
+    assert SETTINGS["before_tool"].parse("~/check ~/rules") == (f"{home}/check", f"{home}/rules")
+
+
+@pytest.mark.parametrize("written", ["", "./check", "bin/check", [], [1], 3, "a 'b", ["a\0"], [""]])
+def test_a_program_that_would_be_another_in_each_folder_is_no_hook(places: Places, written: Any) -> None:
+    with pytest.raises(ValueError, match="expected a command"):
+        SETTINGS["before_tool"].parse(written)
 
 
 def test_what_is_harmless_names_no_code_server_key_or_text() -> None:

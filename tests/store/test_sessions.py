@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,6 +183,22 @@ def test_a_session_that_is_open_elsewhere_is_gone_on_with_in_a_copy_and_not_dele
     again.record.close()
 
 
+@pytest.mark.process
+def test_where_locks_belong_to_the_process_another_program_is_kept_out_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_OF_OPEN_FILE", None)
+    number = recorded(folder, "s1", "first", close=False)._number
+    other = (
+        "import sys; from pathlib import Path; from toolchat.store import database; database._OF_OPEN_FILE = None; "
+        "print(*(database.Database(Path(sys.argv[1])).take(int(sys.argv[2]) + more) for more in (0, 1)))"
+    )
+    taken = subprocess.run(
+        [sys.executable, "-c", other, str(folder), str(number)], capture_output=True, text=True, check=True
+    )
+    assert taken.stdout == "False True\n"
+
+
 def test_two_that_write_one_session_cannot_mix_their_events(folder: Path) -> None:
     recorded(folder, "s1", "first")
     opened = open_session_of(folder, "s1")
@@ -260,6 +279,28 @@ def test_the_state_folder_may_be_moved_with_the_images_in_it(tmp_path: Path, fol
     opened = open_session_of(tmp_path / "moved", "s1")
     opened.record.close()
     assert opened.history[-1].body == events.QuestionAsked("and this?", (kept,))
+
+
+@pytest.mark.parametrize("content", [None, b"another picture"])
+def test_a_session_outlives_the_files_of_its_images(folder: Path, content: bytes | None) -> None:
+    record = recorded(folder, "s1", "first", close=False)
+    kept, other = (keep_image(record.files, image(color), record.keeps_file) for color in ("red", "blue"))
+    named = replace(kept, source="cat.png")
+    stamp = Stamper("s1", lambda: 5.0, 9)
+    record.append(stamp(events.QuestionAsked("which?", (named, other)), 2))
+    drawn = ToolResult(CALL.id, "draw", "drawn", images=(named,))
+    record.append(stamp(events.CallFinished(drawn), 2))
+    record.close()
+    Path(kept.file).unlink()
+    if content is not None:
+        Path(kept.file).write_bytes(content)
+    opened = open_session_of(folder, "s1")
+    opened.record.close()
+    gone = "\n[the image cat.png is no longer there]"
+    assert [event.body for event in opened.history[-2:]] == [
+        events.QuestionAsked("which?" + gone, (other,)),
+        events.CallFinished(ToolResult(CALL.id, "draw", "drawn" + gone)),
+    ]
 
 
 def garbage(path: Path) -> None:

@@ -148,6 +148,12 @@ BY_READING = [
     (f"{PARAMETER}{{enum: [no, de]}}", "5:19", 'enum of city holds no, which YAML reads as false; expected what is meant; write "no" in quotes, or false'),
     (f"{PARAMETER}{{enum: [de, 12:30]}}", "5:23", 'enum of city holds 12:30, which YAML reads as 750; expected what is meant; write "12:30" in quotes'),
     (f"{PARAMETER}{{examples: [010]}}", "5:23", "examples of city holds 010, which YAML reads as 8"),
+    (f"{PARAMETER}{{default: 12:30}}", "5:21", 'default of city holds 12:30, which YAML reads as 750; expected what is meant; write "12:30" in quotes, or 750'),
+    (f"{PARAMETER}{{default: [yes]}}", "5:22", "default of city holds yes, which YAML reads as true"),
+    (f"{PARAMETER}{{minimum: 010}}", "5:21", "minimum of city holds 010, which YAML reads as 8"),
+    (f"{PARAMETER}{{schema: {{enum: [a, off]}}}}", "5:31", "schema of city holds off, which YAML reads as false"),
+    (f"{ONE}arguments: {{city: 1:02}}", "4:21", "city holds 1:02, which YAML reads as 62"),
+    (f"{ONE}arguments: {{cities: {{a: [fr, no]}}}}", "4:32", 'cities holds no, which YAML reads as false; expected what is meant; write "no" in quotes, or false'),
     (f"{PARAMETER}{{default: !x a}}", "5:21", "with the tag !x, which JSON cannot hold"),
 ]  # fmt: skip
 
@@ -170,10 +176,15 @@ class Store:
 class Empty: pass
 
 class Bad:
-    def add(self, x): "Add."
     def use(self, callback): "Use."
 
-def f(n: int, name: str = "x", unit: Unit = Unit.C, tags: list[str] = [], ok: bool = True, day: datetime.date | None = None) -> str:
+def by_class(kind: type): "Needs a class."
+def by_store(q: str, store: Store): "Needs an object."
+
+class Half(Bad):
+    def add(self, x): "Add."
+
+def f(n: int, name: str = "x", unit: Unit = Unit.C, tags: list[str] = [], ok: bool = True, day: datetime.date | None = None, loose=None) -> str:
     """Do."""
 
 def nothing() -> None:
@@ -189,7 +200,7 @@ BY_LOADING = [
     (f"{LOCAL}Stor", "3:13", 'did you mean "Store"?'),
     (f"{LOCAL}f\n- callable: ./broken_tools.py:f", "4:13", 'a second tool is named "f"; the first stands at '),
     (f"{LOCAL}nothing\n- callable: ./broken_tools.py:f\n  name: nothing", "5:9", 'a second tool is named "nothing"'),
-    (f"{F}nam: text", "5:5", 'unknown parameter "nam"; expected n, name, unit, tags, ok, day; did you mean "name"?'),
+    (f"{F}nam: text", "5:5", 'unknown parameter "nam"; expected n, name, unit, tags, ok, day, loose; did you mean "name"?'),
     (f"{LOCAL}nothing\n  parameters:\n    x: text", "5:5", 'unknown parameter "x"; expected none, the function takes nothing'),
     (f"{F}name: {{minimum: 1}}", "5:21", "minimum of name is 1, but name is string; expected it of a number only; remove it"),
     (f"{F}n: {{minLength: 1}}", "5:20", "minLength of n is 1, but n is integer; expected it of a string only"),
@@ -200,6 +211,12 @@ BY_LOADING = [
     (f"{F}tags: {{enum: [a]}}", "5:18", 'enum of tags holds "a"; expected a valid array'),
     (f"{F}n: {{default: '3'}}", "5:18", 'default of n is "3"; expected a valid integer; correct or remove it'),
     (f"{F}name: {{default: no}}", "5:21", 'default of name is false; expected a valid string; YAML reads no so: write "no" in quotes'),
+    (f"{F}loose: {{default: off}}", "5:22", 'default of loose holds off, which YAML reads as false'),
+    (f"{LOCAL}f\n  arguments: {{name: no}}", "4:21", 'name holds no, which YAML reads as false; expected what is meant; write "no" in quotes, or false'),
+    (f"{LOCAL}f\n  arguments: {{loose: Yes}}", "4:22", "loose holds Yes, which YAML reads as true"),
+    (f"{STORE}arguments: {{path: no}}", "4:21", "path holds no, which YAML reads as false"),
+    (f"{STORE}arguments: {{path: x}}\n  methods: {{add: {{arguments: {{text: on}}}}}}", "5:37", "text holds on, which YAML reads as true"),
+    (f"{F}loose: {{hidden: true, default: no}}", "5:36", "loose holds no, which YAML reads as false"),
     (f"{F}day: {{default: soon}}", "5:20", 'default of day is "soon"; expected a valid date'),
     (f"{F}n: {{default: 9, maximum: 5}}", "5:18", "default of n is 9, which the other keys exclude; expected less than or equal to 5; correct one of them"),
     (f"{F}name: {{minLength: 2}}", "5:5", 'the function\'s own default of name is "x", which the other keys exclude; expected at least 2 characters long; widen that, or add default:'),
@@ -216,10 +233,13 @@ BY_LOADING = [
     (f"{STORE}arguments: {{path: x}}\n  stateful: false", "5:13", "stateful is false for the class Store; expected true"),
     (f"{STORE}arguments: {{path: x}}\n  name: {'s' * 60}", "3:13", "cannot be a tool's name; expected 1 to 64"),
     (f"{LOCAL}Empty", "3:13", 'the class "./broken_tools.py:Empty" has no public methods'),
+    (f"{LOCAL}by_class", "3:13", "its parameter kind is a class, which JSON cannot hold; take its name as a string; wrap it in a def without kind, set it with arguments: {kind: VALUE}"),
+    (f"{LOCAL}by_store", "3:13", "its parameter store is a Store, which JSON cannot hold; wrap it in a def without store, set it with arguments: {store: VALUE}, or take str"),
     (f"{LOCAL}Bad", "3:13", '"./broken_tools.py:Bad.use" cannot be a tool: its parameter callback has no type, and what is said of it cannot be had from JSON; wrap it in a def without callback'),
-    (f"{LOCAL}Bad\n  untyped: refuse", "3:13", '"./broken_tools.py:Bad.add" cannot be a tool: its parameter x has no type; add a type hint such as x: str'),
-    (f"{LOCAL}Bad.ad", "3:13", '"./broken_tools.py:Bad" has no "ad"; expected a method of it; did you mean "add"?'),
-    (f"{LOCAL}Bad.add\n  methods: [use]", "4:12", 'methods: "./broken_tools.py:Bad.add" is one method; expected a class here; remove the key'),
+    (f"{LOCAL}Half\n  untyped: refuse", "3:13", '"./broken_tools.py:Half.add" cannot be a tool: its parameter x has no type; add a type hint such as x: str'),
+    (f"{LOCAL}Half.ad", "3:13", '"./broken_tools.py:Half" has no "ad"; expected a method of it; did you mean "add"?'),
+    (f"{LOCAL}Half\n  methods: [use]", "3:13", '"./broken_tools.py:Half.use" cannot be a tool'),
+    (f"{LOCAL}Half.add\n  methods: [use]", "4:12", 'methods: "./broken_tools.py:Half.add" is one method; expected a class here; remove the key'),
     (f"{F}n: {{type: string}}", "5:15", "type of n is given, but its signature says int; expected it of a parameter without a type; remove it"),
 ]  # fmt: skip
 

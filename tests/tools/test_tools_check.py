@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from toolchat.tools.check import Checked, Rejected, check_arguments
 from toolchat.tools.keywords import ParameterEntry
@@ -165,3 +165,20 @@ def test_an_unknown_tool_is_answered_with_the_names_there_are() -> None:
     toolbox = Toolbox(Path("tools.yaml"), (WEATHER.tool, TRIP.tool))
     assert unknown_tool_message("x", toolbox) == 'Error: there is no tool "x"; the tools are weather, trip'
     assert unknown_tool_message("x", Toolbox(Path("t"), ())) == 'Error: there is no tool "x"; there are no tools'
+
+
+def test_a_text_that_its_type_changes_is_shown_and_compared_as_the_function_gets_it() -> None:
+    stripped = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+    def read(path: stripped, more: list[stripped], day: date) -> str:  # type: ignore[valid-type]
+        return "x"
+
+    read.__annotations__ = {"path": stripped, "more": list[stripped], "day": date, "return": str}
+    checked = check_arguments(make(read), {"path": " /etc/passwd", "more": ["a ", "b"], "day": "2025-01-02"})
+    assert isinstance(checked, Checked)
+    assert checked.arguments == {"path": "/etc/passwd", "more": ["a", "b"], "day": "2025-01-02"}
+    assert checked.repaired
+    assert checked.values["path"] == "/etc/passwd"
+    same = check_arguments(make(read), {"path": "a", "more": [], "day": "2025-01-02"})
+    assert isinstance(same, Checked)
+    assert not same.repaired

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
+from toolchat.tools.check import Checked, check_arguments
 from toolchat.tools.load import load_tools
 from toolchat.tools.problems import ToolsFileError
 from toolchat.tools.toolbox import Approval
@@ -124,7 +127,7 @@ def test_stateful_functions_of_one_module_are_one_group(tmp_path: Path) -> None:
 
 
 def test_an_error_shows_a_few_of_the_many_problems_of_one_class_and_keeps_all(tmp_path: Path) -> None:
-    methods = "".join(f"    def m{number}(self, x: int) -> int:\n        return x\n" for number in range(163))
+    methods = "".join(f"    def m{number}(self, f: type) -> int:\n        return 1\n" for number in range(163))
     (tmp_path / "many_methods.py").write_text(f"class Many:\n{methods}\n\ndef bare(x: int) -> int:\n    return x\n")
     (tmp_path / "tools.yaml").write_text(
         "version: 1\ntools:\n  - callable: many_methods:Many\n  - callable: many_methods:bare\n"
@@ -142,10 +145,92 @@ def test_what_a_method_lacks_is_not_advised_where_the_file_refuses_it(tmp_path: 
     (tmp_path / "bare_class.py").write_text("class Bare:\n    def m(self, x: int) -> int:\n        return x\n")
     file = tmp_path / "tools.yaml"
     file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare\n")
-    with pytest.raises(UsageError, match=r"; add a docstring, or write methods: \{NAME: \{description: …\}\}$"):
-        load_tools(file)
+    toolbox = load_tools(file).toolbox
+    assert [tool.description for tool in toolbox.tools] == ["Calls Bare.m."]
+    assert toolbox.notices[0].endswith(
+        '"bare_class:Bare" has no description of m; the model is told the names only; add docstrings, or write '
+        "methods: {NAME: {description: …}}"
+    )
     file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare.m\n")
     with pytest.raises(UsageError, match=r"; add description: or a docstring$"):
         load_tools(file)
     file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare.m\n    description: Do it.\n")
     assert load_tools(file).toolbox.names == ("m",)
+
+
+MESSY = '''
+class Messy:
+    """Much of it is no tool."""
+
+    def __init__(self, first, /, *rest: int, label: str = "x"):
+        self.first, self.rest, self.label = first, rest, label
+
+    @property
+    def broken(self):
+        raise OSError("not while it is looked at")
+
+    def told(self, by: int = 1) -> list:
+        """Tell what it was made with."""
+        return [self.first, self.rest, self.label, by]
+
+    def on_event(self, callback):
+        """Needs what JSON has not."""
+
+    def pipe(self, stream: type):
+        """Needs it too."""
+
+    def __getattribute__(self, name):
+        if name == "odd":
+            raise RuntimeError("no odd here")
+        return super().__getattribute__(name)
+
+    def odd(self):
+        """Cannot be had of an object."""
+'''
+
+
+def test_methods_that_nobody_has_named_are_left_out_where_they_cannot_be_tools(tmp_path: Path) -> None:
+    (tmp_path / "messy_class.py").write_text(MESSY)
+    file = tmp_path / "tools.yaml"
+    text = "version: 1\ntools:\n  - callable: messy_class:Messy\n    arguments: {first: a, rest: [1, 2], label: y}\n"
+    file.write_text(text)
+    toolbox = load_tools(file)
+    assert toolbox.toolbox.names == ("told",)
+    assert toolbox.tools[0].function(by=2) == ["a", (1, 2), "y", 2]
+    assert '"messy_class:Messy" is offered without on_event, pipe, odd: its parameter callback' in toolbox.notices[0]
+    file.write_text(f"{text}    methods: [told, on_event]\n")
+    with pytest.raises(UsageError, match=r'"messy_class:Messy.on_event" cannot be a tool: its parameter callback'):
+        load_tools(file)
+    file.write_text(f"{text}    methods: {{odd: {{description: Odd.}}}}\n")
+    with pytest.raises(UsageError, match=r'"messy_class:Messy.odd" cannot be had: RuntimeError: no odd here'):
+        load_tools(file)
+
+
+@pytest.mark.parametrize(
+    ("made", "method", "arguments", "result"),
+    [
+        ("collections:Counter\n    arguments: {iterable: aab}", "most_common", {"n": 1}, [("a", 2)]),
+        (
+            "datetime:timedelta\n    arguments: {days: 2}\n    methods: {total_seconds: {parameters: {}}}",
+            "total_seconds",
+            {},
+            172_800.0,
+        ),
+        ("decimal:Decimal\n    arguments: {value: '1.44'}", "sqrt", {}, Decimal("1.2")),
+        (
+            "pathlib:PurePosixPath\n    arguments: {args: [a, b.txt]}",
+            "with_suffix",
+            {"suffix": ".md"},
+            PurePosixPath("a/b.md"),
+        ),
+    ],
+)
+def test_classes_of_c_and_those_made_by_position_are_taken(
+    tmp_path: Path, made: str, method: str, arguments: dict[str, Any], result: Any
+) -> None:
+    (tmp_path / "tools.yaml").write_text(f"version: 1\ntools:\n  - callable: {made}\n")
+    tool = load_tools(tmp_path / "tools.yaml").get(method)
+    assert tool is not None
+    checked = check_arguments(tool, arguments)
+    assert isinstance(checked, Checked)
+    assert tool.function(**checked.values) == result

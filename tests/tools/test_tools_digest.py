@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import math
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 
 from toolchat.tools.code import read_code, source_digest
 from toolchat.tools.load import sample_tools_path
-from toolchat.tools.run import load_toolbox
+from toolchat.tools.run import ToolRunner, load_toolbox
+from toolchat.wire.messages import ToolCall, ToolResult
 
 pytestmark = pytest.mark.process
 
@@ -160,6 +162,57 @@ def generated() -> Callable[..., str]:
     namespace: dict[str, Callable[..., str]] = {"__name__": __name__}
     exec("def made(a: int) -> str:\n    return 'x'\n", namespace)
     return namespace["made"]
+
+
+MANY = """version: 1
+tools:
+  - {callable: many_a:a, env: [DIGEST_A]}
+  - {callable: many_b:b, env: [DIGEST_B]}
+  - {callable: many_c:c, env: [DIGEST_B]}
+"""
+COMPUTED = """import importlib, sys, os, threading, time
+sys.path.append(os.path.join(os.path.dirname(__file__), "parts_NAME"))
+importlib.import_module("part_" + "NAME")
+"""
+SLOW = "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+
+
+def test_a_digest_is_the_same_in_every_process_of_its_tools_whatever_other_hosts_import(tmp_path: Path) -> None:
+    # What is imported by computed names is a part of the digest. Hosts of other variables import other files, a call
+    # that starts Python anew imports its own module alone, and a host that died is started again.
+    for name in "abc":
+        (tmp_path / f"parts_{name}").mkdir()
+        (tmp_path / f"parts_{name}" / f"part_{name}.py").write_text("x = 1\n")
+        code = COMPUTED.replace("NAME", name)
+        code += SLOW if name == "c" else ""
+        (tmp_path / f"many_{name}.py").write_text(f'{code}def {name}() -> int:\n    """Do."""\n    return 1\n')
+
+    (tmp_path / "tools.yaml").write_text(MANY)
+
+    async def play() -> dict[str, set[str]]:
+        runner = await ToolRunner.start(tmp_path / "tools.yaml")
+        first, *_, anew = runner.toolbox.tools
+        seen = {tool.name: {tool.source_digest} for tool in (first, anew)}
+        try:
+            for tool in (anew, first):
+                ready = await runner.prepare(tool, ToolCall("abcdefghi", tool.name, {}))
+                assert not isinstance(ready, ToolResult), ready.content
+                seen[tool.name].add(ready.tool.source_digest)
+                await ready.discard()
+                # The host of `first`, which the next call starts again.
+                (host := runner._supervisor.hosts[0]).kill()
+                await until(lambda host=host: not host.alive)
+        finally:
+            await runner.close()
+        return seen
+
+    assert {name: len(digests) for name, digests in asyncio.run(play()).items()} == {"a": 1, "c": 1}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 def test_code_without_a_source_counts_by_its_modules_file(generated: Callable[..., str]) -> None:

@@ -136,6 +136,21 @@ def test_each_mistake_is_named_at_its_place(path: Path, tool: str, message: str)
     assert message in refused(path, tool)
 
 
+def test_a_word_that_yaml_reads_as_a_truth_is_one_only_where_that_is_meant(path: Path) -> None:
+    with (path.parent / "given_tools.py").open("a") as code:
+        code.write('''
+def switched(verbose: bool, quiet: bool | None = None, old=True) -> list:
+    """Take switches."""
+    return [verbose, quiet, old]
+''')
+    words = "arguments: {verbose: yes}\n  parameters: {quiet: {hidden: true, default: off}, old: {default: no}}"
+    assert call(load(path, f"switched\n  {words}"), "switched") == [True, False, False]
+    command = "version: 1\ntools:\n- command: [echo, '{word}']\n  description: Say.\n  arguments: {word: no}\n"
+    path.write_text(command)
+    with pytest.raises(UsageError, match=r"5:21: word holds no, which YAML reads as false"):
+        load_tools(path)
+
+
 def test_a_hidden_parameter_has_the_files_default_or_its_own(path: Path) -> None:
     text = "weather\n  parameters:\n    api_key: {hidden: true, default: k}\n    days: {hidden: true}\n"
     toolbox = load(path, text + "    units: {hidden: false, enum: [metric, imperial]}")

@@ -156,6 +156,14 @@ def test_a_file_includes_another_with_its_own_defaults_and_folder(write: Write, 
     assert str(tmp_path / "sub" / "tools.yaml") in read_code(path).contents()
 
 
+def test_what_an_include_leaves_out_may_come_of_a_pattern_or_a_class(write: Write, tmp_path: Path) -> None:
+    code = 'def f() -> None:\n    "F."\ndef g() -> None:\n    "G."\nclass C:\n    def a(self): "A."\n    def g(self): "G."\n'
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "whole.py").write_text(code)
+    write("- ./whole.py:*\n- {callable: ./whole.py:C, name: c, include: [a, g]}\n", name="sub/tools.yaml")
+    assert names(write("- {include: ./sub/tools.yaml, exclude: [g]}\n")) == ("f", "c_a")
+
+
 @pytest.mark.parametrize(
     ("include", "message"),
     [

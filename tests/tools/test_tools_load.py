@@ -201,12 +201,22 @@ def test_what_a_module_prints_is_kept_from_the_screen_and_told(
     )
 
 
+PARSES = """import argparse
+parser = argparse.ArgumentParser("convert")
+parser.add_argument("file")
+arguments = parser.parse_args([])
+"""
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
         ("import not_installed_anywhere", "No module named 'not_installed_anywhere' (load_bad.py:1); expected it to"),
         ("\n\nraise ValueError('no\\nkey')", "ValueError: no key (load_bad.py:3)"),
-        ("import sys\nsys.exit(3)", "SystemExit: 3 (load_bad.py:2)"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3 (load_bad.py:2); expected a module that only defines; put what it does as a program"),
+        (PARSES, 'SystemExit: 2 (load_bad.py:4), after it printed "convert: error: the following arguments are required: file"; expected'),
+        ("raise EOFError('nobody answers')", 'below if __name__ == "__main__":'),
+        ("open('beside.txt')", "it lies beside the module, and this is another folder; write Path(__file__).parent / 'beside.txt' there"),
         ("def f(:\n", "SyntaxError: invalid syntax (load_bad.py:1)"),
         ("x = \x00", "null bytes"),
         ("import json\n\njson.loads('{')", "JSONDecodeError: Expecting property name"),
@@ -217,6 +227,7 @@ def test_what_a_module_prints_is_kept_from_the_screen_and_told(
 )  # fmt: skip
 def test_a_module_that_fails_gives_one_line_with_its_place(tmp_path: Path, source: str, message: str) -> None:
     path = write(tmp_path, "load_bad:f", load_bad=source)
+    (tmp_path / "beside.txt").touch()
     with pytest.raises(UsageError) as caught:
         load_tools(path)
     text = str(caught.value)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+import typing_extensions
 from pydantic import BaseModel, Field
 
 from toolchat.tools.check import Checked, Rejected, check_arguments
@@ -204,6 +205,36 @@ def test_so_are_those_that_a_model_or_a_single_dataclass_would_drop() -> None:
         result = check_arguments(tool, {**right, name: wrong})
         assert isinstance(result, Rejected)
         assert f"is unknown; {name} has {known}" in result.message
+
+
+class Room(typing_extensions.TypedDict):
+    beds: int
+    bath: typing_extensions.NotRequired[bool]
+
+
+class Hotel(BaseModel):
+    best: Room
+    others: list[Room] = []
+    by_floor: dict[int, Room] = {}
+
+
+@pytest.mark.parametrize(
+    ("hotel", "where"),
+    [
+        ({"best": {"beds": 1, "balcony": None}}, "hotel.best.balcony"),
+        ({"best": {"beds": 1, "balcony": True}}, "hotel.best.balcony"),
+        ({"best": {"beds": 1}, "others": [{"beds": 1, "baths": 1}]}, "hotel.others[0].baths"),
+    ],
+)
+def test_so_are_those_that_a_typed_dict_within_a_model_would_drop(hotel: dict[str, Any], where: str) -> None:
+    def book(hotel: Hotel) -> None: ...
+
+    tool = make(book)
+    right = {"best": {"beds": 1, "bath": True}, "by_floor": {"1": {"beds": 2}}}
+    assert isinstance(check_arguments(tool, {"hotel": right}), Checked)
+    result = check_arguments(tool, {"hotel": hotel})
+    assert isinstance(result, Rejected)
+    assert result.message == f"Error: {where} is unknown; leave it out"
 
 
 def test_the_function_receives_real_objects() -> None:

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 import typing
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable, Sequence, Set
 from dataclasses import InitVar, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -41,7 +41,14 @@ if TYPE_CHECKING:
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 NUMBER = {"type": "number"}
 STRING = {"type": "string"}
-ARRAY = {"type": "array", "items": SCALAR}
+FEW = {"maxItems": 200}
+ARRAY = {"type": "array", "items": SCALAR, **FEW}
+
+
+class Spelled(str):
+    __slots__ = ()
+
+
 T = TypeVar("T", bound=int)
 UserId = NewType("UserId", int)
 Names = typing_extensions.TypeAliasType("Names", list[str])
@@ -119,7 +126,8 @@ def by_example(data, table, plain, either):  # type: ignore[no-untyped-def]
     """
 
 
-NUMBERS = {"anyOf": [NUMBER, {"type": "array", "items": {"anyOf": [NUMBER, {"type": "array", "items": NUMBER}]}}]}
+ROW = {"type": "array", "items": NUMBER, **FEW}
+NUMBERS = {"anyOf": [NUMBER, {"type": "array", "items": {"anyOf": [NUMBER, ROW]}, **FEW}]}
 OBJECT = {"type": "object", "additionalProperties": {"anyOf": [SCALAR, ARRAY]}}
 
 
@@ -145,12 +153,81 @@ OBJECT = {"type": "object", "additionalProperties": {"anyOf": [SCALAR, ARRAY]}}
         (by_sphinx, {"x": {"type": "boolean", "description": "One"}, "y": {"type": "string", "description": "Two"}}),
         (by_example, {
             "data": ARRAY, "table": OBJECT, "plain": SCALAR,
-            "either": {"anyOf": [SCALAR, {"type": "array", "items": {"anyOf": [SCALAR, ARRAY]}}]},
+            "either": {"anyOf": [SCALAR, {"type": "array", "items": {"anyOf": [SCALAR, ARRAY]}, **FEW}]},
         }),
     ],
 )  # fmt: skip
 def test_a_parameter_without_a_type_has_what_can_be_told_of_it(function: Any, expected: dict[str, Any]) -> None:
     assert properties(function) == expected
+
+
+def anything(x, rows, table, numbers):  # type: ignore[no-untyped-def]
+    """Do.
+
+    Args:
+        x (any): One.
+        rows (list): Two.
+        table (dict): Three.
+        numbers (array_like): Four.
+    """
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("x", "a" * 20_001, "x holds text of 20,001 characters; expected at most 20,000, because it has no type"),
+        ("x", [[1] * 201], "x holds a list of 201 items; expected at most 200"),
+        ("x", {"a": "a" * 20_001}, "x holds text of 20,001 characters; expected at most 20,000"),
+        ("rows", [1] * 201, "rows holds a list of 201 items; expected at most 200"),
+        ("rows", ["a" * 20_001], "rows holds text of 20,001 characters"),
+        ("table", {str(n): n for n in range(201)}, "table holds an object of 201 keys; expected at most 200"),
+        ("numbers", [[1] * 201], "numbers holds a list of 201 items; expected at most 200"),
+    ],
+)
+def test_what_has_no_type_is_bounded_in_length(name: str, value: Any, message: str) -> None:
+    right = {"x": [[1] * 200, "a" * 20_000], "rows": [1] * 200, "table": {"a": 1}, "numbers": [[1.5] * 200] * 200}
+    tool = loaded(anything)
+    assert isinstance(check_arguments(tool, right), Checked)
+    refused = check_arguments(tool, {**right, name: value})
+    assert isinstance(refused, Rejected)
+    assert message in refused.message
+
+
+def compared(a: Sequence[Hashable], b: Sequence[object]): ...  # type: ignore[no-untyped-def]
+
+
+def joined(*dicts, rows: dict[str, int | list[int]] | None = None):  # type: ignore[no-untyped-def]
+    """Join."""
+    return [key for one in dicts for key in one], rows
+
+
+def in_prose(a, b, lines, n):  # type: ignore[no-untyped-def]
+    """Compare `a` and `b` (lists of strings).
+
+    The elements of n count.
+
+    lines -- list of lines
+    """
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (compared, {"a": "text", "b": ["x", 1]}, None),
+        (compared, {"a": {}, "b": ""}, "a must be a string or an array"),
+        (joined, {"dicts": [{"a": 1}, {}]}, None),
+        (joined, {"dicts": [[1]]}, "dicts[0] must be"),
+        (joined, {"rows": {"str": {}, "b": [1, "x"]}}, "rows.str must be an integer or an array of integers (got {}); rows.b"),
+        (in_prose, {"a": [1], "b": ["x"], "lines": ["x"], "n": [2]}, None),
+        (in_prose, {"a": [{}], "b": [], "lines": [], "n": []}, "a[0] must be a string or a number or a boolean or null (got {})"),
+    ],
+)  # fmt: skip
+def test_words_and_types_that_say_little_are_read_and_a_wrong_value_is_named_by_its_place(
+    function: Any, arguments: dict[str, Any], message: str | None
+) -> None:
+    checked = check_arguments(loaded(function), arguments)
+    assert isinstance(checked, Checked) if message is None else isinstance(checked, Rejected), checked
+    assert message is None or message in checked.message  # type: ignore[union-attr]
 
 
 def test_a_stub_beside_the_module_gives_types_without_being_run(tmp_path: Path) -> None:
@@ -391,6 +468,43 @@ def test_types_for_checkers_only_may_stand_in_a_module_beside(tmp_path: Path) ->
     assert call(tool, {"kind": "a"}) == "A"
 
 
+ALIASES = '''
+from __future__ import annotations
+import os
+from typing import TYPE_CHECKING
+import aliases_beside
+
+if TYPE_CHECKING or os.getenv("NO_SUCH"):
+    from typing import TypeAlias
+    NumberOrText: TypeAlias = "float | str"
+    Pair = tuple[NumberOrText, int]
+    class Only: ...
+
+def f(a: NumberOrText, b: Pair, c: Only | None, d: aliases_beside.Loose) -> str:
+    """Do."""
+    return f"{a} {b} {c} {d}"
+
+def g(a: NumberOrTxt) -> str:
+    """Do."""
+'''
+
+
+def test_aliases_for_checkers_only_and_those_of_other_modules_refuse_no_function(tmp_path: Path) -> None:
+    (tmp_path / "aliases_beside.py").write_text("from typing import Union\nLoose = Union['NotHere', int]\n")
+    (tmp_path / "has_aliases.py").write_text(ALIASES)
+    path = tmp_path / "tools.yaml"
+    path.write_text("version: 1\ntools:\n- callable: ./has_aliases.py:f\n")
+    toolbox = load_tools(path)
+    schema = toolbox.tools[0].tool.parameters["properties"]
+    assert schema["a"] == {"anyOf": [{"type": "number"}, {"type": "string"}]}
+    assert schema["b"]["prefixItems"][1] == {"type": "integer"}
+    assert "can tell, as c, d: for type checkers only" in toolbox.notices[0]
+    # A name that stands in the annotation itself, and nowhere else, is misspelt.
+    path.write_text("version: 1\ntools:\n- callable: ./has_aliases.py:g\n")
+    with pytest.raises(UsageError, match=r"the type of its parameter a cannot be resolved .*NumberOrTxt"):
+        load_tools(path)
+
+
 @dataclass
 class Made:
     """A thing that is made."""
@@ -410,6 +524,8 @@ class Model(BaseModel):
     [
         (Collection[int], {"type": "array", "items": {"type": "integer"}}, [1], [1]),
         (Collection, {"type": "array", "items": {}}, [1], [1]),
+        (typing.Sequence, {"type": "array", "items": {}}, [1], [1]),
+        (Spelled, STRING, "a", Spelled("a")),
         (Set[int], {"type": "array", "items": {"type": "integer"}}, [1], {1}),
         (LiteralString, STRING, "a", "a"),
         (os.PathLike[str], STRING, "a", Path("a")),
@@ -436,7 +552,13 @@ def test_types_that_people_write_are_taken(hint: Any, schema: dict[str, Any], gi
 
 SOURCE = '''
 import functools
+import typing
 from dataclasses import dataclass
+
+class Pair(typing.NamedTuple):
+    """Two of a kind."""
+    a: int
+    b: str = "x"
 
 class Shelf:
     def __init__(self, name: str = "main"):
@@ -534,6 +656,10 @@ def test_a_dataclass_without_methods_is_a_tool_that_makes_one(tmp_path: Path) ->
     assert vars(call(tool, {"x": 1})) == {"x": 1, "y": 0}
     assert list(properties(Made)) == ["size", "seed"]
     assert call(loaded(Model), {"name": "a"}) == Model(name="a")
+    path.write_text("version: 1\ntools:\n- callable: ./callables.py:Pair\n")
+    (tool,) = load_tools(path).tools
+    assert tool.tool.description == "Two of a kind."
+    assert call(tool, {"a": 1}) == (1, "x")
 
 
 def test_what_an_object_raises_when_it_is_looked_at_is_a_problem_of_its_own_tool(tmp_path: Path) -> None:

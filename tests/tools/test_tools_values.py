@@ -6,10 +6,13 @@ import collections
 import dataclasses
 import datetime
 import io
+import ipaddress
 import itertools
+import json
 import math
 import os
 import re
+import sqlite3
 import threading
 import time
 import types
@@ -21,6 +24,7 @@ from enum import Enum, IntFlag
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy
 import pytest
@@ -170,7 +174,38 @@ def grouped() -> ExceptionGroup[Exception]:
     return ExceptionGroup("two failed", [ValueError("a"), KeyError("b")])
 
 
-HERE = f"{__name__}."
+def pandas_levels() -> Any:
+    frame = pandas_frame([(1,)], ["n"], index=[("mon", 7)])
+    frame.index = type("MultiIndex", (Labels,), {"names": ["day", None]})([("mon", 7)])
+    return frame
+
+
+def database_rows() -> list[Any]:
+    base = sqlite3.connect(":memory:")
+    base.row_factory = sqlite3.Row
+    return list(base.execute("select 1 as a, 'x' as b"))
+
+
+def caused() -> ValueError:
+    error = ValueError("no key")
+    error.__cause__ = KeyError("k")
+    return error
+
+
+def steps() -> Iterator[int]:
+    yield 1
+    yield 2
+
+
+def power() -> Any:
+    return pytest.importorskip("sympy").Symbol("x") ** 2
+
+
+def answer_of(library: str) -> Any:
+    return of(library, "Response", status_code=404, text="not here")
+
+
+STRUCTURED = numpy.array([(1, 0.5)], dtype=[("n", "i4"), ("x", "f8")])
 FORM = ", for which JSON has no form: this is its repr]"
 
 VALUES: list[tuple[str, Callable[[], Any], str]] = [
@@ -191,6 +226,7 @@ VALUES: list[tuple[str, Callable[[], Any], str]] = [
     ("named tuple", lambda: Point(1, "a"), '{"x": 1, "y": "a"}'),
     ("named tuples", lambda: [Point(1, "a")], '[{"x": 1, "y": "a"}]'),
     ("time of the system", lambda: time.gmtime(0), '{"tm_year": 1970, "tm_mon": 1, "tm_mday": 1, "tm_hour": 0, "tm_min": 0, "tm_sec": 0, "tm_wday": 3, "tm_yday": 1, "tm_isdst": 0}'),
+    ("state of a file", lambda: {key: value for key, value in json.loads(result_text(os.stat_result(range(1, 11)))).items() if value is not None and key in ("st_mode", "st_size", "st_mtime")}, '{"st_mode": 1, "st_size": 7, "st_mtime": 9}'),
     ("terminal size", lambda: os.terminal_size((80, 24)), '{"columns": 80, "lines": 24}'),
     ("set", lambda: {"b", "a", "c"}, '["a", "b", "c"]'),
     ("mixed set", lambda: frozenset({2, "a"}), '[2, "a"]'),
@@ -202,9 +238,18 @@ VALUES: list[tuple[str, Callable[[], Any], str]] = [
     ("counter", lambda: collections.Counter("aab"), '{"a": 2, "b": 1}'),
     ("deque", lambda: collections.deque([1, 2]), "[1, 2]"),
     ("chain of maps", lambda: collections.ChainMap({"a": 1}), '{"a": 1}'),
+    ("mapping that cannot be changed", lambda: types.MappingProxyType({"a": 1}), '{"a": 1}'),
+    ("dict with a default", lambda: collections.defaultdict(int, {"a": 1}), '{"a": 1}'),
+    ("text of a class of its own", lambda: collections.UserString("kept"), "kept"),
     ("own mapping", Shelf, '{"a": 1}'),
     ("own sequence", lambda: Own([1, 2]), "[1, 2]"),
     ("array of the library", lambda: array.array("i", [1, 2]), "[1, 2]"),
+    ("rows of a database", database_rows, '[{"a": 1, "b": "x"}]'),
+    ("element of XML", lambda: ElementTree.fromstring('<a x="1"><b>t</b></a>'), '<a x="1"><b>t</b></a>'),
+    ("answer of requests", lambda: answer_of("requests"), "not here\n[the text of a response with the status 404]"),
+    ("answer of httpx", lambda: answer_of("httpx"), "not here\n[the text of a response with the status 404]"),
+    ("bytes that can be changed", lambda: bytearray(b"ab"), "ab"),
+    ("no bytes", lambda: b"", ""),
     ("bytes of text", lambda: "5 °C".encode(), "5 °C"),
     ("other bytes", lambda: b"\xff\x00", "[2 bytes of binary data]"),
     ("a file's bytes", lambda: b"%PDF-1.7\xff", "[9 bytes of a PDF file]"),
@@ -225,6 +270,16 @@ VALUES: list[tuple[str, Callable[[], Any], str]] = [
     ("text in memory", lambda: io.StringIO("kept"), "kept"),
     ("exception", lambda: ValueError("no such zone"), "ValueError: no such zone"),
     ("exceptions", lambda: [grouped()], '["ExceptionGroup: two failed (2 sub-exceptions): ValueError: a; KeyError: \'b\'"]'),
+    ("exception with its cause", lambda: caused(), "ValueError: no key (caused by KeyError: 'k')"),
+    ("generator", steps, "[1, 2]"),
+    ("pairs", lambda: zip("a", [1], strict=True), '[["a", 1]]'),
+    ("address of the network", lambda: ipaddress.ip_address("10.0.0.1"), "10.0.0.1"),
+    ("zone", lambda: datetime.UTC, "UTC"),
+    ("negative duration", lambda: -datetime.timedelta(hours=1), "-PT1H"),
+    ("decimal that is no number", lambda: Decimal("NaN"), "NaN"),
+    ("function", lambda: len, "<built-in function len>"),
+    ("the ellipsis", lambda: ..., "Ellipsis"),
+    ("expression of sympy", power, "x**2"),
     ("iterator", lambda: map(str, [1, 2]), '["1", "2"]'),
     ("endless iterator", itertools.count, f"[{', '.join(map(str, range(MAX_ITEMS)))}]\n[the first 1,000 items; there are more]"),
     ("iterator that fails", lambda: map(int, ["1", "x"]), "[1]\n[then it raised ValueError: invalid literal for int() with base 10: 'x']"),
@@ -237,12 +292,21 @@ VALUES: list[tuple[str, Callable[[], Any], str]] = [
     ("numpy date", lambda: numpy.datetime64("2025-03-01"), "2025-03-01"),
     ("numpy array", lambda: numpy.arange(4).reshape(2, 2), "[[0, 1], [2, 3]]"),
     ("numpy array of dates", lambda: numpy.array(["2025-03-01"], dtype="datetime64[ns]"), '["2025-03-01T00:00:00.000000000"]'),
+    ("numpy array with names", lambda: STRUCTURED, '[{"n": 1, "x": 0.5}]'),
+    ("numpy row with names", lambda: STRUCTURED[0], '{"n": 1, "x": 0.5}'),
+    ("masked numpy array", lambda: numpy.ma.array([1, 2], mask=[0, 1]), "[1, null]"),
+    ("complex numpy array", lambda: numpy.array([1 + 2j]), '["(1+2j)"]'),
     ("numpy array without a dimension", lambda: numpy.array(5), "5"),
     ("long numpy array", lambda: numpy.zeros((2000, 2), int), "[[0 0]\n [0 0]\n [0 0]\n ...\n [0 0]\n [0 0]\n [0 0]]\n[an array of shape (2000, 2), int64]"),
     ("torch tensor", torch_tensor, "[1.5, NaN]"),
     ("pandas frame", lambda: pandas_frame([("Rome", 1.5), ("a|b\nc", None)], ["city", "n"]), "| city | n |\n| --- | --- |\n| Rome | 1.5 |\n| a\\|b c |  |"),
     ("pandas frame with labels", lambda: pandas_frame([(1,)], ["n"], index=["mon"]), "| day | n |\n| --- | --- |\n| mon | 1 |"),
     ("long pandas frame", lambda: pandas_frame([(n,) for n in range(1200)], ["n"]), "| n |\n| --- |\n" + "".join(f"| {n} |\n" for n in range(50)) + "[the first 50 of 1,200 rows × 1 column]"),
+    ("pandas frame with two levels", pandas_levels, "| day | index | n |\n| --- | --- | --- |\n| mon | 7 | 1 |"),
+    ("empty pandas frame", lambda: pandas_frame([], ["n", "s"]), "[an empty table of 0 rows × 2 columns: n, s]"),
+    ("pandas frame without anything", lambda: pandas_frame([], []), "[an empty table of 0 rows × 0 columns]"),
+    ("pandas value that is missing", lambda: [of("pandas", "NAType")], "[null]"),
+    ("pandas array", lambda: of("pandas", "ExtensionArray", tolist=lambda _: ["a", None]), '["a", null]'),
     ("pandas frame inside", lambda: {"t": pandas_frame([(1,)], ["n"])}, '{"t": [{"n": 1}]}'),
     ("pandas series", lambda: pandas_series([1, 2], "n", index=["a", "b"]), "| day | n |\n| --- | --- |\n| a | 1 |\n| b | 2 |"),
     ("plain pandas series", lambda: pandas_series([1], None), "| value |\n| --- |\n| 1 |"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from toolchat.chat.approval import Reply, Scope
+from toolchat.tools.rules import Rule, Rules
 from toolchat.ui.approval import ARMING_SECONDS, ApprovalDialog, State
 
 KEYS = [*"ysSaAenrYNx ?1", "c-m", "c-j", "enter", "escape", "c-d", "up", "<any>", "c-h", "日"]
@@ -372,3 +374,59 @@ def test_a_wider_screen_prints_nothing_again_but_disarms() -> None:
     dialog.key("y", LATER)
     assert dialog.result is None
     assert dialog.take_above(120) == []
+
+
+# Calls that are alike.
+
+
+@pytest.mark.parametrize(("key", "scope"), [("p", Scope.SESSION), ("P", Scope.ALWAYS)])
+def test_what_is_granted_by_pattern_is_what_is_shown(key: str, scope: Scope) -> None:
+    dialog = opened(path="/usr/share/a", content="x")
+    assert "p, P: s, a for calls like it: path: /usr/share/*; content: any text" in text(dialog.rows(80, LATER))
+    dialog.key(key, LATER)
+    assert dialog.result is not None
+    assert dialog.result.like is not None
+    assert dialog.result.scope is scope
+    assert dialog.result.like.text() == "path: /usr/share/*; content: any text"
+
+
+def test_no_key_grants_by_pattern_where_none_is_shown() -> None:
+    dialog = opened(content="x")
+    assert "p, P" not in text(dialog.rows(80, LATER))
+    for key in "pP":
+        dialog.key(key, LATER)
+    assert dialog.result is None
+
+
+def test_the_pattern_is_that_of_the_arguments_as_they_were_edited() -> None:
+    dialog = opened(path="/usr/share/a")
+    dialog.key("e", LATER)
+    dialog.submit('{"path": "/usr/lib/b"}', LATER)
+    dialog.validated(None, LATER)
+    dialog.take_above(80)
+    assert "/usr/lib/*" in text(dialog.rows(80, LATER))
+    dialog.key("p", LATER + 1)
+    assert dialog.result is not None
+    assert dialog.result.like is not None
+    assert "/usr/lib/*" in dialog.result.like.text()
+
+
+def test_a_call_that_is_not_seen_to_its_end_is_not_granted_by_pattern() -> None:
+    dialog = ApprovalDialog(pending(path="/usr/share/a", content="\n".join("x" * 50)))
+    dialog.take_above(80, 10)
+    dialog.opened(0.0)
+    dialog.key("p", LATER)
+    assert dialog.result is None
+
+
+def test_it_says_where_only_exact_arguments_answer_the_next_question() -> None:
+    asked = pending(path="/usr/share/a")
+    rules = Rules(ask=(Rule((("path", ("**",)),)), Rule((("path", ("/usr/**",)),))))
+    properties = {"properties": {"path": {"type": "string"}}}
+    tool = replace(asked.tool, parameters=properties, options=replace(asked.tool.options, rules=rules))
+    dialog = ApprovalDialog(replace(asked, tool=tool))
+    dialog.take_above(80)
+    dialog.opened(0.0)
+    assert "only S and A answer" in text(dialog.rows(200, LATER))
+    dialog.key("p", LATER)
+    assert dialog.result is None

@@ -167,3 +167,17 @@ def test_a_screen_that_became_narrower_shows_the_call_again_and_the_answer_count
     assert len(said) == 2
     assert "narrower" in said[1]
     assert max(map(len, said[1].split("\n")[1:-1])) <= 40
+
+
+@pytest.mark.parametrize(("line", "scope"), [("p", Scope.SESSION), ("P", Scope.ALWAYS)])
+def test_calls_that_are_alike_are_offered_and_granted(line: str, scope: Scope) -> None:
+    reply, said = answer(line, path="/usr/share/a")
+    assert reply.scope is scope
+    assert reply.like is not None
+    assert "p, P: s, a for calls like it: path: /usr/share/*" in said
+
+
+def test_calls_that_are_alike_are_not_granted_where_they_are_not_offered() -> None:
+    reply, said = answer("p", "n", content="x")
+    assert not reply.allowed
+    assert "There are no calls like it to allow" in said

@@ -14,6 +14,11 @@ def test_call_reads_as_python() -> None:
     assert call_line(call) == 'get_current_weather(city="Dallas", n=3, deep={"a": [1]})'
 
 
+def test_a_name_of_the_models_own_passes_for_no_other_argument() -> None:
+    call = ToolCall("abcdefghi", "f", {'path="ok", x': "bad"})
+    assert call_line(call) == 'f("path=\\"ok\\", x"="bad")'
+
+
 def test_repaired_call_says_so_and_control_characters_show() -> None:
     call = ToolCall("abcdefghi", "f", {"x": "a\u202eb"}, CallOrigin.REPAIRED)
     assert call_line(call) == 'f(x="a<U+202E>b") (repaired)'
@@ -28,6 +33,11 @@ def test_long_result_is_cut_with_a_count() -> None:
     assert rows[0] == "✓ 0"
     assert rows[-1] == "  … 15 more lines"
     assert len(rows) == 6
+
+
+def test_what_a_hook_has_done_is_said_below_the_result() -> None:
+    hooked = ToolResult("abcdefghi", "f", "x", hooks="result by after_tool\x1b")
+    assert result_lines(hooked) == ["✓ x", "  (result by after_tool␛)"]
 
 
 def test_empty_and_failed_results_have_a_line() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from prompt_toolkit.utils import get_cwidth
@@ -30,6 +31,11 @@ def test_each_ending_has_a_head_of_its_own() -> None:
 @pytest.mark.parametrize("origin", list(CallOrigin))
 def test_the_mark_says_how_the_call_came_to_be(origin: CallOrigin) -> None:
     assert rows(result(), ToolCall("a" * 9, "find", {}, origin))[0].endswith(str(origin))
+
+
+def test_what_a_hook_has_done_is_said() -> None:
+    hooked = replace(result(), hooks="result by after_tool\x1b")
+    assert rows(hooked)[0] == '✓ find(what="x")  1.2 s, constrained, result by after_tool␛'
 
 
 def test_a_long_result_is_cut_and_what_is_left_out_counted() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from toolchat.api.answers import Answer, CallRequest, Schema, answer_of
@@ -164,8 +165,9 @@ class BaseStream:
 
 
 def request_of(asked: Asked) -> CallRequest:
+    # A copy: what the program does to it must change neither what runs nor what the record says of it.
     call = asked.pending.call
-    return CallRequest(call.name, call.arguments, asked.pending.tool.description)
+    return CallRequest(call.name, deepcopy(call.arguments), asked.pending.tool.description)
 
 
 def give_reply(asked: Asked, allowed: Any) -> None:

@@ -62,6 +62,11 @@ class Options(TypedDict, total=False):
     server: str
     api_key: str
     tokenizer: str | Path
+    before_tool: str | Sequence[str]
+    after_tool: str | Sequence[str]
+    hook_timeout: float
+    profile: str
+    project: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +160,14 @@ async def open_chat(config: Config, show: Show, ask: Ask) -> AsyncIterator[Sessi
 
 def _deny_all(grants: Any) -> ApprovalPolicy:
     from toolchat.chat.approval import ApprovalPolicy
+    from toolchat.chat.calls import PendingCall
     from toolchat.tools.toolbox import Approval, Tool
 
     class DenyAll(ApprovalPolicy):
         def standing(self, tool: Tool) -> Approval:
+            return Approval.DENY
+
+        def judge(self, pending: PendingCall) -> Approval:
             return Approval.DENY
 
     return DenyAll(grants)

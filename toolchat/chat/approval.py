@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from toolchat.chat.calls import Decide, Decision, PendingCall
 from toolchat.tools.grant import Grant
 from toolchat.tools.problems import did_you_mean
+from toolchat.tools.rules import Call, Likeness, call_of
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import ToolchatError, UsageError
 
@@ -40,6 +41,8 @@ class Reply:
     scope: Scope = Scope.ONCE
     exact: bool = False
     """Beyond this call, whether only calls with exactly these arguments are allowed."""
+    like: Likeness | None = None
+    """Beyond this call, what only calls that are like it are allowed by."""
     reason: str = ""
     """For the model, where the call is declined."""
     arguments: dict[str, Any] | None = None
@@ -65,9 +68,12 @@ class Grants(Protocol):
 class ApprovalPolicy:
     """Of what is said of a tool, the first that applies:
 
-    `deny` · `allow` · its own `approval: deny` · its own `approval: allow` · `yes` · a grant · else the user is asked.
+    `deny` · a `deny` rule · `allow` · an `ask` rule · an `allow` rule · its own `approval: deny` · its own
+    `approval: allow` · `yes` · a grant · else the user is asked.
 
-    So `yes` answers questions and lifts no refusal of the tools file; only naming the tool in `allow` does.
+    So `yes` answers questions and lifts no refusal of the tools file; only naming the tool in `allow` does, and nothing
+    lifts a `deny` rule. What an `ask` rule means is not asked about where `yes` or a grant for exactly these arguments
+    answers it: other grants were given with no such call in sight.
     """
 
     def __init__(
@@ -109,7 +115,7 @@ class ApprovalPolicy:
         self._session = set(grants)
 
     def standing(self, tool: Tool) -> Approval:
-        """What holds of the tool's calls whatever their arguments; ASK too where some arguments are granted."""
+        """What holds of the tool's calls that no rule means; ASK too where some arguments are granted."""
         if tool.name in self._deny:
             return Approval.DENY
         if tool.name in self._allow:
@@ -120,8 +126,22 @@ class ApprovalPolicy:
 
     def judge(self, pending: PendingCall) -> Approval:
         """Whether the call runs, does not, or is asked about."""
-        standing = self.standing(pending.tool)
-        if standing is Approval.ASK and self._is_granted(pending.tool, pending.call.arguments):
+        tool, arguments = pending.tool, pending.call.arguments
+        if tool.name in self._deny:
+            return Approval.DENY
+        call = call_of(tool, arguments)
+        verdict = tool.options.rules.verdict(call)
+        if verdict == "deny":
+            return Approval.DENY
+        if tool.name not in self._allow:
+            match verdict:
+                case "ask":
+                    answered = self._yes or self._is_granted(tool, arguments)
+                    return Approval.ALLOW if answered else Approval.ASK
+                case "allow":
+                    return Approval.ALLOW
+        standing = self.standing(tool)
+        if standing is Approval.ASK and (self._is_granted(tool, arguments) or self._is_like_granted(tool, call)):
             return Approval.ALLOW
         return standing
 
@@ -135,7 +155,10 @@ class ApprovalPolicy:
         if not pending.tool.source_digest:
             return f"{pending.tool.name} is allowed this once: what code it is cannot be told"
         arguments = pending.call.arguments if reply.arguments is None else reply.arguments
-        grant = Grant.of(pending.tool, arguments if reply.exact else None)
+        if reply.like is not None:
+            grant = Grant.like(pending.tool, reply.like)
+        else:
+            grant = Grant.of(pending.tool, arguments if reply.exact else None)
         if reply.scope is Scope.ALWAYS:
             try:
                 self._grants.add(grant)
@@ -157,6 +180,15 @@ class ApprovalPolicy:
         with suppress(ToolchatError):
             return wanted in self._grants.granted()
         return False
+
+    def _is_like_granted(self, tool: Tool, call: Call) -> bool:
+        if not tool.source_digest:
+            return False
+        grants = list(self._session)
+        with suppress(ToolchatError):
+            grants += self._grants.granted()
+        patterns = (grant.likeness for grant in grants if grant.digest == tool.source_digest)
+        return any(likeness is not None and likeness.means(call) for likeness in patterns)
 
 
 def decider(policy: ApprovalPolicy, ask: Ask | None) -> Decide:

@@ -11,12 +11,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from toolchat.chat.context_window import cut_to_budget, result_budget
 from toolchat.chat.conversation import INTERRUPTED_CALL, history_call
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
+from toolchat.chat.hooks import NO_HOOKS, Hooks, Passed, Refused
 from toolchat.engine.base import Engine, GenerateOptions
+from toolchat.tools.grant import canonical
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.errors import EngineError
@@ -35,6 +37,8 @@ from toolchat.wire.messages import (
     ToolResult,
     UserMessage,
 )
+
+T = TypeVar("T")
 
 
 def possible_choice(options: GenerateOptions, toolbox: Toolbox) -> tuple[GenerateOptions, str]:
@@ -155,6 +159,7 @@ class TurnCalls:
         keep_part: Callable[[str, str], None],
         keep_image: Callable[[Image], Image],
         interrupt: asyncio.Event,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
         self._engine = engine
         self._runner = runner
@@ -165,6 +170,9 @@ class TurnCalls:
         self._keep_part = keep_part
         self._keep_image = keep_image
         self._interrupt = interrupt
+        self._hooks = hooks
+        self._notes: dict[str, str] = {}
+        """By call: what hooks have done to it."""
         self._guard = RepeatGuard(limits)
         self._reminders: dict[str, str] = {}
         self._left: int | None = None
@@ -192,14 +200,23 @@ class TurnCalls:
                     yield events.CallFinished(item)
                     continue
                 calls[index] = item.call
-                decision = await self._decided(item)
+                # Before anybody is asked: what is decided on is what will run.
+                hooked, decision = await self._hooked(item)
+                final: PreparedCall | ToolResult = hooked
+                if not isinstance(hooked, ToolResult):
+                    prepared[index] = hooked
+                    calls[index] = hooked.call
+                    if decision.allowed:
+                        decision = await self._decided(hooked)
+                    if decision.allowed and decision.arguments is not None:
+                        final = prepared[index] = await self._edited(hooked, decision.arguments)
+                        if not isinstance(final, ToolResult):
+                            calls[index] = final.call
+                            decision = await self._hook_on_edited(final)
+                    if not decision.allowed:
+                        final = _declined(calls[index], decision)
                 if decision.notice:
                     yield events.Notice(decision.notice)
-                final: PreparedCall | ToolResult = item
-                if not decision.allowed:
-                    final = _declined(item.call, decision)
-                elif decision.arguments is not None:
-                    final = prepared[index] = await self._edited(item, decision.arguments)
                 if not isinstance(final, ToolResult):
                     calls[index] = final.call
                     ready[index] = final
@@ -226,24 +243,90 @@ class TurnCalls:
 
     async def _decided(self, item: PreparedCall) -> Decision:
         """The decision on a call. An interrupt declines it, also while it is being decided on."""
-        if self._interrupt.is_set():
-            return _ENDED
         pending = PendingCall(item.call, item.tool, lambda arguments: self._problem(item, arguments))
-        deciding = asyncio.ensure_future(self._decide(pending))
-        interrupted = asyncio.ensure_future(self._interrupt.wait())
-        try:
-            await asyncio.wait({deciding, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-            # Not where it was decided and interrupted at once: the interrupt is the later word.
-            if self._interrupt.is_set():
-                return _ENDED
-            decision = deciding.result()
-        finally:
-            for task in (deciding, interrupted):
-                task.cancel()
-            await asyncio.gather(deciding, interrupted, return_exceptions=True)
+        decision = await self._unless_interrupted(lambda: self._decide(pending))
+        if decision is None:
+            return _ENDED
         if decision.end_turn:
             self._interrupt.set()
         return decision
+
+    async def _unless_interrupted(self, wanted: Callable[[], Awaitable[T]]) -> T | None:
+        """What is waited for; None where the turn is interrupted before or meanwhile."""
+        if self._interrupt.is_set():
+            return None
+        waiting = asyncio.ensure_future(wanted())
+        interrupted = asyncio.ensure_future(self._interrupt.wait())
+        try:
+            await asyncio.wait({waiting, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+            # Not where it came and was interrupted at once: the interrupt is the later word.
+            return None if self._interrupt.is_set() else waiting.result()
+        finally:
+            for task in (waiting, interrupted):
+                task.cancel()
+            await asyncio.gather(waiting, interrupted, return_exceptions=True)
+
+    async def _hooked(self, item: PreparedCall) -> tuple[PreparedCall | ToolResult, Decision]:
+        """The call as the before_tool hook leaves it, and whether it passes."""
+        said = await self._unless_interrupted(lambda: self._hooks.before_tool(item.tool, item.call))
+        match said:
+            case None:
+                return item, _ENDED
+            case Refused():
+                return item, self._refused(item, said)
+            case Passed(None):
+                return item, Decision(True)
+            case Passed(arguments):
+                edited = await self._edited(item, arguments)
+                if isinstance(edited, ToolResult):
+                    why = f"the before_tool hook gave {item.call.name} arguments that do not fit"
+                    return item, self._refused(item, Refused(f"{why}: {edited.content.removeprefix('Error: ')}", why))
+                self._notes[item.call.id] = "arguments by before_tool"
+                return edited, Decision(True)
+
+    async def _hook_on_edited(self, item: PreparedCall) -> Decision:
+        """Whether the hook passes what the user made of the arguments. It cannot change them: the user has decided."""
+        said = await self._unless_interrupted(lambda: self._hooks.before_tool(item.tool, item.call))
+        self._notes.pop(item.call.id, None)
+        match said:
+            case None:
+                return _ENDED
+            case Refused():
+                return self._refused(item, said)
+            case Passed(replaced) if replaced is not None and canonical(replaced) != canonical(item.call.arguments):
+                why = "the before_tool hook would change the arguments that the user wrote"
+                return self._refused(item, Refused(why, why))
+        return Decision(True)
+
+    def _refused(self, item: PreparedCall, said: Refused) -> Decision:
+        self._notes[item.call.id] = "refused by before_tool"
+        notice = f"{item.call.name} was not run: {said.problem}" if said.problem else ""
+        return Decision(False, said.reason, asked=False, notice=notice)
+
+    async def _passed(
+        self, item: PreparedCall, result: ToolResult, happened: Callable[[events.Notice], None]
+    ) -> ToolResult:
+        """The result as the after_tool hook leaves it. Of one that is withheld, the model sees nothing."""
+        if result.status is ResultStatus.INTERRUPTED:
+            return result
+        said = await self._unless_interrupted(lambda: self._hooks.after_tool(item.tool, item.call, result))
+        match said:
+            case Passed(None):
+                return result
+            case Passed(text):
+                self._note(item, "result by after_tool")
+                return ToolResult(result.call_id, result.name, text, result.status, result.seconds)
+            case Refused():
+                self._note(item, "withheld by after_tool")
+                if said.problem:
+                    happened(events.Notice(f"the result of {item.call.name} was withheld: {said.problem}"))
+                content = f"Error: the tool ran, and its result is withheld: {said.reason}"
+                return ToolResult(result.call_id, result.name, content, ResultStatus.ERROR, result.seconds)
+        return ToolResult(result.call_id, result.name, INTERRUPTED_CALL, ResultStatus.INTERRUPTED, result.seconds)
+
+    def _note(self, item: PreparedCall, text: str) -> None:
+        before = self._notes.get(item.call.id)
+        self._notes[item.call.id] = f"{before}, {text}" if before else text
 
     async def _problem(self, item: PreparedCall, arguments: dict[str, Any]) -> str | None:
         """What is wrong with other arguments for a call, as its tool's own process finds it."""
@@ -270,7 +353,7 @@ class TurnCalls:
         self, ready: dict[int, PreparedCall], done: dict[int, ToolResult]
     ) -> AsyncGenerator[EventBody, None]:
         """Run what is ready; what the tools say meanwhile, and their results, come as they come."""
-        happened: asyncio.Queue[tuple[int, str | ToolResult | Exception]] = asyncio.Queue()
+        happened: asyncio.Queue[tuple[int, str | ToolResult | events.Notice | Exception]] = asyncio.Queue()
 
         async def run(index: int, item: PreparedCall) -> None:
             try:
@@ -279,7 +362,8 @@ class TurnCalls:
                     lambda text: happened.put_nowait((index, text)),
                     partial(self._keep_part, item.call.id),
                 )
-                happened.put_nowait((index, await self._shown(item.tool, result)))
+                passed = await self._passed(item, result, lambda notice: happened.put_nowait((index, notice)))
+                happened.put_nowait((index, await self._shown(item.tool, passed)))
             except Exception as error:
                 happened.put_nowait((index, error))
 
@@ -291,6 +375,8 @@ class TurnCalls:
                 match what:
                     case str():
                         yield events.ToolOutput(ready[index].call.id, what)
+                    case events.Notice():
+                        yield what
                     case ToolResult():
                         running -= 1
                         done[index] = what
@@ -348,7 +434,8 @@ class TurnCalls:
         if (reminder := self._reminders.pop(result.call_id, None)) is not None:
             content = f"{content}\n{reminder}"
         images = tuple(map(self._keep_image, result.images))
-        return ToolResult(result.call_id, result.name, content, result.status, result.seconds, images, left_out)
+        note = self._notes.get(result.call_id, "")
+        return ToolResult(result.call_id, result.name, content, result.status, result.seconds, images, left_out, note)
 
     async def _tokens(self, result: ToolResult, text: str) -> int:
         """What `text` adds to a history as the result: before v7 it stands there as JSON, with every quote escaped."""

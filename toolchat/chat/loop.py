@@ -18,6 +18,7 @@ from toolchat.chat.context_window import left_for_results, reserve, too_long, tu
 from toolchat.chat.conversation import INTERRUPTED, Conversation, Spoken
 from toolchat.chat.frames import InterruptedGeneration, frames
 from toolchat.chat.guards import Limits
+from toolchat.chat.hooks import NO_HOOKS, Hooks
 from toolchat.engine.base import AnswerBrokenError, ContextOverflowError, Engine, EngineCrashedError, GenerateOptions
 from toolchat.mistral.ids import new_call_id
 from toolchat.tools.toolbox import Toolbox
@@ -83,6 +84,7 @@ class ChatLoop:
         keep_image: Callable[[Image], Image] = lambda image: image,
         offered: Callable[[], Sequence[ToolSpec]] | None = None,
         new_id: Callable[[], str] = new_call_id,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
         """`keep` is given a result that the model will see a part of. Of one that is too long to be given whole, the
         parts were given to `keep_part` before, with the call's id.
@@ -104,6 +106,7 @@ class ChatLoop:
         self._keep_image = keep_image
         self._offered = offered
         self._new_id = new_id
+        self._hooks = hooks
         self._response_schema: dict[str, Any] | None = None
         """Of the turn under way, and of the last one, which `retry` goes on with."""
         self._noted: set[str] = set()
@@ -193,6 +196,7 @@ class ChatLoop:
             keep_part=self._keep_part,
             keep_image=self._keep_image,
             interrupt=self._interrupt,
+            hooks=self._hooks,
         )
         status, closing = TurnStatus.ANSWERED, ""
         while True:

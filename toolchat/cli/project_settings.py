@@ -13,8 +13,8 @@ from toolchat.settings.table import SETTINGS, variable
 if TYPE_CHECKING:
     from toolchat.settings.files import Project
 
-_SHOWN = 400
-"""Characters of a value; a system prompt may have thousands, and `toolchat config show` has all of it."""
+_LONG = 400
+"""Characters of a value; of a longer one it is said how many it has: who sees its end knows how far up it begins."""
 
 
 def ask_to_accept(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,11 +42,15 @@ def ask_to_accept(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe(project: Project) -> Iterator[str]:
     """What is to be accepted, in rows that are safe to show."""
-    from toolchat.ui.text.sanitize import sanitize_line
+    from toolchat.ui.text.sanitize import look_alikes, sanitize_line
 
     for name in project.asks_for:
         shown = "(a key, not shown)" if name == "api_key" else sanitize_line(str(project.values[name]))
-        yield f"  {name} = {shown[:_SHOWN]}{'…' if len(shown) > _SHOWN else ''}"
+        if len(shown) > _LONG:
+            yield f"  The next value has {len(shown):,} characters:"
+        yield f"  {name} = {shown}"
+        if name not in ("api_key", "system"):
+            yield from (f"  Mind its letters: {mark}." for mark in look_alikes(str(project.values[name])))
     if "server" in project.values and os.environ.get(variable("api_key")):
         yield f"  Your {variable('api_key')} goes to that server."
     if "tools" in project.values:

@@ -14,6 +14,7 @@ from toolchat.cli.approval import confirm, terminal_width
 from toolchat.cli.signals import run_async
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.entry import ToolEntry
+from toolchat.tools.rules import Rules
 from toolchat.tools.toolbox import Approval, Privileges
 from toolchat.tools.trust import Accepted
 from toolchat.ui.text.cells import width_of
@@ -25,6 +26,9 @@ _MOST_FILES = 20
 _MOST_CELLS = 60
 """Of a callable's name that is followed by its mark in one row."""
 _CALLS = {Approval.ALLOW: "runs without asking", Approval.ASK: "asks before it runs", Approval.DENY: "never runs"}
+
+
+_RULES = {"allow": "runs without asking", "ask": "asks", "deny": "never runs"}
 
 
 def ask_to_accept(code: ToolsCode, before: Accepted | None) -> bool | None:
@@ -57,11 +61,19 @@ def allowed(code: ToolsCode) -> list[ToolEntry]:
 
 
 def _allows(entry: ToolEntry) -> bool:
-    return entry.options.approval is Approval.ALLOW or bool(_allowed_methods(entry))
+    return _allows_some(entry.options.approval, entry.options.rules) or bool(_allowed_methods(entry))
 
 
 def _allowed_methods(entry: ToolEntry) -> list[str]:
-    return [name for name, one in entry.settings.items() if one.options.get("approval") is Approval.ALLOW]
+    return [
+        name
+        for name, one in entry.settings.items()
+        if "approval" in one.options and _allows_some(one.options["approval"], one.options["rules"])
+    ]
+
+
+def _allows_some(approval: Approval, rules: Rules) -> bool:
+    return approval is Approval.ALLOW or bool(rules.allow)
 
 
 def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
@@ -76,6 +88,7 @@ def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
     longest = max((width_of(name) for name in names if width_of(name) <= _MOST_CELLS), default=0)
     for entry, name in zip(entries, names, strict=True):
         marks = [_CALLS[entry.options.approval], *look_alikes(entry.callable_ref)]
+        marks += [f"{_RULES[word]} where {sanitize_line(text)}" for word, text in entry.options.rules.texts()]
         if entry.options.env:
             marks.append(f"sees {', '.join(entry.options.env)}")
         if entry.options.sets:

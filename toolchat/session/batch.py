@@ -24,7 +24,7 @@ from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.session.background import in_background
 from toolchat.session.batch_file import Row
 from toolchat.session.keeper import EngineKeeper
-from toolchat.session.session import check_tool_choice, generate_options, left_out
+from toolchat.session.session import check_tool_choice, generate_options, hooks_of, left_out
 from toolchat.session.startup import Plan
 from toolchat.store.record import new_session_id
 from toolchat.store.transcript import Transcript, TurnStory, call_json, turn_json
@@ -183,6 +183,7 @@ class RowAsker:
             stamp=Stamper(f"{self._session}-{row.number}", time.time),
             decide=self._decide,
             offered=lambda: self._offered,
+            hooks=hooks_of(self._plan.settings),
         )
         async with contextlib.aclosing(loop.turn(row.question, images, row.schema)) as turn:
             async for event in turn:

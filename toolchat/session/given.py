@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -213,7 +214,9 @@ class ThreadRunner:
         loaded = self._loaded.get(tool.name)
         assert loaded is not None
         try:
-            checked = await _within(CHECK_SECONDS, cancel, lambda: check_arguments(loaded, call.arguments))
+            # A copy: the function gets lists and objects of its own, and changes none that was shown or is recorded.
+            given = deepcopy(call.arguments)
+            checked = await _within(CHECK_SECONDS, cancel, lambda: check_arguments(loaded, given))
         except StoppedError as stopped:
             return stopped.result(call, "did not check its arguments")
         except Exception as error:  # of a validator of the user's
@@ -221,7 +224,7 @@ class ThreadRunner:
         if isinstance(checked, Rejected):
             return ToolResult(call.id, call.name, checked.message, ResultStatus.ERROR)
         if checked.repaired:
-            call = replace(call, arguments=checked.arguments, origin=CallOrigin.REPAIRED)
+            call = replace(call, arguments=deepcopy(checked.arguments), origin=CallOrigin.REPAIRED)
         return ThreadCall(loaded, call, checked.values)
 
     async def close(self) -> None:

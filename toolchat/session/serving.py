@@ -105,19 +105,27 @@ def _find(flags: Mapping[str, Any], obtain: Callable[[ModelChoice], Path]) -> _F
             pass  # a mirror may know files and no lists; `obtain` tells what else is wrong
         else:
             if config is not None and is_other_repository(names, config):
+                if _hidden_by_a_folder(choice.name):
+                    what = f"{choice.name}: vLLM would take the folder of that name in this directory for it"
+                    raise UsageError(f"{what}; change to another directory, or write ./{choice.name} if it is meant")
                 return _other(choice.name, choice.name, config, settings)
     folder = obtain(choice)
     settings = resolve(flags, model_defaults=choice.defaults)
     label, at, revision = choice.name, str(folder), None
     if choice.kind == "folder":
         label = folder.name
-    elif choice.kind == "hub" and not hub_offline():
+    elif choice.kind == "hub" and not hub_offline() and not _hidden_by_a_folder(choice.name):
         # By its id: clients on other machines find the tokenizer's files by what the server says that it has loaded.
         at, revision = choice.name, choice.revision
     notes = (choice.notice,) if choice.notice else ()
     return _Found(
         ServedModel(label, at, mistral_traits(folder), revision), settings, folder, choice.kind == "demo", notes
     )
+
+
+def _hidden_by_a_folder(name: str) -> bool:
+    """Whether vLLM would take a folder of this directory for the hub's model: what lies at that path comes first."""
+    return os.path.lexists(name)
 
 
 def _other(name: str, at: str, config: Path, settings: Settings) -> _Found:

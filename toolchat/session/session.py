@@ -14,6 +14,7 @@ import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
 from toolchat.chat.calls import CallRunner, Decide, allow_all
 from toolchat.chat.conversation import Conversation
+from toolchat.chat.hooks import Hooks
 from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
 from toolchat.images.attached import refuse_unseen
@@ -22,7 +23,7 @@ from toolchat.session.keeper import EngineKeeper
 from toolchat.session.past import Past, SessionState, changes, past_of, shown_again
 from toolchat.session.startup import Plan
 from toolchat.session.stream import KeptAnswers, Show, Stream
-from toolchat.settings import SETTINGS, Settings, state_folder
+from toolchat.settings import SETTINGS, Settings, config_file, state_folder
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import KeptResults, keep_image
 from toolchat.store.sessions import Opened, SessionStore, StoredSession, open_session_of, stored_sessions
@@ -570,6 +571,7 @@ class Session:
             keep_part=self._result_files.add,
             keep_image=self._keep_image,
             offered=self._offered,
+            hooks=hooks_of(self._settings),
         )
 
     def _offered(self) -> list[ToolSpec]:
@@ -598,6 +600,11 @@ class Session:
             effort = self._options.reasoning_effort
             count = await self._keeper.engine.count(self.conversation.messages, self._offered(), effort)
             self.used_tokens, self.used_is_estimate = count.total, count.estimated
+
+
+def hooks_of(settings: Settings) -> Hooks:
+    """The user's hooks. They run in the folder of config.toml, which nobody else writes in."""
+    return Hooks(settings.before_tool, settings.after_tool, settings.hook_timeout, config_file().parent)
 
 
 def generate_options(settings: Settings) -> GenerateOptions:

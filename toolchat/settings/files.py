@@ -71,7 +71,7 @@ class Project:
 
     def problems(self) -> Iterator[str]:
         """As `Config.problems`."""
-        yield from _unknown(str(self.file), self.values, ("project",))
+        yield from _unknown(str(self.file), self.values, ("project", *_HOOKS))
 
 
 def read_config(file: Path) -> Config:
@@ -144,7 +144,10 @@ def _unknown(place: str, values: Mapping[str, Any], elsewhere: tuple[str, ...] =
             yield f"{place}: there is no setting {key!r}; {hint}"
 
 
+_HOOKS = ("before_tool", "after_tool", "hook_timeout")
+"""They run in the user's own name and look at every call: no folder chooses them, accepted or not."""
 _BELONGS = {
+    **dict.fromkeys(_HOOKS, "hooks belong into your config.toml; remove it here"),
     "profile": "remove it: no profile is based on another",
     "project": "set it above all sections of config.toml, or with --no-project",
 }
@@ -184,4 +187,5 @@ def _files(data: Any) -> dict[str, Any]:
 
 
 def _key(file: Path) -> str:
-    return str(file.resolve())
+    """The file as this folder has it: by a link to one accepted elsewhere, its paths would mean other files."""
+    return str(file.parent.resolve() / file.name)

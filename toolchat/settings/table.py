@@ -372,6 +372,43 @@ class Settings:
         per_chat=True,
     )
     """The folder, file or Hugging Face id with the tokenizer of the server's model; None for what the server names."""
+    before_tool: tuple[str, ...] = _of(
+        (),
+        values.parse_command,
+        flag="--before-tool",
+        metavar="COMMAND",
+        help="A command of yours that is asked before each call of a tool.",
+        about="a command that is asked before each call, see [tools.md](tools.md#hooks): a text, or a list of words; "
+        "its program is a name, or a path from `/` or `~` on; `none` for none; not in `.toolchat.toml`",
+        default="",
+        default_about="none",
+        shown=values.show_command,
+        per_chat=True,
+    )
+    """The words of the command; empty for none."""
+    after_tool: tuple[str, ...] = _of(
+        (),
+        values.parse_command,
+        flag="--after-tool",
+        metavar="COMMAND",
+        help="A command of yours that is asked before the model sees a result.",
+        about="the same for each result, before the model sees it",
+        default="",
+        default_about="none",
+        shown=values.show_command,
+        per_chat=True,
+    )
+    hook_timeout: float = _of(
+        10.0,
+        values.number_from(0.1, 3600, " of seconds"),
+        flag="--hook-timeout",
+        metavar="SECONDS",
+        help="How long one of them may take.",
+        about="seconds that one of them may take, 0.1 to 3600: one that takes longer has said no",
+        default="10",
+        default_about="`10`",
+        per_chat=True,
+    )
     profile: str | None = _of(
         None,
         values.parse_profile,

@@ -135,6 +135,37 @@ def parse_pairs(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+NO_COMMAND = "none"
+_COMMAND = "expected a command: its program as a name, or as a path from / or ~ on, and its arguments"
+
+
+def parse_command(value: Any) -> tuple[str, ...]:
+    """The words of a command, those that begin with "~/" as paths of the home folder; no words for "none".
+
+    A relative program would be another one in each folder.
+    """
+    if isinstance(value, str):
+        if value.strip().lower() == NO_COMMAND:
+            return ()
+        try:
+            value = shlex.split(value)
+        except ValueError:
+            raise ValueError(_COMMAND) from None
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(word, str) for word in value):
+        raise ValueError(_COMMAND)
+    try:
+        words = tuple(str(user_path(word)) if word.startswith("~/") else word for word in value)
+    except UsageError:
+        raise ValueError(_NO_HOME) from None
+    if not words[0] or ("/" in words[0] and not words[0].startswith("/")) or any("\0" in word for word in words):
+        raise ValueError(_COMMAND)
+    return words
+
+
+def show_command(value: tuple[str, ...]) -> str:
+    return shlex.join(value)
+
+
 _PAIRS = "expected KEY=VALUE, by the names of vLLM's EngineArgs"
 
 

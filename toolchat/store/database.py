@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -71,6 +72,8 @@ _SEARCH = """CREATE VIRTUAL TABLE search USING fts5 (
 )"""
 _LOCK = "hhqqi4x"
 """`struct flock` of Linux on 64 bits: type, whence, start, length, process (0 for a lock of an open file)."""
+_OF_OPEN_FILE: int | None = getattr(fcntl, "F_OFD_SETLK", None) if sys.platform == "linux" else None
+"""fcntl's command for a lock that belongs to an open file; None on systems whose locks belong to the process."""
 
 
 class DatabaseError(OSError):
@@ -167,7 +170,7 @@ class Database:
             return True
         descriptor = open_private(self.folder / LOCK_FILE, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0))
+            _lock(descriptor, number)
         except OSError as error:
             os.close(descriptor)
             # A file system without locks: nobody can be told to be there.
@@ -187,6 +190,15 @@ class Database:
 
     def _error(self, why: str) -> DatabaseError:
         return DatabaseError(errno.EIO, why, str(self.path))
+
+
+def _lock(descriptor: int, number: int) -> None:
+    """Lock the byte of that number for writing. Raises OSError where another has it, or there are no locks."""
+    if _OF_OPEN_FILE is None:
+        # Keeps other programs out all the same, and is lost early where one program closes two of these.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number, os.SEEK_SET)
+        return
+    fcntl.fcntl(descriptor, _OF_OPEN_FILE, struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0))
 
 
 def _can_search(connection: sqlite3.Connection) -> bool:

@@ -11,8 +11,8 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from toolchat.store.transcript import Transcript
 from toolchat.wire import events
 from toolchat.wire.codec import CodecError, event_line, read_event
 from toolchat.wire.events import Event
-from toolchat.wire.messages import ToolCall
+from toolchat.wire.messages import Image, ToolCall
 
 FILES = "files"
 """The folder beside the database with images and long results, named by what is in them."""
@@ -257,21 +257,44 @@ _TITLE = 200
 def stored_events(database: Database, number: int) -> Iterator[Event]:
     """The events of a session, in order, with the images that are kept in files beside the database.
 
+    A line in the text stands for an image whose file is gone or another: the session outlives its files.
     Raises CodecError, which names the session's row, or DatabaseError.
     """
 
     def load(name: str, sha256: str) -> str:
         # By its name: the state folder may have been moved.
         here = database.folder / FILES / Path(name).name
-        return _load_image(str(here) if here.is_file() else name, sha256)
+        try:
+            return _load_image(str(here) if here.is_file() else name, sha256)
+        except CodecError:
+            return ""
 
     with database.errors():
         rows = database.connection.execute("SELECT seq, line FROM events WHERE session = ? ORDER BY seq", (number,))
         for sequence, line in rows:
             try:
-                yield read_event(line, load)
+                event = read_event(line, load)
             except CodecError as error:
                 raise CodecError(f"{database.path}, event {sequence}: {error}") from None
+            body = _without_lost(event.body)
+            yield event if body is event.body else replace(event, body=body)
+
+
+def _without_lost(body: events.EventBody) -> events.EventBody:
+    """The same without images that have no bytes."""
+    match body:
+        case events.QuestionAsked(text, images) if not all(image.data for image in images):
+            return events.QuestionAsked(text + _lost(images), tuple(image for image in images if image.data))
+        case events.CallFinished(result) if not all(image.data for image in result.images):
+            here = tuple(image for image in result.images if image.data)
+            return events.CallFinished(replace(result, content=result.content + _lost(result.images), images=here))
+    return body
+
+
+def _lost(images: Sequence[Image]) -> str:
+    return "".join(
+        f"\n[the image {image.source or image.file} is no longer there]" for image in images if not image.data
+    )
 
 
 def read_record(path: Path) -> Iterator[Event]:

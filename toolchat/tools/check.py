@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from pydantic_core import ErrorDetails, PydanticSerializationError
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.result import without_surrogates
 from toolchat.tools.toolbox import LoadedTool
+from toolchat.tools.untyped import TOO_LONG
 from toolchat.tools.yaml_file import one_name
 
 
@@ -28,6 +30,10 @@ def unknown_keys(given: Any, value: Any, path: str = "") -> Iterator[str]:
         if known is not None:
             for key in given.keys() - known.keys():
                 yield unknown_key(f"{path}.{key}", str(key), path, known)
+        elif isinstance(value, dict) and value.keys() < given.keys():
+            # A TypedDict inside a model of the user's: what it has no key for is dropped.
+            for key in given.keys() - value.keys():
+                yield unknown_key(f"{path}.{key}", str(key), path, None)
         inside: Mapping[Any, Any] = known if known is not None else value if isinstance(value, Mapping) else {}
         for key, inner in given.items():
             if key in inside:
@@ -68,6 +74,23 @@ def _fields(value: Any) -> dict[str, Any] | None:
 
 _MAX_QUOTED = 60
 _MAX_DETAILS = 3
+_NESTED = re.compile(r"[\[(]")
+_PLAIN = (
+    "str",
+    "int",
+    "float",
+    "bool",
+    "none",
+    "bytes",
+    "date",
+    "datetime",
+    "time",
+    "timedelta",
+    "uuid",
+    "path",
+    "decimal",
+)
+"""How pydantic names the alternatives of a type: "list[int]", "function-after[f(), str]", "str"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +153,17 @@ def _unless_unknown(
     unknown = list(unknown_keys(arguments if given is None else given, values))
     if unknown:
         return Rejected(f"Error: {'; '.join(unknown[:_MAX_DETAILS])}")
-    return Checked(arguments, values, repaired)
+    # A type may strip a text or change its case: who decides on the call sees, and rules compare, what the tool gets.
+    changed = {name: value for name, value in values.items() if _reads_else(arguments.get(name), value)}
+    return Checked(arguments | changed, values, repaired or bool(changed))
+
+
+def _reads_else(given: Any, value: Any) -> bool:
+    """Whether a text, or one in a list, is another one for the function."""
+    if isinstance(given, list) and isinstance(value, list) and len(given) == len(value):
+        texts = all(type(one) is str for one in (*given, *value))
+        return texts and given != value
+    return type(given) is str and type(value) is str and given != value
 
 
 def _values(loaded: LoadedTool, model: BaseModel) -> dict[str, Any]:
@@ -156,7 +189,10 @@ def _explained(loaded: LoadedTool, error: ValidationError) -> list[str]:
     wrong: list[str] = []
     for name, details in by_argument.items():
         schema = properties.get(name)
-        if schema is None:
+        if (long := next((detail for detail in details if detail["type"] == TOO_LONG), None)) is not None:
+            # Of a type with alternatives the words on the others would hide it.
+            wrong.append(f"{name} {long['msg']}")
+        elif schema is None:
             wrong.append(_unknown(name, properties))
         elif details[0]["type"] == "missing" and len(details[0]["loc"]) == 1:
             missing.append(f'missing argument "{name}"{_parenthesised(schema)}')
@@ -165,8 +201,47 @@ def _explained(loaded: LoadedTool, error: ValidationError) -> list[str]:
         elif len(details) > 1 and "anyOf" in schema and _allowed(schema):
             wrong.append(f"{name} must be {_allowed(schema)}")
         else:
-            wrong.extend(_wrong(detail, schema) for detail in details[:_MAX_DETAILS])
+            wrong.extend(_of_places(details, schema))
     return missing + wrong
+
+
+def _of_places(details: Sequence[ErrorDetails], schema: dict[str, Any]) -> list[str]:
+    """An explanation for each place in an argument; of a place with alternatives pydantic tells one for each."""
+    places: dict[tuple[int | str, ...], list[ErrorDetails]] = {}
+    for detail in details:
+        places.setdefault(_place(detail, schema), []).append(detail)
+    found: list[str] = []
+    for place, several in places.items():
+        inner = _inside(schema, place[1:])
+        if len(several) > 1 and inner is not None and (allowed := _allowed(inner)):
+            found.append(f"{_joined(place)} must be {allowed} (got {_quoted(several[0]['input'])})")
+        else:
+            found.extend(_wrong({**detail, "loc": place}, schema) for detail in several)
+    return found[:_MAX_DETAILS]
+
+
+def _place(detail: ErrorDetails, schema: dict[str, Any]) -> tuple[int | str, ...]:
+    """Where in the arguments it is, without the names that pydantic gives the alternatives of a type."""
+    place = tuple(part for part in detail["loc"] if not (isinstance(part, str) and _NESTED.search(part)))
+    *outer, last = place
+    inner = _inside(schema, outer[1:]) or {}
+    # That of a plain type comes last; it may be the key of an object as well.
+    return (
+        tuple(outer)
+        if outer and last in _PLAIN and ("anyOf" in inner or isinstance(inner.get("type"), list))
+        else place
+    )
+
+
+def _inside(schema: dict[str, Any], path: Sequence[int | str]) -> dict[str, Any] | None:
+    """The schema of what is at `path` in a value of `schema`; None where that is not plain to see."""
+    for part in path:
+        inner = schema.get("items") if isinstance(part, int) else schema.get("properties", {}).get(part)
+        inner = inner if isinstance(inner, dict) else schema.get("additionalProperties")
+        if not isinstance(inner, dict):
+            return None
+        schema = inner
+    return schema
 
 
 def _unknown(name: str, properties: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from toolchat.environment import wanting
-from toolchat.tools.bound import Problem, expanded_arguments, fit_arguments
+from toolchat.tools.bound import Problem, by_name, expanded_arguments, fit_arguments
 from toolchat.tools.entry import ToolEntry
 from toolchat.tools.problems import did_you_mean, reason
 
@@ -38,7 +38,7 @@ def class_problems(entry: ToolEntry, made_of: type) -> list[Problem]:
         ):
             what = f'"{entry.callable_ref}" has no method "{name}"; expected {", ".join(available) or "one it has"}'
             problems.append((entry.places[f"methods.{name}"], f"{what}; {did_you_mean(name, available, 'correct it')}"))
-    if entry.methods is None and not available:
+    if entry.methods is None and not available and not entry.settings:
         what = f'the class "{entry.callable_ref}" has no public methods'
         problems.append(
             (entry.place, f"{what}; expected at least one; add one, or choose inherited ones with methods:")
@@ -106,11 +106,13 @@ def make_instance(
     given, problems = expanded_arguments(entry.arguments, entry.places, environment)
     place = entry.places.get("arguments", entry.place)
     init: Any = made_of.__init__
-    problems = problems or fit_arguments(made_of, init, given, entry.places, name=entry.callable_ref, needs_all=place)
+    problems = problems or fit_arguments(
+        made_of, init, given, entry.places, name=entry.callable_ref, needs_all=place, misread=entry.misread
+    )
     if problems:
         return None, problems
     try:
-        return made_of(**given), []
+        return by_name(made_of, given), []
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -118,6 +120,15 @@ def make_instance(
         if (why := wanting(error)) is not None:
             return None, [(entry.place, f"{what}; the class may be right: {why}")]
         return None, [(entry.place, f"{what}; expected its constructor to succeed; correct it, or arguments:")]
+
+
+def has_signature(item: Any) -> bool:
+    """Whether it tells what it takes, as not all functions of C do."""
+    try:
+        inspect.signature(item)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _public(made_of: type) -> tuple[str, ...]:
@@ -133,6 +144,8 @@ def _public(made_of: type) -> tuple[str, ...]:
         for name, item in vars(base).items():
             if isinstance(item, staticmethod | classmethod):
                 item = item.__func__
-            if inspect.isfunction(item) and not name.startswith("_"):
+            # The methods of classes of C count where they tell what they take.
+            plain = inspect.isfunction(item) or (inspect.isroutine(item) and has_signature(item))
+            if plain and not name.startswith("_"):
                 names[name] = None
     return tuple(names)

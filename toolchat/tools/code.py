@@ -26,8 +26,9 @@ from toolchat.tools.local_modules import LocalModules, digests_below
 from toolchat.tools.packages import Package
 from toolchat.tools.places import Installed, local_key
 from toolchat.tools.problems import Problems
+from toolchat.tools.rules import NO_RULES, Rules
 from toolchat.tools.spec import Known, ToolsFile, scan_tools_file
-from toolchat.tools.toolbox import Approval, Toolbox
+from toolchat.tools.toolbox import Approval, Toolbox, ToolOptions
 from toolchat.tools.yaml_file import read_bytes
 from toolchat.wire.errors import UsageError
 
@@ -102,9 +103,7 @@ class ToolsCode:
             return toolbox
         samples = {entry.order for entry in self.scan()[0].entries if entry.is_sample}
         tools = tuple(
-            replace(tool, options=replace(tool.options, approval=Approval.ASK))
-            if tool.options.approval is Approval.ALLOW and tool.order not in samples
-            else tool
+            replace(tool, options=_asking(tool.options)) if tool.order not in samples else tool
             for tool in toolbox.tools
         )
         return replace(toolbox, tools=tools)
@@ -132,6 +131,31 @@ class ToolsCode:
         """`file` as people know it: from the folder of the tools file, where it lies below that."""
         return os.path.relpath(file, self.folder) if Path(file).is_relative_to(self.folder) else file
 
+    def learned(self, imported: Iterable[str]) -> dict[str, Any]:
+        """What a process that has `imported` its tools knows beyond the code as it was read, for `with_learned` in
+        another: JSON. Code that is imported there is then the same, and so are the tools' digests."""
+        return {
+            "files": self.files,
+            "imported": [*imported],
+            "reach": self.reach,
+            "computed": self.computed,
+            "folders": self.folders,
+        }
+
+    def with_learned(self, learned: Mapping[str, Any]) -> ToolsCode:
+        """The code that a process has told by `learned`; where it told nothing, it has kept to this."""
+        if not learned:
+            return replace(self, loaded=True)
+        return replace(
+            self,
+            files={**learned["files"], **self.files},
+            reach={where: tuple(files) for where, files in learned["reach"].items()},
+            loaded=True,
+            imported=tuple(learned["imported"]),
+            computed=tuple(learned["computed"]),
+            folders=tuple(learned["folders"]),
+        )
+
     def to_descriptor(self) -> int:
         """An open file that holds all this, for `from_descriptor` in another process; nobody can change it."""
         included = {name: held.decode("latin-1") for name, held in self.included.items()}
@@ -155,6 +179,12 @@ class ToolsCode:
         data["included"] = {name: held.encode("latin-1") for name, held in data["included"].items()}
         data["packages"] = {name: Package.decode(held) for name, held in data["packages"].items()}
         return cls(path=path, real=real, text=text, reach=reach, **data)
+
+
+def _asking(options: ToolOptions) -> ToolOptions:
+    """With what refuses and asks as it is, and nothing that allows."""
+    approval = Approval.ASK if options.approval is Approval.ALLOW else options.approval
+    return replace(options, approval=approval, rules=replace(options.rules, allow=()))
 
 
 def read_code(path: Path, also: Iterable[str] = (), text: bytes | None = None) -> ToolsCode:
@@ -283,7 +313,7 @@ def source_digest(
 def _of_entry(entry: ToolEntry) -> dict[str, Any]:
     return {
         "description": entry.description,
-        "options": asdict(entry.options),
+        "options": _of_options(asdict(entry.options)),
         "parameters": {name: dict(parameter.keywords) for name, parameter in entry.parameters.items()},
         # With `${NAME}` as the file writes it: the values of variables are no part of any digest.
         "arguments": entry.arguments,
@@ -295,10 +325,17 @@ def _of_entry(entry: ToolEntry) -> dict[str, Any]:
     }
 
 
+def _of_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Without rules where there are none: a grant of a version that knew none is one still."""
+    rules = options.pop("rules", NO_RULES)
+    rules = asdict(rules) if isinstance(rules, Rules) else rules
+    return options | {"rules": rules} if any(rules.values()) else options
+
+
 def _of_method(entry: MethodEntry) -> dict[str, Any]:
     return {
         "description": entry.description,
-        "options": dict(entry.options),
+        "options": _of_options(dict(entry.options)),
         "parameters": {name: dict(parameter.keywords) for name, parameter in entry.parameters.items()},
         "arguments": entry.arguments,
     }

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from toolchat.tools.keywords import ParameterEntry
+from toolchat.tools.options import not_as_meant
 from toolchat.tools.problems import Place
 
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
@@ -81,17 +82,22 @@ def contradictions(parameter: Parameter, entry: ParameterEntry) -> Iterator[tupl
             for one in value:
                 if reason := _misfit(parameter, one):
                     yield place, f"enum of {name} holds {_quoted(one)}; expected {reason}; correct or remove it"
-    yield from _default_contradictions(parameter, entry)
+    yield from _default_contradictions(parameter, entry, kinds)
 
 
-def _default_contradictions(parameter: Parameter, entry: ParameterEntry) -> Iterator[tuple[Place, str]]:
+def _default_contradictions(
+    parameter: Parameter, entry: ParameterEntry, kinds: set[str]
+) -> Iterator[tuple[Place, str]]:
     words, name = entry.keywords, parameter.name
     if "default" in words:
         value, place, owner = words["default"], entry.places["default"], "default"
+        written = entry.misread.get("default")
         if reason := _misfit(parameter, value):
-            written = entry.misread.get("default")
             fix = "correct or remove it" if written is None else f'YAML reads {written} so: write "{written}" in quotes'
             yield place, f"default of {name} is {_quoted(value)}; expected {reason}; {fix}"
+            return
+        if written is not None and not kinds <= {"boolean", "null"}:
+            yield place, not_as_meant(f"default of {name}", written, _quoted(value))
             return
     elif parameter.own_default is not None:
         value, place, owner = parameter.own_default, entry.place, "the function's own default"

@@ -23,6 +23,7 @@ class MethodEntry:
     options: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, ParameterEntry] = field(default_factory=dict)
     arguments: Mapping[str, Any] | None = None
+    misread: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
 
 
@@ -41,6 +42,8 @@ class ToolEntry:
     parameters: Mapping[str, ParameterEntry] = field(default_factory=dict)
     arguments: Mapping[str, Any] | None = None
     """What a class's constructor or a function is given, as the file writes it: texts may hold `${NAME}`."""
+    misread: Mapping[str, str] = field(default_factory=dict)
+    """Of `arguments`, those that are a word which YAML reads as true or false (`no`): how they are written."""
     methods: tuple[str, ...] | None = None
     """Of the class, those that are tools; None for all public ones."""
     settings: Mapping[str, MethodEntry] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A grant: the user's permission for calls of a tool with its present code, for all or for exact arguments."""
+"""A grant: the user's permission for calls of a tool with its present code: all, those alike, or exact arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from toolchat.tools.rules import Likeness
 from toolchat.tools.toolbox import Tool
+
+LIKE = "like "
+"""Begins the arguments of a grant by pattern. A toolchat that knows none takes them for exact arguments, which no call
+has: to it the grant means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class Grant:
     digest: str
     """The tool's `source_digest`: a change of its code or schema ends the grant."""
     arguments: str | None
-    """Exactly these, as `canonical` writes them; None for any."""
+    """Exactly these, as `canonical` writes them; behind `LIKE` those of a `Likeness`; None for any."""
     tool: str = field(compare=False, default="")
     """Its name when this was granted, for people."""
     callable_ref: str = field(compare=False, default="")
@@ -27,6 +32,18 @@ class Grant:
         """The grant for calls of `tool`: any, or those with `arguments`."""
         exactly = canonical(arguments) if arguments is not None else None
         return cls(tool.source_digest, exactly, tool.name, tool.callable_ref)
+
+    @classmethod
+    def like(cls, tool: Tool, likeness: Likeness) -> Self:
+        """The grant for calls of `tool` that are meant by `likeness`."""
+        return cls(tool.source_digest, f"{LIKE}{likeness.encode()}", tool.name, tool.callable_ref)
+
+    @property
+    def likeness(self) -> Likeness | None:
+        """None for a grant of all calls or exact arguments."""
+        if self.arguments is None or not self.arguments.startswith(LIKE):
+            return None
+        return Likeness.decode(self.arguments.removeprefix(LIKE))
 
 
 def canonical(arguments: Mapping[str, Any]) -> str:

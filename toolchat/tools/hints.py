@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import builtins
 import collections.abc
 import dataclasses
 import functools
-import importlib.util
 import inspect
 import numbers
 import os
+import re
 import sys
 import types
 import typing
@@ -21,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import typing_extensions
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
-from toolchat.tools.untyped import ANYTHING, NUMBER, OBJECT
+from toolchat.tools.checker_names import CheckerNames, Unresolved
+from toolchat.tools.untyped import ANYTHING, NUMBER, OBJECT, TEXT_OR_LIST
 
 
 class HintError(Exception):
@@ -105,12 +104,20 @@ def resolved_hint(function: Callable[..., Any], name: str, annotation: Any, note
     plain = plain_function(function)
     scope = _globals(plain)
     holder = types.SimpleNamespace(__annotations__={name: annotation})
-    names = _Names(scope)
+    names = CheckerNames(scope)
     try:
         try:
             found = typing.get_type_hints(holder, globalns=scope, include_extras=True)
         except NameError:
             found = typing.get_type_hints(holder, globalns=scope, localns=names, include_extras=True)
+    except NameError as error:
+        # One that stands in an alias of another module means something there; a misspelt one stands here.
+        if isinstance(annotation, str) and _has_word(annotation, error.name):
+            reason = f"the type of its parameter {name} cannot be resolved ({error})"
+            raise HintError(f"{reason}; import that type where the program runs") from None
+        if notes is not None:
+            notes.append(name)
+        return ANYTHING
     except AttributeError:
         # A module has a name for type checkers only, or has it no more.
         if notes is not None:
@@ -128,6 +135,10 @@ def resolved_hint(function: Callable[..., Any], name: str, annotation: Any, note
     return hint
 
 
+def _has_word(text: str, name: str | None) -> bool:
+    return name is None or re.search(rf"\b{re.escape(name)}\b", text) is not None
+
+
 def _globals(function: Any) -> dict[str, Any]:
     if isinstance(function, types.FunctionType):
         return function.__globals__
@@ -135,92 +146,10 @@ def _globals(function: Any) -> dict[str, Any]:
     return vars(module) if module is not None else {}
 
 
-class _AnyName(type):
-    def __getattr__(cls, name: str) -> type:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Unresolved
-
-    def __or__(cls, other: Any) -> Any:
-        return typing.Union[_Unresolved, other]  # noqa: UP007
-
-    def __ror__(cls, other: Any) -> Any:
-        return typing.Union[other, _Unresolved]  # noqa: UP007
-
-
-class _Unresolved(metaclass=_AnyName):
-    """Stands for a name that only a type checker knows, and for all that is written of it."""
-
-    def __class_getitem__(cls, item: Any) -> type:
-        return cls
-
-
-class _Names(dict[str, Any]):
-    """The names of a module, with those that it imports for type checkers only."""
-
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._scope = scope
-        self.unknown: set[str] = set()
-
-    def __missing__(self, name: str) -> Any:
-        if name in self._scope or hasattr(builtins, name):
-            raise KeyError(name)
-        imports = _checkers_imports(str(self._scope.get("__file__")))
-        if name not in imports:
-            raise KeyError(name)
-        module, attribute, level = imports[name]
-        value = _imported(module, attribute, level, self._scope)
-        if value is _Unresolved:
-            self.unknown.add(name)
-        return value
-
-
-@lru_cache(maxsize=64)
-def _checkers_imports(file: str) -> Mapping[str, tuple[str, str | None, int]]:
-    """What a module imports where TYPE_CHECKING holds: by name the module, the name in it, and the dots before it."""
-    try:
-        tree = ast.parse(Path(file).read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
-    found: dict[str, tuple[str, str | None, int]] = {}
-    for block in ast.walk(tree):
-        match block:
-            case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"), body=body):
-                for node in body:
-                    match node:
-                        case ast.Import(names=names):
-                            for alias in names:
-                                top = alias.name.partition(".")[0]
-                                found[alias.asname or top] = (alias.name if alias.asname else top, None, 0)
-                        case ast.ImportFrom(module=module, names=names, level=level):
-                            for alias in names:
-                                found[alias.asname or alias.name] = (module or "", alias.name, level)
-    return found
-
-
-def _imported(module: str, attribute: str | None, level: int, scope: Mapping[str, Any]) -> Any:
-    """What the import means, where looking does not import a package that the program does without."""
-    package = str(scope.get("__package__") or "")
-    try:
-        name = importlib.util.resolve_name("." * level + module, package) if level else module
-        top = name.partition(".")[0]
-        # A module beside this one is the user's own, and counts as code of the tools file already.
-        beside = Path(str(scope.get("__file__"))).parent
-        own = top in (package.partition(".")[0], "") or (beside / f"{top}.py").is_file() or (beside / top).is_dir()
-        if not (name in sys.modules or top in sys.modules or top in sys.stdlib_module_names or own):
-            return _Unresolved
-        value = importlib.import_module(name)
-        return value if attribute is None else getattr(value, attribute)
-    except Exception:
-        # Whatever it raises: the program runs without it.
-        return _Unresolved
-
-
 def _rewritten(hint: Any, inside: tuple[Any, ...]) -> Any:
     """`hint` in the words of pydantic, such as plain text in Annotated as a description, and Iterable as list."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if isinstance(hint, type) and origin is None and issubclass(hint, _Unresolved):
+    if isinstance(hint, type) and origin is None and issubclass(hint, Unresolved):
         return ANYTHING
     if any(hint is one or origin is one for one in _READ_ONCE):
         raise HintError("can be read only once, and JSON cannot hold that; take a list")
@@ -236,6 +165,10 @@ def _rewritten(hint: Any, inside: tuple[Any, ...]) -> Any:
     if isinstance(kind, type) and issubclass(kind, collections.abc.Mapping) and not holdable(hint):
         # Of a library's own kind, as requests has one: whatever can be done with it can be done with a dict, mostly.
         return OBJECT
+    if isinstance(hint, type) and issubclass(hint, str | int | float) and not holdable(hint):
+        # A text or number with methods of its own: made of a plain one, as its own module makes it.
+        plain = next(base for base in (str, int, float) if issubclass(hint, base))
+        return typing.Annotated[plain, AfterValidator(hint)]
     if isinstance(hint, _ALIASES):
         # One that holds itself stays: pydantic gives it a definition of its own.
         value = hint.__value__
@@ -253,6 +186,9 @@ def _rewritten(hint: Any, inside: tuple[Any, ...]) -> Any:
         return _annotated(inner, extras)
     if origin in (typing.Union, types.UnionType):
         return _union(hint, arguments, inside)
+    if origin is collections.abc.Sequence and arguments and arguments[0] in (collections.abc.Hashable, object):
+        # Of which a text is one: what compares any two sequences is mostly given texts.
+        return TEXT_OR_LIST
     changed = tuple(_rewritten(argument, inside) for argument in arguments)
     if origin in _AS_LIST:
         # Pydantic would hand over an iterator that checks each item only when it is read, inside the function.

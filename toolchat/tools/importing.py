@@ -38,6 +38,14 @@ class ModuleError(CallableError):
     """Its module cannot be had, and so none of its callables."""
 
 
+class _EndedError(ModuleError):
+    """It asked for input or ended, as a program does."""
+
+
+_SHOWN = 120
+_AS_PROGRAM = 'expected a module that only defines; put what it does as a program below if __name__ == "__main__":'
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
     """A callable, and what its module printed while it was imported (as a rule nothing)."""
@@ -67,7 +75,12 @@ def import_callable(entry: ToolEntry, folder: Path) -> Imported:
         near = nullcontext()
         _put_first(path.parent if path is not None else folder)
     with quiet() as output, near:
-        module = _module(entry, folder) if path is None else _file_module(entry, path, folder)
+        try:
+            module = _module(entry, folder) if path is None else _file_module(entry, path, folder)
+        except _EndedError as ended:
+            last = output.getvalue().strip().rpartition("\n")[2][:_SHOWN]
+            said = f', after it printed "{last}"' if last else ""
+            raise ModuleError(f"{ended}{said}; {_AS_PROGRAM}") from None
         value, owner = (module, None) if entry.target.is_pattern else _attribute(module, entry, folder)
     return Imported(value, output.getvalue(), owner)
 
@@ -144,9 +157,9 @@ def _module(entry: ToolEntry, folder: Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ModuleError(_no_module(entry, folder)) from None
-        raise ModuleError(_failed(entry, error, folder)) from None
+        raise _failed(entry, error, folder) from None
     except BaseException as error:
-        raise ModuleError(_failed(entry, error, folder)) from None
+        raise _failed(entry, error, folder) from None
     _check_not_shadowed(name.partition(".")[0], entry, folder)
     return module
 
@@ -174,22 +187,39 @@ def _file_module(entry: ToolEntry, path: Path, folder: Path) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise ModuleError(_failed(entry, error, folder)) from None
+        raise _failed(entry, error, folder) from None
     return module
 
 
-def _failed(entry: ToolEntry, error: BaseException, folder: Path) -> str:
+def _failed(entry: ToolEntry, error: BaseException, folder: Path) -> ModuleError:
     kind = "module" if entry.target.file is None else "file"
     what = f'{kind} "{entry.target.where}" cannot be imported: {reason(error, folder)}'
+    if isinstance(error, SystemExit | EOFError):
+        return _EndedError(what)
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         if (problem := _in_the_way(error.name, folder)) is not None:
-            return f"{what}; {problem}"
-        return f'{what}; expected it to be installed; install "{error.name}"'
+            return ModuleError(f"{what}; {problem}")
+        return ModuleError(f'{what}; expected it to be installed; install "{error.name}"')
     if (why := wanting(error)) is not None:
-        return f"{what}; the module may be right: {why}"
+        return ModuleError(f"{what}; the module may be right: {why}")
     if (remedy := _as_package(entry, error)) is not None:
-        return f"{what}; expected a file that imports its neighbours by their names; {remedy}"
-    return f"{what}; expected it to import quietly; correct it there"
+        return ModuleError(f"{what}; expected a file that imports its neighbours by their names; {remedy}")
+    if (beside := _beside(entry, error, folder)) is not None:
+        return ModuleError(f"{what}; it lies beside the module, and this is another folder; {beside}")
+    return ModuleError(f"{what}; expected it to import quietly; correct it there")
+
+
+def _beside(entry: ToolEntry, error: BaseException, folder: Path) -> str | None:
+    """How to open a file that lies beside the module, where that looked in the working folder for it."""
+    if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str):
+        return None
+    own = (
+        folder / entry.target.file if entry.target.file is not None else folder.joinpath(*entry.target.where.split("."))
+    )
+    name = Path(error.filename)
+    if name.is_absolute() or not (own.parent / name).exists():
+        return None
+    return f"write Path(__file__).parent / {str(name)!r} there, or start toolchat in that folder"
 
 
 def _as_package(entry: ToolEntry, error: BaseException) -> str | None:

@@ -75,7 +75,7 @@ class ParameterEntry:
     places: Mapping[str, Place] = field(default_factory=dict)
     """Of each keyword's value."""
     misread: Mapping[str, str] = field(default_factory=dict)
-    """Of keywords whose value YAML may have read otherwise than it was meant: how it is written."""
+    """Of a default that is a word which YAML reads as true or false (`no`): how it is written."""
 
 
 def read_parameters(node: yaml.Node, problems: Problems) -> dict[str, ParameterEntry]:
@@ -121,7 +121,7 @@ def _parameter(name: str, key: yaml.Node, value: yaml.Node, problems: Problems) 
         try:
             keywords[word] = _value(name if inner is value else f"{word} of {name}", word, inner)
             places[word] = problems.place(inner)
-            if misread(inner) is not None:
+            if word == "default" and misread(inner) is not None:
                 written[word] = str(inner.value)
         except OptionError as error:
             problems.add(error.node or inner, str(error))
@@ -144,7 +144,7 @@ def _value(label: str, word: str, node: yaml.Node) -> Any:
         case "enum" | "examples":
             return _values(label, node)
         case "default":
-            return read_json(label, node)
+            return read_json(label, node, word=True)
         case "schema":
             schema = read_json(label, node)
             if not isinstance(schema, dict):
@@ -197,7 +197,7 @@ def _values(label: str, node: yaml.Node) -> list[Any]:
     if not isinstance(node, yaml.SequenceNode) or not node.value:
         what = "an empty list" if isinstance(node, yaml.SequenceNode) else shown(node)
         raise OptionError(f"{label} is {what}; expected a list of values; write [a, b]")
-    values = [_as_meant(label, item) for item in node.value]
+    values = [read_json(label, item) for item in node.value]
     if label.startswith("enum"):
         seen: set[str] = set()
         for item, value in zip(node.value, values, strict=True):
@@ -207,13 +207,6 @@ def _values(label: str, node: yaml.Node) -> list[Any]:
                 raise OptionError(f"{what}; expected each value once; remove one of the two", item)
             seen.add(written)
     return values
-
-
-def _as_meant(label: str, node: yaml.Node) -> Any:
-    if (other := misread(node)) is not None:
-        what = f"{label} holds {shown(node)}, which YAML reads as {other}"
-        raise OptionError(f'{what}; expected what is meant; write "{node.value}" in quotes, or {other}', node)
-    return read_json(label, node)
 
 
 def _count(label: str, node: yaml.Node) -> int:

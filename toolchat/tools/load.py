@@ -14,7 +14,7 @@ from typing import Any
 
 from toolchat.samples import sample_tools_path
 from toolchat.tools import import_guard
-from toolchat.tools.advice import advice
+from toolchat.tools.advice import advice, listed
 from toolchat.tools.bound import expanded_arguments, fit_arguments
 from toolchat.tools.classes import (
     class_problems,
@@ -87,7 +87,7 @@ def load_tools(
         tool = replace(loaded.tool, source_digest=digests[name](code, imported))
         tools[name] = replace(loaded, tool=tool)
     notices = tuple(dict.fromkeys((*file.notices, *loader.notices)))
-    return LoadedToolbox(code.path, tuple(tools.values()), notices)
+    return LoadedToolbox(code.path, tuple(tools.values()), notices, imported)
 
 
 _Digest = Callable[[ToolsCode, tuple[str, ...]], str]
@@ -106,11 +106,16 @@ class _Source:
     parameters: Mapping[str, ParameterEntry] | None = None
     """None where the file says nothing of them."""
     arguments: Mapping[str, Any] | None = None
+    misread: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
     group: str | None = None
     made_of: type | None = None
     owner: Any = None
     command: Command | None = None
+
+
+class _NameProblem(SchemaError):  # noqa: N818
+    """The file gives a name that no tool can have."""
 
 
 class _Loader:
@@ -147,11 +152,11 @@ class _Loader:
         kind = "module" if entry.target.file is None else "file"
         self._printed(entry, f'{kind} "{entry.target.where}"', "while it was imported", imported.printed)
         if entry.target.is_pattern:
-            yield from self._several(entry, functions_of(imported.value, entry))
+            yield from self._with_rules(entry, self._several(entry, functions_of(imported.value, entry)))
         elif imported.owner is not None:
             yield from self._class(entry, imported.owner, entry.target.name)
         elif inspect.isclass(imported.value) and not (is_record(imported.value) and not has_methods(imported.value)):
-            yield from self._class(entry, imported.value)
+            yield from self._with_rules(entry, self._class(entry, imported.value))
         else:
             for place, message in function_problems(entry):
                 self._problems.add(place, message)
@@ -163,6 +168,7 @@ class _Loader:
                 entry.description,
                 entry.parameters if "parameters" in entry.places else None,
                 entry.arguments,
+                entry.misread,
                 entry.places,
                 entry.target.where if entry.options.stateful else None,
             )
@@ -184,6 +190,20 @@ class _Loader:
         for place, what in problems:
             self._problems.add(place, what)
         return not problems
+
+    def _with_rules(
+        self, entry: ToolEntry, loaded: Iterator[tuple[LoadedTool, _Digest]]
+    ) -> Iterator[tuple[LoadedTool, _Digest]]:
+        """`loaded`; an argument that a rule of the entry names and that none of them has is a slip."""
+        names = entry.options.rules.names() if "approval" in entry.places else set()
+        found = False
+        for one in loaded:
+            found = True
+            names -= one[0].tool.parameters.get("properties", {}).keys()
+            yield one
+        for name in sorted(names) if found else ():
+            what = f'approval names the argument "{name}", which none of its functions has; correct it'
+            self._problems.add(entry.places["approval"], what)
 
     def _several(
         self, entry: ToolEntry, functions: Mapping[str, Callable[..., Any]]
@@ -229,6 +249,7 @@ class _Loader:
             entry.description,
             parameters,
             entry.arguments,
+            entry.misread,
             entry.places,
             command=command,
         )
@@ -250,26 +271,71 @@ class _Loader:
             names = ", ".join(hidden)
             what = f'"{entry.callable_ref}" is offered without what manages its object ({names})'
             self.notices.append(f"{where}: {what}; name it in methods: if it is meant, or in exclude: if not")
+        # As with a pattern: who names the class has named none of its methods.
+        named = only is not None or entry.methods is not None or entry.options.untyped is Untyped.REFUSE
+        unfit: dict[str, SchemaError] = {}
+        undescribed: list[str] = []
+        found = False
         for method in method_names(entry, made_of) if only is None else (only,):
-            reference = entry.callable_ref if only else f"{entry.callable_ref}.{method}"
-            settings = entry.settings.get(method, MethodEntry()) if only is None else MethodEntry()
-            source = _Source(
-                getattr(instance, method),
-                entry.name_of(reference) or method,
-                reference,
-                replace(entry.options, stateful=True, **settings.options),
-                entry.description if only else settings.description,
-                (entry.parameters if "parameters" in entry.places else None)
-                if only
-                else (settings.parameters if "parameters" in settings.places else None),
-                None if only else settings.arguments,
-                entry.places if only else settings.places,
-                group,
-                made_of,
-                instance,
-            )
-            if (loaded := self._tool(entry, source)) is not None:
+            refusals = None if named or method in entry.settings else unfit
+            try:
+                source = self._method(entry, made_of, instance, group, method, only=only)
+            except SchemaError as problem:
+                self._refuse(entry, f"{entry.callable_ref}.{method}", problem, refusals)
+                continue
+            loaded = self._tool(entry, source, refusals=refusals)
+            if loaded is not None:
+                found = True
+                if loaded[0].tool.description == _undescribed(source.reference):
+                    undescribed.append(method)
                 yield loaded
+        self._left_out(entry, unfit, found=found)
+        if undescribed:
+            what = (
+                f'"{entry.callable_ref}" has no description of {listed(undescribed)}; the model is told the names only'
+            )
+            fix = "add docstrings, or write methods: {NAME: {description: …}}"
+            self.notices.append(f"{self._problems.where(entry.place)}: {what}; {fix}")
+
+    def _method(
+        self, entry: ToolEntry, made_of: type, instance: Any, group: str, method: str, *, only: str | None
+    ) -> _Source:
+        """Where the tool of a method comes from. Raises SchemaError where the object does not give the method."""
+        reference = entry.callable_ref if only else f"{entry.callable_ref}.{method}"
+        settings = entry.settings.get(method, MethodEntry()) if only is None else MethodEntry()
+        try:
+            with quiet():
+                function = getattr(instance, method)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise SchemaError(f'"{reference}" cannot be had: {reason(error, self._folder)}; correct it') from None
+        return _Source(
+            function,
+            entry.name_of(reference) or method,
+            reference,
+            replace(entry.options, stateful=True, **settings.options),
+            entry.description if only else settings.description,
+            (entry.parameters if "parameters" in entry.places else None)
+            if only
+            else (settings.parameters if "parameters" in settings.places else None),
+            None if only else settings.arguments,
+            {} if only else settings.misread,
+            entry.places if only else settings.places,
+            group,
+            made_of,
+            instance,
+        )
+
+    def _left_out(self, entry: ToolEntry, unfit: Mapping[str, SchemaError], *, found: bool) -> None:
+        """Says which methods of a class are no tools: in one line, or as problems where none is one."""
+        if unfit and found:
+            names = listed(reference.rpartition(".")[2] for reference in unfit)
+            what = f'"{entry.callable_ref}" is offered without {names}: {next(iter(unfit.values()))}'
+            self.notices.append(f"{self._problems.where(entry.place)}: {what}; exclude: them, or say more in methods:")
+        elif not found:
+            for reference, problem in unfit.items():
+                self._problems.add(entry.place, _refusal(reference, problem))
 
     def _instance(self, entry: ToolEntry, made_of: type) -> tuple[Any, str, list[tuple[Place, str]]]:
         """The object of a class, and the group of its tools; that of another entry where both say so."""
@@ -293,29 +359,38 @@ class _Loader:
         self._groups.add(group)
         return group
 
-    def _tool(self, entry: ToolEntry, source: _Source, *, named: bool = True) -> tuple[LoadedTool, _Digest] | None:
-        """The tool; None where it cannot be one, which is a problem of the file where the file has `named` it."""
+    def _tool(
+        self, entry: ToolEntry, source: _Source, *, named: bool = True, refusals: dict[str, SchemaError] | None = None
+    ) -> tuple[LoadedTool, _Digest] | None:
+        """The tool; None where it cannot be one, which is a problem of the file where the file has `named` it.
+
+        `refusals`, where it is given, is told instead, by the callable's name.
+        """
         try:
             bound = self._bound(source)
             schema = self._schema(source, bound)
             summary = schema.whole if source.made_of is not None else schema.summary
-            in_class = source.made_of is not None and source.reference != entry.callable_ref
-            description = tool_description(source.description, summary, source.reference, in_class=in_class)
+            if source.made_of is not None and source.reference != entry.callable_ref:
+                summary = summary or _undescribed(source.reference)
+            description = tool_description(source.description, summary, source.reference)
             if not TOOL_NAME.fullmatch(source.name):
                 what = f'"{source.name}" cannot be a tool\'s name; expected 1 to 64 of the characters a-z A-Z 0-9 _ -'
-                raise SchemaError(f"{what}; shorten or change name:")
+                raise _NameProblem(f"{what}; shorten or change name:")
         except ParametersError as error:
             for place, message in error.problems:
                 self._problems.add(place, message)
             return None
         except SchemaError as problem:
-            text = str(problem)
-            text = text if text.startswith('"') else f'"{source.reference}" cannot be a tool: {text}'
-            if named:
-                self._problems.add(entry.place, text)
+            if named or refusals is not None:
+                self._refuse(entry, source.reference, problem, refusals)
             else:
+                text = _refusal(source.reference, problem)
                 self.notices.append(f"{self._problems.where(entry.place)}: {text}; it is left out")
             return None
+        # Rules of the defaults, or of several functions, mean those that have such arguments.
+        said = source.places.get("approval")
+        for what in source.options.rules.problems(schema.parameters, all_known=said is not None):
+            self._problems.add(said or entry.places.get("approval", entry.place), what)
         tool = Tool(
             name=source.name,
             description=description,
@@ -324,6 +399,7 @@ class _Loader:
             signature=schema.signature,
             place=self._problems.where(entry.place),
             options=source.options,
+            folder=str(self._folder) if source.options.cwd is not None else None,
             group=source.group,
             notes=schema.notes,
             untyped=schema.untyped,
@@ -348,12 +424,22 @@ class _Loader:
 
         return LoadedTool(tool, schema.call, schema.model, source.owner), digest
 
+    def _refuse(
+        self, entry: ToolEntry, reference: str, problem: SchemaError, refusals: dict[str, SchemaError] | None
+    ) -> None:
+        if refusals is None or isinstance(problem, _NameProblem):
+            self._problems.add(entry.place, _refusal(reference, problem))
+        else:
+            refusals[reference] = problem
+
     def _bound(self, source: _Source) -> dict[str, Any]:
         """The values that the file gives the function. Raises ParametersError."""
         given, problems = expanded_arguments(source.arguments, source.places, self._environment)
         if given:
             name = source.reference
-            problems = problems or fit_arguments(source.function, source.function, given, source.places, name=name)
+            problems = problems or fit_arguments(
+                source.function, source.function, given, source.places, name=name, misread=source.misread
+            )
         if problems:
             raise ParametersError(problems)
         return given
@@ -379,7 +465,17 @@ class _Loader:
             )
 
 
-def tool_description(own: str | None, summary: str | None, reference: str, *, in_class: bool = False) -> str:
+def _refusal(reference: str, problem: SchemaError) -> str:
+    text = str(problem)
+    return text if text.startswith('"') else f'"{reference}" cannot be a tool: {text}'
+
+
+def _undescribed(reference: str) -> str:
+    """What the model is told of a method without a docstring, in a class whose others may have one."""
+    return f"Calls {reference.rpartition(':')[2]}."
+
+
+def tool_description(own: str | None, summary: str | None, reference: str) -> str:
     """What the model is told that a tool does: the words of the tools file, else a docstring's, no longer than may be.
 
     Raises SchemaError where there are none.
@@ -387,13 +483,7 @@ def tool_description(own: str | None, summary: str | None, reference: str, *, in
     text = own or summary
     if text is None:
         what = f'"{reference}" has no description'
-        # The entry of a class has no place for the descriptions of its methods.
-        fix = (
-            "add a docstring, or write methods: {NAME: {description: …}}"
-            if in_class
-            else "add description: or a docstring"
-        )
-        raise SchemaError(f"{what}; expected one sentence for the model; {fix}")
+        raise SchemaError(f"{what}; expected one sentence for the model; add description: or a docstring")
     return text if len(text) <= MAX_DESCRIPTION else _whole_sentences(text)
 
 

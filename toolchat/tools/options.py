@@ -13,10 +13,23 @@ from typing import Any
 
 import yaml
 
+from toolchat.tools.patterns import Pattern
 from toolchat.tools.problems import did_you_mean
+from toolchat.tools.rules import Rule, Rules
 from toolchat.tools.toolbox import MIB, Approval, Privileges, Untyped
 from toolchat.tools.variables import OWN_PREFIX, VARIABLE, names_in
-from toolchat.tools.yaml_file import BOOLEAN, FLOAT, INTEGER, NULL, STRING, NotJsonError, json_value, shown
+from toolchat.tools.yaml_file import (
+    BOOLEAN,
+    FLOAT,
+    INTEGER,
+    NULL,
+    STRING,
+    NotJsonError,
+    json_value,
+    misread,
+    scalars,
+    shown,
+)
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>ms|s|sec|m|min|h)?")
 _SECONDS = {None: "1", "ms": "0.001", "s": "1", "sec": "1", "m": "60", "min": "60", "h": "3600"}
@@ -60,7 +73,56 @@ def read_text(key: str, node: yaml.Node) -> str:
     return text
 
 
-def _approval(key: str, node: yaml.Node) -> Approval:
+@dataclass(frozen=True, slots=True)
+class ByPattern:
+    """What `approval` says as a mapping."""
+
+    rules: Rules
+    otherwise: Approval
+    """Of calls that no rule means."""
+
+
+_RULES_KEYS = ("deny", "ask", "allow", "else")
+
+
+def _approval(key: str, node: yaml.Node) -> Approval | ByPattern:
+    if not isinstance(node, yaml.MappingNode):
+        return _approval_word(key, node)
+    expected = 'expected deny, ask, allow and else; write allow: {path: "docs/**"}'
+    if not node.value:
+        raise OptionError(f"{key} is an empty mapping; {expected}")
+    rules: dict[str, tuple[Rule, ...]] = {}
+    otherwise = Approval.ASK
+    for name, value in node.value:
+        word = _word(name)
+        if word not in _RULES_KEYS:
+            raise OptionError(f"{key} holds the key {shown(name)}; {expected}", name)
+        if word == "else":
+            otherwise = _approval_word(f"else of {key}", value)
+        else:
+            items = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            if not items:
+                raise OptionError(f"{word} of {key} is empty; {expected}", value)
+            rules[word] = tuple(_rule(f"{word} of {key}", item) for item in items)
+    return ByPattern(Rules(**rules), otherwise)
+
+
+def _rule(key: str, node: yaml.Node) -> Rule:
+    if not isinstance(node, yaml.MappingNode) or not node.value:
+        what = f"{key} is {shown(node)}; expected the patterns of arguments"
+        raise OptionError(f'{what}; write for example {{path: "docs/**"}}', node)
+    arguments = []
+    for name, value in node.value:
+        items = value.value if isinstance(value, yaml.SequenceNode) else [value]
+        patterns = tuple(read_json(f"{_word(name)} of {key}", item) for item in items)
+        if not _word(name) or not patterns or not all(isinstance(one, Pattern) for one in patterns):
+            what = f"{_word(name) or 'a key'} of {key} is {shown(value)}; expected a pattern, or a list of them"
+            raise OptionError(f"{what}; write it in quotes", value)
+        arguments.append((_word(name), patterns))
+    return Rule(tuple(arguments))
+
+
+def _approval_word(key: str, node: yaml.Node) -> Approval:
     word = _word(node)
     if isinstance(node, yaml.ScalarNode) and node.tag == STRING and word in tuple(Approval):
         return Approval(word)
@@ -210,19 +272,53 @@ def _word(node: yaml.Node) -> str:
     return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
 
 
-def read_json(key: str, node: yaml.Node) -> Any:
-    """Any JSON value."""
+def read_json(key: str, node: yaml.Node, *, word: bool = False) -> Any:
+    """Any JSON value, in which no word is read as another value than it looks like.
+
+    `word` lets the whole value be such a word for true or false: the caller knows later whether that is meant.
+    """
     try:
-        return json_value(node)
+        value = json_value(node)
     except NotJsonError as error:
         raise OptionError(f"{key} {error}; expected a JSON value; put it in quotes or correct it", error.node) from None
+    for inner in scalars(node):
+        other = misread(inner)
+        if other is not None and not (word and inner is node and inner.tag == BOOLEAN):
+            raise OptionError(not_as_meant(key, str(inner.value), other), inner)
+    return value
 
+
+def not_as_meant(key: str, written: str, read: str) -> str:
+    """What to say of a word that YAML reads as another value."""
+    what = f"{key} holds {written}, which YAML reads as {read}"
+    return f'{what}; expected what is meant; write "{written}" in quotes, or {read}'
+
+
+_ONE_PATTERN = {"type": ["string", "number", "boolean", "null"]}
+_RULE = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": {"anyOf": [_ONE_PATTERN, {"type": "array", "items": _ONE_PATTERN, "minItems": 1}]},
+}
+_RULES = {"anyOf": [_RULE, {"type": "array", "items": _RULE, "minItems": 1}]}
 
 OPTIONS = (
     Option(
         "approval",
         _approval,
-        {"enum": list(Approval), "description": "Whether a call may run without asking. Default: ask."},
+        {
+            "anyOf": [
+                {"enum": list(Approval)},
+                {
+                    "type": "object",
+                    "properties": {**dict.fromkeys(("deny", "ask", "allow"), _RULES), "else": {"enum": list(Approval)}},
+                    "additionalProperties": False,
+                    "minProperties": 1,
+                },
+            ],
+            "description": "Whether a call may run without asking; or, by the patterns of arguments, which calls do: "
+            'allow: {path: "docs/**"}. deny counts before ask, ask before allow. Default: ask.',
+        },
     ),
     Option(
         "timeout",

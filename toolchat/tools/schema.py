@@ -27,7 +27,7 @@ from toolchat.tools.constraints import Parameter, contradictions, enforcer, merg
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import Place, did_you_mean
 from toolchat.tools.schema_types import JsonSchemaError, hint_of
-from toolchat.tools.signatures import EMPTY, Offered, SchemaError, Signature, signature_of
+from toolchat.tools.signatures import EMPTY, Offered, SchemaError, Signature, no_json_fix, signature_of
 from toolchat.tools.untyped import Shown, of_kinds
 
 __all__ = ["FunctionSchema", "ParametersError", "SchemaError", "function_schema"]
@@ -371,7 +371,10 @@ def _hidden_values(
             problems.append((entry.places["hidden"], what))
     values = {name: entry.keywords["default"] for name, entry in hidden.items() if "default" in entry.keywords}
     places = {f"arguments.{name}": hidden[name].places["default"] for name in values}
-    problems = problems or fit_arguments(signature.plain, signature.plain, values, places, name=signature.name)
+    misread = {name: hidden[name].misread["default"] for name in values if "default" in hidden[name].misread}
+    problems = problems or fit_arguments(
+        signature.plain, signature.plain, values, places, name=signature.name, misread=misread
+    )
     if problems:
         raise ParametersError(problems)
     return values
@@ -407,7 +410,7 @@ def _check_type(name: str, hint: Any) -> None:
         if isinstance(error, PydanticUserError) and error.code == "typed-dict-version":
             reason = f"its parameter {name} holds a TypedDict inside another type; import it from typing_extensions"
             raise SchemaError(f"{reason}; expected that before Python 3.12") from None
-        raise SchemaError(f"{reason}; take str, int, float, bool, a list or a dict") from None
+        raise SchemaError(f"{reason}; {no_json_fix(name)}, or take str, int, float, bool, a list or a dict") from None
 
 
 def _probe(hint: Any) -> type[BaseModel]:

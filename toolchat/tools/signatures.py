@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from toolchat.tools.docstrings import Documentation, documentation
 from toolchat.tools.hints import HintError, field_of, holdable, plain_function, resolved_hint
-from toolchat.tools.untyped import ANYTHING, SCALAR, NotJson, in_examples, type_of
+from toolchat.tools.untyped import ANYTHING, SCALAR, NotJson, in_examples, named_items, type_of
 
 EMPTY = inspect.Parameter.empty
 _Kind: Any = type(inspect.Parameter.KEYWORD_ONLY)
@@ -156,8 +156,12 @@ def held_function(value: Any) -> Callable[..., Any] | None:
 
 
 def is_record(value: Any) -> bool:
-    """Whether it is a dataclass or a pydantic model: called with its fields, it gives an object of them."""
-    return isinstance(value, type) and (dataclasses.is_dataclass(value) or issubclass(value, BaseModel))
+    """Whether calling it with its fields gives an object of them: of a dataclass, a pydantic model, a named tuple or a
+    class of attrs."""
+    if not isinstance(value, type):
+        return False
+    named = issubclass(value, tuple) and hasattr(value, "_fields")
+    return dataclasses.is_dataclass(value) or issubclass(value, BaseModel) or named or hasattr(value, "__attrs_attrs__")
 
 
 def _check_kind(function: Any, plain: Any) -> None:
@@ -188,6 +192,11 @@ def _documentation(function: Any, plain: Any, names: Iterable[str]) -> Documenta
     elif getattr(plain, "__name__", "") == "__call__" and not plain.__doc__:
         text = type(function)
     return documentation(text, names)
+
+
+def no_json_fix(name: str) -> str:
+    """What to do about a parameter that is needed and cannot be had from JSON."""
+    return f"wrap it in a def without {name}, set it with arguments: {{{name}: VALUE}}"
 
 
 class _Reader:
@@ -258,7 +267,8 @@ class _Reader:
             unfit = (described or default is not EMPTY) and hint is not SCALAR and not holdable(hint)
         except HintError as error:
             if default is EMPTY and not described:
-                raise SchemaError(str(error)) from None
+                fix = "" if "arguments:" in str(error) else f"; {no_json_fix(name)}"
+                raise SchemaError(f"{error}{fix}") from None
             unfit = True
         if unfit and not described:
             self._left_out.append(name)
@@ -283,8 +293,7 @@ class _Reader:
         hint = type_of(parameter, self._plain, self._documented.types.get(name), self._examples)
         if hint is NotJson or not holdable(hint):
             what = f"its parameter {name} has no type, and what is said of it cannot be had from JSON"
-            fix = f"wrap it in a def without {name}, set it with arguments: {{{name}: VALUE}}"
-            raise HintError(f"{what}; {fix}, or say parameters: {{{name}: {{type: string}}}}")
+            raise HintError(f"{what}; {no_json_fix(name)}, or say parameters: {{{name}: {{type: string}}}}")
         return hint
 
     def _rest(self, name: str, parameter: inspect.Parameter) -> Offered | None:
@@ -303,7 +312,7 @@ class _Reader:
                 if self._refuse_untyped and not self._described.get(name):
                     return None
                 hint = type_of(parameter, self._plain, self._documented.types.get(name), {})
-                hint = SCALAR if hint is NotJson else hint
+                hint = named_items(name) if hint is NotJson or hint is SCALAR else hint
         except HintError:
             return None
         return Offered(name, _LIST[hint], None, typed=typed)

@@ -20,9 +20,19 @@ from toolchat.tools.callable_reference import CallableReference, CommandReferenc
 from toolchat.tools.command_line import CommandError, CommandLine, script_of, words_of
 from toolchat.tools.entry import MethodEntry, ToolEntry
 from toolchat.tools.keywords import read_parameters
-from toolchat.tools.options import OPTION_NAMES, OPTIONS, Environment, OptionError, check_not_own, read_json, read_text
+from toolchat.tools.options import (
+    OPTION_NAMES,
+    OPTIONS,
+    ByPattern,
+    Environment,
+    OptionError,
+    check_not_own,
+    read_json,
+    read_text,
+)
 from toolchat.tools.packages import GROUP, Package, find_package, offering
 from toolchat.tools.problems import Place, Problems, did_you_mean
+from toolchat.tools.rules import NO_RULES
 from toolchat.tools.toolbox import ToolOptions
 from toolchat.tools.variables import home_sign, is_basic, looks_expanded, names_in
 from toolchat.tools.yaml_file import (
@@ -32,6 +42,7 @@ from toolchat.tools.yaml_file import (
     compose,
     duplicate_keys,
     json_value,
+    misread,
     one_name,
     read_bytes,
     shown,
@@ -201,7 +212,9 @@ class _Reader:
         options = self._options({key: keys[key] for key in OPTION_NAMES if key in keys})
         if kind == "command":
             # Whoever allows functions by default has not looked at a program yet.
+            rules = replace(defaults.get("rules", NO_RULES), allow=())
             defaults = {key: value for key, value in defaults.items() if key not in ("approval", *_OF_PYTHON)}
+            defaults["rules"] = rules
         options = {**defaults, **options}
         enabled = options.pop("enabled", True)
         match kind:
@@ -245,7 +258,8 @@ class _Reader:
             self._problems.add(keys["command"], what)
         parameters = read_parameters(keys["parameters"], self._problems) if "parameters" in keys else {}
         places = {key: self._problems.place(value) for key, value in keys.items()}
-        arguments = self._arguments(keys["arguments"], places) if "arguments" in keys else None
+        words: dict[str, str] = {}
+        arguments = self._arguments(keys["arguments"], places, words) if "arguments" in keys else None
         methods, settings = self._methods(keys["methods"], places) if "methods" in keys else (None, {})
         patterns = {key: self._patterns(key, keys[key]) for key in ("include", "exclude") if key in keys}
         instance = self._text("instance", keys)
@@ -261,6 +275,7 @@ class _Reader:
             options=_made_options(options, given),
             parameters=parameters,
             arguments=arguments,
+            misread=words,
             methods=methods,
             settings=settings,
             include=patterns.get("include", ()),
@@ -306,7 +321,8 @@ class _Reader:
             for entry in self._entries(root):
                 name = entry.name or entry.target.name
                 if not any(fnmatchcase(name, pattern) for pattern in exclude):
-                    yield replace(entry, prefix=f"{prefix}{entry.prefix}")
+                    # Of a class or a pattern it is known later which names there are.
+                    yield replace(entry, prefix=f"{prefix}{entry.prefix}", exclude=(*entry.exclude, *exclude))
         finally:
             self._at, self._problems.file = at, shown_file
             self._including.pop()
@@ -473,12 +489,20 @@ class _Reader:
             if option.name not in nodes:
                 continue
             try:
-                values[option.name] = option.read(option.name, nodes[option.name])
+                value = option.read(option.name, nodes[option.name])
+                if isinstance(value, ByPattern):
+                    values |= {option.name: value.otherwise, "rules": value.rules}
+                else:
+                    values[option.name] = value
             except OptionError as error:
                 self._problems.add(error.node or nodes[option.name], str(error))
+        if "approval" in values:
+            # A word in the place of the defaults' rules ends them.
+            values.setdefault("rules", NO_RULES)
         return values
 
-    def _arguments(self, node: yaml.Node, places: dict[str, Place], within: str = "arguments") -> dict[str, Any]:
+    def _arguments(self, node: yaml.Node, places: dict[str, Place], words: dict[str, str]) -> dict[str, Any]:
+        """The values by name; `words` is given those that YAML reads as true or false, as they are written."""
         if not isinstance(node, yaml.MappingNode):
             what = f"arguments is {shown(node)}; expected a mapping; write name: value for each"
             self._problems.add(node, f"{what} of the arguments")
@@ -491,11 +515,13 @@ class _Reader:
                 self._problems.add(key, what)
                 continue
             try:
-                given = read_json(name, value)
+                given = read_json(name, value, word=True)
+                if misread(value) is not None:
+                    words[name] = str(value.value)
                 for variable in names_in(given):
                     check_not_own(name, variable, value)
                 values[name] = given
-                places[f"{within}.{name}"] = self._problems.place(value)
+                places[f"arguments.{name}"] = self._problems.place(value)
                 if home_sign(given):
                     self._notice(value, f'{name} holds "~", which is not expanded here; write ${{HOME}} for your home')
             except OptionError as error:
@@ -537,12 +563,14 @@ class _Reader:
                 continue
             places[f"methods.{name}"] = self._problems.place(key)
             own = {word: self._problems.place(inner) for word, inner in keys.items()}
+            words: dict[str, str] = {}
             settings[name] = MethodEntry(
                 name=self._name(keys),
                 description=self._description(keys),
                 options=self._options({word: keys[word] for word in OPTION_NAMES if word in keys}),
                 parameters=read_parameters(keys["parameters"], self._problems) if "parameters" in keys else {},
-                arguments=self._arguments(keys["arguments"], own) if "arguments" in keys else None,
+                arguments=self._arguments(keys["arguments"], own, words) if "arguments" in keys else None,
+                misread=words,
                 places=own,
             )
         return settings

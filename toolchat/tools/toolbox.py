@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolchat.tools.rules import NO_RULES, Rules
 from toolchat.wire.messages import ToolSpec
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class ToolOptions:
     """How a tool may be run."""
 
     approval: Approval = Approval.ASK
+    """Of calls that none of `rules` means."""
     timeout: float = 60.0
     """Seconds that one call may take."""
     memory: int | None = 2048 * MIB
@@ -67,6 +69,7 @@ class ToolOptions:
     """The folder that calls run in, as the file writes it; None for the chat's own."""
     privileges: Privileges = Privileges.DROP
     untyped: Untyped = Untyped.TAKE
+    rules: Rules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class Tool:
     source_digest: str = ""
     """Another one once the function's code, its place or its schema has changed, see `toolchat.tools.code`. Empty
     where that is not known: then no call can be allowed beforehand."""
+    folder: str | None = None
+    """Where its tools file lies, from which its `cwd` is told; None where its calls run in the chat's own folder."""
     order: int = 0
     """Of its entry among those of the file and the files that it includes."""
     notes: tuple[str, ...] = ()
@@ -154,6 +159,8 @@ class LoadedToolbox:
     path: Path
     tools: tuple[LoadedTool, ...]
     notices: tuple[str, ...] = ()
+    imported: tuple[str, ...] = ()
+    """The local files that were imported for them."""
 
     def get(self, name: str) -> LoadedTool | None:
         """The tool of that name, if there is one."""

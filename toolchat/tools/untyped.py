@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import doctest
 import inspect
 import re
 import sys
@@ -23,7 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Union
 
-from pydantic import WithJsonSchema
+from pydantic import AfterValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 _MAX_STUB = 4 * 1024**2
 _MAX_EXAMPLES = 50
@@ -36,19 +36,59 @@ class Shown:
     text: str
 
 
+TOO_LONG = "without_a_type_too_long"
+"""The kind of pydantic's error for what is longer than the bounds below."""
+MAX_ITEMS = 200
+"""Of an array without a type: told to the model and held by grammars, so that one which repeats itself ends."""
+MAX_KEYS = 200
+"""Of an object without a type."""
+MAX_TEXT = 20_000
+"""Characters of a text without a type. What is longer than most answers may be is hardly meant."""
+
+
+def _bounded(value: Any) -> Any:
+    """Checked only: a model writes better calls without a word of it."""
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        raise _too_long("text", len(value), MAX_TEXT, "characters")
+    if isinstance(value, dict) and len(value) > MAX_KEYS:
+        raise _too_long("an object", len(value), MAX_KEYS, "keys")
+    if isinstance(value, list) and len(value) > MAX_ITEMS:
+        raise _too_long("a list", len(value), MAX_ITEMS, "items")
+    return value
+
+
+def _too_long(what: str, count: int, most: int, noun: str) -> PydanticCustomError:
+    message = f"holds {what} of {count:,} {noun}; expected at most {most:,}, because it has no type"
+    return PydanticCustomError(TOO_LONG, "{message}", {"message": message})
+
+
+class _Few:
+    """Tells the model, and so the grammar, how many items a list may have; `_bounded` says it better than pydantic."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "maxItems": MAX_ITEMS}
+
+
+_CHECKED = AfterValidator(_bounded)
+_FEW = _CHECKED, _Few()
 NUMBER: Any = Annotated[int | float, WithJsonSchema({"type": "number"}), Shown("number")]
 """A whole number stays one, which a plain `float` would not allow."""
 SCALAR: Any = Annotated[
-    str | int | float | bool | None, WithJsonSchema({"type": ["string", "number", "boolean", "null"]}), Shown("")
+    str | int | float | bool | None,
+    _CHECKED,
+    WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
+    Shown(""),
 ]
 """What is known of a parameter without a type. Not any JSON: offered that, the demo model got 4 of 8 calls right, with
 scalars 8 of 8, and two of the others ran on into nested objects without end."""
-SCALARS: Any = Annotated[list[SCALAR], Shown("list")]
-ROWS: Any = Annotated[list[SCALAR | list[SCALAR]], Shown("list")]
-OBJECT: Any = Annotated[dict[str, SCALAR | list[SCALAR]], Shown("dict")]
-NUMBERS: Any = Annotated[NUMBER | list[NUMBER | list[NUMBER]], Shown("array")]
+SCALARS: Any = Annotated[list[SCALAR], *_FEW, Shown("list")]
+_ROW: Any = Annotated[list[NUMBER], *_FEW]
+ROWS: Any = Annotated[list[SCALAR | SCALARS], *_FEW, Shown("list")]
+OBJECT: Any = Annotated[dict[str, SCALAR | SCALARS], _CHECKED, Shown("dict")]
+NUMBERS: Any = Annotated[NUMBER | Annotated[list[NUMBER | _ROW], *_FEW], Shown("array")]
+TEXT_OR_LIST: Any = Annotated[str | SCALARS, Shown("str | list")]
 ANYTHING: Any = Annotated[SCALAR | ROWS | OBJECT, Shown("any")]
-"""Any JSON of bounded depth: a model that may nest without a bound sometimes does not come to an end."""
+"""Any JSON of bounded depth and length: a model that may nest without a bound sometimes does not come to an end."""
 
 
 class NotJson:
@@ -135,9 +175,16 @@ def type_of(
         found = examples.get(parameter.name, _NAMED.get(parameter.name))
     if found is None:
         found = _in_prose(function, parameter.name)
-    if found is None:
-        found = _in_body(function).get(parameter.name, SCALAR)
-    return found
+    if found is None and parameter.kind is not parameter.VAR_POSITIONAL:
+        # Of `*args` the body goes over the arguments, which says nothing of each.
+        found = _in_body(function).get(parameter.name)
+    return SCALAR if found is None else found
+
+
+def named_items(name: str) -> Any:
+    """The type of each of `*dicts`, `*paths`, `*numbers`: what the name is the plural of; else `SCALAR`."""
+    found = _CLASSES.get(name.lower().removesuffix("s")) if name.endswith("s") else None
+    return SCALAR if found in (None, NotJson) else found
 
 
 _KINDS: dict[str, Any] = {
@@ -237,6 +284,8 @@ def _subscripted(name: str, items: list[ast.expr], scope: Mapping[str, Any]) -> 
             values = [ast.literal_eval(item) for item in items]
             return bool if all(isinstance(value, bool) for value in values) else typing.Literal[tuple(values)]
         return None
+    if name == "sequence" and isinstance(items[0], ast.Name) and items[0].id in ("Hashable", "object"):
+        return TEXT_OR_LIST
     inner = [_of_node(item, scope) for item in items]
     if name == "union":
         return _united(inner)
@@ -308,6 +357,8 @@ def in_examples(name: str, text: str, parameters: list[inspect.Parameter]) -> di
 def _calls(name: str, text: str) -> Iterator[ast.Call]:
     if ">>>" not in text:
         return
+    import doctest  # with pdb and unittest, for the few who need it
+
     try:
         examples = doctest.DocTestParser().get_examples(text)
     except ValueError:
@@ -335,9 +386,15 @@ def _kind(node: ast.expr) -> str:
 
 
 def _in_prose(function: Callable[..., Any], name: str) -> Any:
-    """What stands before the name in the docstring: "insert x in list a", "the bytes-like object s"."""
-    match = re.search(rf"\b({'|'.join(_BEFORE)})\W{{1,3}}{re.escape(name)}\b", inspect.getdoc(function) or "")
-    return _BEFORE[match[1]] if match else None
+    """What stands around the name in the docstring: "insert x in list a", "the bytes-like object s", "items in a",
+    "a and b (lists of strings)", "a -- list of lines"."""
+    text, own = inspect.getdoc(function) or "", re.escape(name)
+    if match := re.search(rf"\b({'|'.join(_BEFORE)})\W{{1,3}}{own}\b", text):
+        return _BEFORE[match[1]]
+    mark = "[`*'\"]*"
+    behind = rf"\b{own}{mark}(?: and {mark}\w+{mark})? ?(?:--|\()\s?(?:both |an? )?(?:list|sequence|iterable|array)s?\b"
+    inside = rf"\b(?:items|elements|members) (?:in|of) {mark}{own}\b"
+    return SCALARS if re.search(behind, text) or re.search(inside, text) else None
 
 
 @lru_cache(maxsize=512)

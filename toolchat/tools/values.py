@@ -13,16 +13,17 @@ import io
 import itertools
 import json
 import sys
-from collections import deque
+import types
+from collections import UserString, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
+from toolchat.tools.frames import class_names, rows_of, shape_text
+
 MAX_ITEMS = 1_000
 """Of an iterator, which may never end, and of what a generator yields."""
-MAX_ROWS = 50
-"""Of a table: more of them tell a model no more, and would be cut in the middle of a row."""
 MAX_ELEMENTS = 1_000
 """Of an array that is written out; numpy and torch abbreviate theirs from there on, too."""
 _MAX_DEPTH = 50
@@ -113,6 +114,8 @@ class _Writer:
                 return value
             case Enum():
                 return self._plain(value.value)
+            case UserString():
+                return self._plain(value.data)
             case str():
                 # Not str(value): a subclass may have a __str__ of its own.
                 return str.__str__(value)
@@ -142,6 +145,8 @@ class _Writer:
         match value:
             case tuple() if fields := _field_names(value):
                 return {name: self._plain(item) for name, item in zip(fields, value, strict=True)}
+            case tuple() if fields := _member_names(value):
+                return {name: self._plain(getattr(value, name)) for name in fields}
             case range() if len(value) > MAX_ITEMS:
                 return str(value)
             case list() | tuple() | deque() | range():
@@ -172,6 +177,8 @@ class _Writer:
                 return _of_bytes(value.getvalue())
             case type():
                 return repr(value)
+            case _ if ("pandas", "NAType") in class_names(value):
+                return None
         if (plain := self._of_library(value)) is not None:
             return plain
         if dataclasses.is_dataclass(value):
@@ -212,13 +219,25 @@ class _Writer:
 
     def _of_library(self, value: Any) -> Any:
         """What numpy, torch, pandas and polars hold; None for all else."""
-        names = _names(value)
+        names = class_names(value)
+        if ("sqlite3", "Row") in names:
+            return {name: self._plain(value[name]) for name in value.keys()}  # noqa: SIM118 (it is no mapping)
+        if ("requests", "Response") in names or ("httpx", "Response") in names:
+            self.notes[f"the text of a response with the status {value.status_code}"] = None
+            return value.text
+        if ("xml", "Element") in names or ("lxml", "_Element") in names:
+            library = sys.modules["lxml.etree" if ("lxml", "_Element") in names else "xml.etree.ElementTree"]
+            return str(library.tostring(value, encoding="unicode"))
+        if ("numpy", "void") in names and value.dtype.names:
+            return {name: self._plain(value[name]) for name in value.dtype.names}
         if ("numpy", "generic") in names:
             return self._plain(_scalar(value))
         if ("numpy", "ndarray") in names:
             if value.size > MAX_ELEMENTS:
                 self.notes[f"an array of shape {tuple(value.shape)}, {value.dtype}"] = None
                 return str(value)
+            if value.dtype.names:
+                return [self._plain(row) for row in value.ravel()]
             return self._plain(value.astype(str).tolist() if value.dtype.kind in "mM" else value.tolist())
         if ("torch", "Tensor") in names:
             held = value.detach().cpu()
@@ -226,11 +245,11 @@ class _Writer:
                 self.notes[f"a tensor of shape {tuple(held.shape)}, {held.dtype}"] = None
                 return str(held)
             return self._plain(held.tolist())
-        if ("pandas", "Index") in names:
+        if ("pandas", "Index") in names or ("pandas", "ExtensionArray") in names:
             return self._read(iter(value.tolist()))
-        if (rows := _rows(value)) is not None:
+        if (rows := rows_of(value)) is not None:
             if rows.count > len(rows.cells):
-                self.notes[f"the first {len(rows.cells)} of {_shape(rows)}"] = None
+                self.notes[f"the first {len(rows.cells)} of {shape_text(rows)}"] = None
             return [dict(zip(rows.names, map(self._plain, row), strict=False)) for row in rows.cells]
         return None
 
@@ -271,6 +290,13 @@ def _field_names(value: tuple[Any, ...]) -> tuple[str, ...]:
     return ()
 
 
+def _member_names(value: tuple[Any, ...]) -> tuple[str, ...]:
+    """Of a value of Python's own modules that has more names than items, as that of `os.stat`."""
+    if not getattr(type(value), "n_unnamed_fields", 0):
+        return ()
+    return tuple(name for name, item in vars(type(value)).items() if isinstance(item, types.MemberDescriptorType))
+
+
 def _sorted(values: Iterable[Any]) -> list[Any]:
     """A set has an order of its own in every process; this one is always the same."""
     try:
@@ -308,11 +334,6 @@ def _of_bytes(data: bytes) -> str:
     return f"[{len(data):,} byte{'s' if len(data) > 1 else ''} of {f'a {kind} file' if kind else 'binary data'}]"
 
 
-def _names(value: Any) -> set[tuple[str, str]]:
-    """The library and name of each class that a value is of."""
-    return {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(value).__mro__}
-
-
 def _scalar(value: Any) -> Any:
     if value.dtype.kind in "mM":
         return str(value)
@@ -321,63 +342,27 @@ def _scalar(value: Any) -> Any:
     return plain if type(plain) is not type(value) else float(value)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Rows:
-    names: list[str]
-    cells: list[tuple[Any, ...]]
-    """The first rows."""
-    count: int
-    """Of all rows."""
-
-
-def _rows(value: Any) -> _Rows | None:
-    """The beginning of a frame or series of pandas or polars."""
-    names = _names(value)
-    if ("pandas", "DataFrame") in names:
-        numbered = type(value.index).__name__ == "RangeIndex"
-        columns = [str(column) for column in value.columns]
-        cells = [tuple(row) for row in value.head(MAX_ROWS).itertuples(index=not numbered, name=None)]
-        return _Rows(columns if numbered else [_index_name(value), *columns], cells, len(value))
-    if ("pandas", "Series") in names:
-        numbered = type(value.index).__name__ == "RangeIndex"
-        pairs = list(value.head(MAX_ROWS).items())
-        name = "value" if value.name is None else str(value.name)
-        if numbered:
-            return _Rows([name], [(item,) for _, item in pairs], len(value))
-        return _Rows([_index_name(value), name], pairs, len(value))
-    if ("polars", "DataFrame") in names:
-        return _Rows(list(value.columns), value.head(MAX_ROWS).rows(), value.height)
-    if ("polars", "Series") in names:
-        return _Rows([value.name or "value"], [(item,) for item in value.head(MAX_ROWS).to_list()], len(value))
-    return None
-
-
-def _index_name(value: Any) -> str:
-    return "index" if value.index.name is None else str(value.index.name)
-
-
 def _table(value: Any) -> str | None:
     """A table in Markdown; None for what is none."""
     if value is None or isinstance(value, str | int | float | list | dict | tuple):
         return None
     try:
-        rows = _rows(value)
+        rows = rows_of(value)
     except Exception:
         return None
     if rows is None:
         return None
+    if not rows.names or not rows.cells:
+        names = f": {', '.join(rows.names)}" if rows.names else ""
+        return f"[an empty table of {shape_text(rows)}{names}]"
     lines = [
         _row(map(_cell, rows.names)),
         _row(["---"] * len(rows.names)),
         *(_row(map(_cell, row)) for row in rows.cells),
     ]
     if rows.count > len(rows.cells):
-        lines.append(f"[the first {len(rows.cells)} of {_shape(rows)}]")
+        lines.append(f"[the first {len(rows.cells)} of {shape_text(rows)}]")
     return "\n".join(lines)
-
-
-def _shape(rows: _Rows) -> str:
-    return f"{rows.count:,} rows × {len(rows.names)} column{'s' if len(rows.names) != 1 else ''}"
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -385,5 +370,5 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else _Writer().text(value)
+    text = "" if value is None or ("pandas", "NAType") in class_names(value) else _Writer().text(value)
     return " ".join(text.split()).replace("|", "\\|")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,18 @@ def misread(node: yaml.Node) -> str | None:
     if node.tag in (INTEGER, FLOAT) and _OTHER_BASE.fullmatch(node.value):
         return str(_scalar(node))
     return None
+
+
+def scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    """The scalars in a node that `json_value` has taken: values, not keys."""
+    if isinstance(node, yaml.MappingNode):
+        for _, value in node.value:
+            yield from scalars(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from scalars(item)
+    elif isinstance(node, yaml.ScalarNode):
+        yield node
 
 
 def one_name(text: str) -> str:

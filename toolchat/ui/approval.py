@@ -6,6 +6,7 @@ itself is printed once, in full, above the live rows: it is never cut, and the t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any
@@ -13,9 +14,12 @@ from typing import Any
 from toolchat.chat.approval import Reply, Scope
 from toolchat.chat.calls import PendingCall
 from toolchat.tools.grant import canonical
+from toolchat.tools.rules import Likeness, call_of
+from toolchat.tools.rules import likeness as find_likeness
+from toolchat.tools.toolbox import Tool
 from toolchat.ui.approval_text import Row, call_rows, editable, parse_arguments, prose
 from toolchat.ui.text.sanitize import sanitize_line
-from toolchat.ui.text.wrapping import folded
+from toolchat.ui.text.wrapping import folded, hanging
 
 ARMING_SECONDS = 0.4
 """After so long without a key, what is typed is meant for the dialog: who goes on typing leaves less between two keys
@@ -27,10 +31,13 @@ _ANSWERS = {
     "S": Reply(True, Scope.SESSION, exact=True),
     "a": Reply(True, Scope.ALWAYS),
     "A": Reply(True, Scope.ALWAYS, exact=True),
+    "p": Reply(True, Scope.SESSION),
+    "P": Reply(True, Scope.ALWAYS),
     **dict.fromkeys(("n", "c-m", "c-j", "enter", "escape", "c-d"), Reply(False)),
 }
 _KEYS = ("y once", "s this session", "a always", "e edit", "n no", "r no, and why")
-_ALLOWING = frozenset("ysSaA")
+_ALLOWING = frozenset("ysSaApP")
+_BY_PATTERN = ("p", "P")
 _ONWARD = frozenset((" ", "c-m", "c-j", "enter", "pagedown", "down"))
 _UNSEEN_KEYS = ("Space: more of it", "n no", "r no, and why")
 LEAST_PAGE = 4
@@ -71,6 +78,9 @@ class ApprovalDialog:
         """In `State.CHECKING`, the edited arguments."""
         self._pending = pending
         self._arguments = pending.call.arguments
+        self._like: Likeness | None = None
+        """What p and P grant, as `rows` shows it."""
+        self._like_text = ""
         self._printed = False
         self._due = False
         self._width = 0
@@ -89,6 +99,7 @@ class ApprovalDialog:
             return []
         if not self._printed:
             self._printed = self._due = True
+            self._like, self._like_text = offer(self._pending.tool, self._arguments)
             self._width = width
             self._unseen = call_rows(self._pending.tool, self._arguments, width, edited=self._edited)
         if not self._due:
@@ -120,11 +131,12 @@ class ApprovalDialog:
                 changed = ", with your arguments" if self._edited else ""
                 keys = self._key_rows(_KEYS, width, now)
                 below = prose("dim", _FURTHER, width)
+                like = [("text", row) for row in hanging(self._like_text, width)] if self._like_text else []
                 if self._too_soon:
                     # In as many rows: nothing moves under the eyes of who reads.
                     told = prose("text", _TOO_SOON, width)
                     below = [*told, *[("dim", "")] * (len(below) - len(told))]
-                return [*prose("title", f"Run {name}{changed}?", width), *keys, *below]
+                return [*prose("title", f"Run {name}{changed}?", width), *keys, *like, *below]
             case State.EDIT:
                 problem = prose("error", self._problem, width) if self._problem else []
                 return [
@@ -173,7 +185,12 @@ class ApprovalDialog:
             if counts and self._unseen and name in _ONWARD:
                 self._due = True
                 self._quiet_since = now
-            elif counts and (name in _ANSWERS or name in ("e", "r")) and not (self._unseen and name in _ALLOWING):
+            elif (
+                counts
+                and not (name in _BY_PATTERN and self._like is None)
+                and (name in _ANSWERS or name in ("e", "r"))
+                and not (self._unseen and name in _ALLOWING)
+            ):
                 self._answer(name)
             elif self._quiet_since is not None:
                 # Also where it was armed: who types what is no answer is typing to something else.
@@ -226,6 +243,8 @@ class ApprovalDialog:
                 self.state, self.text = State.REASON, ""
             case _:
                 answer = _ANSWERS[key]
+                if key in _BY_PATTERN:
+                    answer = replace(answer, like=self._like)
                 own = self._arguments if answer.allowed and self._edited else None
                 self._finish(replace(answer, arguments=own))
 
@@ -236,6 +255,20 @@ class ApprovalDialog:
     def _finish(self, reply: Reply) -> None:
         self.state = State.DONE
         self.result = reply
+
+
+def offer(tool: Tool, arguments: Mapping[str, Any]) -> tuple[Likeness | None, str]:
+    """The calls like this one that p and P allow, None where there is nothing to offer; and what is said of that."""
+    call = call_of(tool, arguments)
+    if tool.options.rules.verdict(call) == "ask":
+        return (
+            None,
+            "Its tools file has such calls asked about: of later ones, only S and A answer that, for these arguments.",
+        )
+    likeness = find_likeness(call) if tool.source_digest else None
+    if likeness is None:
+        return None, ""
+    return likeness, f"p, P: s, a for calls like it: {sanitize_line(likeness.text(call.folder))}"
 
 
 def _joined(parts: tuple[str, ...], width: int) -> list[str]:

@@ -12,13 +12,15 @@ from typing import Any, TextIO
 from toolchat.chat.approval import Reply, Scope
 from toolchat.chat.calls import PendingCall
 from toolchat.tools.grant import canonical
-from toolchat.ui.approval import ARMING_SECONDS, LEAST_PAGE
+from toolchat.ui.approval import ARMING_SECONDS, LEAST_PAGE, offer
 from toolchat.ui.approval_text import call_rows, editable, parse_arguments
 from toolchat.ui.text.sanitize import sanitize_line
+from toolchat.ui.text.wrapping import hanging
 
 HELP = """\
   y  once               s  this session     a  always
   n  no (also: Enter)   S, A  the same, only with these arguments
+  p, P  the same as s and a, only for calls like it, where that is offered
   r WHY   no, and the model reads why
   e JSON  with other arguments
 """
@@ -36,6 +38,8 @@ class Choice(StrEnum):
     SESSION_EXACT = "session_exact"
     ALWAYS = "always"
     ALWAYS_EXACT = "always_exact"
+    SESSION_LIKE = "session_like"
+    ALWAYS_LIKE = "always_like"
     EDIT = "edit"
     NO = "no"
     HELP = "help"
@@ -57,6 +61,8 @@ _WORDS = {
     "a": Choice.ALWAYS,
     "always": Choice.ALWAYS,
     "A": Choice.ALWAYS_EXACT,
+    "p": Choice.SESSION_LIKE,
+    "P": Choice.ALWAYS_LIKE,
     "e": Choice.EDIT,
     "edit": Choice.EDIT,
     "n": Choice.NO,
@@ -72,7 +78,10 @@ _GRANTS = {
     Choice.SESSION_EXACT: Reply(True, Scope.SESSION, exact=True),
     Choice.ALWAYS: Reply(True, Scope.ALWAYS),
     Choice.ALWAYS_EXACT: Reply(True, Scope.ALWAYS, exact=True),
+    Choice.SESSION_LIKE: Reply(True, Scope.SESSION),
+    Choice.ALWAYS_LIKE: Reply(True, Scope.ALWAYS),
 }
+_BY_PATTERN = (Choice.SESSION_LIKE, Choice.ALWAYS_LIKE)
 
 
 def parse(line: str) -> Typed | None:
@@ -93,7 +102,7 @@ def screen_size(stream: TextIO) -> tuple[int, int]:
     return columns or _COLUMNS, rows or 24
 
 
-def _pages(pending: PendingCall, arguments: Mapping[str, Any], size: tuple[int, int] | None) -> list[str]:
+def _pages(pending: PendingCall, arguments: Mapping[str, Any], size: tuple[int, int] | None, offered: str) -> list[str]:
     """The call in full with these arguments, in pages that fit a screen of `size` columns and rows, each with a prompt.
 
     The last one asks whether it is to be run.
@@ -101,6 +110,7 @@ def _pages(pending: PendingCall, arguments: Mapping[str, Any], size: tuple[int, 
     columns, rows_of_screen = size or (_COLUMNS, 0)
     edited = canonical(arguments) != canonical(pending.call.arguments)
     rows = [row for _, row in call_rows(pending.tool, arguments, columns, edited=edited)]
+    rows += hanging(offered, columns) if offered else []
     most = max(rows_of_screen - 2, LEAST_PAGE) if rows_of_screen else len(rows)
     pages = [rows[at : at + most] for at in range(0, len(rows), most)]
     left = len(rows)
@@ -128,7 +138,8 @@ async def ask_by_lines(
     """
     arguments = pending.call.arguments
     size = screen() if screen else None
-    text, *unseen = _pages(pending, arguments, size)
+    like, offered = offer(pending.tool, arguments)
+    text, *unseen = _pages(pending, arguments, size, offered)
     while True:
         shown = clock()
         line = await prompt(text)
@@ -139,7 +150,7 @@ async def ask_by_lines(
             continue
         if screen and size and screen()[0] < size[0] and line.strip().lower() not in ("n", "no"):
             size = screen()
-            text, *unseen = _pages(pending, arguments, size)
+            text, *unseen = _pages(pending, arguments, size, offered)
             text = f"The screen has become narrower; this is the call again.\n{text}"
             continue
         if unseen and not line.strip():
@@ -150,6 +161,8 @@ async def ask_by_lines(
                 text = f"What you have not seen cannot be run. {_more(unseen)}"
             case None:
                 text = f"Not understood, and nothing is run yet. {PROMPT}"
+            case Typed(choice) if choice in _BY_PATTERN and like is None:
+                text = f"There are no calls like it to allow: write s, S, a or A. {PROMPT}"
             case Typed(Choice.HELP):
                 text = f"{HELP}{PROMPT}"
             case Typed(Choice.NO, reason):
@@ -167,11 +180,18 @@ async def ask_by_lines(
                     text = f"{sanitize_line(problem)}\n{PROMPT}"
                 else:
                     arguments = edited
-                    text, *unseen = _pages(pending, arguments, size)
+                    like, offered = offer(pending.tool, arguments)
+                    text, *unseen = _pages(pending, arguments, size, offered)
             case Typed(choice):
                 reply = _GRANTS[choice]
                 changed = canonical(arguments) != canonical(pending.call.arguments)
-                return Reply(True, reply.scope, reply.exact, arguments=arguments if changed else None)
+                return Reply(
+                    True,
+                    reply.scope,
+                    reply.exact,
+                    like if choice in _BY_PATTERN else None,
+                    arguments=arguments if changed else None,
+                )
 
 
 def _more(unseen: list[str]) -> str:

@@ -36,7 +36,12 @@ def call_text(call: ToolCall | FailedCall) -> str:
     """`name(argument="value", …)`, as it would be written in Python, with JSON's values."""
     if isinstance(call, FailedCall):
         return sanitize_line(f"{call.name}(…) could not be read: {call.reason}")
-    arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())
+    # A name that the model has made up could pass for other arguments.
+    written = {
+        name if name.isidentifier() else json.dumps(name, ensure_ascii=False): json.dumps(value, ensure_ascii=False)
+        for name, value in call.arguments.items()
+    }
+    arguments = ", ".join(f"{name}={value}" for name, value in written.items())
     return sanitize_line(f"{call.name}({arguments})")
 
 
@@ -64,7 +69,8 @@ def result_lines(result: ToolResult) -> list[str]:
     lines = [f"{MARKS[result.status]} {shown[0]}", *(f"  {row}" for row in shown[1:])]
     if len(shown) < len(rows):
         lines.append(f"  … {more_lines(len(rows) - len(shown), result)}")
-    return [*lines, *(f"  {row}" for row in image_lines(result))]
+    hooks = [f"  ({sanitize_line(result.hooks)})"] if result.hooks else []
+    return [*lines, *(f"  {row}" for row in image_lines(result)), *hooks]
 
 
 def image_lines(result: ToolResult) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from toolchat.ui.calls import call_text, content_lines, image_lines, more_lines, output_rows
 from toolchat.ui.text.cells import cut, width_of
-from toolchat.ui.text.sanitize import sanitize
+from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.ui.text.styles import paint
 from toolchat.ui.text.wrapping import wrapped
 from toolchat.wire.messages import FailedCall, ResultStatus, ToolCall, ToolResult
@@ -90,6 +90,8 @@ class Card:
             about.append(seconds(result.seconds))
         if isinstance(self.call, ToolCall):
             about.append(str(self.call.origin))
+        if result.hooks:
+            about.append(sanitize_line(result.hooks))
         tail = f"  {', '.join(about)}" if about else ""
         # The arguments may be long, and how it ended must be seen: it gets a row of its own where need be.
         first, *more = wrapped(f"{mark} {call_text(self.call)}", width - 2)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolchat.tools.grant import Grant
+from toolchat.tools.rules import NO_RULES
 from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.ui.text.sanitize import look_alikes, sanitize, sanitize_line
 
@@ -48,7 +49,7 @@ def print_tools(toolbox: Toolbox) -> None:
         for tool in toolbox.tools:
             out.print(Text(sanitize_line(tool.signature), style="bold"))
             out.print(Text("  " + sanitize(tool.description)))
-            out.print(Text(f"  {tool.options.approval}  {sanitize_line(tool.callable_ref)}", style="dim"))
+            out.print(Text(f"  {_calls(tool)}  {sanitize_line(tool.callable_ref)}", style="dim"))
     else:
         table = new_table("Name", "Signature", "Description", "Calls", "From")
         for tool in toolbox.tools:
@@ -56,7 +57,7 @@ def print_tools(toolbox: Toolbox) -> None:
                 Text(tool.name, style="bold"),
                 sanitize_line(tool.signature.removeprefix(tool.name)),
                 sanitize(tool.description),
-                str(tool.options.approval),
+                _calls(tool),
                 Text(sanitize_line(tool.callable_ref), style="dim"),
             )
         out.print(table)
@@ -78,11 +79,21 @@ def print_grants(grants: Sequence[Grant]) -> None:
         return
     table = new_table("Tool", "Calls", "From")
     for grant in grants:
-        calls = "all" if grant.arguments is None else sanitize_line(grant.arguments)
+        calls = "all" if grant.arguments is None else sanitize_line(_granted(grant))
         table.add_row(
             Text(sanitize_line(grant.tool), style="bold"), calls, Text(sanitize_line(grant.callable_ref), style="dim")
         )
     out.print(table)
+
+
+def _calls(tool: Tool) -> str:
+    rules = tool.options.rules != NO_RULES
+    return f"{tool.options.approval}, by rules" if rules else str(tool.options.approval)
+
+
+def _granted(grant: Grant) -> str:
+    likeness = grant.likeness
+    return f"like {likeness.text()}" if likeness is not None else grant.arguments or ""
 
 
 def changes(tool: Tool) -> list[str]:

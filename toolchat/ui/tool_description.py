@@ -96,6 +96,7 @@ def description(
     rows += [Text(f"  {sanitize(row)}") for row in tool.description.splitlines()]
     rows.append(_fact("from", f"{tool.callable_ref}, {tool.place}"))
     rows.append(_fact("calls", ", ".join(_options(tool.options, approval or tool.options.approval))))
+    rows += [_fact(word, f"where {text}") for word, text in tool.options.rules.texts()]
     rows += [_fact("file sets", row) for row in changes(tool)]
     if tool.untyped:
         rows.append(_fact("no type", f"{', '.join(tool.untyped)}: the model is offered what could be told of it"))
@@ -146,6 +147,7 @@ def tool_json(tool: Tool) -> dict[str, Any]:
         "callable": tool.callable_ref,
         "place": tool.place,
         "approval": str(options.approval),
+        "rules": [{word: text} for word, text in options.rules.texts()],
         "timeout": options.timeout,
         "memory": options.memory,
         "max_result_tokens": options.max_result_tokens,

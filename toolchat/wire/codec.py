@@ -34,7 +34,7 @@ from toolchat.wire.tokens import TokenCount
 LINE_LIMIT = 64 * 1024 * 1024
 """Bytes of the longest line that the engine's channel reads: a long history is one line."""
 
-VERSION = (2, 2)
+VERSION = (2, 3)
 """Of an event's JSON form. 1 could be written and not read; 2.1 added `left_out`, 2.2 `estimated`."""
 
 LoadImage = Callable[[str, str], str]

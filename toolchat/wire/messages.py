@@ -21,7 +21,7 @@ class CallOrigin(StrEnum):
     REPAIRED = "repaired"
     """Its arguments were converted to fit the tool's schema."""
     EDITED = "edited"
-    """The user changed its arguments before it ran."""
+    """The user, or a hook of theirs, changed its arguments before it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,8 @@ class ToolResult:
     images: tuple[Image, ...] = ()
     left_out: int = 0
     """Characters of what the tool returned that `content` does not have: it says so itself, in a line."""
+    hooks: str = ""
+    """What the user's hooks have done to the call or the result, in a few words."""
 
 
 @dataclass(frozen=True, slots=True)

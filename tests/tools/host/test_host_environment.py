@@ -16,12 +16,14 @@ pytestmark = pytest.mark.process
 
 SHOW = '''
 import os
+import sys
 
 AT_IMPORT = os.environ.get("WEATHER_KEY")
+ARGUMENTS = " ".join(sys.argv)
 
 def first() -> dict[str, str]:
     """Show."""
-    return {"at import": str(AT_IMPORT), **os.environ}
+    return {"at import": str(AT_IMPORT), "arguments": f"{ARGUMENTS}; {' '.join(sys.argv)}", **os.environ}
 
 def second() -> dict[str, str]:
     """Show."""
@@ -41,6 +43,8 @@ def test_a_tool_sees_the_basic_variables_and_those_that_it_names(
     first = json.loads(bench.call("first").result.content)
     second = json.loads(bench.call("second").result.content)
     assert first["at import"] == first["WEATHER_KEY"] == "value of WEATHER_KEY"
+    # A module that parses its arguments finds none of toolchat's own.
+    assert first["arguments"] == "tool; tool"
     assert second["OTHER_KEY"] == "value of OTHER_KEY"
     assert first["LC_TIME"] == "C"
     assert {"PATH", "HOME"} <= first.keys()

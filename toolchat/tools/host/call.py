@@ -256,7 +256,7 @@ class Prepared:
 
 def _cut(result: ToolResult, excerpt: Excerpt, images: tuple[Image, ...]) -> CutResult:
     about = (result.status, result.seconds, images or result.images, excerpt.left_out)
-    return CutResult(result.call_id, result.name, excerpt.text(), *about, excerpt)
+    return CutResult(result.call_id, result.name, excerpt.text(), *about, excerpt=excerpt)
 
 
 def _with_line(result: ToolResult, line: str) -> ToolResult:

@@ -38,7 +38,7 @@ from toolchat.tools.commands import CommandFailed
 from toolchat.tools.host.channel import LOST_CHANNEL, BlockingChannel, ChannelClosed, out_of_the_way
 from toolchat.tools.host.confine import call_ruleset, enter_call
 from toolchat.tools.host.process_tree import uses_gpu
-from toolchat.tools.host.protocol import ChildRequest, ProcessSetup, Share, from_descriptor
+from toolchat.tools.host.protocol import PROGRAM, ChildRequest, ProcessSetup, Share, from_descriptor
 from toolchat.tools.load import load_tools
 from toolchat.tools.problems import missing_variable
 from toolchat.tools.result import MAX_KEPT, MAX_RESULT, clean, error_text, result_text
@@ -464,6 +464,8 @@ def _address_space() -> int:
 def main() -> Never:
     """What an interpreter of its own does: `-m toolchat.tools.host.child REQUEST`."""
     request = ChildRequest.decode(from_descriptor(int(sys.argv[1])))
+    # What a module of the user's, or a tool, finds there: a program without arguments.
+    sys.argv[:] = [PROGRAM]
     setup = request.setup
     channel, said = enter(setup, request.parent, call_ruleset(request.abi), request.channel, os.dup(1))
     try:

@@ -58,8 +58,15 @@ class Loaded:
     """Bytes of memory that it takes after the imports."""
     confined: bool
     """Whether the kernel keeps its tools from other processes, or they are to keep their privileges."""
-    files: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """What it has added to `ToolsCode.files`, where the person named the tools file."""
+    learned: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """See `ToolsCode.learned`."""
+
+    def code(self, code: ToolsCode) -> ToolsCode:
+        """`code` as this host has it: what is imported from now on is one of its files, as it was then.
+
+        Not with those of other hosts: what a tool's digest is made of must not depend on what they import.
+        """
+        return code.with_learned(self.learned)
 
 
 class RedactedLog:
@@ -177,12 +184,12 @@ class HostClient:
                             raise ToolsFileError(problems, notes)
                         case {"op": "refused", "message": message, "files": files}:
                             raise NotAccepted(message, files) if files else UsageError(message)
-                        case {"op": "loaded", "toolbox": toolbox, "files": files, **rest}:
+                        case {"op": "loaded", "toolbox": toolbox, "learned": learned, **rest}:
                             known = self._code.approved(decode_toolbox(self._path, toolbox))
                             share = self._share or Share()
                             notices = (*known.notices, *self._unset(share.env))
                             tools = replace(known, notices=notices)
-                            return Loaded(tools, share, rest["forks"], rest["size"], rest["confined"], files)
+                            return Loaded(tools, share, rest["forks"], rest["size"], rest["confined"], learned)
         except TimeoutError:
             self.kill()
             await self.close()

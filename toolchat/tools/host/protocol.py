@@ -14,9 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from toolchat.tools.rules import Rules
 from toolchat.tools.toolbox import Approval, Privileges, Tool, Toolbox, ToolOptions, Untyped
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment
 
+PROGRAM = "tool"
+"""`sys.argv[0]` of the processes that tools run in; argparse, for one, calls the program so."""
 PYTHON_FLAGS = ("-P", "-X", "pycache_prefix=")
 """Flags of the interpreters that tools run in: the folder the user is in shadows no module, and bytecode of installed
 modules lies beside them, whatever PYTHONPYCACHEPREFIX says, which is for the programs that tools start."""
@@ -188,6 +191,7 @@ def _tool(*, options: dict[str, Any], from_file: dict[str, list[str]], **rest: A
         "given": tuple(options["given"]),
         "privileges": Privileges(options["privileges"]),
         "untyped": Untyped(options["untyped"]),
+        "rules": Rules.decode(options["rules"]),
     }
     rest |= {name: tuple(rest[name]) for name in ("notes", "untyped")}
     rest["from_file"] = {name: tuple(keywords) for name, keywords in from_file.items()}

@@ -27,6 +27,7 @@ from toolchat.tools.host.confine import Fence, call_ruleset
 from toolchat.tools.host.guardian import split
 from toolchat.tools.host.process_tree import children, kill_tree, own_size, tree_memory
 from toolchat.tools.host.protocol import (
+    PROGRAM,
     PYTHON_FLAGS,
     ChildRequest,
     HostRequest,
@@ -262,6 +263,8 @@ class HostServer:
 def main() -> Never:
     """Be the host that the first argument, a `HostRequest`, describes."""
     request = HostRequest.decode(from_descriptor(int(sys.argv[1])))
+    # What a module of the user's, or a tool, finds there: a program without arguments.
+    sys.argv[:] = [PROGRAM]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = split(request.parent, request.channel)
     adopt_orphans()

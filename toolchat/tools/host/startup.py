@@ -78,8 +78,8 @@ def load(
         what = f"{path}: {reason}; each call therefore starts Python anew and imports the tools again, which is slower"
         toolbox = replace(toolbox, notices=(*toolbox.notices, what))
     told = Redactor(given).data(encode_toolbox(toolbox))
-    files = {} if code.closed or code.loaded else guard.code.files
-    known = {"toolbox": told, "forks": reason is None, "size": own_size(), "confined": confined, "files": files}
+    learned = {} if code.closed or code.loaded else guard.code.learned(loaded.imported)
+    known = {"toolbox": told, "forks": reason is None, "size": own_size(), "confined": confined, "learned": learned}
     control.send({"op": "loaded", **known})
     return share, loaded, given
 

@@ -106,13 +106,12 @@ class Supervisor:
             loaded += await asyncio.gather(hosts[0].load(import_seconds, others), return_exceptions=True)
             loaded += await asyncio.gather(*loading, return_exceptions=True)
             toolbox = merged(code.path, loaded)
-            code = _as_loaded(code, loaded)
             places = []
             for host, known in zip(list(hosts), loaded, strict=True):
                 assert isinstance(known, Loaded)
                 if not known.forks:
                     await host.close()
-                    hosts.append(host := HostClient(code, log, known.share, known))
+                    hosts.append(host := HostClient(known.code(code), log, known.share, known))
                 places.append(Place(known, host))
         except BaseException:
             for task in loading:
@@ -175,7 +174,7 @@ class Supervisor:
                 raise HostDied("toolchat is ending")
             if not place.host.alive:
                 await place.host.close()
-                place.host = HostClient(self._code, self.log, place.loaded.share, place.loaded)
+                place.host = HostClient(place.loaded.code(self._code), self.log, place.loaded.share, place.loaded)
                 if place.loaded.forks:
                     await place.host.load(self._import_seconds)
         once = not tool.options.stateful
@@ -207,13 +206,6 @@ class Supervisor:
 
     def _place(self, tool: Tool) -> Place:
         return self._places[Share.of(tool.options)]
-
-
-def _as_loaded(code: ToolsCode, results: Iterable[Loaded | BaseException]) -> ToolsCode:
-    """`code` with the files that the hosts have added. What is imported from now on is one of them, as it was then."""
-    added = {file: digest for one in results if isinstance(one, Loaded) for file, digest in one.files.items()}
-    imported = tuple(sorted(added)) if not code.closed else ()
-    return replace(code, files={**added, **code.files}, loaded=True, imported=imported)
 
 
 def merged(path: Path, results: Sequence[Loaded | BaseException]) -> Toolbox:
