@@ -69,7 +69,12 @@ def read_page(half: str) -> list[Row]:
 
 
 def _turn(entry: Mapping[str, Any]) -> Turn:
-    calls = tuple((name, dict(arguments)) for call in entry.get("calls", []) for name, arguments in call.items())
+    # YAML takes a key `on` for true.
+    calls = tuple(
+        (name, {"on" if key is True else key: value for key, value in arguments.items()})
+        for call in entry.get("calls", [])
+        for name, arguments in call.items()
+    )
     return Turn(entry["ask"], calls, tuple(entry.get("says", [])))
 
 
@@ -113,8 +118,16 @@ _TOLD = {
     "cancel_order": r"(cancel)",
     "door_state": r"(unlocked|locked)",
     "switch_lamp": r"is (on|off)",
+    "finish_task": r"^(done)",
 }
 """What of a result must be in the answer; of other tools the numbers, or, where there are none, half of the words."""
+
+
+_SYNONYMS = {
+    "cancel": r"cancel",
+    "done": r"\b(done|finished|complete|completed|ticked)\b",
+    "0": r"\b(0|no|not|none|zero|out of stock)\b|n't\b",
+}
 
 
 def facts(call: MadeCall) -> list[str]:
@@ -132,8 +145,8 @@ def _is_in(fact: str, text: str) -> bool:
     if "|" in fact:
         words = fact.split("|")
         return 2 * sum(word in re.findall(r"\w+", text.casefold()) for word in words) >= len(words)
-    if fact == "cancel":
-        return "cancel" in text.casefold()
+    if fact in _SYNONYMS:
+        return re.search(_SYNONYMS[fact], text, re.I) is not None
     return _position(fact, text) is not None
 
 

@@ -84,6 +84,7 @@ def test_a_question_clashes_with_tools_of_the_same_subject(training: dict[str, M
     assert not exchanges.clash(asked, [{"name": "send_mail"}, {"name": "get_price"}])
 
 
+@pytest.mark.long
 def test_everyday_questions_call_the_sample_tools_with_what_their_schemas_allow(
     training: dict[str, ModuleType],
 ) -> None:
@@ -188,6 +189,20 @@ def test_an_error_must_be_admitted_and_not_invented_over(training: dict[str, Mod
     assert graded(training, expected, [call], "There is no order X9.") == ""
     assert graded(training, expected, [call], "Your order is on its way.") == "does not say that it failed"
     assert graded(training, expected, [call], "Sorry, not found. It arrives in 3 days.") == "invents 3"
+
+
+def test_a_result_may_be_said_in_other_words(training: dict[str, ModuleType]) -> None:
+    none = made(training, "stock_level", "desk lamp: 0 in stock", product="desk lamp")
+    assert graded(training, {"stock_level": {"product": "desk lamp"}}, [none], "Desk lamps are out of stock.") == ""
+    assert graded(training, {"stock_level": {"product": "desk lamp"}}, [none], "There are 10 desk lamps.") != ""
+    done = made(training, "finish_task", "done: call the plumber", number=1)
+    assert graded(training, {"finish_task": {"number": 1}}, [done], "Number 1 is finished.") == ""
+
+
+def test_the_argument_on_of_the_page_is_no_boolean(training: dict[str, ModuleType]) -> None:
+    rows = training["grading"].read_page("open")
+    calls = [call for row in rows for turn in row.turns for call in turn.calls if call[0] == "switch_lamp"]
+    assert calls == [("switch_lamp", {"room": "bedroom", "on": False})]
 
 
 def test_the_interval_of_a_share_is_wilsons(training: dict[str, ModuleType]) -> None:
