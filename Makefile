@@ -7,7 +7,7 @@
 ## make test-all   every test, also the slow ones
 ## make lint       ruff, mypy, the direction of imports and the table of settings
 ## make bench      the measured claims, each with its table
-## make docs       the table of settings and the picture of the REPL that the documents show
+## make docs       the table of settings and the picture of the REPL that the documents show (from a recorded chat)
 ## make install    only make .venv
 ## make pins       take the newest versions there are into .venv, and write them into constraints/
 ## make pins-cuda  the same for CUDA and each Python, by resolving and without installing (takes uv)
@@ -64,7 +64,7 @@ lint: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python benchmarks/cold_start.py
-	$(BIN)/python benchmarks/warm_ask.py
+	$(BIN)/python benchmarks/warm_ask.py --server
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/help_time.py
@@ -73,15 +73,17 @@ bench: $(DEV)
 	$(BIN)/python benchmarks/real_functions.py
 	$(BIN)/python benchmarks/untyped_parameters.py
 	$(BIN)/python benchmarks/valid_calls.py
+	$(BIN)/python benchmarks/valid_calls.py --served both
 	$(BIN)/python benchmarks/server.py
 	$(BIN)/python benchmarks/prefix_cache.py
 	$(BIN)/python benchmarks/first_prompt.py
 	$(BIN)/python benchmarks/render.py
 	$(BIN)/python benchmarks/sessions.py
 
+# RECORD=--record has the demo model answer anew, where it or the tools have changed.
 docs: $(DEV)
 	$(BIN)/python scripts/settings_table.py
-	$(BIN)/python scripts/record_repl.py docs/repl.svg
+	$(BIN)/python scripts/record_repl.py docs/repl.svg docs/repl.jsonl $(RECORD)
 	$(BIN)/python scripts/record_desk.py docs/desk.svg
 
 # What is written is what `make` installs from then on: run `make lint test` before it is committed.

@@ -125,7 +125,9 @@ def own_folders(folder: Path) -> dict[str, str]:
 
     Its engine ends with it.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOOLCHAT_")}
+    # As for anybody, Python keeps what it has compiled.
+    unset = ("TOOLCHAT_", "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
     own = {"XDG_STATE_HOME": str(folder / "state"), "XDG_CONFIG_HOME": str(folder / "config")}
     return environment | own | {"TOOLCHAT_KEEP_ALIVE": "0"}
 

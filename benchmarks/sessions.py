@@ -2,7 +2,8 @@
 
 The engine is scripted, so that only toolchat's own work is measured. The aims: 1,000
 turns are open again within 0.5 s; the last hundred turns cost at most 1.2 times the first; a search among 100,000
-messages takes at most 100 ms; and a chat begins no later where 10,000 sessions are stored.
+messages takes at most 100 ms; and a chat begins no later where 10,000 sessions are stored: neither its first event,
+nor the prompt of `toolchat repl` (in a terminal, from exec to a prompt that can be typed at) come later.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import _common as common
+import first_prompt
 
 from toolchat.engine.scripted import ScriptedEngine
 from toolchat.session.session import Session
@@ -113,6 +116,20 @@ def began(folder: Path) -> float:
     return milliseconds
 
 
+def home_with(sessions: Path) -> Path:
+    """A folder for a toolchat's state with those sessions in it."""
+    home = sessions.with_name(f"{sessions.name}-home")
+    (home / "state/toolchat").mkdir(parents=True, mode=0o700)
+    sessions.rename(home / "state/toolchat/sessions")
+    return home
+
+
+def prompted(home: Path) -> float:
+    """Milliseconds from exec to a prompt of `toolchat repl` that can be typed at."""
+    command = [*common.TOOLCHAT, "repl", "--model", "demo"]
+    return first_prompt.first_prompt(command, common.own_folders(home), home) * 1000
+
+
 def main() -> None:
     options = common.arguments(__doc__, runs=9).parse_args()
     print(common.machine())
@@ -130,8 +147,13 @@ def main() -> None:
         finds = {what: searched(full, text, options.runs) for what, text in queries.items()}
         began(empty)
         _, starts = common.alternate({"10,000": lambda: began(full), "none": lambda: began(empty)}, options.runs)
+        homes = {"10,000": home_with(full), "none": home_with(empty)}
+        _, prompts = common.alternate(
+            {stored: partial(prompted, home) for stored, home in homes.items()}, options.runs * 2
+        )
     first, last = statistics.median(turns[:100]), statistics.median(turns[-100:])
     resume, slowest = statistics.median(again), max(statistics.median(values) for values in finds.values())
+    prompt = common.ratio(prompts["10,000"], prompts["none"])
     rows = [
         [f"go on with {TURNS} turns, s", *common.spread(again, 3)],
         ["a turn, of the first 100, ms of CPU", *common.spread(turns[:100], 2)],
@@ -141,11 +163,16 @@ def main() -> None:
             [f"first event, {stored} sessions stored, ms", *common.spread(values, 2)]
             for stored, values in starts.items()
         ),
+        *(
+            [f"repl's prompt, {stored} sessions stored, ms", *common.spread(values, 0)]
+            for stored, values in prompts.items()
+        ),
     ]
     print(common.table(["what", "median", "least", "most"], rows))
     for told, met in (
         (f"{resume:.2f} s to go on with {TURNS} turns; at most 0.5", resume <= 0.5),
         (f"the last hundred turns cost {last / first:.2f} times the first; at most 1.2", last <= 1.2 * first),
+        (f"a prompt comes {prompt:.2f} times as late with 10,000 sessions; at most 1.05", prompt <= 1.05),
         (f"the slowest search takes {slowest:.0f} ms; at most 100", slowest <= 100),
     ):
         print(f"{told}: {common.verdict(met)}")

@@ -17,9 +17,10 @@ import itertools
 import random
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import _common as common
 
@@ -33,6 +34,10 @@ from vllm_server import attached_engine, vllm_server  # noqa: E402
 from toolchat.engine.local import LocalEngine  # noqa: E402
 
 LABELS = ("v2-spm", "v3-spm", "v7-spm", "v3-tekken", "v7-tekken", "v11", "v13", "v15")
+BOTH = "both"
+PLACES = ("tcp", "socket", BOTH)
+HOW: Mapping[str, Mapping[str, Any]] = {"tcp": {"key": "sk-of-the-benchmark"}, "socket": {"unix": True}}
+"""How a server is started."""
 FREE_TOKENS = 80
 """Of a generation without a grammar, which seldom ends by itself."""
 
@@ -40,44 +45,57 @@ FREE_TOKENS = 80
 def main() -> None:
     parser = common.arguments(__doc__, runs=100)
     parser.add_argument("--only", nargs="*", choices=[*LABELS, "demo"], help="some of the models", metavar="MODEL")
-    parser.add_argument("--served", action="store_true", help="ask vLLM's own server, over token ids")
+    parser.add_argument(
+        "--served",
+        choices=PLACES,
+        help="ask vLLM's own server, over token ids: on a port with a key, on a unix socket, or each in turn",
+    )
     options = parser.parse_args()
     print(common.machine())
     chosen = options.only or [*LABELS, "demo"]
     rows: list[list[str]] = []
     invalid = 0
-    with tempfile.TemporaryDirectory() as name:
-        for label in chosen:
-            common.say(f"{label}")
+    # A socket's path is short.
+    with tempfile.TemporaryDirectory(prefix="v", dir="/tmp") as name:
+        for label, place in places(chosen, options.served):
+            common.say(f"{label} {place}")
             held, free = asyncio.run(
-                demo(Path(name), options.runs, served=options.served)
+                demo(Path(name), options.runs, place)
                 if label == "demo"
-                else tiny(Path(name), label, options.runs, served=options.served)
+                else tiny(Path(name), label, options.runs, place)
             )
             invalid += held.invalid
-            rows += [row(label, "grammar", held), row("", "none", free)]
+            rows += [row(f"{label} {place}".rstrip(), "grammar", held), row("", "none", free)]
     common.say("")
     print(f"\nCalls at temperature 1.0, at least {options.runs} whole ones of each random model:\n")
     print(common.table(("model", "held to", "valid", "invalid", "cut off", "without", "tokens/s"), rows))
     print(f"\ninvalid calls under a grammar: {invalid}; the aim of none is {common.verdict(invalid == 0)}")
 
 
-async def tiny(folder: Path, label: str, calls: int, *, served: bool) -> tuple[Tally, Tally]:
-    async with served_tiny(folder, label) if served else tiny_engine(folder, label) as engine:
+def places(labels: Sequence[str], served: str | None) -> list[tuple[str, str]]:
+    """Each model, and where its server is; "" for an engine without one."""
+    if served != BOTH:
+        return [(label, served or "") for label in labels]
+    turns = [(label, PLACES[LABELS.index(label) % 2]) for label in labels if label != "demo"]
+    return [*turns, *(("demo", place) for place in PLACES[:2] if "demo" in labels)]
+
+
+async def tiny(folder: Path, label: str, calls: int, place: str) -> tuple[Tally, Tally]:
+    async with served_tiny(folder, label, place) if place else tiny_engine(folder, label) as engine:
         held = await tally(engine, calls, tool_choice="required")
         free = await tally(engine, calls, tool_choice="required", constrained=False, max_tokens=FREE_TOKENS)
     return held, free
 
 
 @contextlib.asynccontextmanager
-async def served_tiny(folder: Path, label: str) -> AsyncIterator[LocalEngine]:
+async def served_tiny(folder: Path, label: str, place: str) -> AsyncIterator[LocalEngine]:
     model = tiny_models.build(folder / label, label)
-    with vllm_server(model, folder, context=tiny_models.CONTEXT) as server:
+    with vllm_server(model, folder, context=tiny_models.CONTEXT, **HOW[place]) as server:
         async with attached_engine(server, folder / "logs") as engine:
             yield engine
 
 
-async def demo(folder: Path, calls: int, *, served: bool) -> tuple[Tally, Tally]:
+async def demo(folder: Path, calls: int, place: str) -> tuple[Tally, Tally]:
     from toolchat.engine.config import plan
     from toolchat.models.hardware import engine_device
     from toolchat.tools.load import load_tools, sample_tools_path
@@ -89,8 +107,8 @@ async def demo(folder: Path, calls: int, *, served: bool) -> tuple[Tally, Tally]
     )
     tools = load_tools(sample_tools_path()).toolbox.specs
     asked = questions(calls)
-    if served:
-        with vllm_server(common.demo_model(), folder) as server:
+    if place:
+        with vllm_server(common.demo_model(), folder, **HOW[place]) as server:
             async with attached_engine(server, folder / "logs") as attached:
                 held = await tally(attached, calls, tools=tools, questions=asked)
                 return held, await tally(attached, calls, tools=tools, questions=asked, constrained=False)

@@ -3,6 +3,8 @@
 The weather question takes two generations and a call between them. What the command takes beyond them is its own:
 Python, imports, the connection, the tools' process, the tool, the record, the end. The aim: at most 0.4 s of that.
 Then many commands at once, each with a question of its own, all of which must be answered right by one engine.
+With --server: a question without tools asked of vLLM's own server by curl, by `toolchat ask --server` and by `llm`
+where that is installed (--llm), in turn.
 With --widths: seconds of one question, and of all of them at once, by how many sequences the engine takes at a time.
 """
 
@@ -11,16 +13,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import _common as common
+
+REPOSITORY = common.BENCHMARKS.parent
+sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "e2e")]
+
+from vllm_server import vllm_server  # noqa: E402
 
 AIM = 0.4
 QUESTION = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
@@ -44,6 +54,8 @@ def main() -> None:
     parser = common.arguments(__doc__, runs=10)
     parser.add_argument("--at-once", type=int, default=12, metavar="N", help="commands at once [12]")
     parser.add_argument("--widths", type=int, nargs="*", default=[], metavar="N", help="widths to compare [none]")
+    parser.add_argument("--server", action="store_true", help="ask vLLM's own server, too")
+    parser.add_argument("--llm", default=shutil.which("llm"), metavar="FILE", help="the command of `llm` [as found]")
     options = parser.parse_args()
     print(common.machine())
     common.demo_model()
@@ -54,6 +66,8 @@ def main() -> None:
             results = [ask(scratch) for _ in range(options.runs + 1)][1:]
             report(cold, results)
             at_once(scratch, options.at_once)
+    if options.server:
+        served(options)
     if options.widths:
         asyncio.run(widths(options))
 
@@ -72,13 +86,14 @@ def kept(scratch: Path) -> Iterator[float]:
 
 
 def ask(scratch: Path) -> Outcome:
-    shutil.rmtree(scratch / "state", ignore_errors=True)
     done = common.run(
         (*common.TOOLCHAT, "ask", "--model", "demo", QUESTION), environment=environment(scratch), folder=scratch
     )
     if RIGHT not in done.output:
         raise SystemExit(f"{QUESTION!r} was answered wrong: {done.output!r}")
+    # The database of sessions was made by the first command, as a user's was.
     events = common.records(scratch)
+    events = [event for event in events if event["session"] == events[-1]["session"]]
     usages = [event["data"]["usage"] for event in events if event["type"] == "round_finished"]
     if len(usages) != 2:
         raise SystemExit(f"{QUESTION!r} took {len(usages)} generations, not 2")
@@ -124,6 +139,42 @@ def at_once(scratch: Path, number: int) -> None:
     print(f"\n{number} commands at once on one engine: {seconds:.1f} s, {right} of {number} answered right")
     if right != number:
         raise SystemExit(f"wrong among them: {answers}")
+
+
+CURL, TOOLCHAT, LLM = "curl", "toolchat ask --server", "llm"
+GREETING = "Write one sentence about the sea."
+KEY = "sk-of-the-benchmark"
+
+
+def served(options: argparse.Namespace) -> None:
+    """The whole of each command, from the start of its process to its end; all ask for the same greedy answer."""
+    with (
+        tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as name,
+        vllm_server(common.demo_model(), Path(name), "--served-model-name=demo", key=KEY) as server,
+    ):
+        scratch = Path(name)
+        (scratch / "extra-openai-models.yaml").write_text(
+            f"- model_id: demo\n  model_name: demo\n  api_base: {server.url}/v1\n  api_key_name: demo\n",
+            encoding="utf-8",
+        )
+        body = {"model": "demo", "messages": [{"role": "user", "content": GREETING}], "temperature": 0}
+        headers = ("-H", f"Authorization: Bearer {KEY}", "-H", "Content-Type: application/json")
+        commands = {
+            CURL: ("curl", "-sS", f"{server.url}/v1/chat/completions", *headers, "-d", json.dumps(body)),
+            TOOLCHAT: (*common.TOOLCHAT, "ask", "--server", server.url, "--no-tools", "--temperature", "0", GREETING),
+        }
+        if options.llm:
+            commands[LLM] = (options.llm, "--key", KEY, "-m", "demo", "-o", "temperature", "0", "--no-log", GREETING)
+        own = {"TOOLCHAT_API_KEY": KEY, "OPENAI_API_KEY": KEY, "LLM_USER_PATH": str(scratch)}
+        around = common.own_folders(scratch) | own
+        contenders = {
+            name: partial(common.run, command, environment=around, folder=scratch) for name, command in commands.items()
+        }
+        first, results = common.alternate(contenders, options.runs)
+    print(f"\nSeconds of one command against vLLM's server, {options.runs} runs of each in turn:\n")
+    rows = [[name, *common.spread([done.seconds for done in results[name]], 3)] for name in commands]
+    print(common.table(("command", "median", "least", "most"), rows))
+    print("\n" + "\n".join(f"{name} answered: {first[name].output.strip()[-100:]!r}" for name in commands))
 
 
 async def widths(options: argparse.Namespace) -> None:

@@ -1,12 +1,16 @@
-"""Records docs/repl.svg: a real `toolchat repl` with the demo model, played on a pseudo-terminal of 80 columns.
+"""Draws docs/repl.svg (`record_repl.py SVG CASSETTE`): a real `toolchat repl`, played on a terminal of 80 columns.
 
-What is typed stands below in `SCENE`; what is shown is what the program showed, all rows of it, colours kept.
+What is typed stands below in `SCENE`; what is shown is what the program showed, all rows of it, colours kept. The
+answers come from the cassette, a chat with the demo model, and the tools run again. With --record the demo model is
+loaded, and the cassette recorded anew.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -32,6 +36,27 @@ SCENE = (
     "/undo",
 )
 """Line by line; each is typed once the prompt is idle."""
+DOCS = (
+    "architecture.md",
+    "benchmarks.md",
+    "engines.md",
+    "gpu-check.md",
+    "images.md",
+    "install.md",
+    "python.md",
+    "repl.jsonl",
+    "repl.md",
+    "repl.svg",
+    "replay.md",
+    "scripts.md",
+    "security.md",
+    "sessions.md",
+    "settings.md",
+    "tools-reference.md",
+    "tools.md",
+    "your-functions.md",
+)
+"""What the folder docs of the scene has: always the same, so that a new page does not change the picture."""
 
 
 class _Screen(pyte.HistoryScreen):
@@ -48,13 +73,13 @@ class _Screen(pyte.HistoryScreen):
 class Player:
     """The program on a terminal whose rows are kept when they leave the screen at its top."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, folder: Path, *flags: str) -> None:
         variables = {
             name: value for name, value in os.environ.items() if not name.startswith(("TOOLCHAT_", "NO_COLOR"))
         }
         self.child = pexpect.spawn(
             sys.executable,
-            ["-m", "toolchat", "repl", "--model", "demo", "--tools", "tools.yaml"],
+            ["-m", "toolchat", "repl", "--tools", "tools.yaml", *flags],
             # What is shown begins with the loading, and leaves nothing behind.
             env={
                 **variables,
@@ -63,6 +88,7 @@ class Player:
                 "XDG_STATE_HOME": str(home),
                 "XDG_CONFIG_HOME": str(home),
             },
+            cwd=str(folder),
             dimensions=(ROWS, COLUMNS),
         )
         self.screen = _Screen(self.child.send)
@@ -77,6 +103,8 @@ class Player:
                 self._stream.feed(self.child.read_nonblocking(65536, timeout=0.1))
             except pexpect.TIMEOUT:
                 continue
+            except pexpect.EOF:
+                self.child.wait()
 
     def idle(self) -> bool:
         """True where nothing is going on: the toolbar is the last row and says that the model is ready."""
@@ -131,17 +159,43 @@ def _colour(name: str) -> str | None:
     return name.replace("bright", "bright_")
 
 
-def main() -> None:
-    target = Path(sys.argv[1])
+def played(*flags: str) -> list[Text]:
+    """The rows of the scene, played with these flags to its end."""
     with tempfile.TemporaryDirectory() as home:
-        player = Player(Path(home))
+        folder = Path(home) / "work"
+        (folder / "docs").mkdir(parents=True)
+        shutil.copy("tools.yaml", folder)
+        for name in DOCS:
+            (folder / "docs" / name).touch()
+        player = Player(Path(home), folder, *flags)
         try:
             for line in SCENE:
                 player.type(line)
             rows = player.rows()
+            player.child.send("\x03")  # what /undo has put back into the input
+            player.until("an empty input", lambda: PROMPT in {row.strip() for row in player.screen.display})
+            player.child.sendeof()
+            player.until("the end", lambda: not player.child.isalive())
         finally:
             player.child.close(force=True)
-    save(rows, target, "toolchat repl --model demo", COLUMNS)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("svg", type=Path)
+    parser.add_argument("cassette", type=Path)
+    parser.add_argument("--record", action="store_true", help="load the demo model, and record the cassette anew")
+    options = parser.parse_args()
+    cassette = options.cassette.resolve()
+    if options.record:
+        cassette.unlink(missing_ok=True)
+        played("--model", "demo", "--record", str(cassette))
+    rows = played("--replay", str(cassette))
+    if any("not what was asked when it was recorded" in row.plain for row in rows):
+        shown = "\n".join(row.plain for row in rows)
+        raise SystemExit(f"{shown}\n{cassette}: the tools are others by now; record it anew with --record")
+    save(rows, options.svg, "toolchat repl --model demo", COLUMNS)
 
 
 def save(rows: Sequence[Text], target: Path, title: str, columns: int) -> None:

@@ -28,7 +28,7 @@ class Repository:
     files: Mapping[str, bytes]
     gated: bool = False
     revisions: tuple[str, ...] = ()
-    """Branches and tags beside "main"; any commit is taken for the newest."""
+    """Branches and tags beside "main"."""
     sizes: bool = True
     """False for a mirror whose listing has none."""
 
@@ -55,6 +55,8 @@ class Mood:
 @dataclass
 class FakeHub:
     repositories: dict[str, Repository] = field(default_factory=dict)
+    past: dict[str, Repository] = field(default_factory=dict)
+    """By commit, what a repository was; any other commit is taken for the newest."""
     requests: list[str] = field(default_factory=list)
     """METHOD path, and the range where one was asked for."""
     authorized: set[str] = field(default_factory=set)
@@ -150,11 +152,15 @@ def running() -> Iterator[FakeHub]:
             if match is None or repository is None:
                 self._answer(401, b"Invalid username or password.", {"X-Error-Code": "RepoNotFound"})
             elif path.startswith("/api/models/"):
-                self._api(repository, match[1], match[2] or "")
+                self._api(self._at(repository, match[2] or ""), match[1], match[2] or "")
             elif file := re.fullmatch(r"/resolve/\w+/(.+)", match[2] or ""):
-                self._resolve(repository, file[1])
+                self._resolve(self._at(repository, match[2] or ""), file[1])
             else:
                 self._answer(404)
+
+        def _at(self, repository: Repository, rest: str) -> Repository:
+            named = re.match(r"/(?:revision|tree|resolve)/(\w+)", rest)
+            return hub.past.get(named[1], repository) if named else repository
 
         def _api(self, repository: Repository, name: str, rest: str) -> None:
             if rest == "/auth-check":
@@ -184,9 +190,8 @@ def running() -> Iterator[FakeHub]:
                 self._answer(200, data, {**commit, "ETag": f'"{git_id(data)}"'})
 
         def _large(self, digest: str) -> None:
-            data = next(
-                data for repo in hub.repositories.values() for data in repo.files.values() if sha256(data) == digest
-            )
+            repositories = (*hub.repositories.values(), *hub.past.values())
+            data = next(data for repo in repositories for data in repo.files.values() if sha256(data) == digest)
             with hub.lock:
                 refusal = hub.refusals.pop(0) if hub.refusals else None
             if refusal is not None:

@@ -37,6 +37,9 @@ class InProcessRunner:
         tool = replace(tool, source_digest=self.digest or tool.source_digest)
         return InProcessCall(self, tool, call, lambda: loaded.function(**checked.values))
 
+    async def settled(self) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 

@@ -15,6 +15,7 @@ from image_files import image
 
 from toolchat.chat import loop
 from toolchat.chat.calls import Decision, PendingCall
+from toolchat.chat.compaction import older_turns, summarise
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.frames import frames
 from toolchat.chat.guards import Limits
@@ -82,6 +83,10 @@ class Runner:
         status = self._draw(st.sampled_from(ResultStatus))
         result = ToolResult(call.id, call.name, self._draw(TEXTS), status, images=self._draw(RETURNED))
         return result if status is ResultStatus.ERROR else Prepared(tool, call, result)
+
+
+EDITS = [*[""] * 8, "undo", "take back", "branch", "aside", "sum up", "reword", "keep", "trim", "trim", "branch"]
+EDITS += ["system", "clear", "model", "tools"]
 
 
 class PlayedChat:
@@ -182,6 +187,27 @@ class PlayedChat:
             pass
         return isinstance(self.events[-1].body, events.TurnFinished)
 
+    async def compact(self) -> None:
+        """Have the model sum the older turns up, in as many portions as the small context makes of them."""
+        count = await self.engine.count(self.conversation.messages, TOOLBOX.specs)
+        if not (turns := older_turns(self.conversation.history, count)):
+            return
+        self.engine.answers = [Answer(self.draw(QUESTIONS), thinking="Hm.")] * 50
+        try:
+            summary = await summarise(
+                *(self.engine, f"summary{len(self.events)}-1", turns),
+                system=self.conversation.system,
+                tools=TOOLBOX.specs,
+                options=GenerateOptions(max_tokens=40),
+                limit=20,
+                words=self.draw(TEXTS),
+            )
+        except EngineError:
+            return
+        numbers = tuple(turn.number for turn in turns)
+        number = self.conversation.summarise(numbers, summary.text)
+        self._emit(events.HistoryEdited(events.TurnsSummarised(numbers, summary.text, number, summary.usage)))
+
     def edit(self) -> None:
         """Do something between turns, or nothing."""
         edit = self._edit()
@@ -190,18 +216,43 @@ class PlayedChat:
 
     def _edit(self) -> Edit | None:
         chat, draw = self.conversation, self.draw
-        match draw(st.sampled_from(["", "", "", "", "undo", "aside", "sum up", "system", "clear", "model", "tools"])):
-            case "undo" if chat.turns:
-                number = chat.numbers[-1]
+        numbers = chat.numbers
+        match draw(st.sampled_from(EDITS)):
+            case "undo" if chat.turns and not chat.last_edit:
                 chat.undo()
-                return events.TurnUndone(number)
+                return events.TurnUndone(numbers[-1])
+            case "undo" if chat.last_edit:
+                chat.undo_edit()
+                return events.EditUndone()
+            case "take back" if chat.turns:
+                chat.undo()
+                return events.TurnUndone(numbers[-1])
+            case "branch":
+                last = numbers[-1] if numbers else 0
+                places = [0, *(turn.number for turn, _ in chat.reachable())]
+                if there := [number for number in places if number != last]:
+                    number = draw(st.sampled_from(there))
+                    chat.branch(number)
+                    return events.Branched(number)
             case "aside" if chat.turns:
-                return events.TurnsSetAside(chat.set_aside(draw(st.integers(0, chat.turns - chat.set_aside_turns - 1))))
+                sent = [turn.number for turn in chat.sent[:-1]]
+                return events.TurnsSetAside(chat.set_aside(draw(st.sets(st.sampled_from(sent))) if sent else ()))
             case "sum up" if chat.turns:
-                begin = draw(st.integers(0, chat.turns - 1))
-                end = draw(st.integers(begin + 1, chat.turns))
-                turns, text = chat.numbers[begin:end], draw(QUESTIONS)
-                return events.TurnsSummarised(turns, text, chat.summarise(begin, end, text))
+                turns = tuple(sorted(draw(st.sets(st.sampled_from(numbers), min_size=1)), key=numbers.index))
+                text = draw(QUESTIONS)
+                return events.TurnsSummarised(turns, text, chat.summarise(turns, text))
+            case "reword" if summaries := [turn.number for turn in chat.history if turn.replaced]:
+                number, text = draw(st.sampled_from(summaries)), draw(QUESTIONS)
+                chat.change_summary(number, text)
+                return events.SummaryChanged(number, text)
+            case "keep" if chat.turns:
+                number, kept = draw(st.sampled_from(numbers)), draw(st.booleans())
+                chat.keep(number, kept)
+                return events.TurnKept(number, kept)
+            case "trim" if results := [(turn.number, one.call_id) for turn in chat.history for one in turn.results]:
+                (number, call_id), text, images = draw(st.sampled_from(results)), draw(TEXTS), draw(st.booleans())
+                chat.trim(number, call_id, text, images)
+                return events.ResultTrimmed(number, call_id, text, images)
             case "system":
                 system = draw(st.sampled_from([None, "Be kind."]))
                 chat.set_system(system)
@@ -224,5 +275,8 @@ async def play(draw: Draw) -> PlayedChat:
     with patch.object(loop, "frames", partial(frames, seconds=0)):
         for _ in range(draw(st.integers(1, 4))):
             await chat.turn()
-            chat.edit()
+            for _ in range(draw(st.integers(1, 3))):
+                chat.edit()
+            if draw(st.integers(0, 3)) == 0:
+                await chat.compact()
     return chat

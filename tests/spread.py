@@ -5,7 +5,8 @@ from __future__ import annotations
 from xdist.scheduler import LoadFileScheduling
 
 ASK_ONLY = frozenset(
-    f"tests/e2e/test_e2e_{name}.py" for name in ("engine", "drawn_questions", "prefix_cache", "python", "schema")
+    f"tests/e2e/test_e2e_{name}.py"
+    for name in ("context", "engine", "drawn_questions", "prefix_cache", "python", "schema", "mcp")
 )
 """The files whose tests share one engine with the demo model."""
 

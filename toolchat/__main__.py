@@ -1,5 +1,5 @@
 """`python -m toolchat`: the same as the `toolchat` command."""
 
-from toolchat.cli.main import run
+from toolchat.cli.start import run
 
 run()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from toolchat.chat.context_window import KEPT_SHARE, reserve, too_long, turns_to_set_aside
+from toolchat.chat.conversation import Turn
 from toolchat.engine.base import ContextOverflowError
 from toolchat.wire.messages import (
     AssistantMessage,
@@ -21,23 +22,34 @@ def count(*messages: int, tools: int = 0) -> TokenCount:
     return TokenCount(sum(messages) + tools, (tools,) if tools else (), messages)
 
 
+def turns(*sizes: int, kept: tuple[int, ...] = ()) -> list[Turn]:
+    """Turns of so many messages, numbered from 1."""
+    return [Turn(number, (UserMessage("x"),) * size, kept=number in kept) for number, size in enumerate(sizes, start=1)]
+
+
 def test_as_few_turns_go_as_leave_three_quarters() -> None:
     # The system prompt, four turns of 100, the one under way.
-    turns = count(50, 50, 50, 50, 50, 50, 50, 50, 50, 50)
-    assert turns_to_set_aside(turns, (2, 2, 2, 2, 1), context=500, needed=60) == 2
+    counted = count(50, 50, 50, 50, 50, 50, 50, 50, 50, 50)
+    assert turns_to_set_aside(counted, turns(2, 2, 2, 2, 1), context=500, needed=60) == (1, 2)
     assert KEPT_SHARE * 500 >= 500 - 200
 
 
+def test_turns_that_the_user_keeps_go_last() -> None:
+    counted = count(50, 50, 50, 50, 50, 50, 50, 50, 50, 50)
+    assert turns_to_set_aside(counted, turns(2, 2, 2, 2, 1, kept=(1, 3)), context=500, needed=60) == (2, 4)
+    assert turns_to_set_aside(counted, turns(2, 2, 2, 2, 1, kept=(1, 3)), context=340, needed=60) == (2, 4, 1)
+
+
 def test_nothing_goes_where_everything_would_not_be_enough() -> None:
-    assert turns_to_set_aside(count(100, 100, 900), (2, 1), context=900, needed=50) == 0
+    assert turns_to_set_aside(count(100, 100, 900), turns(2, 1), context=900, needed=50) == ()
 
 
 def test_all_that_may_go_goes_where_three_quarters_cannot_be_reached() -> None:
-    assert turns_to_set_aside(count(100, 100, 850), (2, 1), context=1000, needed=50) == 1
+    assert turns_to_set_aside(count(100, 100, 850), turns(2, 1), context=1000, needed=50) == (1,)
 
 
 def test_the_turn_under_way_stays_whole() -> None:
-    assert turns_to_set_aside(count(10, 10, 10, 990), (4,), context=1000, needed=50) == 0
+    assert turns_to_set_aside(count(10, 10, 10, 990), turns(4), context=1000, needed=50) == ()
 
 
 @pytest.mark.parametrize(("most", "expected"), [(8192, 1024), (100, 100), (1, 1)])

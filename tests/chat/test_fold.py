@@ -100,8 +100,9 @@ def test_a_call_stands_in_the_history_as_it_was_decided_on() -> None:
         (events.QuestionAsked("Again?"), "this lies between turns"),
         (events.CallDecided(replace(CALL, id="b" * 9), True), "was not proposed"),
         (events.HistoryEdited(events.TurnUndone(7)), "turn 7 is not the last one"),
-        (events.HistoryEdited(events.TurnsSetAside((3,))), "are not the oldest"),
-        (events.HistoryEdited(events.TurnsSummarised((3,), "x", 4)), "do not follow each other"),
+        (events.HistoryEdited(events.TurnsSetAside((3,))), "are not among"),
+        (events.HistoryEdited(events.TurnsSummarised((3,), "x", 4)), "this lies between turns"),
+        (events.HistoryEdited(events.Branched(3)), "this lies between turns"),
     ],
 )
 def test_events_that_no_session_can_have_had_are_refused_by_name(body: EventBody, why: str) -> None:
@@ -116,7 +117,7 @@ def test_conversations_differ_where_an_undo_would_tell_them_apart() -> None:
             conversation.add_user(text)
             conversation.add_answer("c")
     assert first == second
-    second.summarise(0, 2, "d")
+    second.summarise((1, 2), "d")
     third = Conversation()
     third.add_user("Sum up what we have said so far.")
     third.add_answer("d")

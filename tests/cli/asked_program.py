@@ -16,7 +16,7 @@ from typing import Any
 
 from scripted_program import answer
 
-from toolchat.cli import main, piped
+from toolchat.cli import piped, start
 from toolchat.engine.base import GenerateOptions
 from toolchat.engine.scripted import ScriptedEngine
 from toolchat.session.startup import Plan
@@ -84,4 +84,4 @@ if __name__ == "__main__":
     engine = Engine(scripted, context=10**6, log=Path(given.log) if given.log else None)
     Plan.engine = lambda _: engine  # type: ignore[method-assign,assignment]
     piped.WAIT_SECONDS = given.wait
-    main.run(sys.argv[2:])
+    start.run(sys.argv[2:])

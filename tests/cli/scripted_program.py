@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any
 
-from toolchat.cli import main
+from toolchat.cli import start
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.session.startup import Plan
 from toolchat.wire.deltas import FinishReason
@@ -25,4 +25,4 @@ def answer(item: Any) -> Answer:
 if __name__ == "__main__":
     engine = ScriptedEngine([answer(item) for item in json.loads(sys.argv[1])])
     Plan.engine = lambda _: engine  # type: ignore[method-assign,assignment]
-    main.run(sys.argv[2:])
+    start.run(sys.argv[2:])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -95,6 +96,13 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def status(port: int, authorization: str) -> int:
+    """Of a question to a path that vLLM's own key does not guard."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+        connection.request("GET", "/invocations", headers={"Authorization": authorization} if authorization else {})
+        return connection.getresponse().status
 
 
 def gone(pids: list[int]) -> bool:
@@ -213,9 +221,11 @@ def test_a_socket_is_for_its_user_alone_and_removed(start: Serve, tmp_path: Path
 def test_other_hosts_need_a_key_which_is_made_shown_once_and_kept(start: Serve, port: int) -> None:
     serving = start("ready", "--host=0.0.0.0", f"--port={port}", "--", "--seed=1")
     told, chat, curl = serving.announced()
-    ran = serving.ended(signal.SIGTERM)
     path = state_folder() / KEY_FILE
     key = path.read_text().strip()
+    statuses = {given: status(port, given) for given in ("", "Bearer wrong", f"Bearer {key}")}
+    assert statuses == {"": 401, "Bearer wrong": 401, f"Bearer {key}": 200}
+    ran = serving.ended(signal.SIGTERM)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(key) >= 40
     assert serving.reported()["key"] == key
@@ -223,7 +233,6 @@ def test_other_hosts_need_a_key_which_is_made_shown_once_and_kept(start: Serve, 
     assert f"not shown again: {key} (kept in {path})" in ran.err
     assert f'TOOLCHAT_API_KEY="$(cat {path})" toolchat repl --server http://{socket.gethostname()}:{port}' in chat
     assert f'"Authorization: Bearer $(cat {path})"' in curl
-    assert "/invocations" in ran.err
     again = serve._key(Place("0.0.0.0"), None, None)
     assert (again.value, again.note) == (key, f"clients need the API key that is kept in {path}")
 

@@ -166,6 +166,37 @@ def test_the_prompt_waits_for_nothing_that_reads_tools_files_or_stored_sessions(
     assert modules & {"yaml", "toolchat.tools.spec", "toolchat.store.sessions", "sqlite3"} == set()
 
 
+BEFORE_THE_QUESTION = """
+import sys
+from toolchat.cli import signals, start
+def chat(*_):
+    print(" ".join(sys.modules))
+    return 0
+signals.run_async = chat
+start.run()
+"""
+
+
+def test_a_question_waits_for_nothing_that_reads_command_lines_or_tools_files_or_draws(
+    toolchat: Program, model_folder: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE_THE_QUESTION, "ask", "--model", str(model_folder), "Hello"],
+        cwd=toolchat.folder,
+        env=toolchat.environment,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=True,
+        text=True,
+        encoding="utf-8",
+    )
+    modules = set(done.stdout.split())
+    assert {"toolchat.session.session", "toolchat.ui.plain"} <= modules
+    slow = {"typer", "pydantic", "rich", "yaml", "importlib.metadata", "toolchat.tools.code", "toolchat.tools.spec"}
+    assert modules & (slow | HEAVY) == set()
+
+
 def test_a_command_is_built_alone_and_help_and_completion_know_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def names(*arguments: str) -> set[str | None]:
         made = main._app_for(arguments)

@@ -67,12 +67,19 @@ def test_every_setting_is_documented_with_its_flag_and_variable() -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("command", [(), ("ask",), ("repl",), ("serve",), ("tools", "list")])
+@pytest.mark.parametrize("command", [(), ("ask",), ("repl",), ("replay",), ("report",), ("serve",), ("tools", "list")])
 def test_every_flag_of_a_command_is_documented(toolchat: Program, command: tuple[str, ...]) -> None:
     declared = re.findall(r"^  (?:(-\w), )?(--[\w-]+)", toolchat(*command, "--help").out, re.MULTILINE)
     flags = {flag for spellings in declared for flag in spellings if flag}
     assert "--help" in flags
     assert flags <= {flag for row in rows(section(SETTINGS_PAGE, "Settings")) for flag in quoted(row[0])}
+
+
+@pytest.mark.process
+def test_the_answer_that_the_readme_shows_is_the_recorded_one(forked_toolchat: Program) -> None:
+    shown = (REPOSITORY / "README.md").read_text().partition("```console\n$ make demo\n")[2].partition("```")[0]
+    ran = forked_toolchat("replay", str(REPOSITORY / "tests" / "cassettes" / "weather.jsonl"))
+    assert shown.partition("\n")[2] == ran.err + ran.out
 
 
 @pytest.mark.parametrize("command", ["check", "show", "call", "new"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -15,13 +16,17 @@ from pathlib import Path
 import pytest
 from e2e_processes import PATIENCE, PROGRAM, wait_until
 from questions import ENDLESS
+from terminal_screen import Terminal
 
-from toolchat.engine.kept.control import KeptWorker, alive, kept_workers
+from toolchat.engine.kept.control import KeptWorker, alive, kept_workers, kill
+from toolchat.engine.served import below
 
 pytestmark = pytest.mark.engine
 
 REPOSITORY = Path(__file__).parents[2]
 QUESTION = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
+CACHED = re.compile(r"prompt ([\d,]+) cached \+ ([\d,]+) new")
+USED = re.compile(r"demo · ready · ([5-9]\d\d|\d,\d{3})/8,192")
 HEAVY = {"torch", "vllm", "mistral_common", "numpy", "openai", "mcp", "httpx", "huggingface_hub"}
 MODULES_AT_EXIT = """
 import sys
@@ -138,6 +143,96 @@ def test_what_is_shown_of_it_is_true(kept: Kept) -> None:
     assert 0 < shown["ends_in"] <= 600
     environment = Path(f"/proc/{shown['pid']}/environ")
     assert not os.access(environment, os.R_OK) or os.geteuid() == 0
+
+
+def test_a_cassette_of_the_real_engine_replays_to_the_same_transcript_byte_for_byte(kept: Kept, tmp_path: Path) -> None:
+    cassette = str(tmp_path / "weather.jsonl")
+    ran = kept.ask("--tools", "tools.yaml", "--record", cassette, QUESTION)
+    assert (ran.returncode, "85" in ran.stdout) == (0, True), ran
+    for again in (
+        ["replay", cassette],
+        ["ask", "--replay", cassette, "--tools", "tools.yaml", QUESTION],
+        ["ask", "--replay", cassette, "--recorded-results", QUESTION],
+    ):
+        done = kept.run([*PROGRAM, *again])
+        assert (done.returncode, done.stdout, done.stderr) == (0, ran.stdout, ran.stderr), again
+
+
+@pytest.mark.slow
+def test_a_chat_that_goes_on_finds_its_prompt_cached_and_the_toolbar_says_so(kept: Kept, tmp_path: Path) -> None:
+    for question in (QUESTION, "What is 17 * 24?"):
+        first = kept.ask("--tools", "tools.yaml", *(["--continue"] if question != QUESTION else []), question)
+        assert first.returncode == 0, first
+    notes = tmp_path / "terminal"
+    notes.mkdir()
+    command = [*PROGRAM, "repl", "--continue", "--tools", "tools.yaml", "--model", "demo"]
+    chat = Terminal(command, notes, REPOSITORY, kept.environment, columns=140, patience=PATIENCE)
+    try:
+        chat.wait_for("how much it takes, its tools too", lambda: bool(USED.search(chat.toolbar)))
+        assert "cached" not in chat.toolbar
+        chat.type("hi")
+        chat.wait_for("what was cached", lambda: "cached + " in chat.toolbar)
+        cached, new = (int(number.replace(",", "")) for number in CACHED.findall(chat.toolbar)[0])
+        print(f"cached {cached} of {cached + new}: {chat.toolbar}")
+        assert cached >= 0.9 * (cached + new), chat.toolbar
+        chat.leave()
+        assert chat.exit_code() == 0
+    finally:
+        chat.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(560)
+def test_ten_workers_killed_at_any_moment_cost_a_fresh_start_each_and_leave_nothing(kept: Kept, tmp_path: Path) -> None:
+    """While they load, while they answer, and while they are idle."""
+    chance, met, cold = random.Random(3), set(), 0.0
+    # A folder of their own: the engine of the other tests goes on, and is idle meanwhile.
+    environment = kept.environment | {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)}
+    folder = tmp_path / "toolchat"
+
+    def start(number: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*PROGRAM, "ask", "--model", "demo", "--tools", "tools.yaml", f"What is {number} * 24?"],
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    for number in range(11, 21):
+        began = time.monotonic()
+        process = start(number)
+        if cold:
+            time.sleep(chance.uniform(0.1, 1.2) * cold)
+        else:
+            process.wait(PATIENCE)
+            cold = time.monotonic() - began
+        workers = [found.pid for found in kept_workers(folder)] or loading(process.pid)
+        for pid in workers:
+            kill(pid)
+            met.add(pid)
+        out, err = process.communicate(timeout=PATIENCE)
+        if process.returncode == 0:
+            assert str(number * 24) in out, (out, err)
+        else:
+            assert (process.returncode, "killed" in err or "ended" in err) == (3, True), (out, err)
+    out, err = (last := start(77)).communicate(timeout=PATIENCE)
+    assert (last.returncode, "1848" in out) == (0, True), (out, err)
+    assert len(met) == 10
+    assert not any(map(alive, met))
+    (left,) = kept_workers(folder)
+    assert left.pid not in met
+    subprocess.run([*PROGRAM, "stop", "--all"], env=environment, check=True, capture_output=True, timeout=PATIENCE)
+    assert not alive(left.pid)
+    assert kept_workers(folder) == []
+
+
+def loading(starter: int) -> list[int]:
+    """The worker that `starter` has started and that listens nowhere yet."""
+    found = [one.pid for one in below(starter)]
+    return [pid for pid in found if b"toolchat.engine.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @pytest.mark.slow

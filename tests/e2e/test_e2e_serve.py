@@ -129,8 +129,11 @@ def test_the_demo_model_for_openais_client_curl_and_toolchat(cached_demo: Path, 
         if shutil.which("curl"):
             greeting = {"model": "demo", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
             assert served.curl("/v1/chat/completions", greeting) == {"error": "Unauthorized"}
-            # What docs and the program say of the key.
-            assert served.curl("/invocations", greeting)["choices"]
+            # vLLM's own check leaves these open.
+            for path in ("/invocations", "/generative_scoring", "/tokenize", "/metrics", "/version", "/docs"):
+                assert served.curl(path, greeting) == {"error": "Unauthorized"}
+            assert served.curl("/invocations", greeting, f"Authorization: Bearer {KEY}")["choices"]
+            assert served.run("curl", "-sS", "-o", os.devnull, "-w", "%{http_code}", f"{served.url}/health") == "200"
 
 
 def test_a_question_about_two_images(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from toolchat.engine.number_format import MEASURED
 from toolchat.engine.params import Format
 from toolchat.engine.server_command import (
     ABSENT,
+    GUARD,
     MENDED,
     PARENT,
     PROGRAMS,
@@ -260,6 +261,14 @@ def test_the_key_is_in_the_environment_and_in_no_argument() -> None:
     assert "VLLM_API_KEY" not in planned(environment=given).environment
 
 
+def test_with_a_key_a_middleware_of_ours_is_asked_before_those_of_the_user() -> None:
+    passed = ("--middleware=theirs.One", "--middleware", "theirs.Two")
+    found = [one for one in planned(*passed, key="sk").arguments if one.startswith("--middleware")]
+    assert found == ["--middleware=theirs.One", "--middleware=theirs.Two", f"--middleware={GUARD}"]
+    assert (SITE / f"{GUARD.partition('.')[0]}.py").is_file()
+    assert not any(one.startswith("--middleware") for one in planned().arguments)
+
+
 def test_the_environment_of_the_server() -> None:
     command = planned(environment={"PYTHONPATH": "code:/lib"}, parent=7, absent=["a", "b"], mended=["c"])
     assert command.environment == {
@@ -357,7 +366,7 @@ def test_every_flag_that_is_written_is_one_of_the_installed_vllms() -> None:
     other = replace(MODEL, kind=Parsers("hermes", "qwen3"))
     commands = [
         planned(),
-        planned(place=Place(socket="/s")),
+        planned(place=Place(socket="/s"), key="sk"),
         planned(model=seeing, config=config, device="cuda", share=0.5),
         planned(model=other, config=None),
     ]

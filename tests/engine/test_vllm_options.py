@@ -60,6 +60,30 @@ def test_a_value_gets_the_type_that_vllms_annotation_names(pair: str, value: Any
     assert type(found) is type(value)
 
 
+def test_relative_paths_begin_in_the_folder_the_user_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "draft").mkdir(parents=True)
+    whole = {"model": "./draft", "deep": [{"at": "../x"}, "owner/draft", "owner/other", "/abs/x", "a/\0b", 3]}
+    read = read_engine_args([f"speculative_config={json.dumps(whole)}", "swap_path=.", "model_impl=./x=y"], {})
+    assert read == {
+        "speculative_config": {
+            "model": str(tmp_path / "draft"),
+            "deep": [
+                {"at": str(tmp_path / ".." / "x")},
+                str(tmp_path / "owner" / "draft"),  # vLLM takes a folder that is there for the folder
+                *("owner/other", "/abs/x", "a/\0b", 3),
+            ],
+        },
+        "swap_path": str(tmp_path),
+        "model_impl": str(tmp_path / "x=y"),
+    }
+
+
+def test_without_arguments_vllms_source_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_options, "engine_fields", lambda: pytest.fail("it takes 0.1 s"))
+    assert read_engine_args([]) == {}
+
+
 @pytest.mark.parametrize(
     ("pairs", "line"),
     [

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import importlib.metadata
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -210,12 +210,7 @@ def test_of_two_builds_in_one_folder_the_later_one_counts(tmp_path: Path, monkey
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.32.0\n")
         (folder / "RECORD").touch()
         os.utime(folder / "RECORD", (when, when))
-    path = [str(site)]
-    monkeypatch.setattr(
-        importlib.metadata,
-        "distribution",
-        lambda name: next(iter(importlib.metadata.distributions(name=name, path=path))),
-    )
+    monkeypatch.setattr(sys, "path", [str(site / "none"), str(site)])
     hardware._builds.cache_clear()
     try:
         assert hardware.installed_vllm() == "cpu"

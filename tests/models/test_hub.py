@@ -7,6 +7,7 @@ import random
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,23 @@ def test_the_size_is_told_once_before_the_first_byte(hub: FakeHub, tmp_path: Pat
     assert str(size).endswith(" free")
     models.pull(NAME, before=before)
     assert len(told) == 1, "nothing is to be fetched"
+
+
+@pytest.mark.parametrize("revision", [None, "v1"])
+def test_a_branch_that_moves_on_meanwhile_mixes_no_files_of_two_commits(hub: FakeHub, revision: str | None) -> None:
+    old, new = Repository(single(), revisions=("v1",)), Repository(single(200_000) | {"params.json": b'{"dim": 16}'})
+    hub.repositories[NAME], hub.past[old.commit] = old, old
+
+    def move_on(_: RemoteSize) -> None:
+        hub.repositories[NAME] = replace(new, revisions=("v1",))
+
+    folder = models.pull(NAME, before=move_on, revision=revision)
+    assert folder.name == old.commit
+    for path in folder.iterdir():
+        assert path.read_bytes() == old.files[path.name]
+    assert models.cached(NAME, revision) == folder
+    assert (folder.parent.parent / "refs" / (revision or "main")).read_text() == old.commit
+    assert [path.name for path in folder.parent.iterdir()] == [old.commit]
 
 
 def test_a_download_can_be_refused_by_its_size(hub: FakeHub) -> None:

@@ -24,6 +24,7 @@ from at_the_terminal import end_program
 from toolchat.cli.tools_file import choose_tools_file
 from toolchat.settings import resolve, state_folder
 from toolchat.tools.host.call import Prepared
+from toolchat.tools.mcp.call import McpCall
 from toolchat.tools.run import ToolRunner, load_toolbox
 from toolchat.tools.toolbox import Toolbox
 from toolchat.tools.trust import TrustStore, refusals_noted
@@ -178,13 +179,13 @@ class Chat:
         prepared = self.prepare(name, **arguments)
         return prepared.content if isinstance(prepared, ToolResult) else self.run(prepared)
 
-    def prepare(self, name: str, /, **arguments: Any) -> Prepared | ToolResult:
+    def prepare(self, name: str, /, **arguments: Any) -> Prepared | McpCall | ToolResult:
         """The call as it stands when the person is asked."""
         tool = self._runner.toolbox.get(name)
         assert tool is not None
         return self._loop.run(self._runner.prepare(tool, ToolCall("abcdefghi", name, arguments)))
 
-    def run(self, prepared: Prepared) -> str:
+    def run(self, prepared: Prepared | McpCall) -> str:
         return self._loop.run(prepared.run()).content
 
     def kill_host(self) -> None:

@@ -34,10 +34,12 @@ def test_what_is_asked_for_holds_wherever(asked: float) -> None:
 
 
 OTHER: dict[str, Any] = {"system": "s", "max_tokens": 1, "temperature": 1.0, "top_p": 0.5, "context": 10}
+OTHER |= {"compact": "on", "before_tool": ["x"], "after_tool": ["x"], "hook_timeout": 1.0}
 OTHER |= {"reasoning_effort": "high", "tool_choice": "none", "parallel_calls": False, "keep_alive": 1.0}
 OTHER |= {"model": "m", "tools": "t", "tools_named": False, "seed": 1, "revision": "v1"}
 OTHER |= {"server": "http://localhost:8000", "api_key": "k", "tokenizer": "t"}
 OTHER |= {"store": False, "profile": "p", "project": False, "tools_place": "TOOLCHAT_TOOLS"}
+OTHER |= {"before_tool": ("check",), "after_tool": ("log",), "hook_timeout": 5.0}
 
 
 def test_settings_of_a_chat_share_an_engine_and_all_others_do_not(model_folder: Path) -> None:
@@ -47,7 +49,21 @@ def test_settings_of_a_chat_share_an_engine_and_all_others_do_not(model_folder: 
         assert names(replace(Settings(), **{name: value}), model_folder, "cpu") == plain
     for field in fields(Settings):
         if field.name not in PER_CHAT | {"text_only"}:
-            assert names(replace(Settings(), **{field.name: "other"}), model_folder, "cpu") != plain, field.name
+            value = ("block_size=16",) if field.name == "engine_arg" else "other"
+            assert names(replace(Settings(), **{field.name: value}), model_folder, "cpu") != plain, field.name
+
+
+def test_the_same_relative_path_in_two_folders_is_two_engines(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, found = Settings(engine_arg=('speculative_config={"model": "./draft"}',)), set()
+    for name in ("a", "b"):
+        (tmp_path / name / "draft").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        found.update(names(settings, model_folder, "cpu"))
+        (tmp_path / name / "draft" / "model.safetensors").write_text("changed")
+        found.update(names(settings, model_folder, "cpu"))
+    assert len(found) == 4
 
 
 def test_a_chat_without_images_is_served_by_an_engine_that_could_see(model_folder: Path) -> None:

@@ -10,6 +10,7 @@ import resource
 import select
 import signal
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.tools.toolbox import LoadedToolbox
 from toolchat.wire import events
 from toolchat.wire.codec import read_event
+from toolchat.wire.errors import UsageError
 from toolchat.wire.events import Event, Notice
 
 _SHOWN = struct.Struct("<22si?")
@@ -54,8 +56,26 @@ def chat(folder: Path, loaded: LoadedToolbox, resume: bool, shown: int) -> None:
             await session.ask(f"question {turn} " + "and " * (turn % 50))
             if turn % 7 == 6:
                 session.undo()
+            await edit(session, engine, turn)
 
     asyncio.run(play())
+
+
+async def edit(session: Session, engine: ScriptedEngine, turn: int) -> None:
+    """Make room, or go elsewhere."""
+    numbers = session.conversation.numbers
+    match turn % 4:
+        case 0:
+            session.room.keep(None)
+        case 1:
+            await session.room.trim(str(numbers[-1]))
+        case 2 if len(numbers) > 1:
+            engine.enqueue(Answer(["They ", "counted."]))
+            with suppress(UsageError):
+                await session.room.compact()
+            engine.answers.clear()
+        case 3:
+            session.room.branch(numbers[0] if len(numbers) > 1 else 0)
 
 
 def killed(

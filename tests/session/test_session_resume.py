@@ -285,3 +285,35 @@ def test_the_sessions_model_is_loaded_unless_another_is_named_or_it_is_not_here(
     assert with_model({"model": "./mine"}, "demo") == {"model": "./mine"}
     for gone in ("/no/such/folder", "mistralai/not-fetched", "no model"):
         assert with_model({"model": None}, gone) == {"model": None}
+
+
+def test_what_a_chat_takes_that_goes_on_is_counted_with_its_tools_and_no_speed_of_then_is_shown(
+    tmp_path: Path,
+) -> None:
+    chats = Chats(tmp_path)
+
+    async def ask(session: Session) -> None:
+        chats.engine.enqueue("An answer.")
+        await session.ask("A question?")
+
+    chats.play(ask)
+    opened = open_session_of(chats.folder, "last")
+    shown: list[Event] = []
+    engine = ScriptedEngine()
+    session = Session(Settings(), "m", engine, chats.folder, shown.append, opened=opened)
+
+    async def run() -> None:
+        session.show_past()
+        assert not any(isinstance(event.body, events.RoundFinished) for event in shown)
+        # The engine may be there before the tools are, as one that stays loaded is.
+        await session.launch()
+        await session.ready()
+        await asyncio.sleep(0)
+        session.equip(InProcessRunner(chats.tools), chats.policy)
+        expected = await engine.count(session.conversation.messages, session.toolbox.specs)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert session.used_tokens == expected.total
+        await session.close()
+
+    asyncio.run(run())

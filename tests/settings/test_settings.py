@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.cli.ask import ask
+from toolchat.cli.ask_command import ask
 from toolchat.cli.options import settings_flags
 from toolchat.cli.repl import repl
 from toolchat.settings import NO_HOME, SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
@@ -305,6 +305,15 @@ def test_every_setting_has_its_flag_at_each_command_that_chats(command: Callable
     parameters = inspect.signature(command).parameters
     given = {name: f"the value of {name}" for name in parameters} | {"no_system": False}
     given |= {"profile": None, "project": False}  # they say what is read, at once
-    assert settings_flags(given) == {name: given["kv_cache" if name == "kv_cache_gib" else name] for name in SETTINGS}
+    of_command = {name for name, setting in SETTINGS.items() if command is repl or not setting.of_screen}
+    flags = {name: given["kv_cache" if name == "kv_cache_gib" else name] for name in of_command}
+    assert settings_flags(given) == dict.fromkeys(SETTINGS) | flags
     with pytest.raises(UsageError, match="--system and --no-system contradict"):
         settings_flags(given | {"no_system": True})
+
+
+def test_paths_in_arguments_for_vllm_begin_in_the_folder_of_the_file(file: Path) -> None:
+    file.write_text("engine_arg = ['a=./x', 'b=x', 'c=owner/x', 'd=/x', 'e=../x=y']\n")
+    assert resolve({}, environment={}, file=file).engine_arg == (
+        *(f"a={file.parent / 'x'}", "b=x", "c=owner/x", "d=/x", f"e={file.parent / '../x=y'}"),
+    )

@@ -179,6 +179,7 @@ def test_what_is_harmless_names_no_code_server_key_or_text() -> None:
     harmless = {name for name, setting in SETTINGS.items() if setting.harmless}
     assert harmless == {
         *("max_tokens", "temperature", "top_p", "context", "text_only", "seed", "reasoning_effort", "parallel_calls"),
+        *("compact", "editing_mode", "theme", "thinking", "notify"),
     }
 
 

@@ -11,7 +11,7 @@ from toolchat.store.transcript import CallStory, Transcript
 from toolchat.wire import events
 from toolchat.wire.deltas import FinishReason, Usage
 from toolchat.wire.events import Event, EventBody, Stamper, TurnStatus
-from toolchat.wire.messages import FailedCall, Part, ResultStatus, ToolCall, ToolResult, UserMessage
+from toolchat.wire.messages import FailedCall, Part, ResultStatus, ToolCall, ToolResult
 
 CALL = ToolCall("a" * 9, "add", {"a": 1})
 
@@ -25,12 +25,14 @@ def test_any_session_has_the_turns_of_its_conversation(data: Any) -> None:
     told = transcript.turns
     assert tuple(turn.number for turn in told) == conversation.numbers
     assert all(turn.finished for turn in told)
-    # The model is sent the questions of the last ones; a summary has one that nobody asked.
-    asked = [message.content for message in conversation.messages if isinstance(message, UserMessage)]
-    sent = told[conversation.set_aside_turns :]
-    assert [text for text, turn in zip(asked, sent, strict=True) if not turn.replaced] == [
-        turn.question for turn in sent if not turn.replaced
-    ]
+    # Each is what the model is sent, or was; a summary has a question that nobody asked.
+    for story, turn in zip(told, conversation.history, strict=True):
+        assert (story.kept, bool(story.replaced)) == (turn.kept, bool(turn.replaced))
+        assert story.replaced or story.question == turn.question.content
+        results = [(call.trimmed, call.result.content) for call in story.calls if call.result is not None]
+        sent = [whole if trimmed is None else trimmed for trimmed, whole in results]
+        assert sent == [result.content for result in turn.results]
+        assert not story.replaced or story.answer == turn.messages[1].content
     for turn in told:
         assert all(call.result is not None for call in turn.calls)
     # Killed at any event, it can be shown too.

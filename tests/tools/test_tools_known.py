@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from toolchat.settings import cache_folder
 from toolchat.tools.code import read_code
-from toolchat.tools.known import EarlyRunner, forget, known_toolbox, remember
+from toolchat.tools.known import KEPT, EarlyRunner, forget, known_at, known_toolbox, remember
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.wire.errors import UsageError
@@ -37,7 +39,7 @@ def test_what_was_loaded_is_known_the_next_time(tools: Path) -> None:
     assert known_toolbox(code) is None
     remember(code, box(tools))
     assert known_toolbox(read_code(tools)) == box(tools)
-    (file,) = (cache_folder() / "tools").iterdir()
+    (file,) = (path for path in (cache_folder() / "tools").iterdir() if not path.name.startswith("at-"))
     assert file.stat().st_mode & 0o077 == 0
     forget(code)
     assert known_toolbox(code) is None
@@ -61,10 +63,57 @@ def test_another_file_path_or_version_is_not_known(
     assert known_toolbox(read_code(tools)) is None
 
 
+def test_a_file_that_is_as_it_was_is_known_without_being_read(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remember(read_code(tools), box(tools))
+    monkeypatch.setattr("toolchat.tools.yaml_file.read_bytes", lambda _: pytest.fail("it is read"))
+    assert known_at(tools) == box(tools)
+    monkeypatch.chdir(tools.parent)
+    assert known_at(Path("tools.yaml")) is None  # its tools say where they stand, by the path as it was written
+    forget(read_code(tools, text=tools.read_bytes()))
+    assert known_at(tools) is None
+
+
+def test_a_file_more_in_the_folder_the_user_is_in_changes_nothing(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("sys.path", [str(here), *sys.path])  # as with python -m
+    remember(read_code(tools), box(tools))
+    (here / "notes.txt").write_text("")
+    os.utime(here, (0, 0))
+    assert known_at(tools) == box(tools) == known_toolbox(read_code(tools))
+
+
+@pytest.mark.parametrize("file", ["tools.yaml", "mine.py", "helper.py"])
+@pytest.mark.parametrize("how", ["other", "touched", "gone", "replaced"])
+def test_a_file_that_may_be_another_is_read_again(file: str, how: str, tools: Path) -> None:
+    remember(read_code(tools), box(tools))
+    changed = tools.parent / file
+    match how:
+        case "other":
+            changed.write_text("# longer by this")
+        case "touched":
+            os.utime(changed, (0, 0))
+        case "gone":
+            changed.unlink()
+        case "replaced":
+            facts, text = changed.stat(), changed.read_text()
+            (tools.parent / "new").write_text(text)
+            os.utime(tools.parent / "new", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+            (tools.parent / "new").replace(changed)
+    assert known_at(tools) is None
+
+
+def test_what_a_person_accepted_is_compared_by_its_content(tools: Path) -> None:
+    remember(replace(read_code(tools), closed=True), box(tools))
+    assert known_at(tools) is None
+
+
 def test_what_others_may_have_written_or_is_broken_is_not_believed(tools: Path) -> None:
     code = read_code(tools)
     remember(code, box(tools))
-    (file,) = (cache_folder() / "tools").iterdir()
+    (file,) = (path for path in (cache_folder() / "tools").iterdir() if not path.name.startswith("at-"))
     file.chmod(0o666)
     assert known_toolbox(code) is None
     file.chmod(0o600)
@@ -85,9 +134,9 @@ def test_tools_of_installed_modules_and_notices_are_loaded_each_time(tools: Path
 
 def test_the_oldest_are_deleted(tools: Path) -> None:
     code = read_code(tools)
-    for number in range(60):
+    for number in range(KEPT + 3):
         remember(replace(code, text=str(number).encode()), box(tools))
-    assert len(list((cache_folder() / "tools").iterdir())) == 50
+    assert len(list((cache_folder() / "tools").iterdir())) == KEPT
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_else(tools: Path) -> None:
@@ -102,7 +151,7 @@ class Loaded(ToolRunner):
 
     def __init__(self, toolbox: Toolbox) -> None:
         super().__init__(None)
-        self.toolbox = toolbox
+        self._own = toolbox
         self.closed = False
 
     async def prepare(self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None) -> ToolResult:

@@ -27,9 +27,22 @@ DELETE = tool("delete_file", "Delete a file.", Approval.DENY)
 ADD = tool("add", "Add two numbers.")
 
 
+class FakeRoom:
+    """Nothing was edited."""
+
+    is_making = False
+
+    def asks(self, ask: object) -> None:
+        pass
+
+    def undo_edit(self) -> str:
+        return ""
+
+
 @dataclass
 class FakeChat:
     questions: list[UserMessage] = field(default_factory=list)
+    room: FakeRoom = field(default_factory=FakeRoom)
     model: str = "demo"
     info: EngineInfo | None = field(default_factory=lambda: EngineInfo("demo", 2048, 13, constrains_calls=True))
     toolbox: Toolbox = field(default_factory=lambda: Toolbox(Path("tools.yaml"), (WEATHER, DELETE, ADD)))
@@ -39,6 +52,9 @@ class FakeChat:
     used_is_estimate: bool = False
     loading: bool = False
     last_answer: str = ""
+    prompts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of MCP servers."""
+    last_thinking: str = ""
     last_results: Sequence[ToolResult] = ()
     can_retry_round: bool = False
     retried_round: asyncio.Event = field(default_factory=asyncio.Event)
@@ -56,12 +72,16 @@ class FakeChat:
 
     @property
     def conversation(self) -> FakeChat:
-        """Itself: of a conversation the commands read `system` and `turns`."""
+        """Itself: of a conversation the commands read `system`, `turns` and `numbers`."""
         return self
 
     @property
     def turns(self) -> int:
         return len(self.questions)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(range(1, self.turns + 1))
 
     def approval(self, tool: Tool) -> Approval:
         return self.approvals.get(tool.name, tool.options.approval)

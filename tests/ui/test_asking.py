@@ -9,6 +9,7 @@ from approval_calls import pending
 from prompt_toolkit.layout import Window
 
 from toolchat.chat.approval import Reply
+from toolchat.session.room import Fullness, Stopped
 from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.ui.asking import STOPPED_SECONDS, DialogHost
 
@@ -140,3 +141,44 @@ def test_the_question_that_follows_an_editor_counts_keys_only_once_it_is_drawn()
         assert asked.host._dialog.arms_at == asked.now + ARMING_SECONDS
 
     with_a_question(test)
+
+
+def with_a_question_about_room(keys: list[tuple[float, str]]) -> tuple[list[str], object]:
+    """What was shown, and what the user's keys came to, each after so many seconds."""
+
+    async def run() -> tuple[list[str], object]:
+        now = 0.0
+        host = DialogHost(lambda: now, lambda: 9, color=False)
+        host.attach(FakeStage(columns=40))
+        asking = asyncio.create_task(host.ask_room(Fullness(7100, 8192, 9)))
+        shown = []
+        for seconds, key in keys:
+            await turns()
+            now += seconds
+            shown = "".join(fragment[1] for fragment in host._rows()).split("\n")
+            host._key(key)
+        await turns()
+        assert asking.done()
+        assert not host.is_open
+        return shown, asking.exception() or asking.result()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(("key", "wanted"), [("y", True), ("n", False), ("c-m", False), ("escape", False)])
+def test_room_is_made_as_the_user_says(key: str, wanted: bool) -> None:
+    shown, said = with_a_question_about_room([(ARMING_SECONDS, key)])
+    assert said is wanted
+    assert " ".join(shown).startswith("The context is 87 % full (7,100 of 8,192 tokens). Sum the 9 older turns up")
+    assert max(map(len, shown)) <= 40
+
+
+def test_keys_that_were_typed_ahead_make_no_room() -> None:
+    # All of it before the host takes the time that passes for a stop of the program.
+    _, said = with_a_question_about_room([(0.05, "y"), (ARMING_SECONDS + 0.01, "n")])
+    assert said is False
+
+
+def test_ctrl_c_stops_the_question_that_room_was_to_be_made_for() -> None:
+    _, said = with_a_question_about_room([(0.0, "c-c")])
+    assert isinstance(said, Stopped)

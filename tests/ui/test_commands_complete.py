@@ -42,7 +42,7 @@ def test_a_slash_offers_every_command_with_its_help(commands: Commands) -> None:
     [
         ("/un", ["/undo"]),
         ("/UN", ["/undo"]),
-        ("/t", ["/tools", "/tool "]),
+        ("/t", ["/tools", "/tool ", "/trim", "/think"]),
         ("/re", ["/reload", "/retry", "/resume "]),
         ("/nothing", []),
         ("", []),

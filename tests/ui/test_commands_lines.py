@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from toolchat.ui.commands import as_line, is_command, question
+from toolchat.ui.commands import as_line, is_command, is_shell, question
 from toolchat.ui.commands.line import split
 
 
@@ -36,13 +36,27 @@ def test_a_space_or_a_second_slash_says_that_it_is_no_command(line: str, asked: 
     assert question(line) == asked
 
 
-@given(text=st.one_of(st.text(), st.text(alphabet="/ ab\n"), st.from_regex(r"[/ ]{0,3}[a-z]{0,3}", fullmatch=True)))
+@pytest.mark.parametrize("line", ["!ls", "!./run", "!~/bin/x -a", "!$EDITOR", "!(cd a; ls)", "!'a b'"])
+def test_an_exclamation_mark_and_a_command_are_for_the_shell(line: str) -> None:
+    assert is_shell(line)
+    assert question(f" {line}") == line
+
+
+@pytest.mark.parametrize("line", ["!", "!= is what?", "!!", "! ls", " !ls", "!important\nrows", "what!", "!\n"])
+def test_other_exclamation_marks_are_questions(line: str) -> None:
+    assert not is_shell(line)
+
+
+@given(text=st.one_of(st.text(), st.text(alphabet="/! ab\n"), st.from_regex(r"[/ ]{0,3}[a-z]{0,3}", fullmatch=True)))
 @example("/help")
 @example("//help")
+@example("!ls")
+@example(" !ls")
 @example(" /help")
 def test_every_text_can_be_asked(text: str) -> None:
     line = as_line(text)
     assert not is_command(line)
+    assert not is_shell(line)
     assert question(line) == text
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from fake_chat import ADD, WEATHER, FakeChat, tool, with_tools
+from image_files import image_file
 from rich.cells import cell_len
 
 from toolchat.engine.base import EngineInfo
 from toolchat.models.listing import LocalModel
+from toolchat.settings import SETTINGS
 from toolchat.tools.toolbox import Approval
 from toolchat.ui.commands import COMMANDS, KEYS, Commands, Outcome
 from toolchat.wire.errors import EngineError, UsageError
@@ -119,7 +121,7 @@ def test_what_takes_nothing_does_nothing_with_an_argument_and_gives_the_line_bac
 
 
 WAITING = ["/reload", "/undo", "/retry", "/clear", "/model demo", "/system Be brief.", "/set seed 3"]
-WAITING += ["/save", "/resume", "/fork", "/export"]
+WAITING += ["/save", "/resume", "/fork", "/export", "/branch", "/compact", "/summary", "/keep", "/trim", "/image"]
 
 
 @pytest.mark.parametrize("line", WAITING)
@@ -314,7 +316,7 @@ def test_a_text_is_no_file(typed: Typed, chat: FakeChat, prompts: Path, text: st
     [
         ("none.txt", None, "none.txt: cannot be read (No such file or directory); a text that looks like a path goes"),
         ("bad.txt", b"a\xff", "bad.txt: expected text in UTF-8 (byte 1 is none)"),
-        ("empty.txt", b" \n", "empty.txt: is empty; /system none removes the system prompt"),
+        ("empty.txt", b" \n", "empty.txt: is empty; `none` removes the system prompt"),
         ("big.txt", b"x" * 65537, "big.txt: is larger than 64 KiB"),
     ],
 )
@@ -346,6 +348,7 @@ def test_what_a_turn_can_change_is_shown_with_its_values(typed: Typed, chat: Fak
         ["reasoning_effort", "the model's own"],
         ["tool_choice", "auto"],
         ["parallel_calls", "false"],
+        ["compact", "ask"],
     ]
     assert typed.says("/set temperature") == ["temperature       0.3"]
 
@@ -408,7 +411,9 @@ def test_a_question_that_looks_like_a_command_comes_back_as_a_question(typed: Ty
 
 def test_retry_asks_the_last_question_again_with_its_images(typed: Typed, chat: FakeChat) -> None:
     chat.questions = [UserMessage("/first", (IMAGE,))]
-    assert typed("/retry") == Outcome(ask="/first", images=(IMAGE,))
+    outcome = typed("/retry")
+    assert (outcome.ask, outcome.images) == ("/first", (IMAGE,))
+    assert rows(outcome) == ["/branch 1 goes back to the answer before."]
     assert chat.turns == 0
 
 
@@ -502,3 +507,106 @@ def test_copy_warns_of_what_many_terminals_drop(typed: Typed, chat: FakeChat, pl
 def test_copy_without_an_answer_writes_nothing(typed: Typed) -> None:
     outcome = typed("/copy")
     assert (outcome.write, rows(outcome)) == ("", ["There is no answer to copy yet."])
+
+
+BLOCKS = """Do:
+
+```python
+print(1)
+```
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+- in a list
+  ~~~
+  two
+    three
+  ~~~
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "copied", "kind"),
+    [(1, "print(1)", "python"), (2, "| a | b |\n|---|---|\n| 1 | 2 |", "table"), (3, "two\n  three", "code")],
+)
+def test_copy_with_a_number_copies_that_block(
+    typed: Typed, chat: FakeChat, plain_terminal: None, number: int, copied: str, kind: str
+) -> None:
+    chat.last_answer = BLOCKS
+    outcome = typed(f"/copy {number}")
+    assert sent_to_clipboard(outcome) == copied
+    assert rows(outcome) == [f"Sent {len(copied)} characters of {kind} to the terminal's clipboard (OSC 52)."]
+
+
+@pytest.mark.parametrize("number", ["0", "4", "x", "-1", "1" * 5000])
+def test_a_block_that_is_not_there_is_told_with_those_that_are(typed: Typed, chat: FakeChat, number: str) -> None:
+    chat.last_answer = BLOCKS
+    outcome = typed(f"/copy {number}")
+    assert rows(outcome)[0].endswith("expected a number from 1 to 3 of code or table in the last answer")
+    chat.last_answer = "no block"
+    assert "the last answer has neither code nor tables" in rows(typed(f"/copy {number}"))[0]
+
+
+def test_blocks_are_completed_with_their_beginnings(typed: Typed, chat: FakeChat) -> None:
+    chat.last_answer = BLOCKS.replace("print", EVIL)
+    offered = [(one.text, one.help) for one in typed.commands.complete("/copy ")]
+    assert [text for text, _ in offered] == ["1", "2", "3"]
+    assert offered[1][1] == "table: | a | b |"
+    assert not any(character in help_ for _, help_ in offered for character in "\x1b\x07\u202e")
+
+
+def test_thinking_is_shown_safe_and_whether_it_is_folded_is_said(typed: Typed, chat: FakeChat) -> None:
+    assert typed.says("/think") == ["There was no thinking in the last answer."]
+    chat.last_thinking = f"\nI wonder.\n{EVIL}\n"
+    assert typed.says("/think")[0] == "I wonder."
+    assert "\x1b" not in "".join(typed.says("/think"))
+    assert typed("/think on").folds_thinking is False
+    assert typed("/think off").folds_thinking is True
+    assert typed.says("/think twice") == ["toolchat: expected /think, /think on or /think off"]
+
+
+def test_an_image_goes_along_with_the_next_question(typed: Typed, chat: FakeChat, tmp_path: Path) -> None:
+    assert typed.says("/image x.png")[0].startswith("toolchat: /image: the model demo cannot see images")
+    chat.info = EngineInfo("sees", 2048, 13, constrains_calls=True, supports_images=True)
+    assert typed.says("/image") == ["toolchat: expected /image FILE or /image URL"]
+    assert "no such file" in typed.says(f"/image {tmp_path}/none.png")[0]
+    (tmp_path / "a cat.png").write_bytes(image_file())
+    outcome = typed(f"/image '{tmp_path}/a cat.png'")
+    assert [image.source for image in outcome.attach] == [f"{tmp_path}/a cat.png"]
+    assert rows(outcome)[0].endswith("a cat.png (PNG 12×7, 76 bytes) goes along.")
+
+
+def test_edit_opens_an_editor_with_what_follows(typed: Typed) -> None:
+    assert (typed("/edit").edit, typed("/edit Dear model,").edit) == ("", "Dear model,")
+
+
+@pytest.fixture
+def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "config" / "toolchat" / "prompts"
+    folder.mkdir(parents=True)
+    (folder / "pirate.md").write_text("Be a pirate.\n")
+    (folder / "brief.txt").write_text("Be brief.")
+    (folder / "not a name.txt").write_text("x")
+    return folder
+
+
+def test_a_system_prompt_has_the_name_of_its_file(typed: Typed, chat: FakeChat, named: Path) -> None:
+    assert typed.says("/system")[1:] == ["/system NAME takes one of: brief, pirate."]
+    assert typed.says("/system pirate") == [
+        "The system prompt is that of pirate (12 characters), from the next turn on."
+    ]
+    assert chat.system == "Be a pirate."
+    typed("/system pirates")
+    assert chat.system == "pirates"
+    assert [one.text for one in typed.commands.complete("/system b")] == ["brief"]
+
+
+def test_a_named_system_prompt_is_a_settings_value_too(named: Path) -> None:
+    parse = SETTINGS["system"].parse
+    assert (parse("pirate"), parse("Be a pirate"), parse("none")) == ("Be a pirate.", "Be a pirate", "")
+    (named / "broken.md").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"the system prompt in .*broken.md, but broken: expected text in UTF-8"):
+        parse("broken")

@@ -36,3 +36,25 @@ def test_the_answer_that_is_copied_keeps_them_apart_too(between: Any) -> None:
     ):
         kept.see(body)
     assert kept.answer == "One.\n\nTwo."
+
+
+def test_the_thinking_of_a_turn_is_kept_apart_by_rounds_and_goes_with_it() -> None:
+    kept = KeptAnswers()
+    call = events.CallProposed(ToolCall("abcdefghi", "f", {}))
+    ended = events.TurnFinished(events.TurnStatus.ANSWERED, 1, Usage())
+    for body in (
+        events.TurnStarted(),
+        *map(events.ThinkingDelta, ("I ", "look.")),
+        call,
+        events.ThinkingDelta("Hm."),
+        ended,
+    ):
+        kept.see(body)
+    assert kept.thinking == "I look.\n\nHm."
+    for body in (events.TurnStarted(), events.TextDelta("Yes."), ended):
+        kept.see(body)
+    assert kept.thinking == ""
+    kept.forget_turn()
+    assert kept.thinking == "I look.\n\nHm."
+    kept.forget()
+    assert kept.thinking == ""

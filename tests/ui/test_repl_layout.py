@@ -75,13 +75,14 @@ def test_at_most_a_third_of_the_screen_is_live(repl: OpenRepl, folder: Path) -> 
 def test_a_long_input_does_not_push_the_toolbar_out(repl: OpenRepl) -> None:
     chat = repl('engine = answering("Ok.")', columns=40, rows=15)
     chat.wait_for_prompt()
-    chat.paste("\n".join(f"line {number}" for number in range(50)))
+    for begin in range(0, 50, 5):  # a longer paste would be folded
+        chat.paste("\n".join(f"line {number}" for number in range(begin, begin + 5)) + "\n" * (begin < 45))
     chat.wait_for("its end", lambda: "  line 49" in chat.display)
     assert "scripted · ready" in chat.toolbar
     chat.press(ENTER)
     chat.wait_for_row("Ok.")
     assert "› line 0" in chat.rows
-    assert "  line 49" in chat.rows
+    assert "  [… 35 more lines]" in chat.rows
 
 
 def test_what_the_model_writes_cannot_move_the_cursor(repl: OpenRepl) -> None:
@@ -95,12 +96,23 @@ def test_what_the_model_writes_cannot_move_the_cursor(repl: OpenRepl) -> None:
 
 
 def test_thinking_stands_apart_from_the_answer(repl: OpenRepl) -> None:
-    chat = repl('engine = answering(Answer(thinking="I wonder.", text="I know."))')
+    chat = repl('engine = answering(Answer(thinking="I wonder.", text="I know."))', "--thinking", "show")
     chat.type("well?")
     chat.wait_for_row("I know.")
     assert chat.display.index("I know.") == chat.display.index("I wonder.") + 2
     assert b"\x1b[2;3mI wonder." in chat.raw
     assert b"\x1b[2;3mI know." not in chat.raw
+
+
+def test_thinking_is_folded_to_a_row_and_shown_when_it_is_asked_for(repl: OpenRepl) -> None:
+    chat = repl('engine = answering(Answer(thinking="I wonder\\nwhy.", text="I know."))')
+    chat.type("well?")
+    chat.wait_for_row("I know.")
+    assert chat.display.index("I know.") == chat.display.index("… thought, 3 words (/think)") + 2
+    assert not chat.shows("I wonder")
+    chat.type("/think")
+    chat.wait_for_row("why.")
+    assert chat.rows[chat.index("why.") - 1] == "I wonder"
 
 
 def test_no_color_means_no_colour(repl: OpenRepl) -> None:
@@ -125,3 +137,26 @@ def test_the_toolbar_tells_context_and_speed(repl: OpenRepl) -> None:
     chat.type("hello")
     chat.wait_for("speed", lambda: "20 tok/s · first 0.5 s · prompt 64 cached + 36 new" in chat.toolbar)
     assert "/8,192 · 6 tools · " in chat.toolbar
+
+
+def test_the_toolbar_is_drawn_again_when_the_engine_has_counted(repl: OpenRepl, folder: Path) -> None:
+    chat = repl(
+        """
+from scripted_engines import gate
+
+class Late(ScriptedEngine):
+    async def count(self, messages, tools, reasoning_effort=None):
+        await gate("count")
+        return await super().count(messages, tools, reasoning_effort)
+
+engine = Late([Answer("Hello, and more than one word of it.")])
+""",
+        "--no-tools",
+    )
+    chat.type("hi")
+    chat.wait_for_row("Hello, and more than one word of it.")
+    chat.wait_for_prompt()
+    before = chat.toolbar
+    (folder / "count").touch()
+    chat.wait_for("another number of tokens", lambda: chat.toolbar != before)
+    assert "ready" in chat.toolbar

@@ -5,12 +5,14 @@ import contextlib
 import io
 import time
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 from fake_chat import FakeChat
 from image_files import image
 
 from toolchat.images.image import description
+from toolchat.ui.attached import Text
 from toolchat.ui.commands import Commands, Outcome
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.plain_repl import PlainRepl
@@ -163,3 +165,84 @@ def test_a_retry_line_by_line_asks_with_the_images_again_and_undo_names_them() -
     assert asyncio.run(repl.run(open_chat, lambda _: contextlib.nullcontext())) == 0
     assert asked == [UserMessage("What is it?", (image("red"),))]
     assert out.getvalue().splitlines()[-1] == f"[image: {description(image('red'))}; red.png]"
+
+
+def test_what_is_attached_goes_along_with_the_next_question_that_begins(front: Front) -> None:
+    async def play() -> FakeChat:
+        turns = Turns(front.told, time.monotonic)
+        chat = FakeChat()
+        serving = asyncio.create_task(turns.serve(chat, Commands(chat, width=lambda: 80)))
+        await asyncio.sleep(0)
+        turns.attached = (image(), Text("output of `ls`", "a\nb"))
+        turns.send("what is it?")
+        turns.send("and now?")
+        async with asyncio.timeout(30):
+            while len(chat.questions) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        serving.cancel()
+        return chat
+
+    first, second = asyncio.run(play()).questions
+    assert first.content == "what is it?\n\noutput of `ls`:\n```\na\nb\n```"
+    assert first.images == (image(),)
+    assert (second.content, second.images) == ("and now?", ())
+
+
+def test_a_question_whose_file_cannot_be_sent_comes_back_with_what_goes_along(front: Front, tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(b"\xff\xfe")
+
+    async def play() -> FakeChat:
+        turns = Turns(front.told, time.monotonic)
+        chat = FakeChat()
+        serving = asyncio.create_task(turns.serve(chat, Commands(chat, width=lambda: 80)))
+        await asyncio.sleep(0)
+        turns.attached = (image(),)
+        turns.send(f"what is @{tmp_path}/blob")
+        await asyncio.wait_for(front.came_back.get(), 30)
+        serving.cancel()
+        return chat
+
+    assert asyncio.run(play()).questions == []
+    assert front.put == [f"what is @{tmp_path}/blob"]
+    assert front.images == [image()]
+    assert front.said[0].startswith(f"{tmp_path}/blob: not text in UTF-8")
+
+
+def test_a_shells_command_waits_its_turn_and_is_named_where_it_is_dropped(front: Front) -> None:
+    async def shell(line: str) -> None:
+        raise AssertionError(line)
+
+    async def play() -> Turns:
+        turns = Turns(front.told, time.monotonic, shell)
+        chat = FakeChat(info=None, loading=True)
+        turns.chat, turns.commands = chat, Commands(chat, width=lambda: 80)
+        for line in ("first question", "!ls", "!= is what?"):
+            turns.send(line)
+        turns.take_back()
+        return turns
+
+    assert asyncio.run(play()).waiting == []
+    assert front.put == ["first question", "!= is what?"]
+    assert front.said == ["not run: !ls"]
+
+
+@pytest.mark.parametrize("to_person", [True, False])
+def test_line_by_line_a_named_file_goes_along_for_a_person_and_not_for_a_pipe(tmp_path: Path, to_person: bool) -> None:
+    (tmp_path / "notes.txt").write_text("the milk")
+    question = f"what is in @{tmp_path}/notes.txt"
+    lines = [question, "!ls", None]
+
+    class Reader(LineReader):
+        async def line(self) -> str | None:
+            return lines.pop(0)
+
+    chat = FakeChat()
+
+    @contextlib.asynccontextmanager
+    async def open_chat(*_: object) -> AsyncIterator[FakeChat]:
+        yield chat
+
+    repl = PlainRepl(io.StringIO(), to_person=to_person, reader=Reader())
+    assert asyncio.run(repl.run(open_chat, lambda _: contextlib.nullcontext())) == 0
+    block = f"\n\n{tmp_path}/notes.txt:\n```\nthe milk\n```"
+    assert [asked.content for asked in chat.questions] == [question + block * to_person, "!ls"]

@@ -120,40 +120,40 @@ def test_a_proposed_call_says_which_kind_it_is() -> None:
         ("{", "not a line of JSON: .*"),
         ("[" * 100_000, "not a line of JSON: .*"),
         ("[]", "expected an object, not a list"),
-        ({}, 'v: expected a version such as "2.3", not nothing'),
-        (TEXT_ROW | {"v": 1}, "version 1 of the record, of an older toolchat; this one reads version 2"),
-        (TEXT_ROW | {"v": "3.1"}, "version 3.1 of the record, of a newer toolchat; this one reads version 2"),
-        (TEXT_ROW | {"v": "two"}, 'v: expected a version such as "2.3", not "two"'),
-        (TEXT_ROW | {"v": True}, 'v: expected a version such as "2.3", not true'),
-        (TEXT_ROW | {"type": "song"}, 'version 2.3: type: expected one of session_started, .*, not "song"'),
-        (TEXT_ROW | {"type": None}, "version 2.3: type: expected one of .*, not nothing"),
-        (TEXT_ROW | {"data": []}, "version 2.3: data: expected an object, not a list"),
-        (TEXT_ROW | {"data": {}}, "version 2.3: data.text: is missing"),
-        (TEXT_ROW | {"data": {"text": 5}}, "version 2.3: data.text: expected a text, not 5"),
-        (TEXT_ROW | {"data": {"text": "x" * 99}, "seq": -0.5}, "version 2.3: seq: expected a whole number, not -0.5"),
-        (TEXT_ROW | {"turn": True}, "version 2.3: turn: expected a whole number, not true"),
-        (TEXT_ROW | {"time": "now"}, 'version 2.3: time: expected a number, not "now"'),
-        (TEXT_ROW | {"time": 10**400}, "version 2.3: time: expected a number that is not as large"),
-        (TEXT_ROW | {"a\nb": 1}, r"version 2.3: a\\nb: a field that this version does not have"),
-        (TEXT_ROW | {"colour": 1}, "version 2.3: colour: a field that this version does not have"),
-        (TEXT_ROW | {"data": {"text": "", "font": 1}}, "version 2.3: data.font: a field that this version .*"),
+        ({}, 'v: expected a version such as "3.0", not nothing'),
+        (TEXT_ROW | {"v": 1}, "version 1 of the record, of an older toolchat; this one reads versions 2 to 3"),
+        (TEXT_ROW | {"v": "4.1"}, "version 4.1 of the record, of a newer toolchat; this one reads versions 2 to 3"),
+        (TEXT_ROW | {"v": "two"}, 'v: expected a version such as "3.0", not "two"'),
+        (TEXT_ROW | {"v": True}, 'v: expected a version such as "3.0", not true'),
+        (TEXT_ROW | {"type": "song"}, 'version 3.0: type: expected one of session_started, .*, not "song"'),
+        (TEXT_ROW | {"type": None}, "version 3.0: type: expected one of .*, not nothing"),
+        (TEXT_ROW | {"data": []}, "version 3.0: data: expected an object, not a list"),
+        (TEXT_ROW | {"data": {}}, "version 3.0: data.text: is missing"),
+        (TEXT_ROW | {"data": {"text": 5}}, "version 3.0: data.text: expected a text, not 5"),
+        (TEXT_ROW | {"data": {"text": "x" * 99}, "seq": -0.5}, "version 3.0: seq: expected a whole number, not -0.5"),
+        (TEXT_ROW | {"turn": True}, "version 3.0: turn: expected a whole number, not true"),
+        (TEXT_ROW | {"time": "now"}, 'version 3.0: time: expected a number, not "now"'),
+        (TEXT_ROW | {"time": 10**400}, "version 3.0: time: expected a number that is not as large"),
+        (TEXT_ROW | {"a\nb": 1}, r"version 3.0: a\\nb: a field that this version does not have"),
+        (TEXT_ROW | {"colour": 1}, "version 3.0: colour: a field that this version does not have"),
+        (TEXT_ROW | {"data": {"text": "", "font": 1}}, "version 3.0: data.font: a field that this version .*"),
         (
             CALL_ROW | {"data": {"call": CALL_ROW["data"]["call"] | {"arguments": "x" * 99}}},
-            'version 2.3: data.call.arguments: expected an object, not "x{59}…',
+            'version 3.0: data.call.arguments: expected an object, not "x{59}…',
         ),
         (
             CALL_ROW | {"data": {"call": CALL_ROW["data"]["call"] | {"origin": "stolen"}}},
-            'version 2.3: data.call.origin: expected one of constrained, parsed, repaired, edited, not "stolen"',
+            'version 3.0: data.call.origin: expected one of constrained, parsed, repaired, edited, not "stolen"',
         ),
         (
             row(events.HistoryEdited(events.TurnsSetAside((1, 2))))
             | {"data": {"edit": {"type": "turns_set_aside", "turns": [1, "2"]}}},
-            'version 2.3: data.edit.turns.1: expected a whole number, not "2"',
+            'version 3.0: data.edit.turns.1: expected a whole number, not "2"',
         ),
         (
             row(events.QuestionAsked("?"))
             | {"data": {"text": "?", "images": [{"media_type": "image/png", "width": 1, "height": 1}]}},
-            "version 2.3: data.images.0.data: is missing, and no file has it",
+            "version 3.0: data.images.0.data: is missing, and no file has it",
         ),
     ],
 )
@@ -166,11 +166,18 @@ def test_what_cannot_be_read_is_one_line_that_names_the_field(data: Any, problem
 
 
 def test_fields_of_a_newer_minor_version_are_ignored_and_new_kinds_are_not() -> None:
-    newer = CALL_ROW | {"v": "2.7", "colour": 1}
+    newer = CALL_ROW | {"v": "3.7", "colour": 1}
     newer["data"] = {"call": newer["data"]["call"] | {"font": 2}, "size": 3}
     assert read_event(json.dumps(newer)) == read_event(json.dumps(CALL_ROW))
-    with pytest.raises(CodecError, match=r"version 2\.7: type: expected one of"):
+    with pytest.raises(CodecError, match=r"version 3\.7: type: expected one of"):
         read_event(json.dumps(newer | {"type": "song"}))
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.3", 2])
+def test_records_of_the_major_version_before_are_read(version: object) -> None:
+    assert read_event(json.dumps(CALL_ROW | {"v": version})) == read_event(json.dumps(CALL_ROW))
+    with pytest.raises(CodecError, match="a field that this version does not have"):
+        read_event(json.dumps(CALL_ROW | {"v": version, "colour": 1}))
 
 
 def test_a_field_with_a_default_may_be_missing_for_an_older_minor_version_had_none() -> None:

@@ -57,6 +57,7 @@ class Options(TypedDict, total=False):
     reasoning_effort: str
     tool_choice: str
     parallel_calls: bool
+    compact: str
     store: bool
     keep_alive: float | str
     server: str

@@ -74,6 +74,9 @@ class ApprovalPolicy:
     So `yes` answers questions and lifts no refusal of the tools file; only naming the tool in `allow` does, and nothing
     lifts a `deny` rule. What an `ask` rule means is not asked about where `yes` or a grant for exactly these arguments
     answers it: other grants were given with no such call in sight.
+
+    Of a call with effects after an untrusted tool has spoken in its turn, neither rules and `approval: allow` of the
+    tools file nor a grant allow it: `yes` and `allow` do.
     """
 
     def __init__(
@@ -84,6 +87,11 @@ class ApprovalPolicy:
         self._allow = frozenset(allow)
         self._deny = frozenset(deny)
         self._session: set[Grant] = set()
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The tools that `allow` and `deny` name."""
+        return self._allow | self._deny
 
     def check(self, toolbox: Toolbox) -> None:
         """Raise UsageError for a name in `allow` or `deny` that no tool has: a slip there must not go unnoticed.
@@ -126,6 +134,12 @@ class ApprovalPolicy:
 
     def judge(self, pending: PendingCall) -> Approval:
         """Whether the call runs, does not, or is asked about."""
+        judged = self._judged(pending)
+        told = self._yes or pending.tool.name in self._allow
+        # Strangers' words may have led to it: what was said of the tool before they came does not count now.
+        return Approval.ASK if pending.heard and judged is Approval.ALLOW and not told else judged
+
+    def _judged(self, pending: PendingCall) -> Approval:
         tool, arguments = pending.tool, pending.call.arguments
         if tool.name in self._deny:
             return Approval.DENY

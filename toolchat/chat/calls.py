@@ -6,36 +6,31 @@ Knows no conversation and no generation; what it yields is for the loop to pass 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from toolchat.chat.context_window import cut_to_budget, result_budget
+from toolchat.chat.context_window import cut_to_budget, result_budget, result_tokens
 from toolchat.chat.conversation import INTERRUPTED_CALL, history_call
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
 from toolchat.chat.hooks import NO_HOOKS, Hooks, Passed, Refused
 from toolchat.engine.base import Engine, GenerateOptions
 from toolchat.tools.grant import canonical
+from toolchat.tools.mcp.elicitation import Elicit, Elicitation
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
-from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EventBody
 from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import (
-    AssistantMessage,
     CallOrigin,
     CutResult,
     FailedCall,
     Image,
-    Message,
     ResultStatus,
     ToolCall,
-    ToolMessage,
     ToolResult,
-    UserMessage,
 )
 
 T = TypeVar("T")
@@ -54,6 +49,11 @@ def possible_choice(options: GenerateOptions, toolbox: Toolbox) -> tuple[Generat
         case _ if toolbox.get(choice) is not None:
             return options, ""
     return replace(options, tool_choice="auto"), f"the tool {choice} that was chosen is off: the model decides"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownResult(ToolResult):
+    """A result as a model was shown it before: it is neither cut again nor added to."""
 
 
 class PreparedCall(Protocol):
@@ -94,6 +94,35 @@ class CallRunner(Protocol):
         """End whatever runs the tools."""
 
 
+@runtime_checkable
+class ServedRunner(CallRunner, Protocol):
+    """A runner some of whose tools are those of servers, which come, change and go while the chat runs."""
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The servers that have neither told their tools nor failed."""
+
+    async def settled(self) -> None:
+        """Wait until there are none of these."""
+
+    @property
+    def prompts(self) -> Mapping[str, Mapping[str, Any]]:
+        """The servers' prompts by "server:prompt", as the servers describe them."""
+
+    @property
+    def serves_resources(self) -> tuple[str, ...]:
+        """The servers that have resources."""
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
+        """The text of a prompt of `prompts`, and its images' files in base64. Raises ToolchatError."""
+
+    async def resource(self, server: str, uri: str) -> str:
+        """The text of a server's resource. Raises ToolchatError."""
+
+    def attach(self, on_notice: Callable[[str], None], elicit: Elicit | None) -> None:
+        """Have `on_notice` told what becomes of servers, and `elicit` ask the user what they want to know."""
+
+
 Validate = Callable[[dict[str, Any]], Awaitable[str | None]]
 """What is wrong with other arguments for a call, in one line for people; None where they fit."""
 
@@ -109,6 +138,10 @@ class PendingCall:
     call: ToolCall
     tool: Tool
     validate: Validate = fits
+    elicitation: Elicitation | None = None
+    """Where it is no call but a server's question, whose answer are the arguments."""
+    heard: str = ""
+    """The untrusted tool that has spoken in this turn before, if one has; its words may have led to this call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +192,10 @@ class TurnCalls:
         keep_part: Callable[[str, str], None],
         keep_image: Callable[[Image], Image],
         interrupt: asyncio.Event,
+        heard: str = "",
         hooks: Hooks = NO_HOOKS,
     ) -> None:
+        """`heard` is the untrusted tool that has spoken in the turn already, if one has."""
         self._engine = engine
         self._runner = runner
         self._toolbox = toolbox
@@ -177,6 +212,7 @@ class TurnCalls:
         self._reminders: dict[str, str] = {}
         self._left: int | None = None
         self._asked = 1
+        self._heard = heard
         self.repeated: ToolCall | None = None
         """The call that was made so often that the turn has to end."""
 
@@ -238,12 +274,15 @@ class TurnCalls:
         finally:
             # Those declined, and all of them where the consumer stopped listening.
             await asyncio.gather(*(item.discard() for item in prepared if not isinstance(item, ToolResult)))
+        spoke = (item.tool.name for item in ready.values() if item.tool.options.untrusted)
+        self._heard = self._heard or next(spoke, "")
         outcome.calls = calls
         outcome.results = [done[index] for index in range(len(calls))]
 
     async def _decided(self, item: PreparedCall) -> Decision:
         """The decision on a call. An interrupt declines it, also while it is being decided on."""
-        pending = PendingCall(item.call, item.tool, lambda arguments: self._problem(item, arguments))
+        heard = self._heard if item.tool.options.effects else ""
+        pending = PendingCall(item.call, item.tool, lambda arguments: self._problem(item, arguments), heard=heard)
         decision = await self._unless_interrupted(lambda: self._decide(pending))
         if decision is None:
             return _ENDED
@@ -425,10 +464,13 @@ class TurnCalls:
         """The result as the model is shown it: within its budget, with a reminder where it was asked for before."""
         content, left_out = result.content, result.excerpt.left_out if isinstance(result, CutResult) else 0
         info = self._engine.info
-        if info is not None:
+        if isinstance(result, ShownResult):
+            left_out = result.left_out
+            self._reminders.pop(result.call_id, None)
+        elif info is not None:
             left = info.context_window if self._left is None else self._left
             budget = result_budget(tool.options.max_result_tokens, info.context_window, self._asked, left)
-            count = partial(self._tokens, result)
+            count = partial(result_tokens, self._engine, result.call_id, result.name)
             text = result.excerpt if isinstance(result, CutResult) else content
             content, left_out = await cut_to_budget(text, budget, count, lambda: self._keep(result))
         if (reminder := self._reminders.pop(result.call_id, None)) is not None:
@@ -436,23 +478,6 @@ class TurnCalls:
         images = tuple(map(self._keep_image, result.images))
         note = self._notes.get(result.call_id, "")
         return ToolResult(result.call_id, result.name, content, result.status, result.seconds, images, left_out, note)
-
-    async def _tokens(self, result: ToolResult, text: str) -> int:
-        """What `text` adds to a history as the result: before v7 it stands there as JSON, with every quote escaped."""
-        call = ToolCall(result.call_id, result.name, {})
-        sizes = []
-        for content in (text, ""):
-            asked: list[Message] = [
-                UserMessage("x"),
-                AssistantMessage(calls=(call,)),
-                ToolMessage(result.call_id, result.name, content),
-            ]
-            try:
-                sizes.append((await self._engine.count(asked, ())).messages[-1])
-            except EngineError:
-                # An engine that died meanwhile must not take the result with it; no text has more tokens than this.
-                return len(json.dumps(text))
-        return sizes[0] - sizes[1]
 
 
 def _declined(call: ToolCall, decision: Decision) -> ToolResult:

@@ -10,12 +10,20 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from toolchat.chat.conversation import Conversation
+from toolchat.chat.conversation import Conversation, Turn
 from toolchat.engine.base import ContextOverflowError, Engine
 from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import EngineError
 from toolchat.wire.excerpt import Excerpt, Kept, whole
-from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
+from toolchat.wire.messages import (
+    AssistantMessage,
+    Message,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+)
 from toolchat.wire.tokens import TokenCount
 
 ANSWER_SHARE = 8
@@ -33,22 +41,31 @@ def reserve(context: int, max_tokens: int) -> int:
     return max(1, min(max_tokens, context // ANSWER_SHARE))
 
 
-def turns_to_set_aside(count: TokenCount, turn_sizes: Sequence[int], context: int, needed: int) -> int:
-    """How many of the oldest turns to set aside so that `needed` tokens are left; 0 where that is not enough.
+def turns_to_set_aside(count: TokenCount, turns: Sequence[Turn], context: int, needed: int) -> tuple[int, ...]:
+    """Which turns to set aside so that `needed` tokens are left; none where that is not enough.
 
-    `turn_sizes` are the messages of each turn, the last of which is the one under way and stays; they are the last
-    of those that were counted.
+    The oldest go first, and those that the user keeps last. `turns` are those that are sent, the last of which is the
+    one under way and stays; their messages are the last of those that were counted.
     """
-    at = len(count.messages) - sum(turn_sizes)
-    total, enough = count.total, 0
-    for number, size in enumerate(turn_sizes[:-1], 1):
-        total -= sum(count.messages[at : at + size])
-        at += size
+    total, enough, gone = count.total, 0, list[int]()
+    sizes = turn_tokens(count, turns)
+    for turn in sorted(turns[:-1], key=lambda turn: turn.kept):
+        total -= sizes[turn.number]
+        gone.append(turn.number)
         if total + needed <= context:
-            enough = number
+            enough = len(gone)
             if total <= context * KEPT_SHARE:
                 break
-    return enough
+    return tuple(gone[:enough])
+
+
+def turn_tokens(count: TokenCount, turns: Sequence[Turn]) -> dict[int, int]:
+    """Tokens of each turn, by its number, where their messages are the last of those that were counted."""
+    at, tokens = len(count.messages) - sum(len(turn.messages) for turn in turns), {}
+    for turn in turns:
+        tokens[turn.number] = sum(count.messages[at : at + len(turn.messages)])
+        at += len(turn.messages)
+    return tokens
 
 
 def too_long(
@@ -185,6 +202,23 @@ def result_budget(own: int | None, context: int, calls: int, left: int) -> int:
     may take.
     """
     return max(LEAST, min(own or context // RESULT_SHARE, left // ROUND_SHARE // calls - FRAME))
+
+
+async def result_tokens(engine: Engine, call_id: str, name: str, text: str) -> int:
+    """What `text` adds to a history as a result: before v7 it stands there as JSON, with every quote escaped."""
+    sizes = []
+    for content in (text, ""):
+        asked: list[Message] = [
+            UserMessage("x"),
+            AssistantMessage(calls=(ToolCall(call_id, name, {}),)),
+            ToolMessage(call_id, name, content),
+        ]
+        try:
+            sizes.append((await engine.count(asked, ())).messages[-1])
+        except EngineError:
+            # An engine that died meanwhile must not take the result with it; no text has more tokens than this.
+            return len(json.dumps(text))
+    return sizes[0] - sizes[1]
 
 
 async def cut_to_budget(

@@ -4,12 +4,13 @@ The rules (mistral_common's protocol/instruct/validator.py, all versions): one r
 before anything else; no empty assistant message; call ids of nine letters or digits; a turn ends with an assistant
 message. A caller that would break one gets a ValueError: that is a bug, not bad input.
 
-The history is a list of turns, and edits take whole turns, so that no edit can break a rule within one.
+The history is a list of turns, and edits take whole turns, or change the text of a result, so that no edit can break a
+rule within one. What was changed can be undone, and what was left be gone back to: see `toolchat.wire.timeline`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -27,6 +28,7 @@ from toolchat.wire.messages import (
     UserMessage,
     assistant_message,
 )
+from toolchat.wire.timeline import Mark, Timeline
 
 INTERRUPTED = "[interrupted]"
 """What closes a turn that was stopped, after whatever text had come."""
@@ -37,29 +39,33 @@ SUMMED_UP = "Sum up what we have said so far."
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class Turn:
     """A question and all that came of it, up to the assistant's closing message."""
 
     number: int
     messages: tuple[Message, ...]
-    first: int
-    """How many turns were set aside when it began: undoing it brings back those that were set aside for it."""
-    replaced: tuple[_Turn, ...] = ()
+    replaced: tuple[Turn, ...] = ()
     """The turns that this one, a summary, stands for."""
     failed: bool = False
     """Whether the engine's failure ended it."""
+    aside: bool = False
+    """Whether the model is not sent it any more."""
+    kept: bool = False
+    """Whether it goes last where turns have to be set aside or summed up."""
 
     @property
     def is_retriable(self) -> bool:
         return self.failed and isinstance(self.messages[-2], ToolMessage)
 
+    @property
+    def question(self) -> UserMessage:
+        question = self.messages[0]
+        assert isinstance(question, UserMessage)
+        return question
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A state of the history to go back to."""
-
-    turns: tuple[_Turn, ...]
-    first: int
+    @property
+    def results(self) -> tuple[ToolMessage, ...]:
+        return tuple(message for message in self.messages if isinstance(message, ToolMessage))
 
 
 def history_call(call: ToolCall | FailedCall) -> ToolCall:
@@ -100,24 +106,21 @@ class Conversation:
 
     def __init__(self, system: str | None = None) -> None:
         self._system = system
-        self._turns: tuple[_Turn, ...] = ()
-        self._first = 0
+        self._line: Timeline[Turn] = Timeline()
         self._pending: tuple[ToolCall, ...] = ()
         self._begun = 0
+        self._call_ids: set[str] = set()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Conversation):
             return NotImplemented
-        return self._state == other._state
+        mine, theirs = (self._system, self._pending), (other._system, other._pending)
+        return mine == theirs and self._line == other._line
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
     def __repr__(self) -> str:
-        return f"Conversation{self._state!r}"
-
-    @property
-    def _state(self) -> tuple[object, ...]:
-        return self._system, self._turns, self._first, self._pending
+        return f"Conversation({self._system!r}, {self._line.turns!r}, {self._pending!r})"
 
     @property
     def system(self) -> str | None:
@@ -129,49 +132,53 @@ class Conversation:
         """What the model is sent: the system prompt and every turn that is not set aside."""
         system = [SystemMessage(self._system)] if self._system else []
         # Each turn asks for all of them: a loop of Python's own would be felt in a long chat.
-        return (*system, *chain.from_iterable(turn.messages for turn in self._turns[self._first :]))
+        return (*system, *chain.from_iterable(turn.messages for turn in self._line.turns if not turn.aside))
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """All turns, those set aside among them, oldest first."""
+        return self._line.turns
+
+    @property
+    def sent(self) -> tuple[Turn, ...]:
+        """The turns that are not set aside; they follow the system prompt in `messages`."""
+        return tuple(turn for turn in self._line.turns if not turn.aside)
 
     @property
     def turns(self) -> int:
-        """All turns, those set aside among them."""
-        return len(self._turns)
+        """How many there are, those set aside among them."""
+        return len(self._line.turns)
 
     @property
     def numbers(self) -> tuple[int, ...]:
         """Of all turns, oldest first."""
-        return tuple(turn.number for turn in self._turns)
+        return tuple(turn.number for turn in self._line.turns)
 
     @property
     def rounds(self) -> int:
         """Generations with calls that the last turn holds."""
-        messages = self._turns[-1].messages if self._turns else ()
+        messages = self._line.turns[-1].messages if self._line.turns else ()
         return sum(bool(message.calls) for message in messages if isinstance(message, AssistantMessage))
 
     @property
     def can_retry_round(self) -> bool:
         """Whether the engine's failure ended the last turn behind the results of calls: see `reopen`."""
-        return bool(self._turns) and self._turns[-1].is_retriable
-
-    @property
-    def set_aside_turns(self) -> int:
-        """How many of the oldest turns the model is not sent any more."""
-        return self._first
+        return bool(self._line.turns) and self._line.turns[-1].is_retriable
 
     @property
     def turn_sizes(self) -> tuple[int, ...]:
         """Messages of each turn that is sent, oldest first; they follow the system prompt in `messages`."""
-        return tuple(len(turn.messages) for turn in self._turns[self._first :])
+        return tuple(len(turn.messages) for turn in self._line.turns if not turn.aside)
 
     @property
     def call_ids(self) -> frozenset[str]:
-        """Of every call in every turn, those set aside among them."""
-        messages = (message for turn in self._turns for message in turn.messages)
-        return frozenset(call.id for one in messages if isinstance(one, AssistantMessage) for call in one.calls)
+        """Of every call that there has been, also in turns that may be gone back to."""
+        return frozenset(self._call_ids)
 
     @property
     def open(self) -> bool:
         """True within a turn: the last message is not the assistant's closing one."""
-        match self._turns[-1].messages[-1] if self._turns else None:
+        match self._line.turns[-1].messages[-1] if self._line.turns else None:
             case UserMessage() | ToolMessage():
                 return True
             case AssistantMessage(calls=calls):
@@ -187,7 +194,7 @@ class Conversation:
         if not text.strip():
             raise ValueError("a user message needs text")
         number = self._next(number)
-        self._turns += (_Turn(number, (UserMessage(text, tuple(images)),), self._first),)
+        self._line.begin(Turn(number, (UserMessage(text, tuple(images)),)))
         return number
 
     def add_answer(self, text: str, thinking: str = "", parts: Sequence[Part] = ()) -> None:
@@ -209,6 +216,7 @@ class Conversation:
             raise ValueError(f"illegal tool name among {[call.name for call in calls]}")
         self._add(AssistantMessage(text, tuple(calls), thinking, tuple(parts)))
         self._pending = tuple(calls)
+        self._call_ids.update(ids)
 
     def add_results(self, results: Sequence[ToolResult]) -> None:
         """Add the results of all pending calls, in call order."""
@@ -224,7 +232,7 @@ class Conversation:
         results first.
         """
         self.add_answer(f"{text.rstrip()} {why}".strip())
-        self._turns = (*self._turns[:-1], replace(self._turns[-1], failed=failed))
+        self._line.change_last(replace(self._line.turns[-1], failed=failed))
 
     def reopen(self) -> int:
         """Open the last turn again behind the results of its calls, without what closed it; its number.
@@ -233,82 +241,140 @@ class Conversation:
         """
         if not self.can_retry_round:
             raise ValueError("no round of the last turn can be retried")
-        turn = self._turns[-1]
-        self._turns = (*self._turns[:-1], replace(turn, messages=turn.messages[:-1], failed=False))
+        turn = self._line.turns[-1]
+        again = replace(turn, messages=turn.messages[:-1], failed=False)
+        self._line.go_on(again)
         return turn.number
 
-    def mark(self) -> Mark:
+    def mark(self) -> Mark[Turn]:
         """A place between turns, for `rewind`."""
         self._expect_closed()
-        return Mark(self._turns, self._first)
+        return self._line.mark()
 
-    def rewind(self, mark: Mark) -> None:
+    def rewind(self, mark: Mark[Turn]) -> None:
         """Have the history as it was at `mark`."""
-        self._turns, self._first = mark.turns, mark.first
+        self._line.rewind(mark)
         self._pending = ()
+
+    @property
+    def last_edit(self) -> str:
+        """The edit that came after the last turn, which `undo_edit` undoes: "summary", "trim", "keep", "branch" or
+        "retry"; empty for none.
+        """
+        return self._line.edit
+
+    def undo_edit(self) -> None:
+        """Have the history as it was before the last edit. Raises ValueError where `last_edit` is empty."""
+        self._expect_closed()
+        if not self._line.edit:
+            raise ValueError("no edit came after the last turn")
+        self._line.undo()
 
     def undo(self) -> UserMessage | None:
         """Take the last turn back: its question, to be edited and asked again, or None where there is no turn.
 
-        Where the last turn is a summary, the turns it stands for are put back first.
+        What was set aside for it is sent again. Edits that came after it stay.
         """
         self._expect_closed()
-        if not self._turns:
+        if not self._line.turns:
             return None
-        while (turn := self._turns[-1]).replaced:
-            self._turns = (*self._turns[:-1], *turn.replaced)
-        self._turns = self._turns[:-1]
-        self._first = min(turn.first, self._first, len(self._turns))
-        question = turn.messages[0]
-        assert isinstance(question, UserMessage)
+        question = self._line.turns[-1].question
+        self._line.take_back()
         return question
+
+    def branch(self, number: int) -> None:
+        """Go back to where this turn was the last one, or on to it; 0 for the beginning. Nothing is lost by that.
+
+        Raises ValueError for a turn that is out of reach, and for the last one.
+        """
+        self._expect_closed()
+        if number == (self.numbers[-1] if self._line.turns else 0):
+            raise ValueError(f"turn {number} is the last one")
+        self._line.branch(number)
+
+    def reachable(self) -> list[tuple[Turn, int]]:
+        """Every turn that `branch` can go to, and the last one, with the number of the one before it; 0 for none."""
+        return self._line.reachable()
 
     def clear(self) -> None:
         """Forget every turn; the system prompt stays."""
         self._expect_closed()
-        self._turns, self._first = (), 0
+        self._line.clear()
 
     def set_system(self, text: str | None) -> None:
         """Have another system prompt from the next turn on; None for none."""
         self._expect_closed()
         self._system = text
 
-    def set_aside(self, count: int) -> tuple[int, ...]:
-        """Send the model the `count` oldest of the turns that it is sent now no more; their numbers. They are kept.
+    def set_aside(self, numbers: Collection[int]) -> tuple[int, ...]:
+        """Send the model these turns no more; their numbers, oldest first. They are kept.
 
-        Never the turn under way, nor the last one. Raises ValueError for more than there are before that.
+        Never the turn under way, nor the last one. Raises ValueError for one that is not among those before that.
         """
-        if not 0 <= count < max(1, len(self._turns) - self._first):
-            raise ValueError(f"{count} turns cannot be set aside")
-        self._first += count
-        return self.numbers[self._first - count : self._first]
+        sent = [turn.number for turn in self.sent[:-1]]
+        if not set(numbers) <= set(sent):
+            raise ValueError(f"the turns {tuple(numbers)} are not among {tuple(sent)}, which can be set aside")
+        if numbers:
+            self._line.change(
+                [replace(turn, aside=True) if turn.number in numbers else turn for turn in self._line.turns]
+            )
+        return tuple(number for number in sent if number in numbers)
 
-    def summarise(self, begin: int, end: int, text: str, number: int | None = None) -> int:
-        """Have one turn, with the summary `text`, stand for the turns from `begin` up to but not with `end`.
+    def summarise(self, numbers: Collection[int], text: str, number: int | None = None) -> int:
+        """Have one turn, with the summary `text`, stand for these, where the first of them stood; its number.
 
-        Its number is returned. Both count from the oldest turn of all.
-
-        The summary is sent to the model also where what it stands for was
-        set aside, unless turns after it still are.
+        The model is sent it also where what it stands for was set aside.
         """
         self._expect_closed()
-        if not 0 <= begin < end <= len(self._turns) or not text.strip():
-            raise ValueError(f"turns {begin} to {end} cannot be summed up as {text!r}")
-        gone = end - begin - 1
-
-        def moved(first: int) -> int:
-            if first <= begin:
-                return first
-            return begin if first <= end else first - gone
-
+        turns = self._line.turns
+        replaced = tuple(turn for turn in turns if turn.number in numbers)
+        if not replaced or len(replaced) != len(set(numbers)) or not text.strip():
+            raise ValueError(f"the turns {tuple(numbers)} of {self.numbers} cannot be summed up as {text!r}")
         number = self._next(number)
-        replaced = self._turns[begin:end]
-        messages = (UserMessage(SUMMED_UP), AssistantMessage(text))
-        summary = _Turn(number, messages, moved(replaced[0].first), replaced)
-        later = [replace(turn, first=moved(turn.first)) for turn in self._turns[end:]]
-        self._turns = (*self._turns[:begin], summary, *later)
-        self._first = moved(self._first)
+        summary = Turn(number, (UserMessage(SUMMED_UP), AssistantMessage(text)), replaced)
+        self._line.edited(
+            "summary",
+            [
+                summary if turn is replaced[0] else turn
+                for turn in turns
+                if turn is replaced[0] or turn.number not in numbers
+            ],
+        )
         return number
+
+    def change_summary(self, number: int, text: str) -> None:
+        """Have other words in a summary. Raises ValueError where there is no such summary."""
+        if not self._found(number).replaced or not text.strip():
+            raise ValueError(f"turn {number} is no summary, or {text!r} no text")
+        messages = (UserMessage(SUMMED_UP), AssistantMessage(text))
+        self._edit_turn("summary", number, lambda turn: replace(turn, messages=messages))
+
+    def keep(self, number: int, kept: bool = True) -> None:
+        """Have a turn go last where turns have to go. Raises ValueError where there is no such turn."""
+        self._edit_turn("keep", number, lambda turn: replace(turn, kept=kept))
+
+    def trim(self, number: int, call_id: str, content: str, images: bool = False) -> None:
+        """Have other words in a result, and its images only if said. Raises ValueError where it is not there."""
+        if all(result.call_id != call_id for result in self._found(number).results):
+            raise ValueError(f"turn {number} has no result of the call {call_id}")
+
+        def trimmed(message: Message) -> Message:
+            if not isinstance(message, ToolMessage) or message.call_id != call_id:
+                return message
+            return replace(message, content=content, images=message.images if images else ())
+
+        self._edit_turn("trim", number, lambda turn: replace(turn, messages=tuple(map(trimmed, turn.messages))))
+
+    def _edit_turn(self, edit: str, number: int, change: Callable[[Turn], Turn]) -> None:
+        self._expect_closed()
+        found = self._found(number)
+        self._line.edited(edit, [change(turn) if turn is found else turn for turn in self._line.turns])
+
+    def _found(self, number: int) -> Turn:
+        turn = next((turn for turn in self._line.turns if turn.number == number), None)
+        if turn is None:
+            raise ValueError(f"there is no turn {number} in {self.numbers}")
+        return turn
 
     def _next(self, number: int | None) -> int:
         number = self._begun + 1 if number is None else number
@@ -318,8 +384,8 @@ class Conversation:
         return number
 
     def _add(self, *messages: Message) -> None:
-        turn = self._turns[-1]
-        self._turns = (*self._turns[:-1], replace(turn, messages=turn.messages + messages))
+        turn = self._line.turns[-1]
+        self._line.change_last(replace(turn, messages=turn.messages + messages))
 
     def _expect_closed(self) -> None:
         if self.open:
@@ -328,5 +394,5 @@ class Conversation:
     def _expect_generation(self) -> None:
         if self._pending:
             raise ValueError("pending calls have no results yet")
-        if not self._turns or not isinstance(self._turns[-1].messages[-1], UserMessage | ToolMessage):
+        if not self._line.turns or not isinstance(self._line.turns[-1].messages[-1], UserMessage | ToolMessage):
             raise ValueError("an assistant message follows a user's or a tool's")

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from toolchat.chat.conversation import INTERRUPTED, INTERRUPTED_CALL, Conversation, Mark, Spoken, history_call
+from toolchat.chat.conversation import INTERRUPTED, INTERRUPTED_CALL, Conversation, Spoken, Turn, history_call
 from toolchat.wire import events
 from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.events import Edit, Event, EventBody, TurnStatus
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
+from toolchat.wire.timeline import Mark
 
 
 class FoldError(ToolchatError):
@@ -61,7 +62,7 @@ class _Folder:
 
     def __init__(self) -> None:
         self.conversation = Conversation()
-        self._before: Mark | None = None
+        self._before: Mark[Turn] | None = None
         """Where the turn under way began; None before its question."""
         self._spoken = Spoken()
         self._calls: dict[str, ToolCall] = {}
@@ -180,16 +181,20 @@ class _Folder:
             case events.TurnUndone(turn):
                 self._expect_last(turn)
                 conversation.undo()
+            case events.EditUndone():
+                conversation.undo_edit()
+            case events.Branched(turn):
+                conversation.branch(turn)
             case events.TurnsSetAside(turns):
-                sent = conversation.numbers[conversation.set_aside_turns :]
-                if sent[: len(turns)] != turns:
-                    raise ValueError(f"the turns {turns} are not the oldest of {sent}")
-                conversation.set_aside(len(turns))
+                conversation.set_aside(turns)
             case events.TurnsSummarised(turns, text, number):
-                begin = conversation.numbers.index(turns[0]) if turns and turns[0] in conversation.numbers else 0
-                if not turns or conversation.numbers[begin : begin + len(turns)] != turns:
-                    raise ValueError(f"the turns {turns} do not follow each other in {conversation.numbers}")
-                conversation.summarise(begin, begin + len(turns), text, number)
+                conversation.summarise(turns, text, number)
+            case events.SummaryChanged(turn, text):
+                conversation.change_summary(turn, text)
+            case events.TurnKept(turn, kept):
+                conversation.keep(turn, kept)
+            case events.ResultTrimmed(turn, call_id, content, images):
+                conversation.trim(turn, call_id, content, images)
             case events.Cleared():
                 conversation.clear()
             case events.SystemChanged(system):

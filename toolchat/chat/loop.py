@@ -26,7 +26,7 @@ from toolchat.wire import deltas, events
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import Event, EventBody, Stamper, TurnFinished, TurnStatus
 from toolchat.wire.excerpt import Kept
-from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolResult, ToolSpec
+from toolchat.wire.messages import FailedCall, Image, ToolCall, ToolMessage, ToolResult, ToolSpec, UserMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,7 @@ class ChatLoop:
             keep_part=self._keep_part,
             keep_image=self._keep_image,
             interrupt=self._interrupt,
+            heard=self._heard(toolbox) if rounds else "",
             hooks=self._hooks,
         )
         status, closing = TurnStatus.ANSWERED, ""
@@ -215,10 +216,10 @@ class ChatLoop:
                 status, closing = TurnStatus.INTERRUPTED, INTERRUPTED
                 break
             except ContextOverflowError as error:
-                if (count := self._to_set_aside(error, options)) > 0:
+                if turns := self._to_set_aside(error, options):
                     rounds -= 1
-                    turns = self._conversation.set_aside(count)
-                    what = "the oldest turn is" if count == 1 else f"the {count} oldest turns are"
+                    turns = self._conversation.set_aside(turns)
+                    what = "the oldest turn is" if len(turns) == 1 else f"the {len(turns)} oldest turns are"
                     yield rounds, events.HistoryEdited(events.TurnsSetAside(turns))
                     yield rounds, events.Notice(f"the context is full: {what} not sent to the model any more")
                     continue
@@ -254,7 +255,7 @@ class ChatLoop:
                 yield rounds, events.Notice(f"the turn ends here: the engine refused to go on: {error}")
                 break
             assert this.finished is not None
-            total = _sum(total, this.finished.usage)
+            total += this.finished.usage
             truncated = this.finished.reason is deltas.FinishReason.LENGTH
             yield rounds, events.RoundFinished(this.finished.reason, this.finished.usage)
             said = this.spoken.message()
@@ -302,6 +303,16 @@ class ChatLoop:
             options = _after_calls(options)
         yield rounds, events.TurnFinished(status, rounds, total, declined, closing)
 
+    def _heard(self, toolbox: Toolbox) -> str:
+        """The untrusted tool that has spoken in the turn that goes on; "" for none."""
+        for message in reversed(self._conversation.messages):
+            match message:
+                case UserMessage():
+                    break
+                case ToolMessage(_, name) if (tool := toolbox.get(name)) is not None and tool.options.untrusted:
+                    return name
+        return ""
+
     def _ending(self, calls: TurnCalls, *, cut_off: bool) -> _Ending | None:
         """Why the turn is not to go on after a round of calls, if so."""
         if self._interrupt.is_set():
@@ -328,9 +339,9 @@ class ChatLoop:
     def _needed(self, context: int, options: GenerateOptions) -> int:
         return max(options.reserve, reserve(context, options.max_tokens))
 
-    def _to_set_aside(self, error: ContextOverflowError, options: GenerateOptions) -> int:
+    def _to_set_aside(self, error: ContextOverflowError, options: GenerateOptions) -> tuple[int, ...]:
         needed = self._needed(error.context_window, options)
-        return turns_to_set_aside(error.count, self._conversation.turn_sizes, error.context_window, needed)
+        return turns_to_set_aside(error.count, self._conversation.sent, error.context_window, needed)
 
     async def _left(
         self, usage: deltas.Usage, calls: int, tools: Sequence[ToolSpec], options: GenerateOptions
@@ -395,14 +406,3 @@ class ChatLoop:
 def _after_calls(options: GenerateOptions) -> GenerateOptions:
     """The options of the rounds after one with calls: required again, calls would never end."""
     return options if options.tool_choice == "none" else replace(options, tool_choice="auto")
-
-
-def _sum(total: deltas.Usage, usage: deltas.Usage) -> deltas.Usage:
-    return deltas.Usage(
-        prompt_tokens=total.prompt_tokens + usage.prompt_tokens,
-        cached_tokens=total.cached_tokens + usage.cached_tokens,
-        completion_tokens=total.completion_tokens + usage.completion_tokens,
-        ttft=total.ttft or usage.ttft,
-        seconds=total.seconds + usage.seconds,
-        estimated=total.estimated or usage.estimated,
-    )

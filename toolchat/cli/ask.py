@@ -6,118 +6,52 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from toolchat.cli import completion, options
+from toolchat.cli import recording
+from toolchat.cli.given import session_to_open, settings_flags
 
 if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.cli.piped import Note
+    from toolchat.models.hub import RemoteSize
+    from toolchat.models.resolve import ModelChoice
     from toolchat.session.startup import Plan
+    from toolchat.store.cassette_writer import CassetteWriter
+    from toolchat.store.cassettes import Cassette
     from toolchat.store.sessions import Opened
 
 MOST_ANSWERS = 64
 """Of --n."""
 
-Files = Annotated[
-    list[str] | None,
-    typer.Option("--file", "-f", help="A text file or image to send with the question; repeatable.", metavar="PATH"),
-]
-OnlyTools = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--tool",
-        help="Offer this tool, and no others that are not named; repeatable.",
-        metavar="NAME",
-        autocompletion=completion.tools,
-    ),
-]
-Schema = Annotated[
-    str | None,
-    typer.Option(
-        "--schema",
-        help="Hold the answer to a JSON Schema: a file, JSON, or module:Model, which is imported.",
-        metavar="SCHEMA",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object: answer, calls, usage, exit code.")]
-StreamJson = Annotated[bool, typer.Option("--stream-json", help="Print each event as a line of JSON as it comes.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only what went wrong on stderr.")]
-Answers = Annotated[
-    int,
-    typer.Option("--n", min=1, max=MOST_ANSWERS, help="So many answers; with --temperature.", metavar="K"),
-]
-BatchFile = Annotated[
-    str | None,
-    typer.Option(
-        "--batch", help='Answer every row of a file, one JSON object a line: {"question": "…"}.', metavar="FILE"
-    ),
-]
-Output = Annotated[
-    str | None,
-    typer.Option("--output", "-o", help="Where --batch writes; what is there is not asked again.", metavar="FILE"),
-]
-NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Leave standard input alone, as in a loop that reads it.")]
 
-
-@options.takes_settings()
-def ask(
-    question: Annotated[
-        str | None,
-        typer.Argument(help="What to ask; standard input is added to it, or is it.", show_default=False),
-    ] = None,
-    file: Files = None,
-    no_tools: options.NoTools = False,
-    tool: OnlyTools = None,
-    yes: options.Yes = False,
-    allow: options.Allow = None,
-    deny: options.Deny = None,
-    image: options.Images = None,
-    session: Annotated[
-        str | None,
-        typer.Option(
-            "--session",
-            help="Go on with this session: its name, id, or: last.",
-            metavar="SESSION",
-            autocompletion=completion.sessions,
-        ),
-    ] = None,
-    continue_: options.Continue = False,
-    offline: options.Offline = False,
-    schema: Schema = None,
-    as_json: AsJson = False,
-    stream_json: StreamJson = False,
-    quiet: Quiet = False,
-    n: Answers = 1,
-    batch: BatchFile = None,
-    output: Output = None,
-    no_stdin: NoStdin = False,
-    **settings: Any,
-) -> int:
-    """Ask one question. The answer goes to stdout; tool calls and their results go to stderr."""
-    given = {**locals(), **settings}
+def answer(given: Mapping[str, Any]) -> int:
+    """Do what the flags say, by the names of `ask_command.ask`'s parameters; the exit code. Raises ToolchatError."""
     # Modules are no garbage: the collector's rounds over them are a twentieth of what a command takes of its own.
     gc.disable()
+    if given["offline"]:
+        from toolchat.offline import go_offline
+
+        go_offline()
     _check(given)
-    with _errors_too(as_json):
+    with _errors_too(given["as_json"]):
         from toolchat.cli.approval import make_policy
         from toolchat.settings import state_folder
         from toolchat.store.state import open_state
 
         open_state(state_folder())
-        policy = make_policy(yes=yes, allow=allow, deny=deny)
-        if batch is not None:
+        policy = make_policy(yes=given["yes"], allow=given["allow"], deny=given["deny"])
+        if given["batch"] is not None:
             return _batch(given, policy)
         return _one(given, policy)
 
 
 _ALONE: Mapping[str, tuple[str, ...]] = {
-    "batch": ("question", "file", "image", "as_json", "stream_json", "n", "session", "continue_"),
-    "n": ("stream_json", "session", "continue_"),
+    "batch": ("question", "file", "image", "as_json", "stream_json", "n", "session", "continue_", "record", "replay"),
+    "n": ("stream_json", "session", "continue_", "record", "replay"),
     "stream_json": ("as_json",),
     "no_tools": ("tool",),
 }
@@ -168,30 +102,39 @@ def _plan(
     flags: Mapping[str, Any],
     images: tuple[str, ...] = (),
     opened: Opened | None = None,
+    cassette: Cassette | None = None,
     *,
     see: bool = False,
 ) -> Plan:
     """What the chat starts from, the model's files here. `see`: whether there will be other images."""
-    from toolchat.cli.models import obtain_with_progress
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.session.startup import prepare
     from toolchat.settings import resolve
 
-    if opened is not None:
+    if opened is not None and cassette is None:
         from toolchat.session.past import with_model
 
         flags = with_model(flags, opened.record.transcript.model)
-    plan = prepare(
-        flags,
-        None if given["no_tools"] else choose_tools_file(resolve(flags)),
-        obtain_with_progress,
-        images=images,
-        see=see,
-        debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
-    )
+    debug = bool(os.environ.get("TOOLCHAT_DEBUG"))
+    runs_tools = not given["no_tools"] and not given["recorded_results"]
+    tools = choose_tools_file(resolve(flags)) if runs_tools else None
+    if cassette is not None:
+        from toolchat.session.replaying import replay_plan
+
+        plan = replay_plan(cassette, flags, tools, images=images, debug=debug)
+    else:
+        plan = prepare(flags, tools, _obtain, images=images, see=see, debug=debug)
     gc.freeze()
     gc.enable()
     return replace(plan, only=tuple(given["tool"] or ()))
+
+
+def _obtain(choice: ModelChoice, fits: Callable[[RemoteSize], str]) -> Path:
+    if choice.folder is not None:
+        return choice.folder
+    from toolchat.cli.models import obtain_with_progress  # with typer and rich
+
+    return obtain_with_progress(choice, fits)
 
 
 def _batch(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
@@ -202,7 +145,7 @@ def _batch(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
 
     schema = read_schema(given["schema"]) if given["schema"] is not None else None
     rows = read_rows(user_path(given["batch"]), schema, check_schema)
-    plan = _plan(given, options.settings_flags(given), see=any(row.images for row in rows))
+    plan = _plan(given, settings_flags(given), see=any(row.images for row in rows))
     source, out = user_path(given["batch"]), user_path(given["output"])
     return run_batch(plan, rows, source, out, policy, _note(given["quiet"]), quiet=given["quiet"])
 
@@ -216,17 +159,19 @@ def _one(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
     note = _note(given["quiet"])
     question = read_question(given["question"], given["file"] or (), read_stdin=not given["no_stdin"], note=note)
     images = (*(given["image"] or ()), *question.images)
-    flags = options.settings_flags(given)
+    flags = settings_flags(given)
+    recording.check_record(given["record"])
+    cassette = recording.cassette_to_replay(given["replay"], given["recorded_results"], flags)
     stored = resolve(flags).store
-    opened = options.session_to_open(given["session"], given["continue_"], stored, "--session")
-    plan = _plan(given, flags, images, opened)
+    opened = session_to_open(given["session"], given["continue_"], stored, "--session")
+    plan = _plan(given, flags, images, opened, cassette)
     if given["n"] > 1:
         from toolchat.cli.batch import run_several
         from toolchat.session.batch_file import Row
 
         row = Row(1, question.text, images=images, schema=schema)
         return run_several(plan, row, given["n"], policy, as_json=given["as_json"], quiet=given["quiet"])
-    return _answer(plan, question.text, schema, policy, given, opened)
+    return _answer(plan, question.text, schema, policy, given, opened, cassette)
 
 
 def _answer(
@@ -236,6 +181,7 @@ def _answer(
     policy: ApprovalPolicy,
     given: Mapping[str, Any],
     opened: Opened | None,
+    cassette: Cassette | None,
 ) -> int:
     """Ask one question, and print its answer in the form that the flags say."""
     from toolchat.cli.approval import ask_on_terminal
@@ -246,6 +192,7 @@ def _answer(
     as_json, as_events = given["as_json"], given["stream_json"]
     streams = schema is None and not as_json and not as_events
     renderer = PlainRenderer(sys.stdout if streams else None, quiet=given["quiet"])
+    replaying = recording.replaying(cassette if given["recorded_results"] else None)
     answer = None
     if not streams:
         from toolchat.ui.machine import Answer
@@ -256,11 +203,24 @@ def _answer(
     async def main(_: Interrupts) -> int:
         with renderer:
             ask_person = ask_on_terminal(renderer.pause)
+            tape = recording.tape_for(given["record"], "ask", plan)
             async with open_session(
-                plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True
+                plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True, tape=tape, **replaying
             ) as chat:
                 await chat.ready()
-                return (await chat.ask(question, plan.images, schema)).exit_code
+                code = (await chat.ask(question, plan.images, schema)).exit_code
+            return code or _recorded(tape, quiet=given["quiet"])
 
     code = run_async(main)
-    return code if answer is None or as_events else answer.write(schema, as_json=as_json)
+    return code if answer is None or as_events else answer.write(schema, as_json=as_json) or code
+
+
+def _recorded(tape: CassetteWriter | None, *, quiet: bool) -> int:
+    """1 where the cassette is not whole: else a notice has said so."""
+    if tape is None or tape.failure is None:
+        return 0
+    if quiet:
+        from toolchat.ui.text.sanitize import sanitize
+
+        print(f"toolchat: {sanitize(tape.loss)}", file=sys.stderr)
+    return 1

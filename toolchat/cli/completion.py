@@ -64,12 +64,23 @@ def efforts(incomplete: str) -> Offers:
     return _offered(incomplete, lambda: (("none", ""), ("high", "")))
 
 
+def _words(*words: str) -> Callable[[str], Offers]:
+    def offer(incomplete: str) -> Offers:
+        return _offered(incomplete, lambda: ((word, "") for word in words))
+
+    return offer
+
+
 OF_SETTINGS: dict[str, Callable[..., Offers]] = {
     "model": models,
     "tool_choice": tool_choices,
     "profile": profiles,
     "dtype": dtypes,
     "reasoning_effort": efforts,
+    "editing_mode": _words("emacs", "vi"),
+    "theme": _words("auto", "dark", "light"),
+    "thinking": _words("fold", "show"),
+    "notify": _words("auto", "bell", "off"),
 }
 """By setting, what its flag's value may be."""
 

@@ -30,10 +30,10 @@ def doctor(offline: Offline = False, json: Json = False, **given: Any) -> int:
     return int(any(check.state == "problem" for check in checks))
 
 
-def examine(flags: Mapping[str, Any]) -> list[Check]:
+def examine(flags: Mapping[str, Any], *, network: bool = True) -> list[Check]:
     """All lines, in the order in which they are shown. What is added later has its place between hub and tools.
 
-    With a server, what a model on this machine would need is left out.
+    With a server, what a model on this machine would need is left out. Without `network`, what would ask it.
     """
     from toolchat.models import health
     from toolchat.settings import cache_folder, config_file, resolve, state_folder
@@ -61,7 +61,8 @@ def examine(flags: Mapping[str, Any]) -> list[Check]:
         ("folders", lambda: health.folders(places)),
         ("terminal", _terminal),
     )
-    return [check for name, look in looks for check in health.guarded(name, look)]
+    asking = () if network else ("server", "hub")
+    return [check for name, look in looks if name not in asking for check in health.guarded(name, look)]
 
 
 def _server(flags: Mapping[str, Any]) -> Iterator[Check]:

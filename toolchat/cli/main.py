@@ -5,19 +5,29 @@ from __future__ import annotations
 import copy
 import os
 import re
-import select
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Never
+from typing import Annotated, Any, Never
 
 import typer
 from typer.exceptions import TyperException
 
 import toolchat
-from toolchat.cli import ask, config, doctor, engines, models, repl, serve, sessions, signals, tools
-from toolchat.environment import refused
-from toolchat.standard_streams import lead_nowhere, open_standard_streams
-from toolchat.wire.errors import ExitCode, ToolchatError
+from toolchat.cli import (
+    ask_command,
+    config,
+    doctor,
+    ending,
+    engines,
+    models,
+    repl,
+    replay,
+    report,
+    serve,
+    sessions,
+    tools,
+)
+from toolchat.wire.errors import ExitCode
 
 EPILOG = """
 Examples:\n
@@ -38,9 +48,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("ask")(ask.ask)
+app.command("ask")(ask_command.ask)
 app.command("repl")(repl.repl)
+app.command("replay")(replay.replay)
 app.command("doctor")(doctor.doctor)
+app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.command("ps")(engines.ps)
 app.command("stop")(engines.stop)
@@ -69,30 +81,19 @@ def _options(
 
 def run(arguments: list[str] | None = None) -> Never:
     """Run the command line and exit with its code; failures become one line on stderr."""
-    open_standard_streams()
-    signals.install()
-    code: int
-    try:
+
+    def work() -> Any:
         given = repl.with_value(sys.argv[1:] if arguments is None else arguments)
-        result = _app_for(given)(args=given, prog_name="toolchat", standalone_mode=False)
-        sys.stdout.flush()
-        code = result if isinstance(result, int) else ExitCode.OK
-    except ToolchatError as error:
-        code = _say(error, error.exit_code)
-    except typer.Exit as error:
-        code = error.exit_code
-    except TyperException as error:
-        code = _usage(error)
-    except (KeyboardInterrupt, typer.Abort):
-        code = ExitCode.INTERRUPTED
-    except signals.Terminated as error:
-        code = 128 + error.number
-    except SystemExit as error:
-        # click answers a closed pipe with sys.exit(1) before anyone else can.
-        code = ExitCode.BROKEN_PIPE if _reader_has_gone() else int(error.code or 0)
-    except Exception as error:
-        code = _say(error, ExitCode.FAILURE)
-    _end(code)
+        try:
+            return _app_for(given)(args=given, prog_name="toolchat", standalone_mode=False)
+        except typer.Exit as error:
+            return error.exit_code
+        except TyperException as error:
+            return _usage(error)
+        except typer.Abort:
+            return ExitCode.INTERRUPTED
+
+    ending.run(work)
 
 
 def _app_for(arguments: Sequence[str]) -> typer.Typer:
@@ -127,45 +128,3 @@ def _usage(error: TyperException) -> int:
         message += "; vLLM's own flags stand behind --: toolchat serve MODEL -- --tensor-parallel-size 2"
     print(f"toolchat: {message}; see {command} --help", file=sys.stderr)
     return ExitCode.USAGE
-
-
-def _say(error: Exception, code: int) -> int:
-    if os.environ.get("TOOLCHAT_DEBUG"):
-        import traceback
-
-        traceback.print_exception(error)
-    from toolchat.ui.text.sanitize import sanitize
-
-    # File names, and what servers answer, are others' text.
-    told = str(error) if isinstance(error, ToolchatError) else refused(error)
-    if told is not None:
-        print(f"toolchat: {sanitize(told)}", file=sys.stderr)
-    else:
-        reason = sanitize(" ".join(str(error).split()))
-        print(
-            f"toolchat: unexpected {type(error).__name__}: {reason} (please report it; --debug shows more)",
-            file=sys.stderr,
-        )
-    return code
-
-
-def _reader_has_gone() -> bool:
-    """True where standard output is a pipe that nobody reads any more."""
-    poll = select.poll()
-    poll.register(1, 0)
-    return any(what & select.POLLERR for _, what in poll.poll(0))
-
-
-def _end(code: int) -> Never:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = ExitCode.BROKEN_PIPE
-    except OSError as error:
-        code = code or _say(error, ExitCode.FAILURE)
-        lead_nowhere(1)
-    if code == ExitCode.BROKEN_PIPE:
-        # The interpreter would flush once more at exit, and complain.
-        lead_nowhere(1)
-        lead_nowhere(2)
-    sys.exit(code)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from toolchat.cli import completion
+from toolchat.cli.given import parameter_of, session_to_open, settings_flags
 from toolchat.settings.table import SETTINGS, Setting
 
-if TYPE_CHECKING:
-    from toolchat.store.sessions import Opened
+__all__ = ["session_to_open", "settings_flags", "takes_settings"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,6 +46,21 @@ Name = Annotated[
     str | None, typer.Option("--name", help="What the session is called, to find it again.", metavar="NAME")
 ]
 
+Record = Annotated[
+    str | None,
+    typer.Option(
+        "--record",
+        help="Record the chat on a cassette, a new file; secrets that are known are left out.",
+        metavar="FILE",
+    ),
+]
+Replay = Annotated[
+    str | None, typer.Option("--replay", help="Have the answers of a cassette; no model is loaded.", metavar="FILE")
+]
+RecordedResults = Annotated[
+    bool, typer.Option("--recorded-results", help="With --replay: have the recorded results too; no tool runs.")
+]
+
 
 def _go_offline(value: bool) -> bool:
     if value:
@@ -61,8 +76,10 @@ Offline = Annotated[
 ]
 
 
-def takes_settings(*names: str) -> Callable[[Command], Command]:
-    """Give a command the flags of these settings (none named: of all), in the place of its `**` parameter.
+def takes_settings(*names: str, screen: bool = False) -> Callable[[Command], Command]:
+    """Give a command the flags of these settings, in the place of its `**` parameter.
+
+    None named: of all, those about the chat in the terminal only with `screen`.
 
     They come before its own flags. What is given is in that parameter, by the flags' names: see `settings_flags`.
     """
@@ -70,7 +87,8 @@ def takes_settings(*names: str) -> Callable[[Command], Command]:
     def give(command: Command) -> Command:
         signature = inspect.signature(command, eval_str=True)
         own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
-        made = [parameter for name in names or SETTINGS for parameter in _parameters(name)]
+        all_names = [name for name, setting in SETTINGS.items() if screen or not setting.of_screen]
+        made = [parameter for name in names or all_names for parameter in _parameters(name)]
         # Only the way in which typer reads a function knows no other place for its parameters.
         arguments = [one for one in own if _is_argument(one)]
         flags = [one for one in own if not _is_argument(one)]
@@ -79,19 +97,6 @@ def takes_settings(*names: str) -> Callable[[Command], Command]:
         return command
 
     return give
-
-
-def settings_flags(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a command's parameters that are settings, by the settings' names, None for what was not given.
-
-    Where a .toolchat.toml of this folder has to be accepted first, a person at the terminal is asked now. Raises
-    UsageError, see `_system`, and where that file cannot be read.
-    """
-    from toolchat.cli.project_settings import ask_to_accept
-
-    flags = {name: given.get(_parameter(setting)) for name, setting in SETTINGS.items()}
-    flags["system"] = _system(given.get("system"), given.get("no_system", False))
-    return ask_to_accept(flags)
 
 
 def _parameters(name: str) -> list[inspect.Parameter]:
@@ -109,7 +114,7 @@ def _parameters(name: str) -> list[inspect.Parameter]:
         show_default=False,
         autocompletion=completion.OF_SETTINGS.get(name),
     )
-    made = [_keyword(_parameter(setting), Annotated[kind | None, option], None)]
+    made = [_keyword(parameter_of(setting), Annotated[kind | None, option], None)]
     return [*made, _keyword("no_system", NoSystem, False)] if name == "system" else made
 
 
@@ -121,37 +126,5 @@ def _help(setting: Setting) -> str:
     return f"{setting.help.removesuffix('.')} [default: {setting.default}]." if setting.default else setting.help
 
 
-def _parameter(setting: Setting) -> str:
-    return setting.flag.removeprefix("--").replace("-", "_")
-
-
 def _is_argument(parameter: inspect.Parameter) -> bool:
     return any(isinstance(one, typer.models.ArgumentInfo) for one in getattr(parameter.annotation, "__metadata__", ()))
-
-
-def session_to_open(key: str | None, last: bool, store: bool, flag: str) -> Opened | None:
-    """The stored session that --continue and `flag` mean. Raises ToolchatError where there is none."""
-    if key is None and not last:
-        return None
-    # Not before: most chats begin anew, and their prompt waits for no store.
-    from toolchat.settings import state_folder
-    from toolchat.store.sessions import LAST, open_session_of
-    from toolchat.wire.errors import UsageError
-
-    if key is not None and last:
-        raise UsageError(f"{flag} and --continue contradict each other; leave one of them out")
-    if not store:
-        raise UsageError(
-            f"{'--continue' if last else flag} needs stored sessions, and --no-store or store = false is said"
-        )
-    return open_session_of(state_folder() / "sessions", LAST if key is None else key)
-
-
-def _system(system: str | None, no_system: bool) -> str | None:
-    """The setting that --system and --no-system come to. Raises UsageError where both are given."""
-    from toolchat.settings.values import NO_SYSTEM
-    from toolchat.wire.errors import UsageError
-
-    if no_system and system is not None:
-        raise UsageError("--system and --no-system contradict each other; leave one of them out")
-    return NO_SYSTEM if no_system else system

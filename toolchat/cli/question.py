@@ -29,13 +29,15 @@ def read_question(given: str | None, files: Sequence[str], *, read_stdin: bool, 
 
     Raises UsageError where there is no text at all, and for a file that cannot be read or is neither text nor image.
     """
+    from toolchat.ui.attached import quoted
+
     texts, images = [_stripped(given or "")], []
     for name in files:
         text = _file(name, note)
         if text is None:
             images.append(name)
         else:
-            texts.append(_quoted(name, text))
+            texts.append(quoted(name, text))
     asked = any(texts)
     if piped := _stripped(piped_text(_LEAVE_OUT, note) if read_stdin else ""):
         texts.append(piped)
@@ -55,12 +57,6 @@ def read_question(given: str | None, files: Sequence[str], *, read_stdin: bool, 
 def _stripped(text: str) -> str:
     # Files that were joined, and one that a shell has read, have further marks of their beginning.
     return re.sub("^\ufeff", "", text, flags=re.MULTILINE).strip()
-
-
-def _quoted(name: str, text: str) -> str:
-    """A file's text with its name, in a fence that nothing in it ends."""
-    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`{3,}", text))])
-    return f"{' '.join(name.split())}:\n{fence}\n{text.rstrip()}\n{fence}"
 
 
 def _file(name: str, note: Note) -> str | None:

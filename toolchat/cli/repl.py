@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchat.cli import completion, options
+from toolchat.cli import completion, options, recording
 
 if TYPE_CHECKING:  # the prompt is not to wait for any of these
     from toolchat.chat.approval import Ask
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the prompt is not to wait for any of these
     from toolchat.session.startup import Plan
     from toolchat.session.stream import Show
     from toolchat.settings import Settings
+    from toolchat.store.cassettes import Cassette
     from toolchat.store.sessions import Opened
     from toolchat.tools.code import ToolsCode
 
@@ -38,7 +39,7 @@ Resume = Annotated[
 NoHistory = Annotated[bool, typer.Option("--no-history", help="Neither read nor keep what is typed.")]
 
 
-@options.takes_settings()
+@options.takes_settings(screen=True)
 def repl(
     no_tools: options.NoTools = False,
     yes: options.Yes = False,
@@ -47,6 +48,9 @@ def repl(
     resume: Resume = None,
     continue_: options.Continue = False,
     name: options.Name = None,
+    record: options.Record = None,
+    replay: options.Replay = None,
+    recorded_results: options.RecordedResults = False,
     offline: options.Offline = False,
     plain: Plain = False,
     no_history: NoHistory = False,
@@ -60,18 +64,23 @@ def repl(
     flags = options.settings_flags(given)
     open_state(state_folder())
     settings = resolve(flags)
+    recording.check_record(record)
+    cassette = recording.cassette_to_replay(replay, recorded_results, flags)
     opened = options.session_to_open(resume, continue_, settings.store, "--resume")
-    if opened is not None:
+    if opened is not None and cassette is None:
         from toolchat.session.past import with_model
 
         flags = with_model(flags, opened.record.transcript.model)
         settings = resolve(flags)
     opening = _Opening(
         flags,
-        None if no_tools else choose_tools_file(settings),
+        None if no_tools or recorded_results else choose_tools_file(settings),
         {"yes": yes, "allow": allow, "deny": deny},
         opened,
         name,
+        record=record,
+        cassette=cassette,
+        recorded_results=recorded_results,
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
     try:
@@ -109,7 +118,12 @@ def _chat(opening: _Opening, settings: Settings, *, plain: bool, no_history: boo
 
     async def main(interrupts: Interrupts) -> int:
         history = InMemoryHistory() if no_history else PrivateHistory(state_folder() / HISTORY)
-        ui = Repl(settings.model or "toolchat", history, color=not os.environ.get("NO_COLOR"))
+        ui = Repl(
+            opening.model or settings.model or "toolchat",
+            history,
+            color=not os.environ.get("NO_COLOR"),
+            settings=settings,
+        )
         return await ui.run(opening.open, interrupts.to, "/help lists commands and keys.")
 
     return run_async(main)
@@ -131,12 +145,20 @@ class _Opening:
         opened: Opened | None,
         name: str | None,
         *,
+        record: str | None,
+        cassette: Cassette | None,
+        recorded_results: bool,
         debug: bool,
     ) -> None:
         self.hint = ""
         """How to go on with the chat that is over; empty where there is nothing to go on with."""
+        self.model = cassette.model if cassette is not None else ""
+        """Of a cassette, whose answers are given; else it is the settings' or the default."""
         self._opened = opened
         self._name = name
+        self._record = record
+        self._cassette = cassette
+        self._recorded_results = recorded_results
         self._flags = flags
         self._tools = tools
         self._approval = approval
@@ -154,11 +176,19 @@ class _Opening:
 
         def begin() -> Plan:
             again = partial(choose_tools_file, ask=False)
+            if self._cassette is not None:
+                from toolchat.session.replaying import replay_plan
+
+                return replay_plan(self._cassette, self._flags, self._tools, choose_tools=again, debug=self._debug)
             return sketch(self._flags, self._tools, debug=self._debug, choose_tools=again)
 
         plan = await in_background(lambda _: begin())
         policy = make_policy(**self._approval)
-        async with open_session(plan, show, policy, ask, plain, self._opened, show_past=True) as session:
+        replaying = recording.replaying(self._cassette if self._recorded_results else None)
+        tape = recording.tape_for(self._record, "repl", plan)
+        async with open_session(
+            plan, show, policy, ask, plain, self._opened, show_past=True, tape=tape, **replaying
+        ) as session:
             try:
                 if self._name is not None and session.record.stored:
                     session.save(self._name)

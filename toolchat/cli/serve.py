@@ -204,20 +204,10 @@ def _made(place: Place) -> _Key:
 
 
 def _left_open(place: Place, key: _Key) -> list[str]:
-    """What those who reach the server may do without the key."""
-    from toolchat.engine.server_command import OPEN_ANSWERS, OPEN_FACTS
-
-    if place.is_local:
-        return (
-            []
-            if key.value or place.socket is not None
-            else ["every user of this machine may use it: it has no API key"]
-        )
-    return [
-        f"the key guards /v1, /v2 and /inference; without it, whoever reaches {place.host}:{place.port} has the model "
-        f"answer by {' and '.join(OPEN_ANSWERS)}, and may read {', '.join(OPEN_FACTS)}: let a firewall, or a proxy "
-        "that passes /v1 alone, keep strangers out"
-    ]
+    """What those who reach the server may do without a key."""
+    if key.value or place.socket is not None:
+        return []
+    return ["every user of this machine may use it: it has no API key"]
 
 
 def _obtain(choice: ModelChoice) -> Path:

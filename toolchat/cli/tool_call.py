@@ -57,6 +57,9 @@ def call_tool(
         log = appendable(state_folder() / "logs" / "tools.log")
         runner = await ToolRunner.start(source, log, debug=debug, on_refusal=partial(note_refusal, source))
         try:
+            await runner.settled()
+            for line in runner.toolbox.broken:
+                _tell(f"toolchat: {line}")
             tool = named_tool(runner.toolbox, name)
             arguments = _arguments(tool, words, json_text, piped)
             _check_flags(tool, flags, arguments)

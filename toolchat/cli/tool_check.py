@@ -86,7 +86,9 @@ def check_file(chosen: Path | ToolsCode) -> Checked:
     except UsageError as error:
         known = error.notes if isinstance(error, ToolsFileError) else ()
         return Checked(file, (), _findings(problems_of(error), file), _findings(known, file))
-    notes = [*toolbox.notices, *(note for tool in toolbox.tools for note in advice(tool))]
+    if toolbox.broken:
+        return Checked(file, (), _findings(toolbox.broken, file), _findings(toolbox.notices, file))
+    notes = [*toolbox.notices, *(note for tool in toolbox.tools if not tool.server for note in advice(tool))]
     return Checked(file, toolbox.names, (), _findings(notes, file))
 
 

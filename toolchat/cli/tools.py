@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolchat.cli import completion
-from toolchat.cli.options import settings_flags, takes_settings
+from toolchat.cli.options import Allow, Deny, Yes, settings_flags, takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,9 +35,43 @@ def list_(as_json: AsJson = False, **given: Any) -> None:
     if as_json:
         from toolchat.ui.tool_description import tool_json
 
-        _print_json({"tools": [tool_json(tool) for tool in toolbox.tools], "notes": list(toolbox.notices)})
+        _print_json(
+            {
+                "tools": [tool_json(tool) for tool in toolbox.tools],
+                "notes": list(toolbox.notices),
+                "broken": list(toolbox.broken),
+            }
+        )
     else:
         print_tools(toolbox)
+
+
+@app.command()
+@takes_settings(*OF_TOOLS)
+def mcp(as_json: AsJson = False, **given: Any) -> None:
+    """Start the MCP servers of the tools file, and show each: its state, version, protocol and what it offers."""
+    from toolchat.cli.tool_servers import server_json, server_row, started_servers
+    from toolchat.ui.tables import print_servers
+
+    states = started_servers(_chosen(given))
+    if as_json:
+        _print_json({"servers": [server_json(state) for state in states]})
+    else:
+        print_servers([server_row(state) for state in states])
+    if any(state.state != "ready" for state in states):
+        raise typer.Exit(1)
+
+
+@app.command()
+@takes_settings(*OF_TOOLS)
+def serve(yes: Yes = False, allow: Allow = None, deny: Deny = None, **given: Any) -> None:
+    """Offer the tools as an MCP server on standard input and output, for other programs.
+
+    Calls are checked and isolated as in a chat. One that is to be asked about is put to the other program's user.
+    """
+    from toolchat.cli.tool_serve import serve_tools
+
+    serve_tools(_chosen(given), yes=yes, allow=allow, deny=deny)
 
 
 @app.command()

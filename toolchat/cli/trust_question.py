@@ -14,6 +14,7 @@ from toolchat.cli.approval import confirm, terminal_width
 from toolchat.cli.signals import run_async
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.entry import ToolEntry
+from toolchat.tools.mcp.entry import McpServer, allows, unpinned
 from toolchat.tools.rules import Rules
 from toolchat.tools.toolbox import Approval, Privileges
 from toolchat.tools.trust import Accepted
@@ -47,7 +48,7 @@ def ask_to_accept(code: ToolsCode, before: Accepted | None) -> bool | None:
 
 def ask_to_allow(code: ToolsCode) -> bool:
     """Ask on the terminal whether the file's own `approval: allow` counts; not where it has none."""
-    names = [sanitize_line(_name(entry)) for entry in allowed(code)]
+    names = [sanitize_line(_name(one)) for one in allowed(code)]
     if not names:
         return False
     told = f"The file says that the calls of {', '.join(names)} run without asking you."
@@ -55,9 +56,10 @@ def ask_to_allow(code: ToolsCode) -> bool:
     return run_async(lambda _: confirm("May they? Otherwise each call is asked about. [y/N] "))
 
 
-def allowed(code: ToolsCode) -> list[ToolEntry]:
-    """The entries, samples left out, whose calls the file would have run without asking."""
-    return [entry for entry in code.entries() if _allows(entry) and not entry.is_sample]
+def allowed(code: ToolsCode) -> list[ToolEntry | McpServer]:
+    """The entries, samples left out, and MCP servers, whose calls the file would have run without asking."""
+    entries = [entry for entry in code.entries() if _allows(entry) and not entry.is_sample]
+    return [*entries, *(server for server in code.servers() if server.allows)]
 
 
 def _allows(entry: ToolEntry) -> bool:
@@ -106,7 +108,10 @@ def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
             yield f"    The above {'; '.join(marks)}"
         else:
             yield f"  {name}{' ' * (longest - width_of(name))}  {'; '.join(marks)}"
+    for server in code.servers():
+        yield from _server_rows(server)
     programs = {file for entry in entries if entry.command is not None for file in code.reach[entry.target.where]}
+    programs |= {file for server in code.servers() for file in code.reach.get(server.reach, ())}
     compiled = [file for file in code.files if not file.endswith(tuple(SOURCE_SUFFIXES)) and file not in programs]
     files = [sanitize_line(code.shown(file)) for file in code.files if file not in compiled]
     if files:
@@ -125,5 +130,28 @@ def describe(code: ToolsCode, before: Accepted | None = None) -> Iterator[str]:
     yield from (f"Mind the names of files: {mark}" for mark in dict.fromkeys(elsewhere))
 
 
-def _name(entry: ToolEntry) -> str:
+def _server_rows(server: McpServer) -> Iterator[str]:
+    """An MCP server: what is started, or where what the model writes goes."""
+    what = "is started: " if server.command else "is sent what the model writes: "
+    yield f"  The MCP server {server.name} {what}{sanitize_line(server.shown)}"
+    marks = [_CALLS[server.approval], *look_alikes(server.shown)]
+    marks += [f"{_RULES[word]} where {sanitize_line(text)}" for word, text in server.rules.texts()]
+    if some := [pattern for pattern, one in server.tools.items() if allows(one)]:
+        marks.append(f"{sanitize_line(', '.join(some))} without asking")
+    if server.env:
+        marks.append(f"sees {', '.join(server.env)}")
+    if server.sets:
+        marks.append(f"sets {', '.join(name for name, _ in server.sets)}")
+    if server.given:
+        marks.append(f"is given {', '.join(server.given)}")
+    if server.keeps_privileges:
+        marks.append("keeps your privileges (sudo, signals, terminals)")
+    if (package := unpinned(server.command)) is not None:
+        marks.append(f"runs whatever version of {sanitize_line(package)} is the newest")
+    yield f"    It {'; '.join(marks)}"
+
+
+def _name(entry: ToolEntry | McpServer) -> str:
+    if isinstance(entry, McpServer):
+        return f"the MCP server {entry.name}"
     return entry.name or entry.target.attribute

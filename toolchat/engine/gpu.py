@@ -5,7 +5,6 @@ Imports the standard library only and never initialises CUDA: `scripts/install.p
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import shutil
@@ -225,6 +224,8 @@ def unfit(gpu: Gpu, cuda: int = CUDA_MAJOR) -> str | None:
 
 def cuda_major() -> int:
     """The major version of CUDA that the installed torch is built for, taken from its CUDA runtime's package."""
+    import importlib.metadata  # takes longer than all that a warm command asks of this module
+
     for distribution, major in (("nvidia-cuda-runtime", None), ("nvidia-cuda-runtime-cu12", 12)):
         try:
             version = importlib.metadata.version(distribution)

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,9 +23,9 @@ from typing import IO
 
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import PCI_ORDER
-from toolchat.engine.kept.place import SCRATCH
 from toolchat.engine.link import Link, LinkedEngine
 from toolchat.engine.remote.config import ServerConfig
+from toolchat.engine.scratch import Scratch
 from toolchat.environment import refused
 from toolchat.private_file import DistrustedError, open_private, private_folder
 from toolchat.wire.codec import LINE_LIMIT
@@ -115,9 +114,8 @@ class Worker(Link):
         self._own = True
         """Whether it is to end with this connection."""
         self._ending: asyncio.Task[int] | None = None
-        # vLLM and torch leave sockets and files in the temporary folder behind. Not on a GPU: there it is where
-        # compiled kernels are kept for the next start.
-        self.scratch = tempfile.mkdtemp(prefix=SCRATCH) if config.device == "cpu" else None
+        # Not on a GPU: there the temporary folder is where compiled kernels are kept for the next start.
+        self._scratch = Scratch() if config.device == "cpu" else None
         self._socket, theirs = socket.socketpair()
         for worker in [worker for worker in _left if worker.poll() is not None]:
             _left.remove(worker)
@@ -128,7 +126,8 @@ class Worker(Link):
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    pass_fds=(theirs.fileno(),),
+                    # The scratch folder's lock is held by the worker too, which may outlive this process.
+                    pass_fds=(theirs.fileno(), *([self._scratch.lock] if self._scratch is not None else [])),
                     start_new_session=True,
                     cwd=folder,
                     env=worker_environment(config, self.scratch, environment),
@@ -138,6 +137,11 @@ class Worker(Link):
             self._release()
             raise
         self.pid = self._process.pid
+
+    @property
+    def scratch(self) -> str | None:
+        """Its temporary folder; None where it has none of its own."""
+        return self._scratch.path if self._scratch is not None else None
 
     async def connect(self) -> None:
         """Tell it what to load, and begin to hear it."""
@@ -155,6 +159,8 @@ class Worker(Link):
             return self.crashed.result()
         if not (why := self.kept.result()):
             self._own = False
+            if self._scratch is not None:
+                self._scratch.leave()
         return why
 
     def _hear(self, message: dict[str, object]) -> None:
@@ -228,8 +234,8 @@ class Worker(Link):
 
     def _release(self) -> None:
         """Delete the temporary folder of a process that has ended."""
-        if self.scratch is not None:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+        if self._scratch is not None:
+            self._scratch.delete()
 
 
 def worker_environment(

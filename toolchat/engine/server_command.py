@@ -38,11 +38,8 @@ SITE = Path(__file__).parent / "server_site"
 PARENT, ABSENT, MENDED = "TOOLCHAT_SERVE_PARENT", "TOOLCHAT_ABSENT_MODULES", "TOOLCHAT_MENDED_MODULES"
 """What sitecustomize.py is told by: whose death ends the server, and names of modules, with ":" between them."""
 
-OPEN_ANSWERS = ("/invocations", "/generative_scoring")
-"""What of vLLM's server (0.32) has the model work without the key: it guards /v1, /v2, /inference and /cohere alone.
-The first is another door to chat completions."""
-OPEN_FACTS = ("/tokenize", "/detokenize", "/metrics", "/load", "/version", "/health", "/docs")
-"""What tells of the server without the key."""
+GUARD = "toolchat_guard.KeyGuard"
+"""The middleware in `SITE` that asks for the key wherever vLLM does not; added with the key."""
 
 _CPU_SEQUENCES = 16
 """Requests generated for at once on a CPU, where vLLM's 128 would share a cache of one chat's size."""
@@ -244,7 +241,7 @@ def server_command(
     if model.revision is not None:
         flags["revision"] = model.revision
     return ServerCommand(
-        (*PROGRAMS[device], *which, *_written(flags), *_passed_on(passed, flags)),
+        (*PROGRAMS[device], *which, *_written(flags), *_passed_on(passed, flags), *_guard(key)),
         _environment(environment, config, device, passed, key, parent, absent, mended),
         names[0],
         replace(place, tls=any(one.name == "ssl-certfile" for one in passed)),
@@ -391,6 +388,11 @@ def _passed_on(passed: Sequence[Passed], flags: Mapping[str, Any]) -> list[str]:
         if one.name.partition(".")[0] not in flags:
             words += [one.written, *one.values] if len(one.values) != 1 else _with_value(one)
     return words
+
+
+def _guard(key: str) -> list[str]:
+    # The last one that is added is asked first: before any that the user adds.
+    return [f"--middleware={GUARD}"] if key else []
 
 
 def _with_value(one: Passed) -> list[str]:

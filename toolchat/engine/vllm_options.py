@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -178,9 +179,12 @@ def _parsed(file: str) -> ast.AST:
 def read_engine_args(pairs: Sequence[str], fields: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The values of `pairs`, each "name=value", by vLLM's names. Raises UsageError, one line, for a wrong one.
 
-    Dashes in a name are taken as underscores. `fields` are those of `engine_fields`; where there are none, vLLM itself
-    refuses what it does not know.
+    Dashes in a name are taken as underscores. Relative paths begin in the folder that the user is in, whatever folder
+    vLLM is started in. `fields` are those of `engine_fields`; where there are none, vLLM itself refuses what it does
+    not know.
     """
+    if not pairs:
+        return {}  # without reading vLLM's source, which takes longer than all else that a warm command does
     fields = engine_fields() if fields is None else fields
     values: dict[str, Any] = {}
     for pair in pairs:
@@ -194,8 +198,26 @@ def read_engine_args(pairs: Sequence[str], fields: Mapping[str, str] | None = No
             raise UsageError(f"--engine-arg {written.strip()}: vLLM's EngineArgs have no such name; {hint}")
         if name in values:
             raise UsageError(f"--engine-arg {name}: given twice; leave one of them out")
-        values[name] = _typed(name, value.strip(), fields.get(name, ""))
+        values[name] = _absolute(_typed(name, value.strip(), fields.get(name, "")))
     return values
+
+
+def _is_relative_path(text: str) -> bool:
+    """Whether it is plain that a text is a path that begins in some folder: "./draft", "..", and no "owner/name"."""
+    return text in (".", "..") or text.startswith(("./", "../"))
+
+
+def _absolute(value: Any) -> Any:
+    """`value` with what is a relative path in it made absolute: what is plainly one, and as for vLLM itself what leads
+    to something that is there."""
+    match value:
+        case str() if _is_relative_path(value) or ("/" in value and os.path.lexists(value)):
+            return str(Path(value).absolute())
+        case dict():
+            return {name: _absolute(one) for name, one in value.items()}
+        case list():
+            return [_absolute(one) for one in value]
+    return value
 
 
 def _typed(name: str, value: str, annotation: str) -> Any:

@@ -10,15 +10,13 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from toolchat.mistral.render import parts
-from toolchat.mistral.vocabulary import Vocabulary
+from toolchat.mistral.vocabulary import FIRST_SYSTEM_AHEAD, Vocabulary
 from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
 from toolchat.wire.tokens import TokenCount
 
 Encode = Callable[[Sequence[Message], Sequence[ToolSpec]], Sequence[int]]
 """From messages and tools to the prompt's token ids."""
 
-_FIRST_SYSTEM = 7
-"""From this version on the system prompt stands by itself; before it, within the last user message."""
 _FIRST_KEPT = 3
 """From this version on the calls and results of earlier turns are sent again."""
 
@@ -44,14 +42,14 @@ def count_tokens(
     roles = parts(messages, vocabulary.version, supports_images=supports_images)
     system = next((index for index, message in enumerate(messages) if isinstance(message, SystemMessage)), None)
     sent = [index for index in _sent(vocabulary.version, messages) if index != system]
-    if system is not None and vocabulary.version >= _FIRST_SYSTEM:
+    if system is not None and vocabulary.version >= FIRST_SYSTEM_AHEAD:
         sent.insert(0, system)
     sent = [index for index in sent for _ in roles[index]]
     if len(sizes) != len(sent):
         raise ValueError(f"a prompt of {len(sizes)} messages was read where {len(sent)} were sent")
     for index, size in zip(sent, sizes, strict=True):
         counts[index] += size
-    if system is not None and vocabulary.version < _FIRST_SYSTEM:
+    if system is not None and vocabulary.version < FIRST_SYSTEM_AHEAD:
         rest = [message for index, message in enumerate(messages) if index != system]
         counts[system] = len(prompt) - len(encode(rest, tools))
         counts[max(index for index, names in enumerate(roles) if "user" in names)] -= counts[system]

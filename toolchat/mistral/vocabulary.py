@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 FIRST_NAMED = 11
 """From this version on a call is a name and arguments between control tokens; before it, a JSON list."""
+
+FIRST_SYSTEM_AHEAD = 7
+"""From this version on the system prompt stands by itself, at the beginning; before it, within the last question."""
+
+FIRST_TOOLS_AHEAD = 13
+"""From this version on the tools stand before the first question, and not before the last one."""
 _SPACE = "▁"
 """How SentencePiece writes a space within a piece (U+2581)."""
 _MOST = 256 * 1024**2

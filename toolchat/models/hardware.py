@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
+import re
+import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -36,19 +37,23 @@ def vllm_build() -> str:
 @cache
 def _builds() -> tuple[tuple[float, str, str], ...]:
     """Time of installation, device and version of each."""
-    builds: list[tuple[float, str, str]] = []
-    for distribution, device in BUILDS:
-        try:
-            installed = importlib.metadata.distribution(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        record = f"{distribution.replace('-', '_')}-{installed.version}.dist-info/RECORD"
-        try:
-            installed_at = Path(str(installed.locate_file(record))).stat().st_mtime
-        except OSError:
-            installed_at = 0.0
-        builds.append((installed_at, device, installed.version))
-    return tuple(builds)
+    builds: dict[str, tuple[float, str, str]] = {}
+    devices = {distribution.replace("-", "_"): device for distribution, device in BUILDS}
+    for folder in sys.path:
+        # As installers name it. importlib.metadata, which would tell the same, takes 20 ms to import.
+        with suppress(OSError):
+            for entry in os.listdir(folder or "."):  # noqa: PTH208
+                match = re.fullmatch(r"(vllm(?:_cpu)?)-([^-]+)\.dist-info", entry)
+                if match is not None and (device := devices[match[1]]) not in builds:
+                    builds[device] = (_installed_at(Path(folder, entry, "RECORD")), device, match[2])
+    return tuple(builds.values())
+
+
+def _installed_at(record: Path) -> float:
+    try:
+        return record.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def engine_device() -> str:
@@ -57,7 +62,7 @@ def engine_device() -> str:
     Raises EngineError, before anything is fetched or loaded, if no local engine can run: without vLLM, on another
     platform, or with the CUDA build and no suitable GPU, driver or compiler.
     """
-    here = f"{platform.system()} {platform.machine()}"
+    here = f"{os.uname().sysname} {os.uname().machine}"
     if here != "Linux x86_64":
         raise EngineError(f"local models need Linux on x86-64 (WSL2 included); this is {here}")
     device = installed_vllm()

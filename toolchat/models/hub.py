@@ -296,6 +296,7 @@ def _require_room(size: RemoteSize) -> None:
 
 
 def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report, revision: str | None) -> Path:
+    # All of it at the commit that was listed: the branch may move on while the weights are on their way.
     hub = library()
     names = [file.name for file in listing.files]
     pace = Pace(size.total)
@@ -314,10 +315,11 @@ def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report, revis
         # First, so that the cache's other readers know the model while its weights are on their way.
         large = sum(done[file.name] for file in listing.files if file.sha256 is not None)
         _within(
-            lambda: hub.snapshot_download(name, revision=revision, allow_patterns=small),
+            lambda: hub.snapshot_download(name, revision=listing.commit, allow_patterns=small),
             lambda _: tell("fetching", large + sum(done[name] for name in small)),
             lambda: _blob_bytes(hub_cache.repository_folder(size.folder, name)),
         )
+        hub_cache.note_commit(size.folder, name, revision, listing.commit)
     for file in listing.files:
         if file.sha256 is None or done[file.name] == file.size:
             done[file.name] = file.size
@@ -333,19 +335,21 @@ def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report, revis
         try:
             parts.fetch(_large(size.folder, name, file), _ranges(name, listing.commit, file.name), tell_file)
         except parts.NoRangesError:
-            return _by_library(name, report, revision)
+            return _by_library(name, report, listing.commit)
         except parts.DamagedError:
             raise EngineError(
                 f"{name}: {file.name} came damaged from the hub (its SHA-256 is wrong), and is deleted; try again"
             ) from None
         done[file.name] = file.size
     # The library finds each file in its place, and links it.
-    return Path(
+    folder = Path(
         _within(
-            lambda: hub.snapshot_download(name, revision=revision, allow_patterns=names),
+            lambda: hub.snapshot_download(name, revision=listing.commit, allow_patterns=names),
             lambda _: tell("fetching", sum(done.values())),
         )
     )
+    hub_cache.note_commit(size.folder, name, revision, listing.commit)
+    return folder
 
 
 def _ranges(name: str, commit: str, file: str) -> parts.Open:

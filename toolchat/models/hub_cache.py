@@ -133,6 +133,25 @@ def note_asked(folder: Path, *, answered: bool) -> None:
             note.touch()
 
 
+def note_commit(root: Path, name: str, revision: str | None, commit: str) -> None:
+    """Write down which commit a branch or tag is, as the hub's library does where it is asked for one. Raises OSError.
+
+    By this the other readers of the cache find the model. A revision that is a commit needs no note.
+    """
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return
+    note = repository_folder(root, name) / "refs" / (revision or "main")
+    if ".." in note.parts:
+        return
+    with suppress(OSError, UnicodeDecodeError):
+        if read_file(note, _MAX_REF).decode() == commit:
+            return
+    make_folder(note.parent, OPEN)
+    made = note.with_name(f".{note.name}.{os.getpid()}")
+    made.write_text(commit, encoding="ascii")
+    made.replace(note)
+
+
 def models() -> Iterator[CachedModel]:
     """The models that the cache holds and toolchat can load, whole or not."""
     root = cache_root()

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from toolchat.chat.approval import ApprovalPolicy, decider
-from toolchat.chat.calls import CallRunner, Decide
+from toolchat.chat.calls import CallRunner, Decide, ServedRunner
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import Engine
@@ -29,7 +29,7 @@ from toolchat.session.startup import Plan
 from toolchat.store.record import new_session_id
 from toolchat.store.transcript import Transcript, TurnStory, call_json, turn_json
 from toolchat.wire.errors import ExitCode, ToolchatError
-from toolchat.wire.events import EventBody, Stamper, TurnStatus
+from toolchat.wire.events import EventBody, Notice, Stamper, TurnStatus
 from toolchat.wire.messages import ToolSpec
 
 _SPARE = 2
@@ -206,7 +206,12 @@ async def open_asker(plan: Plan, policy: ApprovalPolicy, emit: Callable[[EventBo
     try:
         asker.use_own_system(plan.own_prompt().text)
         await asker.launch()
-        asker.equip(await plan.start_tools(), policy)
+        runner = await plan.start_tools()
+        if isinstance(runner, ServedRunner):
+            await runner.settled()
+            for line in runner.toolbox.broken:
+                emit(Notice(line))
+        asker.equip(runner, policy)
         yield asker
     finally:
         await asker.close()

@@ -161,6 +161,8 @@ def seconds_to_keep(settings: Settings, environment: Mapping[str, str], stderr: 
 def names(settings: Settings, folder: Path, device: str) -> tuple[str, ...]:
     """What a kept engine for these settings is called: first one that is loaded so, then one that can do more."""
     shaping = {name: value for name, value in asdict(settings).items() if name not in PER_CHAT}
+    # With paths made absolute: the same words mean another file in another folder.
+    shaping["engine_arg"] = read_engine_args(settings.engine_arg)
     sees = has_vision(read_params(folder))
     kinds = [shaping | {"text_only": settings.text_only and sees}]
     if settings.text_only and sees:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from toolchat.chat.calls import CallRunner, PreparedCall
+from toolchat.chat.calls import CallRunner, PreparedCall, ServedRunner
 from toolchat.images.returned import received
 from toolchat.session.background import in_background
 from toolchat.settings import user_path
@@ -28,6 +28,7 @@ from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.code import ToolsCode, read_code
 from toolchat.tools.hints import plain_function
 from toolchat.tools.load import tool_description
+from toolchat.tools.mcp.elicitation import Elicit
 from toolchat.tools.places import Installed, absolute
 from toolchat.tools.problems import reason
 from toolchat.tools.result import MAX_KEPT, error_text
@@ -331,7 +332,51 @@ class JoinedRunner:
                     raise UsageError(f"tools: {what}; expected each name once; rename one, or leave it out")
                 self._by_name[tool.name] = runner
                 tools.append(tool)
-        self.toolbox = Toolbox(Path(), tuple(tools), tuple(dict.fromkeys(notices)))
+        self._own = Toolbox(Path(), tuple(tools), tuple(dict.fromkeys(notices)))
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """All tools; those of MCP servers come and go, and of two with one name the first is taken."""
+        served = self._served
+        if not served:
+            return self._own
+        tools = {tool.name: tool for tool in self._own.tools if not tool.server}
+        for runner in served:
+            tools |= {tool.name: tool for tool in runner.toolbox.tools if tool.server and tool.name not in tools}
+        boxes = [runner.toolbox for runner in served]
+        notices = dict.fromkeys((*self._own.notices, *(line for box in boxes for line in box.notices)))
+        return Toolbox(
+            Path(), tuple(tools.values()), tuple(notices), tuple(line for box in boxes for line in box.broken)
+        )
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        return tuple(name for runner in self._served for name in runner.pending)
+
+    @property
+    def prompts(self) -> Mapping[str, Mapping[str, Any]]:
+        return {name: one for runner in self._served for name, one in runner.prompts.items()}
+
+    @property
+    def serves_resources(self) -> tuple[str, ...]:
+        return tuple(name for runner in self._served for name in runner.serves_resources)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
+        return await next(runner for runner in self._served if name in runner.prompts).prompt(name, arguments)
+
+    async def resource(self, server: str, uri: str) -> str:
+        return await next(one for one in self._served if server in one.serves_resources).resource(server, uri)
+
+    @property
+    def _served(self) -> list[ServedRunner]:
+        return [runner for runner in self._runners if isinstance(runner, ServedRunner)]
+
+    async def settled(self) -> None:
+        await asyncio.gather(*(runner.settled() for runner in self._served))
+
+    def attach(self, on_notice: Callable[[str], None], elicit: Elicit | None) -> None:
+        for runner in self._served:
+            runner.attach(on_notice, elicit)
 
     @classmethod
     async def start(
@@ -367,7 +412,10 @@ class JoinedRunner:
     async def prepare(
         self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None
     ) -> PreparedCall | ToolResult:
-        return await self._by_name[tool.name].prepare(tool, call, cancel)
+        runner = self._by_name.get(tool.name)
+        if runner is None or tool.server:
+            runner = next(one for one in self._runners if tool in one.toolbox.tools or one is self._runners[-1])
+        return await runner.prepare(tool, call, cancel)
 
     async def close(self) -> None:
         await asyncio.gather(*(runner.close() for runner in self._runners))

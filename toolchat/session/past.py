@@ -66,7 +66,7 @@ def past_of(opened: Opened) -> Past:
     model, settings = "", dict[str, Any]()
     tools: tuple[ToolSpec, ...] = ()
     for event in history:
-        kept.see(event.body)
+        kept.see(event.body, event.turn)
         match event.body:
             case events.SessionStarted(model=name, settings=options, tools=specs):
                 model, settings, tools = name, options, specs
@@ -74,21 +74,32 @@ def past_of(opened: Opened) -> Past:
                 model, settings = name, options
             case events.HistoryEdited(events.ToolsChanged(specs)):
                 tools = specs
-            case events.HistoryEdited(events.TurnUndone()):
-                kept.forget_turn()
             case events.HistoryEdited(events.Cleared()):
                 kept.forget()
     folded = fold_to_go_on(history)
     for body in folded.closing:
-        kept.see(body)
+        kept.see(body, folded.turn)
+    kept.go_to(folded.conversation.numbers)
     return Past(folded, kept, model, settings, tools, _state(opened.record.state()))
 
 
 def shown_again(history: Iterable[Event], conversation: Conversation) -> list[Event]:
-    """The events of the last turns, as they were shown. What was taken back is not among them."""
-    last = set(conversation.numbers[-SHOWN_TURNS:])
-    kinds = (events.EngineState, events.CallWriting)
-    return [event for event in history if event.turn in last and not isinstance(event.body, kinds)]
+    """The events of the last turns, as they were shown; of a summary its words. What was taken back is not among them.
+
+    The events of a turn stand together, and the turns in their order, whatever was gone back to in between. How fast
+    they were is left out: what a toolbar shows is of this engine.
+    """
+    last = conversation.numbers[-SHOWN_TURNS:]
+    kinds = (events.EngineState, events.CallWriting, events.RoundFinished)
+    found: dict[int, list[Event]] = {number: [] for number in last}
+    for event in history:
+        match event.body:
+            case events.HistoryEdited(events.TurnsSummarised(turn=turn) | events.SummaryChanged(turn=turn)):
+                if turn in found:
+                    found[turn] = [event]
+            case body if event.turn in found and not isinstance(body, kinds):
+                found[event.turn].append(event)
+    return [event for number in last for event in found[number]]
 
 
 def changes(before: Sequence[ToolSpec], now: Sequence[ToolSpec]) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import toolchat
 from toolchat.chat.approval import ApprovalPolicy, Ask, decider
-from toolchat.chat.calls import CallRunner, Decide, allow_all
+from toolchat.chat.calls import CallRunner, Decide, ServedRunner, allow_all
 from toolchat.chat.conversation import Conversation
+from toolchat.chat.eliciting import eliciting
 from toolchat.chat.hooks import Hooks
 from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
@@ -21,6 +23,8 @@ from toolchat.images.attached import refuse_unseen
 from toolchat.models.card import OwnPrompt
 from toolchat.session.keeper import EngineKeeper
 from toolchat.session.past import Past, SessionState, changes, past_of, shown_again
+from toolchat.session.resources import with_resources
+from toolchat.session.room import Room
 from toolchat.session.startup import Plan
 from toolchat.session.stream import KeptAnswers, Show, Stream
 from toolchat.settings import SETTINGS, Settings, config_file, state_folder
@@ -28,6 +32,7 @@ from toolchat.store.record import SessionRecord
 from toolchat.store.results import KeptResults, keep_image
 from toolchat.store.sessions import Opened, SessionStore, StoredSession, open_session_of, stored_sessions
 from toolchat.store.transcript import Transcript
+from toolchat.tools.mcp.elicitation import Elicit
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
@@ -53,6 +58,11 @@ from toolchat.wire.events import (
 )
 from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
+
+PATIENCE_SECONDS = 1.5
+"""So long a turn waits for servers without a word."""
+if TYPE_CHECKING:  # few chats are recorded
+    from toolchat.store.cassette_writer import CassetteWriter
 
 
 class NewModel(Protocol):
@@ -91,8 +101,10 @@ class Session:
         sources: Sources | None = None,
         plain: Show | None = None,
         opened: Opened | None = None,
+        tape: CassetteWriter | None = None,
     ) -> None:
-        """`records` is the folder of the stored sessions; None stores nothing. `opened` is one to go on with.
+        """`records` is the folder of the stored sessions; None stores nothing. `opened` is one to go on with. `tape`
+        is a cassette that the chat is recorded on; the caller closes it afterwards.
 
         `sources` may be left out where neither tools nor model will be changed.
         `plain` is called in place of `show` once that has failed, see `Stream`.
@@ -109,25 +121,35 @@ class Session:
         self.used_is_estimate = False
         """Whether `used_tokens` is one: a server has not counted what was changed since."""
         self._records = records
-        self._stream = Stream(records, show, plain, opened.record if opened is not None else None)
-        self._keeper = EngineKeeper(engine, self._engine_told, self._engine_died)
+        self._stream = Stream(records, show, plain, opened.record if opened is not None else None, tape)
+        self._tape = tape
+        self._keeper = EngineKeeper(self._taped(engine), self._engine_told, self._engine_died)
         self._settings = settings
         self._set: dict[str, Any] = {}
         """What the user has changed of them within the chat."""
         self._options = generate_options(settings)
         self._sources = sources
         self._kept = KeptAnswers()
+        self.room = Room(self)
+        """What fills the context, and the ways to make room in it."""
         self._crash_told = False
         self._noted: set[str] = set()
         self._loop: ChatLoop | None = None
         self._runner: CallRunner = ToolRunner.none()
         self._policy: ApprovalPolicy | None = None
         self._decide: Decide = allow_all
+        self._elicit: Elicit | None = None
+        self._settling: asyncio.Task[None] | None = None
+        """Waits for servers, before a turn."""
+        self._told_tools: tuple[ToolSpec, ...] = ()
+        """What the record says that the model is offered."""
         self._counting: asyncio.Task[None] | None = None
         self._result_files = self._new_result_files()
         self._shown_again: list[Event] = []
         self._past: Past | None = None
         """What this session was when it was opened, where that is to be compared with the tools yet."""
+        self._only: frozenset[str] = frozenset()
+        """The tools that --tool names; empty for all."""
         self._never_offered: frozenset[str] = frozenset()
         """What --tool leaves out, whatever session is gone on with."""
         self._keeps_prompt = False
@@ -145,6 +167,7 @@ class Session:
         policy: ApprovalPolicy | None = None,
         ask: Ask | None = None,
         only: Collection[str] = (),
+        decide: Decide | None = None,
     ) -> None:
         """Say which tools there are, and who decides on calls; before the first turn. They end with the session.
 
@@ -153,16 +176,25 @@ class Session:
         policy or `only` names, is not among them.
         """
         self._policy = policy
-        self._decide = decider(policy, ask) if policy is not None else allow_all
+        self._decide = decide or (decider(policy, ask) if policy is not None else allow_all)
+        self._elicit = eliciting(ask) if ask is not None else None
         self._use(runner)
         if policy is not None:
             policy.check(runner.toolbox)
+        self._only = frozenset(only)
         self.switched_off = self._never_offered = left_out(runner.toolbox, only)
         check_tool_choice(self._options.tool_choice, runner.toolbox, self.switched_off)
         if self._past is not None:
             self._have_past_tools()
+            self._count()  # where the engine was ready before, it has counted without tools
         elif runner.toolbox.tools:
-            self._edited(ToolsChanged(tuple(self._offered())))
+            self._tools_edited()
+
+    def names_unknown_tools(self, toolbox: Toolbox, policy: ApprovalPolicy, only: Collection[str]) -> bool:
+        """Whether the command line names a tool that is not in `toolbox`."""
+        choice = self._options.tool_choice
+        named = {*policy.named, *only, *([choice] if choice not in (*NEEDS_NO_TOOL, "required") else [])}
+        return bool(named.difference(toolbox.names)) or choice == "required"
 
     def show_past(self) -> None:
         """Show the last turns of a session that goes on, as they were shown before."""
@@ -232,6 +264,7 @@ class Session:
         """Be this session from now on; its tools are compared once there are any, see `_have_past_tools`."""
         self._past = past
         self.conversation, self._kept = past.conversation, past.kept
+        self.room.forget_engine()
         self._system_chosen = past.state.system_chosen
         self._keeps_prompt = past.model == self.model
         self._saved_state = past.state
@@ -254,12 +287,13 @@ class Session:
         if past.model != self.model:
             self.notify(f"{self.model} answers from here on; in this session it was {past.model}")
         if past.model != self.model or past.settings != asdict(self._options):
-            self._edited(ModelChanged(self.model, asdict(self._options)))
-        offered = tuple(self._offered())
+            self.edited(ModelChanged(self.model, asdict(self._options)))
+        offered = tuple(self.offered())
         if told := changes(past.tools, offered):
             self.notify(told)
         if offered != past.tools:
-            self._edited(ToolsChanged(offered))
+            self._tools_edited()
+        self._told_tools = offered
 
     def _keep_state(self) -> None:
         grants = self._policy.session_grants if self._policy is not None else ()
@@ -273,6 +307,11 @@ class Session:
 
     def _keep_image(self, image: Image) -> Image:
         return keep_image(self.record.files, image, self.record.keeps_file)
+
+    def _server_told(self, text: str) -> None:
+        # What is wrong with a server stands among what is wrong with the tools, too.
+        self._noted.add(text)
+        self.notify(text)
 
     def notify(self, text: str) -> None:
         """Tell the user something that is no part of the conversation."""
@@ -294,6 +333,15 @@ class Session:
     def toolbox(self) -> Toolbox:
         return self._runner.toolbox
 
+    @property
+    def engine(self) -> Engine:
+        return self._keeper.engine
+
+    @property
+    def options(self) -> GenerateOptions:
+        """How the model is asked to generate."""
+        return self._options
+
     def approval(self, tool: Tool) -> Approval:
         return self._policy.standing(tool) if self._policy is not None else Approval.ALLOW
 
@@ -306,8 +354,22 @@ class Session:
         return None
 
     @property
+    def prompts(self) -> Mapping[str, Mapping[str, Any]]:
+        """Prompts of MCP servers by "server:prompt"."""
+        return self._runner.prompts if isinstance(self._runner, ServedRunner) else {}
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
+        """The text of one of `prompts`, and its images' files in base64. Raises ToolchatError."""
+        assert isinstance(self._runner, ServedRunner)
+        return await self._runner.prompt(name, arguments)
+
+    @property
     def last_answer(self) -> str:
         return self._kept.answer
+
+    @property
+    def last_thinking(self) -> str:
+        return self._kept.thinking
 
     @property
     def last_results(self) -> Sequence[ToolResult]:
@@ -317,6 +379,10 @@ class Session:
         """Start the engine, or start it again, and go on while it loads."""
         self._crash_told = False
         await self._keeper.launch()
+
+    async def engine_ready(self) -> None:
+        """Wait until the engine is loaded, and do nothing then. Raises EngineError where it cannot be."""
+        await self._keeper.ready()
 
     async def ready(self) -> None:
         """Wait until the engine is loaded. Raises EngineError where it cannot be."""
@@ -331,13 +397,48 @@ class Session:
     async def ask(self, text: str, images: Sequence[Image] = (), schema: dict[str, Any] | None = None) -> TurnFinished:
         """One turn, its answer held to the JSON Schema `schema` where there is one.
 
+        Where the context is nearly full, the older turns are summed up before it, as the setting `compact` says.
+
         Raises EngineError where the engine refuses it; the conversation is then as it was. Raises UsageError where
         there are images and the model does not see.
         """
         assert self._loop is not None
         if images and self.info is not None and not self.info.supports_images:
             raise refuse_unseen(self.model)
+        await self._tools_settled()
+        if isinstance(self._runner, ServedRunner):
+            text = await with_resources(text, self._runner.serves_resources, self._runner.resource)
+        await self.room.make_room(self.turn_settings["compact"])
         return await self._play(self._loop.turn(text, images, schema))
+
+    async def _tools_settled(self) -> None:
+        """Wait for servers that are starting, and note what they offer by now: from this turn on the model is told."""
+        if not isinstance(self._runner, ServedRunner):
+            return
+        await self._servers(self._runner)
+        for line in (*self.toolbox.broken, *self.toolbox.notices):
+            if line not in self._noted:
+                self._noted.add(line)
+                self.notify(line)
+        if self._only:
+            self._never_offered = frozenset(self.toolbox.names).difference(self._only)
+            self.switched_off |= self._never_offered
+        if tuple(self.offered()) != self._told_tools:
+            self._tools_edited()
+
+    async def _servers(self, runner: ServedRunner) -> None:
+        """Wait for its servers, unless the user interrupts that: those that are late join in at a later turn."""
+        if not runner.pending:
+            return
+        self._settling = settling = asyncio.create_task(runner.settled(), name="servers-settle")
+        try:
+            await asyncio.wait({settling}, timeout=PATIENCE_SECONDS)
+            if not settling.done():
+                self.notify(f"waiting for MCP servers: {', '.join(runner.pending)}; Ctrl-C goes on without them")
+            await asyncio.wait({settling})
+        finally:
+            settling.cancel()
+            self._settling = None
 
     @property
     def can_retry_round(self) -> bool:
@@ -356,11 +457,12 @@ class Session:
             async with contextlib.aclosing(events) as turn:
                 async for event in turn:
                     begun = True
-                    self._kept.see(event.body)
+                    self._kept.see(event.body, event.turn)
                     match event.body:
                         case EngineState("crashed"):
                             self._crash_told = True
-                        case RoundFinished(_, usage):
+                        case RoundFinished(_, usage) as round_finished:
+                            self.room.see(round_finished)
                             self.used_tokens = usage.prompt_tokens + usage.completion_tokens
                             self.used_is_estimate = usage.estimated
                         case TurnFinished() as ended:
@@ -382,7 +484,12 @@ class Session:
         return finished
 
     def interrupt(self) -> None:
-        """Stop the turn under way; `ask` then returns soon."""
+        """Stop the turn under way, and what comes before it; `ask` then returns soon. Where it still waits for servers,
+        it goes on without."""
+        if self._settling is not None:
+            self._settling.cancel()
+            return
+        self.room.stop()
         if self._loop is not None:
             self._loop.interrupt()
 
@@ -397,12 +504,16 @@ class Session:
         self._keeper.kill()
 
     def undo(self) -> UserMessage | None:
-        """Take the last turn back; its question, or None where there is no turn."""
-        numbers = self.conversation.numbers
+        """Take the last turn back; its question, or None where there is no turn. What was edited since stays.
+
+        Raises UsageError where that is a summary, which has no question.
+        """
+        history = self.conversation.history
+        if history and history[-1].replaced:
+            raise UsageError("the last turn is a summary; /undo puts back what it stands for")
         question = self.conversation.undo()
         if question is not None:
-            self._kept.forget_turn()
-            self._edited(TurnUndone(numbers[-1]))
+            self.edited(TurnUndone(history[-1].number))
         return question
 
     def clear(self) -> None:
@@ -411,7 +522,7 @@ class Session:
         self.conversation.clear()
         self._kept.forget()
         if turns:
-            self._edited(Cleared())
+            self.edited(Cleared())
 
     def set_system(self, text: str | None) -> None:
         """From the next turn on, also with another model."""
@@ -432,7 +543,7 @@ class Session:
 
     def _put_system(self, text: str | None) -> None:
         self.conversation.set_system(text)
-        self._edited(SystemChanged(text))
+        self.edited(SystemChanged(text))
 
     @property
     def turn_settings(self) -> dict[str, Any]:
@@ -457,7 +568,7 @@ class Session:
         if options != self._options:
             self._options = options
             self._renew_loop()
-            self._edited(ModelChanged(self.model, asdict(options)))
+            self.edited(ModelChanged(self.model, asdict(options)))
 
     def _check_effort(self, effort: str) -> None:
         if self.info is None:
@@ -478,16 +589,18 @@ class Session:
             raise UsageError(f"there is no tool {name}; {hint}")
         if on is (name in self.switched_off):
             self.switched_off ^= {name}
-            self._edited(ToolsChanged(tuple(self._offered())))
+            self._tools_edited()
             self._keep_state()
 
     async def reload_tools(self) -> None:
         """Read the tools file and the functions' code again. Raises UsageError; the tools are then as they were."""
         old, new = self._runner, await self._changeable().tools()
+        if isinstance(new, ServedRunner):
+            await new.settled()
         self.switched_off &= set(new.toolbox.names)
         self._use(new)
         try:
-            self._edited(ToolsChanged(tuple(self._offered())))
+            self._tools_edited()
         finally:
             await old.close()
 
@@ -504,7 +617,7 @@ class Session:
 
         try:
             found = await self._changeable().model(name, tell)
-            await self._keeper.replace(found.engine)
+            await self._keeper.replace(lambda: self._taped(found.engine()))
         except BaseException:
             # The stages of fetching say nothing about the engine that is still there, if it is.
             if not self.loading and (told or not (self.info is not None)):
@@ -514,8 +627,9 @@ class Session:
         dropped = self._set.pop("reasoning_effort", None)
         self._options = generate_options(replace(found.settings, **self._set))
         self._keeps_prompt = False
+        self.room.forget_engine()
         self._renew_loop()
-        self._edited(ModelChanged(self.model, asdict(self._options)))
+        self.edited(ModelChanged(self.model, asdict(self._options)))
         if found.notice:
             self.notify(found.notice)
         if dropped is not None:
@@ -531,6 +645,13 @@ class Session:
         await self._runner.close()
         await self._keeper.close()
         self.record.close()
+
+    def _taped(self, engine: Engine) -> Engine:
+        if self._tape is None:
+            return engine
+        from toolchat.engine.recorded import RecordingEngine
+
+        return RecordingEngine(engine, self._tape)
 
     def _engine_told(self, body: EventBody) -> None:
         self._stream.emit(body)
@@ -555,8 +676,15 @@ class Session:
 
     def _use(self, runner: CallRunner) -> None:
         self._runner = runner
+        if isinstance(runner, ServedRunner):
+            runner.attach(self._server_told, self._elicit)
+        if self._tape is not None:
+            # What the tools file gives tools is hidden in all that they say, and may be known to the user as well.
+            names = {name for tool in runner.toolbox.tools for name in tool.options.given}
+            self._tape.know_tools({name: os.environ[name] for name in sorted(names) if name in os.environ})
         self._renew_loop()
-        for text in runner.toolbox.notices:
+        for text in (*runner.toolbox.broken, *runner.toolbox.notices):
+            self._noted.add(text)
             self._stream.emit(Notice(text))
 
     def _renew_loop(self) -> None:
@@ -570,20 +698,31 @@ class Session:
             keep=self._keep,
             keep_part=self._result_files.add,
             keep_image=self._keep_image,
-            offered=self._offered,
+            offered=self.offered,
             hooks=hooks_of(self._settings),
         )
 
-    def _offered(self) -> list[ToolSpec]:
+    def offered(self) -> list[ToolSpec]:
+        """The tools that the model may call."""
         return [spec for spec in self.toolbox.specs if spec.name not in self.switched_off]
+
+    def keep_result(self, result: ToolResult) -> Kept | None:
+        """The file that holds all of a result of which the model is shown a part; None where nothing is stored."""
+        return self._result_files.keep(result)
 
     def _keep(self, result: ToolResult) -> Kept | None:
         """A result of which the model is shown a part."""
-        kept = self._result_files.keep(result)
+        kept = self.keep_result(result)
         self._kept.whole(result, kept)
         return kept
 
-    def _edited(self, edit: Edit) -> None:
+    def _tools_edited(self) -> None:
+        self._told_tools = tuple(self.offered())
+        self.edited(ToolsChanged(self._told_tools))
+
+    def edited(self, edit: Edit) -> None:
+        """Tell, and so store, what was done to the history, the tools or the model."""
+        self._kept.go_to(self.conversation.numbers)
         self._stream.emit(HistoryEdited(edit))
         self._count()
 
@@ -598,7 +737,7 @@ class Session:
     async def _counted(self) -> None:
         with contextlib.suppress(EngineError):
             effort = self._options.reasoning_effort
-            count = await self._keeper.engine.count(self.conversation.messages, self._offered(), effort)
+            count = await self._keeper.engine.count(self.conversation.messages, self.offered(), effort)
             self.used_tokens, self.used_is_estimate = count.total, count.estimated
 
 
@@ -662,21 +801,27 @@ async def open_session(
     show_past: bool = False,
     early_tools: bool = False,
     start_tools: Callable[[], Awaitable[CallRunner]] | None = None,
+    decide: Decide | None = None,
+    tape: CassetteWriter | None = None,
 ) -> AsyncIterator[Session]:
     """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
 
     `opened` is a stored session to go on with; with `show_past` its last turns are shown first. `start_tools` is for
-    tools that are not those of the plan. Call in a thread that lives as long as the session: its processes end with it.
+    tools that are not those of the plan, and `decide` for calls that neither `policy` nor `ask` decide on. `tape` is a
+    cassette to record the chat on. Call in a thread that lives as long as the session: its processes end with it.
 
     Raises UsageError, see `Session.equip`. With `early_tools`, see `Plan.start_tools`, it may be raised by a turn.
 
     The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
     """
     sources = Sources(plan.start_tools_again, plan.with_model)
-    engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
-    records = state_folder() / "sessions" if plan.settings.store else None
-    session = Session(plan.settings, plan.model, engine, records, show, sources, plain, opened)
-    try:
+    async with contextlib.AsyncExitStack() as ending:
+        if tape is not None:
+            ending.callback(tape.close)
+        engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
+        records = state_folder() / "sessions" if plan.settings.store else None
+        session = Session(plan.settings, plan.model, engine, records, show, sources, plain, opened, tape)
+        ending.push_async_callback(session.close)
         if show_past:
             session.show_past()
         if opened is not None and plan.flags.get("system") is not None:
@@ -686,8 +831,12 @@ async def open_session(
         if plan.notice:
             session.notify(plan.notice)
         await session.launch()
-        runner: CallRunner = await (plan.start_tools(early=early_tools) if start_tools is None else start_tools())
-        session.equip(runner, policy, ask, plan.only)
+        ready = session.engine_ready if early_tools else None
+        runner: CallRunner = await (plan.start_tools(ready) if start_tools is None else start_tools())
+        if isinstance(runner, ServedRunner) and (
+            opened is not None or session.names_unknown_tools(runner.toolbox, policy, plan.only)
+        ):
+            # What the command line names, or the session had, may be a server's.
+            await runner.settled()
+        session.equip(runner, policy, ask, plan.only, decide)
         yield session
-    finally:
-        await session.close()

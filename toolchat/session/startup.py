@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -21,22 +21,25 @@ from toolchat.session.background import in_background
 from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines, ServerEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.state import appendable
-from toolchat.tools.code import ToolsCode, read_code
-from toolchat.tools.known import EarlyRunner, forget, known_toolbox, remember
+from toolchat.tools.known import EarlyRunner, forget, known_at, known_toolbox, remember
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Toolbox
-from toolchat.tools.trust import note_refusal, refusals_noted
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what reads YAML is imported where a tools file has to be read
     from toolchat.models.hub import RemoteSize
+    from toolchat.tools.code import ToolsCode
 
+LOADED_SECONDS = 0.3
+"""An engine that is not ready by then is being loaded, which takes longer than the start of the tools."""
 QUESTION_SECONDS = 0.03
-"""From the session to the first request, on an engine that is loaded."""
+"""From when the engine is ready to the first request."""
 SERVER = "server"
 """The kind of a model that a server has."""
-ChooseTools = Callable[[Settings], Path | ToolsCode]
+CASSETTE = "cassette"
+"""The kind of a model of which there are recorded answers."""
+ChooseTools: TypeAlias = "Callable[[Settings], Path | ToolsCode]"
 """The tools file that applies now. Raises UsageError where it is missing or not to be trusted."""
 Obtain: TypeAlias = "Callable[[ModelChoice, Callable[[RemoteSize], str]], Path]"
 """The folder of a model, built or fetched where need be; the function is asked before a download, see `Plan.fits`."""
@@ -69,8 +72,8 @@ class Plan:
 
     @property
     def is_served(self) -> bool:
-        """Whether a server has the model: it has no files here."""
-        return self.choice.kind == SERVER
+        """Whether the model has no files here: a server has it, or a cassette its answers."""
+        return self.choice.kind in (SERVER, CASSETTE)
 
     @property
     def notice(self) -> str:
@@ -129,6 +132,8 @@ class Plan:
         `report` is called with each stage of building or fetching it, where need be. Raises UsageError or EngineError
         where there is no such model to be had.
         """
+        if self.choice.kind == CASSETTE:
+            raise UsageError("this chat is replayed from a cassette; leave --replay out to have a model")
         if self.is_served:
             settings = resolve({**self.flags, "model": name})
             return replace(self, settings=settings, choice=ModelChoice(name, SERVER, None))
@@ -145,20 +150,23 @@ class Plan:
             settings = replace(settings, reasoning_effort=None)
         return replace(self, settings=settings, choice=choice, folder=folder)
 
-    async def start_tools(self, *, early: bool = False) -> ToolRunner | EarlyRunner:
+    async def start_tools(self, ready: Callable[[], Awaitable[None]] | None = None) -> ToolRunner | EarlyRunner:
         """Import the tools. Call in a thread that lives as long as they are used.
 
         Raises UsageError, a line for each problem.
 
-        With `early`, tools that are known from the last time are imported while the model answers, and what is wrong
-        with them is told by the first call.
+        With `ready`, which returns when the engine is, tools that are known from the last time are imported while the
+        model answers, and what is wrong with them is told by the first call.
         """
-        if not early or self.tools is None:
+        if ready is None or self.tools is None:
             return await start_runner(self.tools, debug=self.debug)
-        code = self.tools if isinstance(self.tools, ToolsCode) else read_code(self.tools)
-        known = known_toolbox(code)
-        starting = asyncio.create_task(_remembered(code, self.tools, known, debug=self.debug), name="tools-start")
-        return EarlyRunner(known, starting) if known is not None else await starting
+        known = known_at(self.tools) if isinstance(self.tools, Path) else None
+        code = None if known is not None else _code_of(self.tools)
+        if code is not None:
+            known = known_toolbox(code)
+        starting = _remembered(self.tools, code, known, ready, debug=self.debug)
+        task = asyncio.create_task(starting, name="tools-start")
+        return EarlyRunner(known, task) if known is not None else await task
 
     async def start_tools_again(self) -> ToolRunner:
         """The same, of the file that applies now. Raises UsageError too where that is not to be trusted."""
@@ -273,20 +281,40 @@ async def start_runner(tools: Path | ToolsCode | None, *, debug: bool, code: Too
     """The tools of a file; `code` is what was read of `tools` by now, if anything."""
     if tools is None:
         return ToolRunner.none()
+    from toolchat.tools.trust import note_refusal, refusals_noted
+
     log = appendable(state_folder() / "logs" / "tools.log")
     with refusals_noted(tools):
         return await ToolRunner.start(code or tools, log, debug=debug, on_refusal=partial(note_refusal, tools))
 
 
-async def _remembered(code: ToolsCode, tools: Path | ToolsCode, known: Toolbox | None, *, debug: bool) -> ToolRunner:
+def _code_of(tools: Path | ToolsCode) -> ToolsCode:
+    from toolchat.tools.code import read_code
+
+    return read_code(tools) if isinstance(tools, Path) else tools
+
+
+async def _remembered(
+    tools: Path | ToolsCode,
+    code: ToolsCode | None,
+    known: Toolbox | None,
+    ready: Callable[[], Awaitable[None]],
+    *,
+    debug: bool,
+) -> ToolRunner:
     if known is not None:
         # The question goes first: importing what starts processes, and starting them, takes as long as it does.
-        await asyncio.sleep(QUESTION_SECONDS)
+        with suppress(EngineError, TimeoutError):
+            async with asyncio.timeout(LOADED_SECONDS):
+                await ready()
+                await asyncio.sleep(QUESTION_SECONDS)
+    at_once, code = code is None, code or _code_of(tools)
     try:
         runner = await start_runner(tools, debug=debug, code=code)
     except UsageError:
         forget(code)
         raise
-    if runner.toolbox != known:
+    # A file that was only touched, or written as it was, is to be known at once again.
+    if runner.toolbox != known or (isinstance(tools, Path) and not at_once):
         remember(code, runner.toolbox)
     return runner

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from toolchat.standard_streams import OutputError
 from toolchat.store.record import SessionRecord, new_session_id
@@ -14,6 +14,9 @@ from toolchat.wire import events
 from toolchat.wire.events import Event, EventBody, Notice, Stamper
 from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import CutResult, ToolResult, joined
+
+if TYPE_CHECKING:  # few chats are recorded
+    from toolchat.store.cassette_writer import CassetteWriter
 
 Show: TypeAlias = Callable[[Event], None]
 """Consumes the events of a session."""
@@ -28,12 +31,22 @@ class Stream:
     """
 
     def __init__(
-        self, records: Path | None, show: Show, plain: Show | None = None, record: SessionRecord | None = None
+        self,
+        records: Path | None,
+        show: Show,
+        plain: Show | None = None,
+        record: SessionRecord | None = None,
+        tape: CassetteWriter | None = None,
     ) -> None:
-        """`record` is that of a session that goes on; without it a new one is made in `records`, None for nowhere."""
+        """`record` is that of a session that goes on; without it a new one is made in `records`, None for nowhere.
+
+        `tape` is a cassette that gets what is shown.
+        """
         self.take(record if record is not None else SessionRecord(records, new_session_id()))
         self._show: Show | None = show
         self._plain = plain
+        self._tape = tape
+        self._told_untaped = False
 
     def take(self, record: SessionRecord, events_so_far: int = 0) -> None:
         """Go on with this record, which holds so many events."""
@@ -62,8 +75,13 @@ class Stream:
         if self.record.failure is not None and not self._told_unrecorded:
             self._told_unrecorded = True
             self._shown(self.stamp(Notice(self.record.loss)))
+        if self._tape is not None and self._tape.failure is not None and not self._told_untaped:
+            self._told_untaped = True
+            self._shown(self.stamp(Notice(self._tape.loss)))
 
-    def _shown(self, event: Event) -> None:
+    def _shown(self, event: Event, *, again: bool = False) -> None:
+        if self._tape is not None and not again:
+            self._tape.take(event)
         if self._show is None:
             return
         try:
@@ -75,15 +93,20 @@ class Stream:
             kind, reason = type(error).__name__, " ".join(str(error).split())
             what = f"{kind}: {reason}" if reason else kind
             self.emit(Notice(f"the display failed and is plain from here on ({what}); please report it"))
-            self._shown(event)
+            self._shown(event, again=True)
 
 
 class KeptAnswers:
-    """Answer and results of every turn, for `/last` and `/copy`; collected from the events."""
+    """Answer, thinking and results of every turn, for `/last`, `/copy` and `/think`; collected from the events."""
 
     def __init__(self) -> None:
-        self._turns: list[tuple[str, tuple[ToolResult, ...]]] = []
+        self._turns: dict[int, tuple[str, str, tuple[ToolResult, ...]]] = {}
+        """Answer, thinking and results by the turns' numbers, also of those that the chat has left."""
+        self._line: tuple[int, ...] = ()
+        """The turns that it has now."""
         self._text = ""
+        self._thinking = ""
+        self._thought_apart = False
         self._round_ended = False
         self._apart = False
         """Whether something came behind the text that is no text: words must not run together."""
@@ -94,12 +117,22 @@ class KeptAnswers:
     @property
     def answer(self) -> str:
         """Of the last turn."""
-        return self._turns[-1][0] if self._turns else ""
+        return self._of_last[0]
+
+    @property
+    def thinking(self) -> str:
+        """Of the turn under way, else of the last one."""
+        return self._thinking or self._of_last[1]
+
+    @property
+    def _of_last(self) -> tuple[str, str]:
+        return next((self._turns[number][:2] for number in reversed(self._line) if number in self._turns), ("", ""))
 
     @property
     def results(self) -> tuple[ToolResult, ...]:
         """Those of the turn under way, else of the last turn that had any; in call order."""
-        return self._ordered() or next((results for _, results in reversed(self._turns) if results), ())
+        turns = (self._turns[number][2] for number in reversed(self._line) if number in self._turns)
+        return self._ordered() or next(filter(None, turns), ())
 
     def whole(self, result: ToolResult, kept: Kept | None = None) -> None:
         """Keep a result that the model will be shown a part of; where this is too long for that, it names its file."""
@@ -107,10 +140,11 @@ class KeptAnswers:
             result = replace(result, content=result.excerpt.text(kept))
         self._whole[result.call_id] = result
 
-    def see(self, body: EventBody) -> None:
+    def see(self, body: EventBody, turn: int) -> None:
+        """Follow an event of a turn; 0 for one between turns."""
         match body:
             case events.TurnStarted():
-                self._text = ""
+                self._text = self._thinking = ""
                 self._calls, self._came, self._whole = [], {}, {}
             case events.TextDelta(text):
                 # What stood before calls was not the answer yet, but is better than none.
@@ -119,32 +153,34 @@ class KeptAnswers:
                 else:
                     self._text = joined(self._text, text) if self._apart else self._text + text
                 self._round_ended = self._apart = False
-            case events.ThinkingDelta():
-                self._apart = True
+                self._thought_apart = True
+            case events.ThinkingDelta(text):
+                self._thinking = joined(self._thinking, text) if self._thought_apart else self._thinking + text
+                self._apart, self._thought_apart = True, False
             case events.CallProposed(call):
                 self._calls.append(call.id)
-                self._apart = True
+                self._apart = self._thought_apart = True
             case events.CallFinished(result):
                 self._came[result.call_id] = self._whole.get(result.call_id, result)
             case events.RoundFinished():
                 self._round_ended = True
-            case events.HistoryEdited(events.RoundRetried()) if self._turns:
+            case events.HistoryEdited(events.RoundRetried(number)) if number in self._turns:
                 # The turn goes on: what its calls came to stays.
-                _, results = self._turns.pop()
+                _, self._thinking, results = self._turns[number]
                 self._calls = [result.call_id for result in results]
                 self._came = {result.call_id: result for result in results}
             case events.TurnFinished():
-                self._turns.append((self._text, self._ordered()))
-                self._came = {}
+                self._turns[turn] = (self._text, self._thinking, self._ordered())
+                self._line = (*(number for number in self._line if number != turn), turn)
+                self._came, self._thinking = {}, ""
 
     def _ordered(self) -> tuple[ToolResult, ...]:
         return tuple(self._came[id_] for id_ in self._calls if id_ in self._came)
 
-    def forget_turn(self) -> None:
-        """The last turn was taken back."""
-        if self._turns:
-            self._turns.pop()
+    def go_to(self, numbers: tuple[int, ...]) -> None:
+        """These are the turns now: some were taken back, summed up, or gone back to."""
+        self._line = numbers
 
     def forget(self) -> None:
         """All turns were."""
-        self._turns = []
+        self._turns, self._line = {}, ()

@@ -220,6 +220,11 @@ def _from_file(name: str, value: Any, file: Path) -> Any:
     if name == "lora" and isinstance(value, str):
         label, equals, path = value.partition("=")
         return f"{label}={file.parent / path}" if equals and path.strip() and not path.startswith(("/", "~")) else value
+    if name == "engine_arg":
+        if isinstance(value, list):
+            return [_from_file(name, one, file) for one in value]
+        argument, equals, path = value.partition("=") if isinstance(value, str) else ("", "", "")
+        return f"{argument}={file.parent / path}" if path.strip().startswith(("./", "../")) else value
     relative = isinstance(value, str) and value.strip() and not value.startswith(("/", "~"))
     if relative and (name == "tools" or (name in ("model", "tokenizer") and value.startswith("."))):
         return str(file.parent / value)

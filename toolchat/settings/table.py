@@ -47,6 +47,8 @@ class Setting:
     """Whether /set changes it within a chat."""
     harmless: bool = False
     """Whether a .toolchat.toml that was merely found may set it: it names no code, model, text, server or key."""
+    of_screen: bool = False
+    """Whether it is about the chat in the terminal alone: `ask` and the Python API do not have it."""
 
     @property
     def is_switch(self) -> bool:
@@ -310,6 +312,20 @@ class Settings:
         per_turn=True,
         harmless=True,
     )
+    compact: str = _of(
+        "ask",
+        values.parse_compact,
+        flag="--compact",
+        metavar="WHEN",
+        help="Whether older turns are summed up when the context is nearly full: off, ask or on.",
+        about="`off`, `ask` or `on`: whether the older turns are summed up before a question where 85 % of the "
+        "context are full, see [repl.md](repl.md#context); where nobody can be asked, `ask` does nothing",
+        default="ask",
+        default_about="`ask`",
+        per_chat=True,
+        per_turn=True,
+        harmless=True,
+    )
     store: bool = _of(
         True,
         values.parse_switch,
@@ -429,6 +445,59 @@ class Settings:
         default="it is",
         default_about="`true`",
         per_chat=True,
+    )
+    editing_mode: str = _of(
+        "emacs",
+        values.one_of("emacs", "vi"),
+        flag="--editing-mode",
+        metavar="MODE",
+        help="The keys of the chat's input: emacs or vi.",
+        about="`emacs` or `vi`: the keys of the chat's input",
+        default="emacs",
+        default_about="`emacs`",
+        per_chat=True,
+        harmless=True,
+        of_screen=True,
+    )
+    theme: str = _of(
+        "auto",
+        values.one_of("auto", "dark", "light"),
+        flag="--theme",
+        metavar="THEME",
+        help="The chat's colours: auto, dark, light.",
+        about="`auto` (ask the terminal for its background), `dark`, `light`: the colours of the chat",
+        default="auto",
+        default_about="`auto`",
+        per_chat=True,
+        harmless=True,
+        of_screen=True,
+    )
+    thinking: str = _of(
+        "fold",
+        values.one_of("fold", "show"),
+        flag="--thinking",
+        metavar="HOW",
+        help="What the chat shows of the model's thinking: fold to a row, or show.",
+        about="`fold` (a row; `/think` shows it) or `show`: what the chat shows of the model's thinking",
+        default="fold",
+        default_about="`fold`",
+        per_chat=True,
+        harmless=True,
+        of_screen=True,
+    )
+    notify: str = _of(
+        "auto",
+        values.one_of("auto", "bell", "off"),
+        flag="--notify",
+        metavar="HOW",
+        help="How the chat says that a long turn has ended, where you look elsewhere: auto, bell, off.",
+        about="`auto` (a notification where the terminal has them, else its bell), `bell`, `off`: how the chat says "
+        "that a turn of more than 10 s has ended, or that a call waits for you, while you look elsewhere",
+        default="auto",
+        default_about="`auto`",
+        per_chat=True,
+        harmless=True,
+        of_screen=True,
     )
 
     tools_named: bool = True

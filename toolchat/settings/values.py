@@ -52,7 +52,17 @@ def parse_text(value: Any) -> str:
 
 def parse_system(value: Any) -> str:
     text = parse_text(value)
-    return "" if text.strip().lower() == NO_SYSTEM else text
+    if text.strip().lower() == NO_SYSTEM:
+        return ""
+    if len(text.split()) == 1:
+        from toolchat.settings.prompts import named_prompt, prompt_text
+
+        if (named := named_prompt(text.strip())) is not None:
+            try:
+                return prompt_text(text.strip(), named)
+            except UsageError as error:
+                raise ValueError(f"expected the system prompt in {named}, but {error}") from None
+    return text
 
 
 def parse_switch(value: Any) -> bool:
@@ -61,6 +71,28 @@ def parse_switch(value: Any) -> bool:
     if found is None:
         raise ValueError("expected true or false")
     return found
+
+
+COMPACT = ("off", "ask", "on")
+"""Whether older turns are summed up when the context is nearly full."""
+
+
+def parse_compact(value: Any) -> str:
+    # YAML and TOML are not asked twice: true and false mean on and off.
+    written = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else str(value).strip().lower()
+    if written not in COMPACT:
+        raise ValueError("expected off, ask or on")
+    return str(written)
+
+
+def one_of(*words: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        word = str(value).strip().lower()
+        if word not in words:
+            raise ValueError(f"expected {', '.join(words[:-1])} or {words[-1]}")
+        return word
+
+    return parse
 
 
 def parse_count(value: Any) -> int:

@@ -6,7 +6,8 @@ model is sent of the same events; this keeps what was shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from toolchat.wire import events
 from toolchat.wire.deltas import Usage
 from toolchat.wire.events import Edit, Event, TurnStatus
 from toolchat.wire.messages import FailedCall, Image, Part, ResultStatus, ToolCall, ToolResult, ToolSpec, joined
+from toolchat.wire.timeline import Mark, Timeline
 
 
 @dataclass(slots=True)
@@ -30,6 +32,8 @@ class CallStory:
     """What the tool said to the user while it ran."""
     result: ToolResult | None = None
     """None where the session ended before there was one."""
+    trimmed: str | None = None
+    """What the model is sent in place of the result since the user trimmed it; None where nobody did."""
 
     @property
     def mark(self) -> str:
@@ -62,6 +66,8 @@ class TurnStory:
     closing: str = ""
     replaced: list[TurnStory] = field(default_factory=list)
     """The turns that this one, a summary, stands for; empty for a turn of the user's."""
+    kept: bool = False
+    """Whether it goes last where turns have to be set aside or summed up."""
     began: float = 0.0
     """Seconds since the epoch."""
     ended: float = 0.0
@@ -106,30 +112,36 @@ class Transcript:
         self.tools: tuple[ToolSpec, ...] = ()
         self.began = 0.0
         self.ended = 0.0
-        self.turns: list[TurnStory] = []
+        self._line: Timeline[TurnStory] = Timeline()
         self._calls: dict[str, CallStory] = {}
-        self._retried: TurnStory | None = None
-        """The last turn as it was before its last round was asked for again."""
+        self._before: Mark[TurnStory] | None = None
+        """Where the turn under way began; None between turns."""
         for event in history:
             self.take(event)
 
     @property
+    def turns(self) -> list[TurnStory]:
+        """Those that were not taken back or left, oldest first."""
+        return list(self._line.turns)
+
+    @property
     def title(self) -> str:
         """The first question's first line; empty where nothing was asked."""
-        return next((line for turn in self.turns for line in turn.question.splitlines() if line.strip()), "").strip()
+        lines = (line for turn in self._line.turns for line in turn.question.splitlines())
+        return next((line for line in lines if line.strip()), "").strip()
 
     def take(self, event: Event) -> None:
         """Add what the next event of the session tells."""
         self.session = event.session
         self.began = self.began or event.time
         self.ended = event.time
-        turn = self.turns[-1] if self.turns else TurnStory(0)
+        turn = self._line.turns[-1] if self._line.turns else TurnStory(0)
         match event.body:
             case events.SessionStarted(model=model, program=program, system=system, tools=tools):
                 self.model, self.program, self.system, self.tools = model, program, system, tools
             case events.TurnStarted() if event.turn != turn.number:  # else the last turn goes on, see RoundRetried
-                self._retried = None
-                self.turns.append(TurnStory(event.turn, model=self.model, began=event.time))
+                self._before = self._line.mark()
+                self._line.begin(TurnStory(event.turn, model=self.model, began=event.time))
                 self._calls = {}
             case events.QuestionAsked(text, images):
                 turn.question, turn.images = text, images
@@ -146,7 +158,7 @@ class Transcript:
                 told.output += text
             case events.CallFinished(result) if (told := self._calls.get(result.call_id)) is not None:
                 told.result = result
-            case events.Notice(text) if event.turn and self.turns:
+            case events.Notice(text) if event.turn and self._line.turns:
                 turn.notices.append(text)
             case events.TurnFinished(status, rounds, usage, declined, closing):
                 turn.status, turn.rounds, turn.usage, turn.declined, turn.closing = (
@@ -157,7 +169,7 @@ class Transcript:
                     closing,
                 )
                 turn.finished, turn.ended = True, event.time
-                self._retried = None
+                self._before = None
             case events.HistoryEdited(edit):
                 self._edit(edit, event)
 
@@ -170,46 +182,61 @@ class Transcript:
         else:
             turn.steps.append(Part(text, thinking))
 
-    def _withdraw(self) -> None:
-        """Forget the turn under way, or the round of it that was asked for again."""
-        if not self.turns or self.turns[-1].finished:
-            return
-        if self._retried is None:
-            self.turns.pop()
-            return
-        self.turns[-1], self._retried = self._retried, None
-
     def _edit(self, edit: Edit, event: Event) -> None:
+        line = self._line
         match edit:
             case events.TurnWithdrawn():
-                self._withdraw()
-            case events.TurnUndone() if self.turns:
-                while replaced := self.turns[-1].replaced:
-                    self.turns[-1:] = replaced
-                self.turns.pop()
-            case events.RoundRetried(number):
-                for turn in self.turns:
-                    if turn.number == number:
-                        self._retried = replace(turn, steps=list(turn.steps))
-                        turn.finished, turn.closing, turn.status = False, "", TurnStatus.INTERRUPTED
-                        # It goes on behind the results of its last calls.
-                        while turn.steps and isinstance(turn.steps[-1], Part):
-                            turn.steps.pop()
-            case events.TurnsSummarised(numbers, text, number):
-                at = next((at for at, turn in enumerate(self.turns) if turn.number in numbers), len(self.turns))
+                if self._before is not None:
+                    line.rewind(self._before)
+                    self._before = None
+            case events.TurnUndone() if line.turns:
+                line.take_back()
+            case events.EditUndone():
+                line.undo()
+            case events.Branched(number):
+                with suppress(ValueError):  # the conversation refuses that; this only shows
+                    line.branch(number)
+            case events.RoundRetried(number) if line.turns and line.turns[-1].number == number:
+                self._before = line.mark()
+                turn = replace(line.turns[-1], steps=list(line.turns[-1].steps), notices=[*line.turns[-1].notices])
+                turn.finished, turn.closing, turn.status = False, "", TurnStatus.INTERRUPTED
+                # It goes on behind the results of its last calls.
+                while turn.steps and isinstance(turn.steps[-1], Part):
+                    turn.steps.pop()
+                line.go_on(turn)
+            case events.TurnsSummarised(numbers, text, number, usage):
+                replaced = [turn for turn in line.turns if turn.number in numbers]
                 summary = TurnStory(number, steps=[Part(text)], model=self.model, began=event.time, ended=event.time)
-                summary.finished, summary.status = True, TurnStatus.ANSWERED
-                summary.replaced = [turn for turn in self.turns if turn.number in numbers]
-                self.turns = [turn for turn in self.turns if turn.number not in numbers]
-                self.turns.insert(at, summary)
+                summary.finished, summary.status, summary.usage = True, TurnStatus.ANSWERED, usage
+                summary.replaced = replaced
+                turns = [summary if turn.number == numbers[0] else turn for turn in line.turns]
+                line.edited("summary", [turn for turn in turns if turn.number not in numbers])
+            case events.SummaryChanged(number, text):
+                self._change("summary", number, lambda turn: replace(turn, steps=[Part(text)]))
+            case events.TurnKept(number, kept):
+                self._change("keep", number, lambda turn: replace(turn, kept=kept))
+            case events.ResultTrimmed(number, call_id, content):
+                self._change("trim", number, lambda turn: _trimmed(turn, call_id, content))
             case events.Cleared():
-                self.turns, self._retried = [], None
+                line.clear()
+                self._before = None
             case events.SystemChanged(system):
                 self.system = system
             case events.ModelChanged(model=model):
                 self.model = model
             case events.ToolsChanged(tools):
                 self.tools = tools
+
+    def _change(self, edit: str, number: int, change: Callable[[TurnStory], TurnStory]) -> None:
+        self._line.edited(edit, [change(turn) if turn.number == number else turn for turn in self._line.turns])
+
+
+def _trimmed(turn: TurnStory, call_id: str, content: str) -> TurnStory:
+    steps = [
+        replace(step, trimmed=content) if isinstance(step, CallStory) and step.call.id == call_id else step
+        for step in turn.steps
+    ]
+    return replace(turn, steps=steps)
 
 
 def turn_json(turn: TurnStory, *, images: bool = False) -> dict[str, Any]:
@@ -243,6 +270,8 @@ def turn_json(turn: TurnStory, *, images: bool = False) -> dict[str, Any]:
         "notices": turn.notices,
         "began": turn.began,
     }
+    if turn.kept:
+        data["kept"] = True
     if turn.replaced:
         data["replaced"] = [turn_json(one, images=images) for one in turn.replaced]
     return data
@@ -264,6 +293,8 @@ def call_json(story: CallStory, *, images: bool = False) -> dict[str, Any]:
         made["images"] = [_image_json(image, images) for image in result.images]
     if result is not None and result.left_out:
         made["left_out"] = result.left_out
+    if story.trimmed is not None:
+        made["trimmed"] = story.trimmed
     return made
 
 

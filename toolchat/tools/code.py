@@ -23,6 +23,7 @@ from typing import Any
 from toolchat.tools.command_line import CommandLine
 from toolchat.tools.entry import MethodEntry, ToolEntry
 from toolchat.tools.local_modules import LocalModules, digests_below
+from toolchat.tools.mcp.entry import McpServer
 from toolchat.tools.packages import Package
 from toolchat.tools.places import Installed, local_key
 from toolchat.tools.problems import Problems
@@ -92,10 +93,17 @@ class ToolsCode:
             raise problems.error()
         return file.entries
 
+    def servers(self) -> tuple[McpServer, ...]:
+        """The MCP servers that it names. Raises UsageError where something is wrong with it."""
+        file, problems = self.scan()
+        if problems:
+            raise problems.error()
+        return file.servers
+
     @property
     def samples_only(self) -> bool:
         """Whether every callable is one of the sample tools, so that nothing of the folder runs. Raises UsageError."""
-        return all(entry.is_sample for entry in self.entries())
+        return all(entry.is_sample for entry in self.entries()) and not self.servers()
 
     def approved(self, toolbox: Toolbox) -> Toolbox:
         """`toolbox` with calls that ask where the file's own `allow` does not count; the samples' always does."""
@@ -103,8 +111,7 @@ class ToolsCode:
             return toolbox
         samples = {entry.order for entry in self.scan()[0].entries if entry.is_sample}
         tools = tuple(
-            replace(tool, options=_asking(tool.options)) if tool.order not in samples else tool
-            for tool in toolbox.tools
+            replace(tool, options=asking(tool.options)) if tool.order not in samples else tool for tool in toolbox.tools
         )
         return replace(toolbox, tools=tools)
 
@@ -181,7 +188,7 @@ class ToolsCode:
         return cls(path=path, real=real, text=text, reach=reach, **data)
 
 
-def _asking(options: ToolOptions) -> ToolOptions:
+def asking(options: ToolOptions) -> ToolOptions:
     """With what refuses and asks as it is, and nothing that allows."""
     approval = Approval.ASK if options.approval is Approval.ALLOW else options.approval
     return replace(options, approval=approval, rules=replace(options.rules, allow=()))
@@ -209,6 +216,7 @@ def read_code(path: Path, also: Iterable[str] = (), text: bytes | None = None) -
     folders = [*named, *(str(one.parent) for one in packages), *Installed(folder).searched()]
     modules = LocalModules(folder, folders)
     reach, computed = _reach(entries, folder, modules)
+    reach |= {server.reach: tuple(modules.leads_to(files=server.local_files(folder))) for server in file.servers}
     modules.leads_to([one.stem for one in packages if one not in extra], map(str, extra))
     digests = dict(sorted(modules.digests.items()))
     read = ToolsCode(path, real, text, digests, reach, computed, modules.folders)
@@ -232,6 +240,7 @@ def with_imported(code: ToolsCode, imported: Mapping[str, str], search_path: Ite
     if set(folders) - set(code.folders):
         modules = LocalModules(code.folder, folders)
         reach, computed = _reach(entries, code.folder, modules)
+        reach |= {name: files for name, files in code.reach.items() if name not in reach}
         if not code.loaded:
             files = {**modules.digests, **files}
     if computed and not code.loaded:
@@ -326,7 +335,8 @@ def _of_entry(entry: ToolEntry) -> dict[str, Any]:
 
 
 def _of_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Without rules where there are none: a grant of a version that knew none is one still."""
+    """Without rules and marks where there are none: a grant of a version that knew none is one still."""
+    options = {key: value for key, value in options.items() if key not in ("effects", "untrusted") or value}
     rules = options.pop("rules", NO_RULES)
     rules = asdict(rules) if isinstance(rules, Rules) else rules
     return options | {"rules": rules} if any(rules.values()) else options

@@ -70,7 +70,7 @@ class Command:
             name = os.path.relpath(file, self.folder)
             if file not in self.code:
                 raise CommandFailed(f"{name} has come since the tools were read; look at it, then say /reload")
-            if _file_digest(file) != self.code[file]:
+            if file_digest(file) != self.code[file]:
                 raise CommandFailed(f"{name} has changed since the tools were read; expected it to stay; say /reload")
         environment = dict(os.environ)
         if self.line.groups:
@@ -263,7 +263,8 @@ def _without_null(entry: ParameterEntry) -> ParameterEntry:
     return ParameterEntry(entry.place, keywords, entry.places)
 
 
-def _file_digest(path: str) -> str:
+def file_digest(path: str) -> str:
+    """The SHA-256 (hexadecimal) of a file as it is now. Raises CommandFailed where it cannot be read."""
     try:
         with opened(Path(path), MAX_COMPILED) as file:
             return hashlib.sha256(file.read()).hexdigest()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from toolchat.tools.keywords import KEYWORDS
+from toolchat.tools.mcp.entry import SERVER_NAME
+from toolchat.tools.mcp.reading import SERVER_OPTIONS
 from toolchat.tools.options import OPTIONS
 from toolchat.tools.spec import FREE_KEYS, MAX_DESCRIPTION, METHOD_KEYS
 
@@ -30,7 +32,8 @@ def file_schema() -> dict[str, Any]:
         "title": "toolchat tools file",
         "description": "The Python functions and programs that a model may call.",
         "type": "object",
-        "required": ["version", "tools"],
+        "required": ["version"],
+        "anyOf": [{"required": ["tools"]}, {"required": ["mcp"]}],
         "additionalProperties": False,
         "patternProperties": {f"^{FREE_KEYS}": {"description": "What tools merge by <<: *name."}},
         "properties": {
@@ -42,6 +45,70 @@ def file_schema() -> dict[str, Any]:
                 "description": "Options of every tool that does not say otherwise itself.",
             },
             "tools": {"type": "array", "items": _tool(options), "description": "In the order the model sees them."},
+            "mcp": {
+                "type": "object",
+                "propertyNames": {"pattern": f"^{SERVER_NAME.pattern}$"},
+                "additionalProperties": _server(options),
+                "description": "Servers of the Model Context Protocol, by name: their tools are tools, too.",
+            },
+        },
+    }
+
+
+def _server(options: dict[str, Any]) -> dict[str, Any]:
+    words = {"type": "array", "items": {"type": ["string", "number", "boolean"]}}
+    own = {name: options[name] for name in (*SERVER_OPTIONS, "privileges", "cwd")}
+    environment = {name: {"type": ["string", "number", "null"]} for name in ("additionalProperties",)}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "oneOf": [{"required": ["command"]}, {"required": ["url"]}],
+        "properties": {
+            "command": {
+                "anyOf": [_TEXT, {**words, "minItems": 1}],
+                "description": "The program that is the server; it speaks on its standard streams.",
+            },
+            "args": {**words, "description": "The program's arguments. Texts may hold ${NAME}."},
+            "url": {
+                "type": "string",
+                "pattern": r"^(https?://|\$\{)",
+                "description": "The address of a server (streamable HTTP, or HTTP with SSE). May hold ${NAME}.",
+            },
+            "transport": {"enum": ["http", "sse", "streamable-http"], "description": "Of a url. Default: found out."},
+            "headers": {
+                "type": "object",
+                "additionalProperties": _TEXT,
+                "description": 'Of a url: sent with each request, as Authorization: "Bearer ${TOKEN}".',
+            },
+            "env": {
+                "anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "object", **environment}],
+                "description": "Names of environment variables that it sees beyond the basic ones; or a mapping of "
+                "variables to values, which may hold ${NAME}.",
+            },
+            "enabled": {"type": "boolean", "description": "false leaves the server out. Default: true."},
+            "include": {**_PATTERNS, "description": "The server's names of tools to take, * standing for any."},
+            "exclude": {**_PATTERNS, "description": "The server's names of tools to leave out."},
+            "prefix": {
+                "type": "string",
+                "pattern": "^[a-zA-Z0-9_-]{1,63}$",
+                "description": "What its tools' names begin with. Default: the server's name and _.",
+            },
+            "roots": {
+                "type": "boolean",
+                "description": "true tells it that it may ask for the folder you are in. Some servers take that in "
+                "place of the folders that their arguments name. Default: false.",
+            },
+            "start_timeout": {**options["timeout"], "description": "Until it has told its tools. Default: 30."},
+            "tools": {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {name: options[name] for name in SERVER_OPTIONS},
+                },
+                "description": "What is to be said of single tools, by the server's names; * stands for any.",
+            },
+            **own,
         },
     }
 

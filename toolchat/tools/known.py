@@ -15,23 +15,24 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import toolchat
 from toolchat.private_file import private_folder, read_believed
 from toolchat.settings import cache_folder
-from toolchat.tools.code import ToolsCode
 from toolchat.tools.host.protocol import decode_toolbox, encode_toolbox
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what reads YAML is imported where a file has to be read
+    from toolchat.tools.code import ToolsCode
     from toolchat.tools.host.call import Prepared
+    from toolchat.tools.mcp.call import McpCall
 
 FOLDER = "tools"
 """Below the cache folder."""
-KEPT = 50
+KEPT = 100
 _MOST = 16 * 1024**2
 
 
@@ -45,7 +46,9 @@ class EarlyRunner:
         self.toolbox = known
         self._starting = starting
 
-    async def prepare(self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None) -> Prepared | ToolResult:
+    async def prepare(
+        self, tool: Tool, call: ToolCall, cancel: asyncio.Event | None = None
+    ) -> Prepared | McpCall | ToolResult:
         """As `ToolRunner.prepare`, with the tool of that name as it was loaded. Raises UsageError."""
         interrupted = {asyncio.create_task(cancel.wait())} if cancel is not None else set()
         try:
@@ -69,6 +72,16 @@ class EarlyRunner:
             await runner.close()
 
 
+def known_at(path: Path) -> Toolbox | None:
+    """What the tools file at `path`, which the user named, offered the last time, where it and all that it led to have
+    the times and sizes of then. Reads no YAML, and looks for no modules."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        note = json.loads(read_believed(_note(path), _MOST))
+        if all(_stamp(Path(file)) == stamp for file, stamp in note["stamps"].items()):
+            return decode_toolbox(path, json.loads(read_believed(_folder() / note["toolbox"], _MOST)))
+    return None
+
+
 def known_toolbox(code: ToolsCode) -> Toolbox | None:
     """What `code` offered the last time, if all that it comes from is the same."""
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -78,24 +91,39 @@ def known_toolbox(code: ToolsCode) -> Toolbox | None:
 
 def remember(code: ToolsCode, toolbox: Toolbox) -> None:
     """Have `known_toolbox` return `toolbox` the next time. Where nothing can be written, it is loaded again."""
+    # Servers tell their tools anew each time.
+    if code.scan()[0].servers:
+        return
     # Of an installed module it is not known which files make its schema. What a person is to be told comes from now.
     if toolbox.notices or not all(_is_followed(code, tool) for tool in toolbox.tools):
         return
     file = _file(code)
+    # Before what is written: what changes meanwhile has another stamp. Packages are followed by more than their files.
+    led_to: list[str | Path] = (
+        [] if code.closed or code.packages else [code.real, *code.files, *map(code.folder.joinpath, code.included)]
+    )
     with suppress(OSError):
+        stamps = {str(one): _stamp(Path(one)) for one in led_to}
         private_folder(file.parent, doubtful="*")
-        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            json.dump(encode_toolbox(toolbox), out)
-        Path(name).replace(file)
+        _write(file, encode_toolbox(toolbox))
+        if stamps:
+            _write(_note(code.path), {"toolbox": file.name, "stamps": stamps})
         old = sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]
         for path in old:
             path.unlink()
 
 
+def _write(file: Path, value: Any) -> None:
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        json.dump(value, out)
+    Path(name).replace(file)
+
+
 def forget(code: ToolsCode) -> None:
-    with suppress(OSError):
-        _file(code).unlink()
+    for file in (_note(code.path), _file(code)):
+        with suppress(OSError):
+            file.unlink()
 
 
 def _is_followed(code: ToolsCode, tool: Tool) -> bool:
@@ -104,17 +132,44 @@ def _is_followed(code: ToolsCode, tool: Tool) -> bool:
 
 
 def _file(code: ToolsCode) -> Path:
+    own = [str(code.path), str(code.real), hashlib.sha256(code.text).hexdigest(), code.closed, code.allows]
+    return _named("", [own, sorted(code.files.items())])
+
+
+def _note(path: Path) -> Path:
+    """Of a file that is used as its user named it."""
+    return _named("at-", [str(path), str(path.resolve())])
+
+
+def _named(kind: str, whole: list[Any]) -> Path:
     home = Path(toolchat.__file__).parent
-    whole = [
+    around = [
         [toolchat.__version__, *_times(home / "tools"), *_times(home / "tools" / "host"), *_times(home / "samples")],
         [sys.version, sys.prefix],
         # A folder's time changes with each package that is installed or removed.
-        [[folder, _time(Path(folder))] for folder in sys.path],
-        [str(code.path), str(code.real), hashlib.sha256(code.text).hexdigest(), code.closed, code.allows],
-        sorted(code.files.items()),
+        [[folder, _time(Path(folder))] for folder in _import_folders()],
     ]
-    name = hashlib.sha256(json.dumps(whole).encode(errors="surrogateescape")).hexdigest()[:32]
-    return cache_folder() / FOLDER / f"{name}.json"
+    text = json.dumps([*around, *whole]).encode(errors="surrogateescape")
+    return _folder() / f"{kind}{hashlib.sha256(text).hexdigest()[:32]}.json"
+
+
+def _import_folders() -> list[str]:
+    """Where modules are found, but for the folder that the user is in, which `python -m toolchat` puts first: no
+    process of the tools has that, and its time changes with each file."""
+    try:
+        here = os.getcwd()  # noqa: PTH109
+    except OSError:
+        here = ""
+    return sys.path[1:] if sys.path[:1] in ([here], [""]) else sys.path
+
+
+def _folder() -> Path:
+    return cache_folder() / FOLDER
+
+
+def _stamp(path: Path) -> list[int]:
+    facts = path.stat()
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ino]
 
 
 def _times(folder: Path) -> list[tuple[str, int]]:

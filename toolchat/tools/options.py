@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from toolchat.tools.patterns import Pattern
+from toolchat.tools.argument_patterns import Pattern
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.rules import Rule, Rules
 from toolchat.tools.toolbox import MIB, Approval, Privileges, Untyped
@@ -190,8 +190,13 @@ class Environment:
 
 
 def _env(key: str, node: yaml.Node) -> Environment:
+    return read_environment(key, node)
+
+
+def read_environment(key: str, node: yaml.Node, *, any_name: bool = False) -> Environment:
+    """What `env` says; with `any_name` also the variables by which loaders choose code may be set."""
     if isinstance(node, yaml.MappingNode):
-        return _env_values(key, node)
+        return _env_values(key, node, any_name=any_name)
     if not isinstance(node, yaml.SequenceNode):
         one = isinstance(node, yaml.ScalarNode) and VARIABLE.fullmatch(node.value)
         fix = f"write {key}: [{node.value}]" if one else f"write {key}: [NAME]"
@@ -210,7 +215,7 @@ def _env(key: str, node: yaml.Node) -> Environment:
     return Environment(tuple(names))
 
 
-def _env_values(key: str, node: yaml.MappingNode) -> Environment:
+def _env_values(key: str, node: yaml.MappingNode, *, any_name: bool) -> Environment:
     """`{NAME: value}`; a name without a value has that of toolchat's environment."""
     names: list[str] = []
     values: dict[str, str] = {}
@@ -219,7 +224,7 @@ def _env_values(key: str, node: yaml.MappingNode) -> Environment:
         if not VARIABLE.fullmatch(word):
             raise OptionError(f"{key} holds {shown(name)}; expected the name of a variable; correct it", name)
         check_not_own(key, word, name)
-        if word.startswith(_OF_LOADERS):
+        if word.startswith(_OF_LOADERS) and not any_name:
             what = (
                 f'{key} sets "{word}"; expected no {" or ".join(_OF_LOADERS)} name, toolchat\'s own processes obey them'
             )
@@ -413,6 +418,24 @@ OPTIONS = (
             "enum": list(Untyped),
             "description": "refuse makes a parameter without a type a mistake; take offers it as a string, number, "
             "boolean or null, or as what its docstring, a stub file, its examples or its default say. Default: take.",
+        },
+    ),
+    Option(
+        "effects",
+        _boolean,
+        {
+            "type": "boolean",
+            "description": "true: it changes or sends something. After a tool of an MCP server, or one with untrusted: "
+            "true, has spoken in a turn, its calls ask, whatever this file and grants allow. Default: false.",
+        },
+    ),
+    Option(
+        "untrusted",
+        _boolean,
+        {
+            "type": "boolean",
+            "description": "true: its results are strangers' words, as a web page's are; see effects. Default: false; "
+            "of MCP servers true.",
         },
     ),
 )  # fmt: skip

@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING
 
 from toolchat.wire.errors import UsageError
+
+if TYPE_CHECKING:  # a chat speaks of names that are near another, and reads no YAML
+    import yaml
 
 _SHOWN_OF_ONE_PLACE = 5
 """Problems of one entry that an error shows where it has more than twice as many: a class may have 160 methods."""

@@ -15,8 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from toolchat.tools.argument_patterns import (
+    RUNNERS,
+    Fit,
+    Kind,
+    Pattern,
+    kind_of,
+    possibly,
+    problem_of,
+    resolved_pattern,
+    surely,
+)
 from toolchat.tools.folders import working_folder_of
-from toolchat.tools.patterns import RUNNERS, Fit, Kind, Pattern, kind_of, possibly, problem_of, resolved_pattern, surely
 
 if TYPE_CHECKING:
     from toolchat.tools.toolbox import Tool

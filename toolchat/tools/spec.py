@@ -20,6 +20,8 @@ from toolchat.tools.callable_reference import CallableReference, CommandReferenc
 from toolchat.tools.command_line import CommandError, CommandLine, script_of, words_of
 from toolchat.tools.entry import MethodEntry, ToolEntry
 from toolchat.tools.keywords import read_parameters
+from toolchat.tools.mcp.entry import McpServer
+from toolchat.tools.mcp.reading import Reads, check_servers, read_foreign, read_servers
 from toolchat.tools.options import (
     OPTION_NAMES,
     OPTIONS,
@@ -55,7 +57,7 @@ TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 MAX_DESCRIPTION = 1024
 """Characters."""
 
-FILE_KEYS = ("version", "defaults", "tools")
+FILE_KEYS = ("version", "defaults", "tools", "mcp")
 FREE_KEYS = "x-"
 """Begins the names of top-level keys that mean nothing themselves: what the file merges into its tools stands there."""
 _SOURCES = ("callable", "command", "include", "package")
@@ -80,7 +82,10 @@ TOOL_KEYS = (
     *("callable", "name", "description", "parameters", "arguments", "methods", "include", "exclude", "prefix"),
     *("instance", "command", "stdin", "shell", "package", *OPTION_NAMES),
 )
-METHOD_KEYS = ("name", "description", "parameters", "arguments", "approval", "timeout", "max_result_tokens")
+METHOD_KEYS = (
+    *("name", "description", "parameters", "arguments"),
+    *("approval", "timeout", "max_result_tokens", "effects", "untrusted"),
+)
 _OF_PYTHON = ("stateful", "untyped")
 """Options that a program of the system has no use for."""
 _LEGAL = "1 to 64 of the characters a-z A-Z 0-9 _ -"
@@ -101,6 +106,8 @@ class ToolsFile:
     """What each included file holds, by its path from the folder of the tools file."""
     packages: Mapping[str, Package] = field(default_factory=dict)
     """The packages that it names."""
+    servers: tuple[McpServer, ...] = ()
+    """Its MCP servers, and those of included files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,8 @@ def scan_tools_file(path: Path, text: bytes | None = None, known: Known | None =
     problems = Problems(path)
     reader = _Reader(path, problems, known or Known(path.resolve().parent))
     entries = reader.file(root)
-    return ToolsFile(path, entries, tuple(reader.notices), reader.included, reader.packages), problems
+    servers = tuple(replace(server, order=order) for order, server in enumerate(reader.servers))
+    return ToolsFile(path, entries, tuple(reader.notices), reader.included, reader.packages, servers), problems
 
 
 class _Reader:
@@ -152,10 +160,13 @@ class _Reader:
         self.notices: list[str] = []
         self.included: dict[str, bytes] = {}
         self.packages: dict[str, Package] = {}
+        self.servers: list[McpServer] = []
+        self._lent = Reads(problems, self._mapping, self._options, self._patterns, self._prefix, self._notice)
 
     def file(self, root: yaml.Node | None) -> tuple[ToolEntry, ...]:
         entries = tuple(replace(entry, order=order) for order, entry in enumerate(self._entries(root)))
         self._check_instances(entries)
+        check_servers(self.servers, self._problems)
         return entries
 
     def _entries(self, root: yaml.Node | None) -> Iterator[ToolEntry]:
@@ -168,6 +179,10 @@ class _Reader:
             self._problems.add(key, what)
         for node, what in with_merged(root):
             self._problems.add(node, what)
+        # A file of another program may itself be the tools file.
+        if isinstance(root, yaml.MappingNode) and (foreign := read_foreign(root, self._lent)) is not None:
+            self.servers += foreign
+            return
         keys = self._mapping(root, "the file", FILE_KEYS, FREE_KEYS)
         if keys is None:
             return
@@ -177,6 +192,10 @@ class _Reader:
             nodes = self._mapping(keys["defaults"], "defaults", OPTION_NAMES)
             defaults = self._options(nodes or {})
         tools = keys.get("tools")
+        if "mcp" in keys:
+            self.servers += read_servers(keys["mcp"], self._lent, defaults)
+        if tools is None and "mcp" in keys:
+            return
         if tools is None:
             what = "tools is missing; expected a list; add tools: and below it - callable: module:function"
             self._problems.add(root, what)
@@ -314,7 +333,7 @@ class _Reader:
         except UsageError as error:
             self._problems.add(node, f"include: {error}")
             return
-        at, shown_file = self._at, self._problems.file
+        at, shown_file, before = self._at, self._problems.file, len(self.servers)
         self._including.append(relative)
         self._at, self._problems.file = os.path.dirname(relative), str(file)  # noqa: PTH120
         try:
@@ -326,6 +345,8 @@ class _Reader:
         finally:
             self._at, self._problems.file = at, shown_file
             self._including.pop()
+        kept = [one for one in self.servers[before:] if not any(fnmatchcase(one.name, word) for word in exclude)]
+        self.servers[before:] = [replace(server, prefix=f"{prefix}{server.prefix}") for server in kept]
 
     @property
     def _shown_folder(self) -> Path:

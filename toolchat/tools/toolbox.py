@@ -69,6 +69,10 @@ class ToolOptions:
     """The folder that calls run in, as the file writes it; None for the chat's own."""
     privileges: Privileges = Privileges.DROP
     untyped: Untyped = Untyped.TAKE
+    effects: bool = False
+    """Whether its calls ask in a turn in which an untrusted tool has spoken."""
+    untrusted: bool = False
+    """Whether its results are strangers' words."""
     rules: Rules = NO_RULES
 
 
@@ -102,6 +106,10 @@ class Tool:
     """Parameters that neither its signature nor the tools file gives a type."""
     from_file: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By parameter, the keywords that the tools file gives it."""
+    server: str = ""
+    """The MCP server that has it; empty for the tools of this machine's own."""
+    remarks: tuple[str, ...] = ()
+    """What whoever decides on a call should know of it, a sentence each."""
 
     @property
     def spec(self) -> ToolSpec:
@@ -117,6 +125,8 @@ class Toolbox:
     tools: tuple[Tool, ...]
     notices: tuple[str, ...] = ()
     """What a person should be told though the tools work, one line each."""
+    broken: tuple[str, ...] = ()
+    """Servers whose tools are missing, and why, one line each."""
 
     def get(self, name: str) -> Tool | None:
         """The tool of that name, if there is one."""

@@ -138,6 +138,11 @@ class Redactor:
         """Characters of the longest text that it replaces."""
         return max(map(len, self._forms), default=0)
 
+    def places(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Where the values stand in `text`: begin, end, and what is written instead."""
+        if self._pattern is not None:
+            yield from ((match.start(), match.end(), self._forms[match[0]]) for match in self._pattern.finditer(text))
+
     def text(self, text: str) -> str:
         """`text` without the values."""
         if self._pattern is None:

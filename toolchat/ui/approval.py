@@ -17,7 +17,7 @@ from toolchat.tools.grant import canonical
 from toolchat.tools.rules import Likeness, call_of
 from toolchat.tools.rules import likeness as find_likeness
 from toolchat.tools.toolbox import Tool
-from toolchat.ui.approval_text import Row, call_rows, editable, parse_arguments, prose
+from toolchat.ui.approval_text import Row, editable, parse_arguments, pending_rows, prose, question_of
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.ui.text.wrapping import folded, hanging
 
@@ -36,6 +36,7 @@ _ANSWERS = {
     **dict.fromkeys(("n", "c-m", "c-j", "enter", "escape", "c-d"), Reply(False)),
 }
 _KEYS = ("y once", "s this session", "a always", "e edit", "n no", "r no, and why")
+_ANSWER_KEYS = ("y send", "e edit", "n decline")
 _ALLOWING = frozenset("ysSaApP")
 _BY_PATTERN = ("p", "P")
 _ONWARD = frozenset((" ", "c-m", "c-j", "enter", "pagedown", "down"))
@@ -44,6 +45,7 @@ LEAST_PAGE = 4
 """Rows of a call that are shown at once, however low the screen is."""
 _TOO_SOON = "What was typed came too soon to be an answer: wait a moment and press again."
 _FURTHER = "S, A: only with these arguments. Enter, Esc: no. Ctrl-C: no, and end the turn."
+_ANSWER_FURTHER = "Enter, Esc, Ctrl-C: no answer."
 
 
 class State(StrEnum):
@@ -101,7 +103,7 @@ class ApprovalDialog:
             self._printed = self._due = True
             self._like, self._like_text = offer(self._pending.tool, self._arguments)
             self._width = width
-            self._unseen = call_rows(self._pending.tool, self._arguments, width, edited=self._edited)
+            self._unseen = pending_rows(self._pending, self._arguments, width, edited=self._edited)
         if not self._due:
             return []
         self._due = False
@@ -128,19 +130,20 @@ class ApprovalDialog:
                     )
                     below = prose("text", _TOO_SOON, width) if self._too_soon else []
                     return [*prose("title", left, width), *self._key_rows(_UNSEEN_KEYS, width, now), *below]
-                changed = ", with your arguments" if self._edited else ""
-                keys = self._key_rows(_KEYS, width, now)
-                below = prose("dim", _FURTHER, width)
+                asked = self._pending.elicitation is not None
+                keys = self._key_rows(_ANSWER_KEYS if asked else _KEYS, width, now)
+                below = prose("dim", _ANSWER_FURTHER if asked else _FURTHER, width)
                 like = [("text", row) for row in hanging(self._like_text, width)] if self._like_text else []
                 if self._too_soon:
                     # In as many rows: nothing moves under the eyes of who reads.
                     told = prose("text", _TOO_SOON, width)
                     below = [*told, *[("dim", "")] * (len(below) - len(told))]
-                return [*prose("title", f"Run {name}{changed}?", width), *keys, *like, *below]
+                title = prose("title", question_of(self._pending, changed=self._edited), width)
+                return [*title, *keys, *like, *below]
             case State.EDIT:
                 problem = prose("error", self._problem, width) if self._problem else []
                 return [
-                    *prose("title", f"The arguments of {name}, as JSON:", width),
+                    *prose("title", f"{_edited_text(self._pending)}, as JSON:", width),
                     *problem,
                     *[("dim", row) for row in _joined(_EDIT_KEYS, width)],
                 ]
@@ -188,7 +191,7 @@ class ApprovalDialog:
             elif (
                 counts
                 and not (name in _BY_PATTERN and self._like is None)
-                and (name in _ANSWERS or name in ("e", "r"))
+                and self._means_something(name)
                 and not (self._unseen and name in _ALLOWING)
             ):
                 self._answer(name)
@@ -227,6 +230,12 @@ class ApprovalDialog:
         if self.state in (State.EDIT, State.REASON):
             self._back(now)
 
+    def _means_something(self, key: str) -> bool:
+        # An answer to a server's question holds for nothing else.
+        if self._pending.elicitation is not None and key in ("s", "S", "a", "A", "r"):
+            return False
+        return key in _ANSWERS or key in ("e", "r")
+
     @property
     def _edited(self) -> bool:
         # Not by ==, which takes 1 and true for the same.
@@ -255,6 +264,12 @@ class ApprovalDialog:
     def _finish(self, reply: Reply) -> None:
         self.state = State.DONE
         self.result = reply
+
+
+def _edited_text(pending: PendingCall) -> str:
+    if pending.elicitation is not None:
+        return f"Your answer to the server {sanitize_line(pending.elicitation.server)}"
+    return f"The arguments of {sanitize_line(pending.tool.name)}"
 
 
 def offer(tool: Tool, arguments: Mapping[str, Any]) -> tuple[Likeness | None, str]:

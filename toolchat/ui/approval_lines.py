@@ -13,7 +13,7 @@ from toolchat.chat.approval import Reply, Scope
 from toolchat.chat.calls import PendingCall
 from toolchat.tools.grant import canonical
 from toolchat.ui.approval import ARMING_SECONDS, LEAST_PAGE, offer
-from toolchat.ui.approval_text import call_rows, editable, parse_arguments
+from toolchat.ui.approval_text import editable, parse_arguments, pending_rows, question_of
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.ui.text.wrapping import hanging
 
@@ -25,6 +25,7 @@ HELP = """\
   e JSON  with other arguments
 """
 PROMPT = "[y/s/a/e/n/r, ? explains] "
+ANSWER_PROMPT = "[y sends it, e JSON another, n declines] "
 MORE = "[{:,} more rows: Enter shows them, n is no] "
 TOO_SOON = f"That came too soon to be an answer. {PROMPT}"
 
@@ -109,7 +110,7 @@ def _pages(pending: PendingCall, arguments: Mapping[str, Any], size: tuple[int, 
     """
     columns, rows_of_screen = size or (_COLUMNS, 0)
     edited = canonical(arguments) != canonical(pending.call.arguments)
-    rows = [row for _, row in call_rows(pending.tool, arguments, columns, edited=edited)]
+    rows = [row for _, row in pending_rows(pending, arguments, columns, edited=edited)]
     rows += hanging(offered, columns) if offered else []
     most = max(rows_of_screen - 2, LEAST_PAGE) if rows_of_screen else len(rows)
     pages = [rows[at : at + most] for at in range(0, len(rows), most)]
@@ -117,7 +118,8 @@ def _pages(pending: PendingCall, arguments: Mapping[str, Any], size: tuple[int, 
     texts = []
     for page in pages:
         left -= len(page)
-        asks = f"Run {sanitize_line(pending.tool.name)}? {PROMPT}" if page is pages[-1] else MORE.format(left)
+        prompt = ANSWER_PROMPT if pending.elicitation is not None else PROMPT
+        asks = f"{question_of(pending)} {prompt}" if page is pages[-1] else MORE.format(left)
         texts.append("".join(f"{row}\n" for row in page) + asks)
     return texts
 

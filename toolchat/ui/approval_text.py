@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Never
 
+from toolchat.chat.calls import PendingCall
 from toolchat.mistral.json_scan import MAX_DEPTH, nests_too_deep
+from toolchat.tools.mcp.elicitation import Elicitation, asked_for
 from toolchat.tools.toolbox import Privileges, Tool
 from toolchat.ui.text.sanitize import look_alikes, mixed_scripts, sanitize, sanitize_line
 from toolchat.ui.text.wrapping import folded, hanging, wrapped
@@ -45,6 +47,53 @@ class _Line:
     """What stands before its further rows where it has to be wrapped; nothing of toolchat's own begins like that."""
 
 
+def pending_rows(pending: PendingCall, arguments: Mapping[str, Any], width: int, *, edited: bool = False) -> list[Row]:
+    """What is to be decided on, with these arguments: a call, or the answer to what an MCP server asks."""
+    if pending.elicitation is not None:
+        return _elicitation_rows(pending.elicitation, arguments, width, edited=edited)
+    rows = call_rows(pending.tool, arguments, width, edited=edited)
+    if pending.heard:
+        heard = sanitize_line(pending.heard)
+        what = f"{heard} has given the model strangers' words in this turn, which may have led to this call"
+        rows += prose("error", f"{what}: it asks, whatever the tools file and your grants allow.", width)
+    return rows
+
+
+def question_of(pending: PendingCall, *, changed: bool = False) -> str:
+    """The question below `pending_rows`."""
+    if pending.elicitation is not None:
+        return f"Send {'your' if changed else 'this'} answer to the server {sanitize_line(pending.elicitation.server)}?"
+    return f"Run {sanitize_line(pending.tool.name)}{', with your arguments' if changed else ''}?"
+
+
+def _elicitation_rows(
+    asked: Elicitation, arguments: Mapping[str, Any], width: int, *, edited: bool = False
+) -> list[Row]:
+    """What a server asks. It may ask for anything: whose words these are stands before and behind them."""
+    server = sanitize_line(asked.server)
+    rows = prose("title", f"The MCP server {server}, whose call is running, asks you:", width)
+    message = [_Line(_visible(row), "  │ ", "  ┊ ") for row in asked.message.split("\n")]
+    rows += [("text", row) for line in message for row in _wrapped(line, width)]
+    if asked.url:
+        address = _Line(_visible(asked.url), "  ", "  ┊ ")
+        rows += prose(
+            "dim", "It wants you to open this address yourself, and to say yes here when you are done:", width
+        )
+        rows += [("text", row) for row in _wrapped(address, width)]
+        rows += [row for mark in look_alikes(asked.url) for row in prose("note", f"Mind the address: {mark}.", width)]
+    for field in asked_for(asked.schema):
+        rows += [("dim", row) for row in hanging(f"  {_visible(field)}", width)]
+    if not asked.url:
+        rows += prose("title", "Your answer:" if edited else "The answer, unless you edit it:", width)
+        for name, value in arguments.items():
+            rows += [
+                ("text", row) for line in _value(f"{_label(name)}: ", value, "  ") for row in _wrapped(line, width)
+            ]
+        if not arguments:
+            rows.append(("dim", "  (yes, and no more)"))
+    return [*rows, *prose("dim", f"{server} is a stranger's program: give it no password.", width)]
+
+
 def call_rows(tool: Tool, arguments: Mapping[str, Any], width: int, *, edited: bool = False) -> list[Row]:
     """The call with these arguments, for a screen of `width` columns; `edited` where the user wrote them."""
     name = sanitize_line(tool.name)
@@ -61,6 +110,7 @@ def call_rows(tool: Tool, arguments: Mapping[str, Any], width: int, *, edited: b
     rows += [("dim", row) for row in hanging(f"It is {sanitize_line(tool.callable_ref)}.", width)]
     for mark in look_alikes(tool.callable_ref):
         rows += prose("note", f"Mind its name: {mark}.", width)
+    rows += [("dim", row) for remark in tool.remarks for row in hanging(sanitize_line(remark), width)]
     if tool.options.privileges is Privileges.KEEP:
         rows += prose("error", KEEPS, width)
     return rows

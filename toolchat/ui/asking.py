@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
@@ -23,7 +23,7 @@ from toolchat.ui.text.styles import ROLES, paint, prompt_style
 if TYPE_CHECKING:  # what the dialog needs takes a while to import, and the prompt is not to wait for it
     from toolchat.chat.approval import Reply
     from toolchat.chat.calls import PendingCall
-    from toolchat.ui.approval import ApprovalDialog
+    from toolchat.session.room import Fullness
     from toolchat.ui.approval_text import Row
 
 BEAT_SECONDS = 0.1
@@ -48,6 +48,30 @@ class Stage(Protocol):
     def focus(self, window: Window | None) -> None: ...
 
 
+class Dialog(Protocol):
+    """A question as a state machine: see `toolchat.ui.approval.ApprovalDialog`."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def result(self) -> Any: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def candidate(self) -> dict[str, Any]: ...
+    @property
+    def arms_at(self) -> float | None: ...
+    def take_above(self, width: int, height: int | None = None) -> list[Row]: ...
+    def rows(self, width: int, now: float) -> list[Row]: ...
+    def resized(self, width: int) -> None: ...
+    def opened(self, now: float, *, dropped: bool = False) -> None: ...
+    def covered(self) -> None: ...
+    def key(self, name: str, now: float) -> None: ...
+    def submit(self, text: str, now: float) -> None: ...
+    def validated(self, problem: str | None, now: float) -> None: ...
+    def cancel(self, now: float) -> None: ...
+
+
 class DialogHost:
     """Shows one dialog at a time, with `container`; `ask` is what the approval policy calls."""
 
@@ -55,9 +79,9 @@ class DialogHost:
         self._clock = clock
         self._color = color
         self._stage: Stage | None = None
-        self._dialog: ApprovalDialog | None = None
+        self._dialog: Dialog | None = None
         self._pending: PendingCall | None = None
-        self._done: asyncio.Future[Reply] | None = None
+        self._done: asyncio.Future[Any] | None = None
         self._checking: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
         self._beat = 0.0
@@ -93,10 +117,25 @@ class DialogHost:
         """Show the call, and return what the user decides. May be cancelled; the dialog is closed in any case."""
         from toolchat.ui.approval import ApprovalDialog
 
+        self._pending = pending
+        reply: Reply = await self._shown(ApprovalDialog(pending))
+        return reply
+
+    async def ask_room(self, full: Fullness) -> bool:
+        """Have the user say whether older turns are to be summed up. Raises Stopped for Ctrl-C."""
+        from toolchat.session.room import Stopped
+        from toolchat.ui.confirm import RoomDialog
+
+        wanted: bool | None = await self._shown(RoomDialog(full))
+        if wanted is None:
+            raise Stopped("the question was not asked")
+        return wanted
+
+    async def _shown(self, dialog: Dialog) -> Any:
+        """What the dialog comes to."""
         assert self._stage is not None
         stage = self._stage
-        self._dialog = dialog = ApprovalDialog(pending)
-        self._pending = pending
+        self._dialog = dialog
         self._done = asyncio.get_running_loop().create_future()
         self._beat = self._clock()
         beating = asyncio.create_task(self._keep_beating(), name="dialog-beat")
@@ -132,7 +171,7 @@ class DialogHost:
             self._follow()
             self.uncovered()
 
-    async def _open(self, dialog: ApprovalDialog) -> None:
+    async def _open(self, dialog: Dialog) -> None:
         """Have keys count from now on: what was typed until now was typed without having seen the question."""
         assert self._stage is not None
         await self._stage.drawn()
@@ -189,7 +228,7 @@ class DialogHost:
                 self.uncovered()
         match dialog.state:
             case "done":
-                if self._done is not None and not self._done.done() and dialog.result is not None:
+                if self._done is not None and not self._done.done():
                     self._done.set_result(dialog.result)
                 return
             case "edit" | "reason":
@@ -212,7 +251,7 @@ class DialogHost:
                     asyncio.get_running_loop().call_later(max(0.0, at - self._clock()) + 0.01, stage.redraw)
         stage.redraw()
 
-    async def _check(self, dialog: ApprovalDialog) -> None:
+    async def _check(self, dialog: Dialog) -> None:
         assert self._pending is not None
         try:
             problem = await self._pending.validate(dialog.candidate)

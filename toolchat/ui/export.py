@@ -16,6 +16,7 @@ from toolchat.wire.codec import encode_tool
 from toolchat.wire.messages import Part, ToolCall
 
 FORMAT = "toolchat-session"
+TRIMMED = "Trimmed: since then the model is sent this in its place."
 _BEHIND = "Behind."
 _OPENERS = re.compile(r"^ {0,3}<(?=!|\?|script|pre|style|textarea)", re.IGNORECASE | re.MULTILINE)
 """Of HTML blocks that a blank line does not end."""
@@ -145,6 +146,8 @@ def _call(story: CallStory) -> list[str]:
     if story.result is not None:
         parts += ["Result:", _fenced(story.result.content)]
         parts += [f"*{_heading(description(image))}*" for image in story.result.images]
+    if story.trimmed is not None:
+        parts += [f"*{TRIMMED}*", _fenced(story.trimmed)]
     return parts
 
 

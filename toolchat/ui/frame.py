@@ -21,7 +21,7 @@ BEGIN_FRAME, END_FRAME = "\x1b[?2026h", "\x1b[?2026l"
 
 
 class FrameOutput(Vt100_Output):
-    """Gathers what belongs to one frame. Asks the terminal nothing, so that no answer mixes with what is typed."""
+    """Gathers what belongs to one frame. Asks the terminal nothing: drawing waits for no answer."""
 
     def __init__(self, color_depth: ColorDepth | None) -> None:
         super().__init__(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.images.image import description
 from toolchat.store.transcript import CallStory, Transcript, TurnStory
-from toolchat.ui.export import about, call_line, call_text, ending, flattened
+from toolchat.ui.export import TRIMMED, about, call_line, call_text, ending, flattened
 from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.wire.messages import Image, Part, ToolCall
 
@@ -131,6 +131,8 @@ def _call(story: CallStory) -> str:
     if story.result is not None:
         parts += ['<div class="label">Result</div>', f'<pre class="plain">{_text(story.result.content)}</pre>']
         parts += [_image(image) for image in story.result.images]
+    if story.trimmed is not None:
+        parts += [f'<div class="label">{TRIMMED}</div>', f'<pre class="plain">{_text(story.trimmed)}</pre>']
     return "\n".join([*parts, "</details>"])
 
 

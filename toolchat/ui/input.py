@@ -10,11 +10,12 @@ from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import Completer, DummyCompleter, DynamicCompleter, ThreadedCompleter
 from prompt_toolkit.document import Document
-from prompt_toolkit.filters import Condition, has_completions, has_focus, is_searching
+from prompt_toolkit.filters import Condition, has_completions, has_focus, is_searching, vi_navigation_mode
 from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bindings
 from prompt_toolkit.key_binding.bindings.auto_suggest import load_auto_suggest_bindings
 from prompt_toolkit.key_binding.key_bindings import KeyBindingsBase
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import ConditionalContainer, Window
 from prompt_toolkit.layout.containers import AnyContainer
 from prompt_toolkit.layout.controls import BufferControl
@@ -31,15 +32,42 @@ from prompt_toolkit.layout.processors import (
 from prompt_toolkit.search import SearchDirection, start_search, stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
+from toolchat.ui.pastes import FoldedHistory, PasteLabels, Pastes
 from toolchat.ui.text.sanitize import stand_ins
 
 PROMPT = "› "
+NAVIGATING = "‹ "
+"""The prompt while keys move, in vi's navigation mode."""
 CONTINUED = "  "
 COMPLETION_ROWS = 6
 LONGEST_LINE = 2048
 """Characters of a line that are laid out."""
 
+_MENTION = re.compile(r"(?<!\S)@\S*\Z")
+_SPECIAL = ("/", "!", " ")
+"""What a line may begin with that is no question."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def is_mention_begun(text: str) -> bool:
+    """Whether the cursor behind `text` is in the name of a file that is to go along."""
+    return _MENTION.search(text) is not None
+
+
+def names_files(pasted: str) -> bool:
+    """Whether a paste, among other words, names files that are here: only who types `@path` means a file."""
+    if "@" not in pasted:
+        return False
+    from toolchat.ui.attached import names_file_among_words
+
+    return names_file_among_words(pasted)
+
+
+def as_line(text: str) -> str:
+    """As the commands' own, which take a while to import."""
+    from toolchat.ui.commands.line import as_line
+
+    return as_line(text)
 
 
 class Visible(Processor):
@@ -84,21 +112,33 @@ class InputLine:
     def __init__(
         self,
         history: History,
-        submit: Callable[[str], None],
+        submit: Callable[[str, str], None],
         *,
         completer: Callable[[], Completer | None],
         most_rows: Callable[[], int],
+        pasted: Callable[[str], str | None] = lambda text: None,
+        edit: Callable[[], None] = lambda: None,
+        drop: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`submit` is given the text, and of it what was typed and not pasted. `pasted` is asked what stands for a
+        paste, None for itself; `edit` opens an editor; `drop` is Backspace in an empty line, and False does nothing.
+        """
         self._submit = submit
+        self._pasted = pasted
+        self._edit = edit
+        self._drop = drop
+        self._pastes = pastes = Pastes()
         self._left = (0, 0)
         """Where in the history, and in its line, a search began."""
         search = SearchToolbar(backward_search_prompt="search back: ", forward_search_prompt="search: ")
         self.buffer = Buffer(
-            history=history,
+            history=FoldedHistory(history, pastes),
             multiline=True,
             auto_suggest=AutoSuggestFromHistory(),
             completer=ThreadedCompleter(DynamicCompleter(lambda: completer() or DummyCompleter())),
-            complete_while_typing=Condition(lambda: self.buffer.text.startswith("/")),
+            complete_while_typing=Condition(
+                lambda: self.buffer.text.startswith("/") or is_mention_begun(self.buffer.document.text_before_cursor)
+            ),
         )
         control = BufferControl(
             self.buffer,
@@ -108,8 +148,9 @@ class InputLine:
                 LongLine(),
                 HighlightIncrementalSearchProcessor(),
                 TabsProcessor(tabstop=4, char1=" ", char2=" "),
-                Visible(),
                 AppendAutoSuggestion(),
+                PasteLabels(pastes),
+                Visible(),
             ],
         )
         self.window = Window(
@@ -134,8 +175,23 @@ class InputLine:
         self.bindings: KeyBindingsBase = merge_key_bindings([load_auto_suggest_bindings(), self._keys()])
 
     @property
+    def is_empty(self) -> bool:
+        return not self.buffer.text
+
+    @property
+    def is_blank(self) -> bool:
+        return not self.buffer.text.strip()
+
+    @property
     def text(self) -> str:
-        return self.buffer.text
+        """The whole text, with what was pasted."""
+        return self._pastes.unfold(self.buffer.text)
+
+    def replace(self, text: str) -> None:
+        """Have the line hold `text`, which an editor has made of it."""
+        self.buffer.save_to_undo_stack()
+        folded = self._pastes.fold_known(text)
+        self.buffer.document = Document(folded, len(folded))
 
     def clear(self) -> None:
         """Empty the line; Ctrl-_ brings its text back."""
@@ -146,12 +202,20 @@ class InputLine:
 
     def put(self, text: str) -> None:
         """Put `text` before what is there, the cursor at the end of all."""
+        text = self._pastes.fold_again(text)
         whole = f"{text}\n{self.buffer.text}" if self.buffer.text.strip() else text
         self.buffer.save_to_undo_stack()
         self.buffer.document = Document(whole, len(whole))
 
+    def pick(self, text: str) -> None:
+        """Put the beginning of a command into the line, and offer what may follow: arrows choose, Enter takes."""
+        self.put(text)
+        self.buffer.start_completion(select_first=False)
+
     def _prefix(self, line: int, wrapped: int) -> str:
-        return PROMPT if (line, wrapped) == (0, 0) else CONTINUED
+        if (line, wrapped) != (0, 0):
+            return CONTINUED
+        return NAVIGATING if vi_navigation_mode() and not is_searching() else PROMPT
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
@@ -164,11 +228,39 @@ class InputLine:
                 buffer.delete_before_cursor(1)
                 buffer.insert_text("\n")
                 return
-            text = _SURROGATES.sub("�", buffer.text)
+            parts = self._pastes.typed_parts(_SURROGATES.sub("�", buffer.text))
+            text = "".join(part for part, _ in parts)
+            if parts and not parts[0][1] and text.startswith(_SPECIAL):
+                # What was pasted is no command, whatever it begins with.
+                text = as_line(text)
+            typed = " ".join(part for part, is_typed in parts if is_typed)
             if text.strip():
                 buffer.append_to_history()
             buffer.reset()
-            self._submit(text)
+            self._submit(text, typed)
+
+        @keys.add(Keys.BracketedPaste, filter=here)
+        def _paste(event: KeyPressEvent) -> None:
+            buffer = event.current_buffer
+            text = event.data.replace("\r\n", "\n").replace("\r", "\n")
+            instead = self._pasted(text)
+            if instead is not None:
+                # Undo brings the text itself.
+                buffer.save_to_undo_stack()
+                buffer.insert_text(text)
+                buffer.save_to_undo_stack()
+                buffer.delete_before_cursor(len(text))
+                buffer.insert_text(instead)
+                return
+            buffer.insert_text(self._pastes.fold(text, short_too=names_files(text)))
+
+        @keys.add("c-g", filter=here & ~is_searching)
+        def _open_editor(event: KeyPressEvent) -> None:
+            self._edit()
+
+        @keys.add("backspace", filter=here & Condition(lambda: not self.buffer.text))
+        def _drop_last(event: KeyPressEvent) -> None:
+            self._drop()
 
         @keys.add("escape", "enter", filter=here)
         @keys.add("c-j", filter=here)

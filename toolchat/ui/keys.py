@@ -77,8 +77,12 @@ _KEYPAD_SS3 = {"M": "\r", "X": "="} | {
 class KeyDecoder:
     """Decodes a stream of text from a terminal, in pieces of any size."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, report: Callable[[str], None] = lambda sequence: None
+    ) -> None:
+        """`report` is given each whole sequence that is dropped: a report, or a key that has no meaning here."""
         self._clock = clock
+        self._report = report
         self._held = ""
         """The beginning of a sequence."""
         self._fed_at = 0.0
@@ -116,7 +120,10 @@ class KeyDecoder:
                     self._held = sequence
                 break
             self._pasting = sequence == _PASTE
-            out.append(_decoded(sequence))
+            keys = _decoded(sequence)
+            if not keys:
+                self._report(sequence)
+            out.append(keys)
         return "".join(out)
 
     def _paste_ends(self, text: str, at: int) -> int:
@@ -158,9 +165,11 @@ class KeyDecoder:
 class KeyParser(Vt100Parser):
     """prompt-toolkit's parser behind a `KeyDecoder`."""
 
-    def __init__(self, feed_key_callback: Callable[[KeyPress], None]) -> None:
+    def __init__(
+        self, feed_key_callback: Callable[[KeyPress], None], report: Callable[[str], None] = lambda sequence: None
+    ) -> None:
         super().__init__(feed_key_callback)
-        self._decoder = KeyDecoder()
+        self._decoder = KeyDecoder(report=report)
         self._feeding = False
 
     def feed(self, data: str) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from rich.text import Text
-
 from toolchat.ui.calls import call_line, image_line, output_rows, result_lines, writing_text
-from toolchat.ui.tables import console
 from toolchat.ui.text.cells import cut
 from toolchat.ui.text.sanitize import StreamSanitizer, sanitize, sanitize_line
 from toolchat.wire import events
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from toolchat.ui.plain_lines import PlainLines
+    from toolchat.ui.tables import OwnConsole
 
 
 class PlainRenderer:
@@ -35,13 +35,21 @@ class PlainRenderer:
         self._out = out
         self._quiet = quiet
         self._to_terminal = out is not None and out.isatty()
-        self._err = console(stderr=True)
+        self._on_screen = sys.stderr.isatty()
+        self._in_colour = self._on_screen or any(os.environ.get(name) for name in ("FORCE_COLOR", "TTY_COMPATIBLE"))
+        """Whether rich may write more than the text; it takes longer to import than a loaded model to be asked."""
         self._status: Status | None = None
         self._safe = StreamSanitizer()
         self._midline = False
         self._said = False
         self._plain: PlainLines | None = None
         """Shows the events once `show` has failed."""
+
+    @cached_property
+    def _err(self) -> OwnConsole:
+        from toolchat.ui.tables import console
+
+        return console(stderr=True)
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +95,7 @@ class PlainRenderer:
                 rows, live = output_rows(text)
                 for row in rows:
                     self._note(f"  │ {row}", "dim")
-                if live:
+                if live and self._on_screen:
                     self._wait(f"│ {cut(live, self._err.width - 4)}")
             case events.CallFinished(result):
                 self._wait(None)
@@ -148,16 +156,23 @@ class PlainRenderer:
     def _tell(self, text: str, style: str) -> None:
         self._wait(None)
         self._end_line()
+        if not self._in_colour:
+            print(text.expandtabs(), file=sys.stderr, flush=True)
+            return
+        from rich.text import Text
+
         self._err.print(Text(text, style=style), soft_wrap=not self._err.on_screen)
 
     def _wait(self, text: str | None) -> None:
         """Show a spinner with `text` on stderr, where that is a terminal; None takes it away."""
-        if not self._err.on_screen or self._quiet:
+        if not self._on_screen or self._quiet:
             return
         if text is not None and not self._midline:
             if self._status is None:
                 self._status = self._err.status("")
                 self._status.start()
+            from rich.text import Text
+
             self._status.update(Text(text, style="dim"))
         elif self._status is not None:
             self._status.stop()

@@ -79,6 +79,10 @@ class PlainLines:
             case events.Interrupted():
                 self.end_text()
                 self._line("interrupted")
+            case events.HistoryEdited(events.TurnsSummarised(text=text) | events.SummaryChanged(text=text)):
+                self._line("summary of the older turns:")
+                for row in sanitize(text).splitlines():
+                    self._line(f"  {row}")
             case events.TurnFinished():
                 self.end_text()
 

@@ -7,13 +7,16 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
+from toolchat.session.room import Fullness
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
+from toolchat.ui.attached import shown, with_files
 from toolchat.ui.calls import image_line
 from toolchat.ui.commands import Commands, Outcome, is_command, question
+from toolchat.ui.confirm import full_text
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.plain_lines import PlainLines
 from toolchat.ui.stops import Stops, read_awake
@@ -21,6 +24,10 @@ from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import LEAVE_SECONDS, OneTurn, OpenChat, Taking
 from toolchat.wire.errors import ExitCode, ToolchatError
 from toolchat.wire.events import Event, QuestionAsked, TurnFinished
+from toolchat.wire.messages import Image
+
+if TYPE_CHECKING:
+    from toolchat.session.session import Session
 
 PROMPT = "> "
 
@@ -71,13 +78,18 @@ class PlainRepl:
                     raise
                 return self._code
 
-    def _show(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
+        """Consume an event of the session."""
         match event.body:
             case QuestionAsked(text) if self._one_turn is None or self._one_turn.since is None:
                 # Not typed just now: a session that goes on shows its last turns.
-                for number, row in enumerate(sanitize(text).split("\n")):
+                for number, row in enumerate(sanitize(shown(text)).split("\n")):
                     self._line(f"{PROMPT if not number else '  '}{row}")
         self._lines.show(event)
+
+    def end(self) -> None:
+        """Show what is left of a turn that has no end."""
+        self._lines.end_turn()
 
     def _show_again(self, event: Event) -> None:
         """Show an event at which the lines have failed, and those after it, with new ones."""
@@ -88,15 +100,19 @@ class PlainRepl:
         self._lines.show(event)
 
     async def _run(self, open_chat: OpenChat) -> int:
-        async with open_chat(self._show, self._ask if self._to_person else None, self._show_again) as chat:
+        async with open_chat(self.show, self._ask if self._to_person else None, self._show_again) as chat:
             self._one_turn = turn = OneTurn(chat, self._clock)
+            if self._to_person:
+                chat.room.asks(self._ask_room)
             commands = Commands(chat, width=lambda: 80)
+            attached: tuple[Image, ...] = ()
             while (line := await self._next_line()) is not None:
                 if not line.strip():
                     continue
                 if is_command(line):
                     outcome = await self._command(commands, line)
                     self._say_outcome(line, outcome)
+                    attached += outcome.attach
                     if outcome.quit:
                         break
                     if outcome.ask is not None:
@@ -104,9 +120,19 @@ class PlainRepl:
                     elif outcome.retry_round:
                         await self._turn(turn, chat.retry_round)
                 else:
-                    await self._turn(turn, partial(chat.ask, question(line)))
+                    images, attached = attached, ()
+                    await self._turn(turn, partial(self._question, chat, question(line), images))
             # A person has seen it; a script is told.
             return ExitCode.DECLINED if self._declined and not self._to_person else ExitCode.OK
+
+    async def _question(self, chat: Session, text: str, images: tuple[Image, ...]) -> TurnFinished:
+        if not self._to_person:
+            # What comes through a pipe may be anybody's words: no file goes along for them.
+            return await chat.ask(text, images)
+        asked = await asyncio.to_thread(with_files, text, images)
+        for note in asked.notes:
+            self._line(f"toolchat: {sanitize(note)}")
+        return await chat.ask(asked.text, asked.images)
 
     async def _next_line(self) -> str | None:
         """The next line; on a terminal after a prompt, else shown as if it had been typed at one."""
@@ -154,22 +180,27 @@ class PlainRepl:
 
     async def _ask(self, pending: PendingCall) -> Reply:
         self._lines.end_text()
-
-        async def read(text: str) -> str | None:
-            self._reader.drop_pending()
-            self._write(text)
-            # Of a question that stands above it the last row.
-            self._prompted = text.rpartition("\n")[2]
-            try:
-                return await self._reader.line()
-            except asyncio.CancelledError:
-                self._write("\n")
-                raise
-            finally:
-                self._prompted = ""
-
-        prompt = partial(read_awake, read, self._stops, TOO_SOON)
+        prompt = partial(read_awake, self._answer, self._stops, TOO_SOON)
         return await ask_by_lines(pending, prompt, lambda: screen_size(self._out))
+
+    async def _ask_room(self, full: Fullness) -> bool:
+        question = f"{full_text(full)} [y/N] "
+        line = await read_awake(self._answer, self._stops, question, question)
+        return line is not None and line.strip().lower() in ("y", "yes")
+
+    async def _answer(self, text: str) -> str | None:
+        """A line that answers a question."""
+        self._reader.drop_pending()
+        self._write(text)
+        # Of a question that stands above it the last row.
+        self._prompted = text.rpartition("\n")[2]
+        try:
+            return await self._reader.line()
+        except asyncio.CancelledError:
+            self._write("\n")
+            raise
+        finally:
+            self._prompted = ""
 
     def _interrupt(self) -> None:
         now = self._clock()
@@ -197,6 +228,9 @@ class PlainRepl:
     def _say_outcome(self, line: str, outcome: Outcome) -> None:
         if outcome.write:
             self._line("toolchat: nothing is copied: in plain mode no control sequence is written")
+            return
+        if outcome.edit is not None:
+            self._line("toolchat: no editor is opened in plain mode")
             return
         for text in outcome.lines:
             self._line(text.plain)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
+from prompt_toolkit.completion import Completer
 from prompt_toolkit.filters import Condition, is_searching
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import History
@@ -18,14 +17,16 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bin
 from prompt_toolkit.layout import ConditionalContainer, HSplit, Window
 from prompt_toolkit.layout.controls import FormattedTextControl
 
+from toolchat.settings import Settings
 from toolchat.ui.asking import DialogHost
+from toolchat.ui.hand_over import Completions, HandOver, attached_row
 from toolchat.ui.input import InputLine
 from toolchat.ui.terminal import Terminal
 from toolchat.ui.text.cells import cut
 from toolchat.ui.text.sanitize import sanitize, sanitize_line
 from toolchat.ui.text.styles import paint, rendered
 from toolchat.ui.toolbar import Status, model_text, toolbar
-from toolchat.ui.transcript import Transcript
+from toolchat.ui.transcript import Transcript, markdown
 from toolchat.ui.turns import LEAVE_SECONDS, Changed, OpenChat, PutBack, Say, Taking, Told, Turns
 from toolchat.wire import events
 from toolchat.wire.errors import ExitCode
@@ -35,31 +36,53 @@ from toolchat.wire.messages import Image
 if TYPE_CHECKING:  # these take a while to import, and the prompt is not to wait for them
     from toolchat.chat.approval import Reply
     from toolchat.chat.calls import PendingCall
-    from toolchat.ui.commands import Commands, Outcome
+    from toolchat.ui.attached import Text
+    from toolchat.ui.commands import Outcome
     from toolchat.ui.plain_lines import PlainLines
 
 HUNG_UP = 129
 
 _TICK = 1 / 8
 _QUEUED_ROWS = 3
+LONG_SECONDS = 10.0
+"""A turn that takes longer, or a call that waits behind it, calls a user back who looks elsewhere."""
 
 
 class Repl:
     """One chat in one terminal."""
 
     def __init__(
-        self, model: str, history: History, *, color: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        model: str,
+        history: History,
+        *,
+        color: bool,
+        clock: Callable[[], float] = time.monotonic,
+        settings: Settings = Settings(),  # noqa: B008  frozen
     ) -> None:
         self._model = model
+        self._notify = settings.notify
+        self._busy_since: float | None = None
+        """When the turn began that is under way, for calling the user back."""
         self._color = color
         self._clock = clock
-        self._turns = Turns(self._told, clock)
+        self._turns = Turns(self._told, clock, lambda line: self._hand_over.run_shell(line))
         self._plain: PlainLines | None = None
         """Shows the events once the transcript has failed."""
         self._images: tuple[Image, ...] = ()
+        self._texts: tuple[Text, ...] = ()
+        """What goes along with the question in the input line, which was sent before and has come back."""
         self._hint = ""
         self._hinted = -LEAVE_SECONDS
-        self._input = InputLine(history, self._submit, completer=self._completer, most_rows=self._half)
+        self._input = InputLine(
+            history,
+            self._submit,
+            completer=self._completer,
+            most_rows=self._half,
+            pasted=lambda text: self._hand_over.pasted(text),
+            edit=lambda: self._hand_over.edit(None),
+            drop=lambda: self._hand_over.drop(),
+        )
         self._dialog = DialogHost(clock, self._half, color=color)
         typing = Condition(lambda: not self._dialog.is_open)
         bar = Window(FormattedTextControl(self._bar), height=1)
@@ -72,9 +95,20 @@ class Repl:
             resized=self._resized,
             covered=self._dialog.covered,
             uncovered=self._dialog.uncovered,
+            vi=settings.editing_mode == "vi",
+            theme=settings.theme if color else "dark",
         )
         self._dialog.attach(self._terminal)
-        self._transcript = Transcript(self._terminal.print, lambda: self._terminal.columns, clock, color=color)
+        self._hand_over = HandOver(self._turns, self._input, self._terminal, self._say, self._question)
+        self._transcript = Transcript(
+            self._terminal.print,
+            lambda: self._terminal.columns,
+            clock,
+            color=color,
+            answers=markdown(color, links=self._terminal.window.features.links),
+            folds_thinking=settings.thinking == "fold",
+            picture=self._picture,
+        )
 
     async def run(self, open_chat: OpenChat, taking: Taking, banner: str = "") -> int:
         """Chat until the user leaves; the exit code. Raises what opening the chat raises."""
@@ -121,6 +155,8 @@ class Repl:
 
     async def ask(self, pending: PendingCall) -> Reply:
         """Have the user decide on a call."""
+        since = self._turns.since
+        self._call_back(since, "a call waits for you")
         return await self._dialog.ask(pending)
 
     def interrupt(self) -> None:
@@ -134,9 +170,11 @@ class Repl:
             turns.cancel_command()
         elif turns.waiting:
             turns.take_back()
-        elif self._input.text:
+        elif not self._input.is_empty:
             self._input.clear()
-            self._images = ()
+            self._images, self._texts = (), ()
+        elif self._turns.attached:
+            self._turns.attached = ()
         elif self._clock() - self._hinted < LEAVE_SECONDS:
             self._terminal.leave(ExitCode.INTERRUPTED)
         else:
@@ -148,8 +186,8 @@ class Repl:
         match told:
             case Say(text, style):
                 self._say(text, style)
-            case PutBack(lines, images):
-                self._put("\n".join(lines), images)
+            case PutBack(lines, images, texts):
+                self._put("\n".join(lines), images, texts)
             case Changed():
                 self._changed()
             case outcome:
@@ -162,22 +200,50 @@ class Repl:
         self._transcript.say(f"toolchat: {text}" if style == "red" else text, style)
 
     def _apply(self, outcome: Outcome) -> None:
-        if outcome.lines:
+        picks = outcome.pick and not self._input.text.strip()
+        if outcome.lines and not picks:
             self._terminal.print(rendered(outcome.lines, self._terminal.columns, color=self._color) + "\n")
         if outcome.write:
             self._terminal.write_raw(outcome.write)
         if outcome.put is not None:
             self._put(outcome.put, outcome.images)
+        if picks:
+            self._input.pick(outcome.pick)
+        self._turns.attached += outcome.attach
+        if outcome.edit is not None:
+            self._hand_over.edit(outcome.edit)
+        if outcome.folds_thinking is not None:
+            self._transcript.folds_thinking = outcome.folds_thinking
         if outcome.quit:
             self._terminal.leave(ExitCode.OK)
 
-    def _put(self, text: str, images: tuple[Image, ...]) -> None:
-        """Put a question into the input line, before what is there, with the images that go along with it."""
-        self._images = (*images, *self._images) if self._input.text.strip() else images
+    def _put(self, text: str, images: tuple[Image, ...], texts: tuple[Text, ...] = ()) -> None:
+        """Put a question into the input line, before what is there, with what goes along with it."""
+        beside = not self._input.is_blank
+        self._images = (*images, *self._images) if beside else images
+        self._texts = (*texts, *self._texts) if beside else texts
         self._input.put(text)
 
     def _changed(self) -> None:
+        since, before = self._turns.since, self._busy_since
+        self._busy_since = since
+        if before is not None and since is None:
+            self._call_back(before, "the turn is over")
+        self._terminal.window.set_title(self._window_title())
         self._terminal.redraw()
+
+    def _window_title(self) -> str:
+        chat = self._turns.chat
+        mark = "? " if self._dialog.is_open else "… " if self._turns.since is not None else ""
+        return f"{mark}toolchat {chat.model if chat is not None else self._model}"
+
+    def _call_back(self, since: float | None, what: str) -> None:
+        """Tell a user who looks elsewhere, where the turn has taken long."""
+        window = self._terminal.window
+        if since is None or self._notify == "off" or window.is_focused:
+            return
+        if (took := self._clock() - since) >= LONG_SECONDS:
+            window.notify(f"toolchat: {what} ({int(took)} s)", bell=self._notify == "bell")
 
     async def _serve(self, open_chat: OpenChat, drawn: asyncio.Event) -> None:
         try:
@@ -185,34 +251,52 @@ class Repl:
             async with open_chat(self.show, self.ask, self.show_plain) as chat:
                 from toolchat.ui.commands import Commands
 
+                chat.room.asks(self._dialog.ask_room)
                 self._changed()
                 await self._turns.serve(chat, Commands(chat, width=lambda: self._terminal.columns))
         except Exception as error:
             self._terminal.fail(error)
 
     async def _tick(self) -> None:
-        """Keep the spinners turning and the seconds counting."""
+        """Keep the spinners turning, the seconds counting, and the toolbar true: the engine counts tokens unasked."""
+        used = 0
         while True:
             await asyncio.sleep(_TICK)
-            if self._turns.since is not None:
+            chat = self._turns.chat
+            before, used = used, chat.used_tokens if chat is not None else 0
+            if self._turns.since is not None or used != before:
                 self._changed()
 
-    def _submit(self, line: str) -> None:
+    def _submit(self, line: str, typed_words: str) -> None:
         if not line.strip():
             return
         if self._turns.chat is None and line.strip() in ("/quit", "/exit"):
             self._terminal.leave(ExitCode.OK)
             return
         images, self._images = self._images, ()
+        texts, self._texts = self._texts, ()
         if line.startswith("/"):
-            if self._plain is not None:
-                self._print_line(f"> {sanitize(line)}")
-            else:
-                self._transcript.question(line)
-        self._turns.send(line, images)
+            self._question(line)
+        self._turns.send(line, images, texts, typed_words)
 
-    def _completer(self) -> Completer | None:
-        return _CommandCompleter(self._turns.commands) if self._turns.commands is not None else None
+    def _question(self, line: str) -> None:
+        """Show a line that was sent, and that no event will show."""
+        if self._plain is not None:
+            self._print_line(f"> {sanitize(line)}")
+        else:
+            self._transcript.question(line)
+
+    def _picture(self, image: Image) -> str | None:
+        protocol = self._terminal.window.features.pictures
+        if not protocol:
+            return None
+        from toolchat.ui.pictures import inline_picture, room_of
+
+        size = self._terminal.size
+        return inline_picture(image, protocol, room_of(self._terminal.descriptor, size.columns, size.rows))
+
+    def _completer(self) -> Completer:
+        return Completions(self._turns.commands)
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
@@ -222,7 +306,7 @@ class Repl:
         def _interrupt(event: KeyPressEvent) -> None:
             self.interrupt()
 
-        @keys.add("c-d", filter=here & Condition(lambda: not self._input.text))
+        @keys.add("c-d", filter=here & Condition(lambda: self._input.is_empty))
         def _leave(event: KeyPressEvent) -> None:
             self._terminal.leave(ExitCode.OK)
 
@@ -269,7 +353,10 @@ class Repl:
         queued = [paint(cut(f"… {text}", width - 1), "dim", color=self._color) for text in texts]
         # Between a call and its question stands nothing that could be taken for the call.
         live = self._transcript.live(width, rows, waiting=not self._dialog.is_open) if self._plain is None else []
-        return [*live, *queued[: max(rows - len(live), 0)]]
+        texts = [attached_row(one) for one in self._turns.attached]
+        along = [paint(cut(f"+ {text}", width - 1), "cyan", color=self._color) for text in texts]
+        room = max(rows - len(live), 0)
+        return [*live, *[*queued, *along][:room]]
 
     def _bar(self) -> StyleAndTextTuples:
         return [("class:toolbar", toolbar(self._status(), self._terminal.columns - 1))]
@@ -310,15 +397,6 @@ class Repl:
         if turns.is_stopping:
             return "stopping"
         what = "running tools" if self._transcript.running else "answering"
+        if turns.chat is not None and turns.chat.room.is_making:
+            what = "summing up"
         return f"{what} {int(self._clock() - turns.since)} s"
-
-
-class _CommandCompleter(Completer):
-    def __init__(self, commands: Commands) -> None:
-        self._commands = commands
-
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        for found in self._commands.complete(document.text_before_cursor):
-            yield Completion(
-                found.text, start_position=-found.replaces, display=found.text.strip(), display_meta=found.help
-            )

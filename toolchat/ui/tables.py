@@ -66,6 +66,8 @@ def print_tools(toolbox: Toolbox) -> None:
             out.print(Text(sanitize_line(f"{tool.name}: the file sets {'; '.join(changed)}"), style="dim"))
     for mark in dict.fromkeys(mark for tool in toolbox.tools for mark in look_alikes(tool.callable_ref)):
         out.print(Text(f"Mind the names: {mark}", style="yellow"))
+    for line in toolbox.broken:
+        out.print(Text(sanitize_line(line), style="red"))
     for notice in toolbox.notices:
         out.print(Text(sanitize_line(notice), style="dim"))
     if toolbox.path is not None:
@@ -103,6 +105,44 @@ def changes(tool: Tool) -> list[str]:
 
 def _tools(number: int) -> str:
     return "1 tool" if number == 1 else f"{number} tools"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRow:
+    """An MCP server; all of it for people."""
+
+    name: str
+    state: str
+    is_: str
+    """The name and the version that it gives itself."""
+    protocol: str
+    offers: str
+    tools: str
+    where: str
+    """What is started, or its address."""
+    why: str = ""
+    """Why it is not there."""
+
+
+def print_servers(rows: Sequence[ServerRow]) -> None:
+    out = console()
+    if not rows:
+        out.print(Text("The tools file names no MCP servers.", style="dim"))
+        return
+    if out.on_screen and out.width < 100:
+        for row in rows:
+            out.print(Text(row.name, style="bold") + Text(f" ({row.state})"))
+            facts = filter(None, (sanitize_line(row.is_), row.protocol, row.offers, row.tools))
+            out.print(Text(f"  {', '.join(facts)}") if row.is_ else Text(f"  {sanitize_line(row.where)}"))
+    else:
+        table = new_table("Server", "State", "Is", "Protocol", "Offers", "Tools", "From")
+        for row in rows:
+            told = (row.state, sanitize_line(row.is_), row.protocol, sanitize_line(row.offers), row.tools)
+            table.add_row(Text(row.name, style="bold"), *told, Text(sanitize_line(row.where), style="dim"))
+        out.print(table)
+    for row in rows:
+        if row.why:
+            out.print(Text(sanitize_line(f"{row.name}: {row.why}"), style="red"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,12 @@ import termios
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.application import in_terminal, run_in_terminal
+from prompt_toolkit.cursor_shapes import ModalCursorShapeConfig
 from prompt_toolkit.data_structures import Point, Size
+from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples
 from prompt_toolkit.input import Input, create_input
@@ -34,6 +36,10 @@ from prompt_toolkit.styles import Style
 
 from toolchat.ui.frame import BEGIN_FRAME, END_FRAME, FrameApplication, FrameOutput, became_narrower, reflows, rows_more
 from toolchat.ui.keys import KeyParser
+from toolchat.ui.window import TerminalWindow
+
+if TYPE_CHECKING:
+    from toolchat.ui.lent import Kept, Lent
 
 FRAME_SECONDS = 1 / 30
 SETTLE_SECONDS = 0.3
@@ -52,6 +58,7 @@ STYLE = Style.from_dict(
     {
         "toolbar": "ansibrightblack",
         "auto-suggestion": "ansibrightblack",
+        "paste": "ansibrightblack",
         "completion-menu": "noinherit",
         "completion-menu.completion": "noinherit",
         "completion-menu.completion.current": "noinherit reverse",
@@ -79,7 +86,10 @@ class Terminal:
         resized: Callable[[], None],
         covered: Callable[[], None],
         uncovered: Callable[[], None],
+        vi: bool = False,
+        theme: str = "dark",
     ) -> None:
+        """`theme` is "light", "dark", or "auto" for what the terminal says of its background."""
         self._live = live
         self._told_resized = resized
         self._told_covered = covered
@@ -91,6 +101,9 @@ class Terminal:
         self._framed = False
         self._joined = False
         self._own_stop = False
+        self.window = TerminalWindow(self.write_raw, self.redraw, os.environ, theme)
+        self._left = False
+        self._lent: Lent | None = None
         self._before: list[Any] | None = None
         self._reflows = reflows(os.environ)
         self._settles_at = 0.0
@@ -104,7 +117,7 @@ class Terminal:
         self._root = HSplit([ConditionalContainer(region, Condition(lambda: bool(self._rows))), *bottom])
         self.input: Input = create_input()
         if isinstance(self.input, Vt100Input):
-            self.input.vt100_parser = KeyParser(self.input.vt100_parser.feed_key_callback)
+            self.input.vt100_parser = KeyParser(self.input.vt100_parser.feed_key_callback, self.window.reported)
         self.app = FrameApplication(
             Layout(self._root, focused_element=focused),
             key_bindings=bindings,
@@ -114,6 +127,8 @@ class Terminal:
             style=STYLE,
             input=self.input,
             output=self._output,
+            editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
+            cursor=ModalCursorShapeConfig() if vi else None,
         )
         # A lone Escape is told from Alt by what follows at once; half a second of waiting for it would be felt.
         self.app.ttimeoutlen = 0.05
@@ -134,6 +149,11 @@ class Terminal:
     @property
     def rows(self) -> int:
         return self.size.rows
+
+    @property
+    def descriptor(self) -> int:
+        """Of the terminal's output."""
+        return self._output.fileno()
 
     async def run(self, *, first_drawn: Callable[[], None], ending: Callable[[], None]) -> int:
         """Hold the terminal until `leave`; returns the code given there. The terminal is restored in any case.
@@ -156,6 +176,7 @@ class Terminal:
             # Only now: prompt-toolkit has set a handler of its own for a resize, which knows nothing of reflowing.
             for number, handler in own.items():
                 loop.add_signal_handler(number, handler)
+            self.window.take()
             first_drawn()
 
         self.app.after_render += drawn
@@ -169,10 +190,19 @@ class Terminal:
             self._release()
             # The last frame has erased the bottom rows, and erasing within a frame leaves this on.
             self._output.disable_bracketed_paste()
-            self._output.flush()
+            self.window.give_back(for_good=True)
 
     def leave(self, code: int) -> None:
         """Have `run` return, once; the bottom rows are erased, what was printed stays."""
+        if not self.window.owes_answer:
+            self._exit(code)
+        elif not self._left:
+            self._left = True
+            # What the terminal has yet to answer would be typed at the shell.
+            answered = asyncio.ensure_future(self.window.answered())
+            answered.add_done_callback(lambda _: self._exit(code))
+
+    def _exit(self, code: int) -> None:
         if self.app.is_running and not self.app.is_done:
             self.app.exit(result=code)
 
@@ -212,6 +242,43 @@ class Terminal:
         self._output.write_raw(sequence)
         self._output.flush()
 
+    async def lend(self, arguments: Sequence[str], kept: Kept | None = None) -> int:
+        """Let a program have the terminal until it ends; its exit code, see `Lent`. `kept` keeps what it writes.
+
+        May be cancelled, which ends the program. What is printed meanwhile stands below what the program has written.
+        """
+        from toolchat.ui.lent import Kept, Lent, write_all
+
+        seen = kept if kept is not None else Kept()
+        screen = self._output.fileno()
+
+        def show(data: bytes) -> None:
+            seen.add(data)
+            write_all(screen, data)
+
+        await self.drawn()
+        await self.window.answered()
+        size = self.size
+        async with in_terminal():
+            self._told_covered()
+            self.window.give_back()
+            try:
+                with self.input.raw_mode():
+                    self._lent = Lent(
+                        arguments,
+                        keyboard=self.input.fileno(),
+                        screen=show,
+                        size=(size.rows, size.columns),
+                        attributes=self._before,
+                    )
+                    return await self._lent.run()
+            finally:
+                self._lent = None
+                # Whatever it left: colours, a hidden cursor, a row that has not ended.
+                self.write_raw("\x1b[0m\x1b[?25h" + ("" if seen.ends_row else "\r\n"))
+                self.window.take()
+                self._told_uncovered()
+
     def drop_pending_input(self) -> bool:
         """Forget what was typed and not read yet: it was meant for what was on the screen before. True if any was."""
         try:
@@ -234,9 +301,11 @@ class Terminal:
             loop.remove_signal_handler(signal.SIGTSTP)
             self._own_stop = True
             self._told_covered()
+            self.window.give_back()
             # The whole job, as the terminal itself would: a `make` around this program stops too.
             os.kill(0, signal.SIGTSTP)
             loop.add_signal_handler(signal.SIGTSTP, self.suspend)
+            self.window.take()
             self._told_uncovered()
 
         if self.app.is_running:
@@ -264,11 +333,15 @@ class Terminal:
             self._own_stop = False
             return
         self.input.raw_mode().__enter__()
+        self.window.take()
         self.app.renderer.reset()
         self.app.invalidate()
         self._told_uncovered()
 
     def _resized(self) -> None:
+        if self._lent is not None:
+            size = self.size
+            self._lent.resize(size.rows, size.columns)
         if self._reflows:
             loop = asyncio.get_running_loop()
             self._settles_at = loop.time() + SETTLE_SECONDS

@@ -101,6 +101,7 @@ def description(
     if tool.untyped:
         rows.append(_fact("no type", f"{', '.join(tool.untyped)}: the model is offered what could be told of it"))
     rows += [_fact("note", f"it {note}") for note in tool.notes]
+    rows += [_fact("mind", remark) for remark in tool.remarks]
     rows += [Text(f"Mind the name: {mark}", style=WARNING) for mark in look_alikes(tool.callable_ref)]
     about = "" if cost.exact else "about "
     rows.append(_fact("tokens", f"{about}{cost.tokens:,} of every prompt, {cost.by}"))
@@ -155,6 +156,10 @@ def tool_json(tool: Tool) -> dict[str, Any]:
         "from_file": {parameter: list(keywords) for parameter, keywords in tool.from_file.items()},
         "untyped": list(tool.untyped),
         "notes": list(tool.notes),
+        "server": tool.server or None,
+        "remarks": list(tool.remarks),
+        "effects": options.effects,
+        "untrusted": options.untrusted,
     }
 
 
@@ -173,6 +178,10 @@ def _options(options: ToolOptions, approval: Approval) -> list[str]:
         facts.append(f"sees {', '.join(options.env)}")
     if options.privileges is Privileges.KEEP:
         facts.append("keeps privileges")
+    if options.effects:
+        facts.append("has effects")
+    if options.untrusted:
+        facts.append("its results are strangers' words")
     return facts
 
 

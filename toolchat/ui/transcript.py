@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from toolchat.ui.attached import shown
 from toolchat.ui.calls import call_text, image_line, writing_text
-from toolchat.ui.cards import Card
+from toolchat.ui.cards import Card, seconds
 from toolchat.ui.text.cells import cut
 from toolchat.ui.text.lines import LineStream, TextStream
-from toolchat.ui.text.sanitize import sanitize
+from toolchat.ui.text.sanitize import StreamSanitizer, sanitize
 from toolchat.ui.text.styles import paint
 from toolchat.ui.text.wrapping import wrapped
 from toolchat.ui.toolbar import Speed
@@ -17,19 +18,60 @@ from toolchat.wire.deltas import Usage
 from toolchat.wire.events import Event
 from toolchat.wire.messages import Image, ToolResult
 
+_THOUGHTS_KEPT = 1000
+"""Characters of folded thinking of which the last row is shown."""
+_SHORTEST = 0.05
+"""Seconds that thinking takes at least where a model does it."""
+
 MakeStream = Callable[[int], TextStream]
 """Given the columns."""
 
 
-def markdown(color: bool) -> MakeStream:
+ShowPicture = Callable[[Image], str | None]
+"""What shows an image in the terminal, beginning and ending with a row; None where it cannot be shown."""
+
+
+def markdown(color: bool, links: bool = False) -> MakeStream:
     """Renders answers. Its modules take a while to import, which only the first answer is to wait for."""
 
     def make(width: int) -> TextStream:
         from toolchat.ui.markdown import MarkdownStream
 
-        return MarkdownStream(width, color=color)
+        return MarkdownStream(width, color=color, links=links)
 
     return make
+
+
+class Thoughts:
+    """Thinking that is folded: its end is seen while it comes, and nothing but a row stays."""
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self._words = 0
+        self._in_word = False
+        self._end = ""
+        self._safe = StreamSanitizer()
+
+    def feed(self, text: str) -> None:
+        words = len(text.split())
+        self._words += words - (self._in_word and bool(words) and not text[:1].isspace())
+        self._in_word = bool(text) and not text[-1].isspace()
+        self._end = (self._end + self._safe.feed(text))[-_THOUGHTS_KEPT:]
+
+    def live(self, width: int, rows: int, now: float) -> list[str]:
+        """How long it takes, and its last row."""
+        last = next((line for line in reversed(self._end.split("\n")) if line.strip()), "").expandtabs(4)
+        row = wrapped(f"  {last.strip()}", width)[-1]
+        return [cut(f"… thinking, {seconds(now - self._began, whole=True)}", width), cut(f"  {row.strip()}", width)][
+            :rows
+        ]
+
+    def summary(self, now: float) -> str:
+        words = "1 word" if self._words == 1 else f"{self._words:,} words"
+        took = now - self._began
+        # A session that goes on shows it at once: how long it took is not known any more.
+        how_long = f" for {seconds(took)}" if took >= _SHORTEST else ""
+        return f"… thought{how_long}, {words} (/think)"
 
 
 class Transcript:
@@ -43,7 +85,13 @@ class Transcript:
         *,
         color: bool,
         answers: MakeStream | None = None,
+        folds_thinking: bool = False,
+        picture: ShowPicture = lambda image: None,
     ) -> None:
+        """`folds_thinking` shows of the model's thinking only the end while it comes, and then that it was there."""
+        self.folds_thinking = folds_thinking
+        self._thoughts: Thoughts | None = None
+        self._picture = picture
         self._print = print_
         self._width = width
         self._clock = clock
@@ -100,12 +148,25 @@ class Transcript:
             case events.HistoryEdited(events.TurnWithdrawn()):
                 self.end_text()
                 self._drop_cards()
+            case events.HistoryEdited(events.TurnsSummarised(turns, text)):
+                what = "1 turn" if len(turns) == 1 else f"{len(turns)} turns"
+                self._summary(f"Summary of {what}:", text)
+            case events.HistoryEdited(events.SummaryChanged(_, text)):
+                self._summary("The summary now:", text)
             case events.TurnFinished():
                 self.end_turn()
 
+    def _summary(self, heading: str, text: str) -> None:
+        """What the model is sent in place of older turns."""
+        self.say(heading)
+        width = self._width() - 2
+        rows = [row for line in sanitize(text).splitlines() for row in wrapped(line, width) or [""]]
+        self._print("\n".join(paint("│ ", "dim", color=self._color) + row for row in rows) + "\n")
+        self._last = ""
+
     def question(self, text: str, images: Sequence[Image] = ()) -> None:
         """The user's own words, as they were typed, and a row for each image that goes along."""
-        first, *more = sanitize(text).split("\n")
+        first, *more = sanitize(shown(text)).split("\n")
         rows = [paint("› ", "bold cyan", color=self._color) + paint(first, "bold", color=self._color)]
         rows += ["  " + paint(row, "bold", color=self._color) for row in more]
         width = self._width() - 2
@@ -125,6 +186,10 @@ class Transcript:
 
     def end_text(self) -> None:
         """Print what is left of the text that streams."""
+        if self._thoughts is not None:
+            row = self._thoughts.summary(self._clock())
+            self._thoughts = None
+            self._print(paint(cut(row, self._width()), "dim italic", color=self._color))
         if self._stream is not None:
             self._print(self._stream.finish())
             self._stream = None
@@ -152,6 +217,9 @@ class Transcript:
 
         `waiting` says whether calls that do not run yet are among them.
         """
+        if self._thoughts is not None:
+            texts = self._thoughts.live(width - 1, rows, self._clock())
+            return [paint(text, "dim italic", color=self._color) for text in texts]
         if self._stream is not None:
             return self._stream.live(rows)
         now = self._clock()
@@ -170,6 +238,15 @@ class Transcript:
         return [row for card in each for row in card]
 
     def _feed(self, text: str, *, thinking: bool) -> None:
+        if thinking and (self._thoughts is not None or (self.folds_thinking and not (self._stream and self._thinking))):
+            if self._thoughts is None:
+                self.end_text()
+                self._part("thinking")
+                self._thoughts = Thoughts(self._clock())
+            self._thoughts.feed(text)
+            return
+        if self._thoughts is not None:
+            self.end_text()
         if self._stream is None or self._thinking != thinking:
             self.end_text()
             width = self._width()
@@ -183,6 +260,9 @@ class Transcript:
         if card is not None:
             self._part("card")
             self._print(card.finished(result, self._width(), color=self._color))
+            for image in result.images:
+                if (picture := self._picture(image)) is not None:
+                    self._print(picture)
 
     def _part(self, kind: str) -> None:
         """What comes now is of another kind than what came last: a blank row tells them apart."""

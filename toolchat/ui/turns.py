@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from toolchat.environment import refused
@@ -17,6 +18,7 @@ from toolchat.wire.messages import Image
 if TYPE_CHECKING:  # commands take a while to import, and the prompt is not to wait for them
     from toolchat.chat.approval import Ask
     from toolchat.session.session import Session
+    from toolchat.ui.attached import Question, Text
     from toolchat.ui.commands import Commands, Outcome
 
 Show: TypeAlias = Callable[[Event], None]
@@ -44,6 +46,10 @@ class Sent:
     """True where it is a question as it stands, whatever it looks like."""
     retries_round: bool = False
     """True where it is no question, but goes on with the last turn."""
+    texts: tuple[Text, ...] = ()
+    """That go along."""
+    typed_words: str | None = None
+    """What of the line was typed and not pasted: only files that are named there go along. None for all of it."""
 
     @property
     def is_command(self) -> bool:
@@ -52,10 +58,20 @@ class Sent:
         return not self.asks and is_command(self.line)
 
     @property
-    def question(self) -> str:
+    def is_shell(self) -> bool:
+        """Whether it is a command for the user's shell."""
+        from toolchat.ui.commands import is_shell
+
+        return not self.asks and is_shell(self.line)
+
+    def question(self) -> Question:
+        """What is sent, with the files that are named, which are read now. Raises UsageError."""
+        from toolchat.ui.attached import Question, with_files
         from toolchat.ui.commands import question
 
-        return self.line if self.asks else question(self.line)
+        if self.asks:
+            return Question(self.line, self.images)
+        return with_files(question(self.line), self.images, self.texts, self.typed_words)
 
     @property
     def typed(self) -> str:
@@ -80,6 +96,8 @@ class PutBack:
     lines: tuple[str, ...]
     images: tuple[Image, ...] = ()
     """Those of all of them, in their order."""
+    texts: tuple[Text, ...] = ()
+    """Likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +168,18 @@ class OneTurn:
 class Turns:
     """The queue of what was sent to one chat. What the screen is to show is told to `tell`."""
 
-    def __init__(self, tell: Callable[[Told], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        tell: Callable[[Told], None],
+        clock: Callable[[], float],
+        shell: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        """`shell` runs a line that begins with an exclamation mark; None where such a line is a question."""
         self._tell = tell
         self._clock = clock
+        self._shell = shell
+        self.attached: tuple[Image | Text, ...] = ()
+        """What goes along with the next question that begins."""
         self._turn: OneTurn | None = None
         self.chat: Session | None = None
         """None until the session is open."""
@@ -178,9 +205,15 @@ class Turns:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def send(self, line: str, images: tuple[Image, ...] = ()) -> None:
+    def send(
+        self,
+        line: str,
+        images: tuple[Image, ...] = (),
+        texts: tuple[Text, ...] = (),
+        typed_words: str | None = None,
+    ) -> None:
         """A line that was typed: a question waits for its turn, a command only where it must."""
-        sent = Sent(line, images)
+        sent = Sent(line, images, texts=texts, typed_words=typed_words)
         commands = self.commands
         # In the order they were sent; but a model that does not load must be changeable whatever waits for it.
         free = not self.is_busy and (not self.waiting or line.split(maxsplit=1)[0].lower() == "/model")
@@ -233,8 +266,9 @@ class Turns:
 
     def take_back(self) -> None:
         """Questions that wait go back to the input line, so that nothing typed is lost; commands are only named."""
-        questions = [sent for sent in self.waiting if not sent.is_command]
-        dropped = [sent.line for sent in self.waiting if sent.is_command]
+        runs = {sent for sent in self.waiting if sent.is_command or (self._shell is not None and sent.is_shell)}
+        questions = [sent for sent in self.waiting if sent not in runs]
+        dropped = [sent.line for sent in self.waiting if sent in runs]
         self.waiting.clear()
         if dropped:
             self._tell(Say(f"not run: {', '.join(dropped)}", "dim"))
@@ -251,6 +285,9 @@ class Turns:
             self.waiting.pop(0)
             assert self.commands is not None
             self._run_now(self.commands, first.line)
+        elif self._shell is not None and first.is_shell:
+            self.waiting.pop(0)
+            self._begin(self._shell(first.line), first.line, exclusive=True)
         elif chat.info is None:
             if not await self._becomes_ready(turn):
                 self.take_back()
@@ -268,15 +305,28 @@ class Turns:
         return True
 
     async def _see_through(self, chat: Session, turn: OneTurn, sent: Sent) -> None:
-        def begin() -> Awaitable[TurnFinished]:
+        if not sent.asks and self.attached:
+            attached, self.attached = self.attached, ()
+            images = tuple(one for one in attached if isinstance(one, Image))
+            texts = tuple(one for one in attached if not isinstance(one, Image))
+            sent = replace(sent, images=(*sent.images, *images), texts=(*sent.texts, *texts))
+
+        def begin(question: Question | None) -> Awaitable[TurnFinished]:
             self._tell(Changed())
-            return chat.retry_round() if sent.retries_round else chat.ask(sent.question, sent.images)
+            return chat.retry_round() if question is None else chat.ask(question.text, question.images)
 
         interrupted = False
         try:
-            interrupted = (await turn.play(begin)).status is TurnStatus.INTERRUPTED
+            question = None
+            if not sent.retries_round:
+                # Files may lie on a slow disk.
+                question = await asyncio.to_thread(sent.question) if "@" in sent.line else sent.question()
+                for note in question.notes:
+                    self._tell(Say(note, "dim"))
+            interrupted = (await turn.play(partial(begin, question))).status is TurnStatus.INTERRUPTED
         except ToolchatError as error:
-            self._tell(Say(str(error), "red"))
+            # At the command line it is a flag that is wrong.
+            self._tell(Say(str(error).removeprefix("--image: "), "red"))
             self._tell(_put_back(sent))
         finally:
             self._tell(Changed())
@@ -287,10 +337,13 @@ class Turns:
             await chat.launch()
 
     def _run_now(self, commands: Commands, line: str) -> None:
-        task = asyncio.create_task(self._run(commands, line), name=line.strip())
+        self._begin(self._run(commands, line), line, exclusive=not commands.at_once(line))
+
+    def _begin(self, work: Awaitable[None], line: str, *, exclusive: bool) -> None:
+        task = asyncio.create_task(_awaited(work), name=line.strip())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        if not commands.at_once(line):
+        if exclusive:
             self._exclusive = task
         self._tell(Changed())
 
@@ -313,5 +366,13 @@ class Turns:
         self._tell(Changed())
 
 
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
+
+
 def _put_back(*questions: Sent) -> PutBack:
-    return PutBack(tuple(sent.typed for sent in questions), tuple(image for sent in questions for image in sent.images))
+    return PutBack(
+        tuple(sent.typed for sent in questions),
+        tuple(image for sent in questions for image in sent.images),
+        tuple(text for sent in questions for text in sent.texts),
+    )

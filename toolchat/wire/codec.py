@@ -4,7 +4,8 @@ The engine's channel and the record of a session use it. The form follows from t
 its fields, a tuple a list, an enum its value, and a member of a union says which it is under "type". What does not
 fit raises `CodecError`, one line that names the field.
 
-An event carries its version, "MAJOR.MINOR". A reader takes every minor version of its own major one:
+An event carries its version, "MAJOR.MINOR". A reader takes every minor version of its own major one, and of those
+before it down to `_OLDEST`:
 
 - A field with a default may be missing: an older minor version did not have it.
 - An unknown field is ignored if the line is of a newer minor version than the reader, and else an error.
@@ -19,7 +20,7 @@ import hashlib
 import json
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -34,11 +35,17 @@ from toolchat.wire.tokens import TokenCount
 LINE_LIMIT = 64 * 1024 * 1024
 """Bytes of the longest line that the engine's channel reads: a long history is one line."""
 
-VERSION = (2, 3)
-"""Of an event's JSON form. 1 could be written and not read; 2.1 added `left_out`, 2.2 `estimated`."""
+VERSION = (3, 0)
+"""Of an event's JSON form. 1 could be written and not read; 2.1 added `left_out`, 2.2 `estimated`, 2.3 what
+hooks did; 3 the edits that make room in the context, and branches."""
+
+_OLDEST = 2
+"""The major version from which on ours has everything."""
 
 LoadImage = Callable[[str, str], str]
 """Given the file that keeps an image and its SHA-256, its bytes in base64. Raises CodecError where they are gone."""
+
+EncodeImage = Callable[[Image], dict[str, Any]]
 
 _T = TypeVar("_T")
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
@@ -90,6 +97,16 @@ def decode_count(data: Any) -> TokenCount:
     return cast(TokenCount, _decoded(TokenCount, data))
 
 
+def encode(kind: Any, value: Any) -> Any:
+    """The JSON form of a value of the dataclass `kind`; images are whole."""
+    return _form(kind).encode(value, _WHOLE)
+
+
+def decode(kind: type[_T], data: Any) -> _T:
+    """The value of the dataclass `kind`. Raises CodecError."""
+    return cast(_T, _decoded(kind, data))
+
+
 def decode_prompt(command: dict[str, Any]) -> tuple[list[Message], list[ToolSpec]]:
     """The messages and the tools of a command."""
     return [decode_message(message) for message in command["messages"]], [decode_tool(t) for t in command["tools"]]
@@ -101,9 +118,20 @@ def event_line(event: Event) -> bytes:
     `v`, `session`, `turn`, `round`, `seq` and `time` place it, `type` is the kind of its body, and `data` the body's
     fields. An image that a file keeps is named by that file, and not written once more.
     """
-    data = _form(EventBody).encode(event.body, _BY_FILE)
+    # A lone surrogate, which UTF-8 has not, becomes JSON's own escape of it.
+    text = json.dumps(_row(event, _BY_FILE), ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """The JSON object of an event's line, with whole images."""
+    return _row(event, _WHOLE)
+
+
+def _row(event: Event, image: EncodeImage) -> dict[str, Any]:
+    data = _form(EventBody).encode(event.body, image)
     kind = data.pop("type")
-    row = {
+    return {
         "v": f"{VERSION[0]}.{VERSION[1]}",
         "session": event.session,
         "turn": event.turn,
@@ -113,8 +141,6 @@ def event_line(event: Event) -> bytes:
         "type": kind,
         "data": data,
     }
-    # A lone surrogate, which UTF-8 has not, becomes JSON's own escape of it.
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def read_event(row: bytes | str, load_image: LoadImage | None = None) -> Event:
@@ -123,6 +149,11 @@ def read_event(row: bytes | str, load_image: LoadImage | None = None) -> Event:
         data = json.loads(row)
     except (ValueError, RecursionError) as error:
         raise CodecError(f"not a line of JSON: {error}") from None
+    return decode_event(data, load_image)
+
+
+def decode_event(data: Any, load_image: LoadImage | None = None) -> Event:
+    """The event of a line's JSON, see `read_event`."""
     if not isinstance(data, dict):
         raise CodecError(f"expected an object, not {_shown(data)}")
     written, newer = _version(data)
@@ -160,10 +191,11 @@ def _version(data: dict[str, Any]) -> tuple[str, bool]:
     if numbers is None and not (isinstance(written, int) and not isinstance(written, bool)):
         raise CodecError(f'v: expected a version such as "{ours}", not {_shown(written)}')
     major, minor = (int(numbers[1]), int(numbers[2])) if numbers else (int(written or 0), 0)
-    if major != VERSION[0]:
+    if not _OLDEST <= major <= VERSION[0]:
         which = "an older" if major < VERSION[0] else "a newer"
-        raise CodecError(f"version {written} of the record, of {which} toolchat; this one reads version {VERSION[0]}")
-    return str(written), minor > VERSION[1]
+        reads = f"versions {_OLDEST} to {VERSION[0]}"
+        raise CodecError(f"version {written} of the record, of {which} toolchat; this one reads {reads}")
+    return str(written), major == VERSION[0] and minor > VERSION[1]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -188,9 +220,6 @@ class _Reading:
         self.newer = newer
         """Whether unknown fields are ignored."""
         self.load_image = load_image
-
-
-EncodeImage = Callable[[Image], dict[str, Any]]
 
 
 class _Form:
@@ -233,7 +262,7 @@ def _form(kind: Any) -> _Form:
         return _union(get_args(kind))
     if origin is tuple:
         return _list(get_args(kind)[0])
-    if origin is dict or kind is dict:
+    if origin in (dict, Mapping) or kind is dict:
         return _plain("an object", dict)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return _enum(kind)

@@ -36,6 +36,17 @@ class Usage:
         """Of the prompt tokens, those that had to be read anew."""
         return self.prompt_tokens - self.cached_tokens
 
+    def __add__(self, other: Usage) -> Usage:
+        """Of this generation and one after it; `ttft` is that of the first."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            ttft=self.ttft or other.ttft,
+            seconds=self.seconds + other.seconds,
+            estimated=self.estimated or other.estimated,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Text:

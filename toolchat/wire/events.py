@@ -154,6 +154,18 @@ class RoundRetried:
 
 
 @dataclass(frozen=True, slots=True)
+class EditUndone:
+    """The user took back what came last, which was no turn: a summary, a trimmed result, a turn kept, a branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branched:
+    """The history is as it was when this turn was the last one; 0 for before the first. The others stay in reach."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
 class TurnsSetAside:
     """The model is not sent these turns any more; they are kept."""
 
@@ -162,12 +174,41 @@ class TurnsSetAside:
 
 @dataclass(frozen=True, slots=True)
 class TurnsSummarised:
-    """One new turn, whose answer is `text`, stands for these."""
+    """One new turn, whose answer is `text`, stands for these, in the place of the first of them."""
 
     turns: tuple[int, ...]
     text: str
     turn: int
     """The new one's number."""
+    usage: Usage = field(default_factory=Usage)
+    """Of the generation, or generations, that wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryChanged:
+    """The user gave a summary other words."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnKept:
+    """Where turns have to be set aside or summed up, this one goes last, or, with `kept` false, as any other."""
+
+    turn: int
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResultTrimmed:
+    """From now on the model is sent `content` in place of a result that it was sent before."""
+
+    turn: int
+    call_id: str
+    content: str
+    images: bool = False
+    """Whether it is still sent the result's images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +238,14 @@ class ToolsChanged:
 Edit = (
     TurnWithdrawn
     | TurnUndone
+    | EditUndone
     | RoundRetried
+    | Branched
     | TurnsSetAside
     | TurnsSummarised
+    | SummaryChanged
+    | TurnKept
+    | ResultTrimmed
     | Cleared
     | SystemChanged
     | ModelChanged

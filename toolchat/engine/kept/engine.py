@@ -95,12 +95,14 @@ class KeptEngine(LinkedEngine):
     async def start(self) -> AsyncIterator[EngineState | Notice]:
         await self.close()
         self._path = None
-        yield EngineState("starting", self._wanted.model)
         folder = folder_for_sockets(make=bool(self._keep))
         if await self._attach(folder):
+            # Milliseconds: there is nothing to show, and what shows it need not be imported.
             async for state in self._attached():
                 yield state
-        elif folder is None or not self._keep:
+            return
+        yield EngineState("starting", self._wanted.model)
+        if folder is None or not self._keep:
             if self._keep:
                 yield Notice("the model does not stay loaded: there is no folder of yours alone for its socket")
             async for state in self._start_private(folder):

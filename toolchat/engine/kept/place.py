@@ -158,6 +158,8 @@ def _named_by(value: Any) -> Iterator[Any]:
         case tuple() | list():
             for part in value:
                 yield from _named_by(part)
+        case dict():
+            yield from _named_by(list(value.values()))
 
 
 def _stamps(place: Path) -> Iterator[list[Any]]:

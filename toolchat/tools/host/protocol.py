@@ -193,6 +193,6 @@ def _tool(*, options: dict[str, Any], from_file: dict[str, list[str]], **rest: A
         "untyped": Untyped(options["untyped"]),
         "rules": Rules.decode(options["rules"]),
     }
-    rest |= {name: tuple(rest[name]) for name in ("notes", "untyped")}
+    rest |= {name: tuple(rest[name]) for name in ("notes", "untyped", "remarks")}
     rest["from_file"] = {name: tuple(keywords) for name, keywords in from_file.items()}
     return Tool(**rest, options=ToolOptions(**options))

@@ -2,7 +2,18 @@
 
 from toolchat.ui.commands.base import Command, Completion, Outcome
 from toolchat.ui.commands.dispatch import Commands
-from toolchat.ui.commands.line import as_line, is_command, question
+from toolchat.ui.commands.line import as_line, is_command, is_shell, question
 from toolchat.ui.commands.registry import COMMANDS, KEYS
 
-__all__ = ["COMMANDS", "KEYS", "Command", "Commands", "Completion", "Outcome", "as_line", "is_command", "question"]
+__all__ = [
+    "COMMANDS",
+    "KEYS",
+    "Command",
+    "Commands",
+    "Completion",
+    "Outcome",
+    "as_line",
+    "is_command",
+    "is_shell",
+    "question",
+]

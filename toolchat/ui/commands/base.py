@@ -37,6 +37,14 @@ class Outcome:
     """What the input line is to hold, for the user to go on with."""
     images: tuple[Image, ...] = ()
     """Those of `ask`, or of `put`."""
+    pick: str = ""
+    """The beginning of a command, of whose completions the user is to pick one; `lines` are for where none can be."""
+    attach: tuple[Image, ...] = ()
+    """To go along with the next question."""
+    edit: str | None = None
+    """A text to open an editor with; what comes of it goes into the input line."""
+    folds_thinking: bool | None = None
+    """Whether the model's thinking is to be folded from now on; None leaves it."""
     write: str = ""
     """A control sequence for the terminal itself, to be written as it is."""
     quit: bool = False

@@ -12,6 +12,7 @@ from rich.text import Text
 from toolchat.ui.commands.base import FAILURE, WARNING, Completion, Context, Outcome, Waits, say
 from toolchat.ui.commands.line import as_line, is_command, split
 from toolchat.ui.commands.registry import COMMANDS, find, nearest
+from toolchat.ui.commands.servers import complete_prompts, is_prompt, run_prompt
 from toolchat.wire.errors import ToolchatError, UsageError
 
 if TYPE_CHECKING:
@@ -48,11 +49,14 @@ class Commands:
         if not space:
             if not text.startswith("/") or "\n" in text:
                 return []
-            return [
+            found = [
                 Completion(f"/{command.name}{' ' if _needs_more(command.takes) else ''}", command.help, len(text))
                 for command in COMMANDS
                 if command.name.startswith(text[1:].lower())
             ]
+            return [*found, *complete_prompts(self._context, text)]
+        if ":" in name:
+            return complete_prompts(self._context, text)
         command = find(name[1:]) if is_command(text) else None
         return command.complete(self._completing, argument.lstrip()) if command is not None else []
 
@@ -61,22 +65,25 @@ class Commands:
         name, argument = split(line)
         command = find(name)
         if command is None:
-            return True
+            return not is_prompt(self._context, name)
         return command.waits is Waits.NEVER or (command.waits is Waits.WITH_ARGUMENT and not argument)
 
     async def run(self, line: str) -> Outcome:
         """Do what a line says for which `is_command` is true. What is wrong with it is told by the outcome."""
         name, argument = split(line)
         command = find(name)
-        if command is None:
+        if command is None and not is_prompt(self._context, name):
             return _unknown(line, name)
         try:
+            if command is None:
+                return await run_prompt(self._context, name, argument)
             if argument and not command.takes:
                 raise UsageError(f"expected {command.usage} and nothing after it; a space before it asks the model")
             return await command.run(self._context, argument)
         except UsageError as error:
             # What was written, or is to be written, behind the name is kept; the name alone would only be in the way.
-            return Outcome(_failure(error), put=line if argument or _needs_more(command.takes) else None)
+            keep = argument or command is None or _needs_more(command.takes)
+            return Outcome(_failure(error), put=line if keep else None)
         except ToolchatError as error:
             return Outcome(_failure(error))
 

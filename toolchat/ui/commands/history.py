@@ -2,34 +2,104 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.text import Text
 
+from toolchat.ui.attached import as_typed
 from toolchat.ui.calls import MARKS, content_lines, image_lines
-from toolchat.ui.commands.base import FAILURE, QUIET, Context, Outcome, say, told
+from toolchat.ui.commands.base import FAILURE, QUIET, Completion, Context, Outcome, say, told
+from toolchat.ui.commands.blocks import blocks
 from toolchat.ui.commands.clipboard import OSC52_BYTES, copied, copyable
 from toolchat.ui.commands.line import as_line
+from toolchat.ui.text.cells import cut
 from toolchat.ui.text.sanitize import sanitize_line
+from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import ResultStatus, ToolResult
 
 NOTHING = "There is no turn to take back."
 
 
+_UNDONE = {
+    "summary": "The summary is taken back: the model is sent what it was sent before.",
+    "trim": "The result is as it was before.",
+    "keep": "The turn is kept, or not, as before.",
+    "branch": "This is where the chat was before.",
+    "retry": "The turn is as it was before.",
+}
+"""What is said of an edit that is undone."""
+_SHOWN = 50
+"""Characters of a question in the list of turns."""
+
+
 async def undo(context: Context, _: str) -> Outcome:
+    if edit := context.chat.room.undo_edit():
+        return told(_UNDONE[edit], style=QUIET)
     taken = context.chat.undo()
     if taken is None:
         return told(NOTHING, style=QUIET)
     line = say("The last turn is taken back. Its question can be edited and sent again.", QUIET)
-    return Outcome((line,), put=as_line(taken.content), images=taken.images)
+    return Outcome((line,), put=as_line(as_typed(taken.content)), images=taken.images)
 
 
 async def retry(context: Context, _: str) -> Outcome:
     if context.chat.can_retry_round:
         # From the beginning, what the tools have done would be done again.
         return Outcome((say("The calls of this turn are not made again.", QUIET),), retry_round=True)
+    numbers = context.chat.conversation.numbers
     taken = context.chat.undo()
     if taken is None:
         return told(NOTHING, style=QUIET)
-    return Outcome(ask=taken.content, images=taken.images)
+    line = say(f"/branch {numbers[-1]} goes back to the answer before.", QUIET)
+    return Outcome((line,), ask=taken.content, images=taken.images)
+
+
+async def branch(context: Context, argument: str) -> Outcome:
+    if not argument:
+        rows = _turn_rows(context)
+        if len(rows) < 2:
+            return told("There is no turn to go back to yet.", style=QUIET)
+        hint = say("/branch TURN goes there: the chat is then as it was when that turn had ended.", QUIET)
+        return Outcome((*rows, hint), pick="/branch ")
+    if not (argument.isascii() and argument.isdigit() and len(argument) < 10):
+        raise UsageError("expected /branch, or /branch TURN")
+    context.chat.room.branch(int(argument))
+    where = f"turn {argument} is the last one" if int(argument) else "the chat begins"
+    return told(f"From here on {where}. /undo goes back to where you were, and so does /branch.", style=QUIET)
+
+
+def complete_branch(context: Context, text: str) -> list[Completion]:
+    numbers = context.chat.conversation.numbers
+    last = numbers[-1] if numbers else 0
+    return [
+        Completion(str(number), about, len(text))
+        for number, about in reversed(_reachable(context))
+        if str(number).startswith(text) and number != last
+    ]
+
+
+def _turn_rows(context: Context) -> list[Text]:
+    """A row for every turn that the chat can go to, and for the beginning; the turns that it has now are marked."""
+    now = set(context.chat.conversation.numbers)
+    return [
+        Text.assemble((f"{'●' if number in now else ' '} {number:>2}  ", "bold"), about)
+        for number, about in _reachable(context)
+    ]
+
+
+def _reachable(context: Context) -> list[tuple[int, str]]:
+    """Every turn that the chat can go to, and what it is; one that follows another than the one above says which."""
+    found = [(0, "the beginning")]
+    for turn, previous in context.chat.conversation.reachable():
+        words = "a summary" if turn.replaced else _first_line(turn.question.content)
+        after = f"after {previous or 'the beginning'}: " if previous != found[-1][0] else ""
+        found.append((turn.number, f"{after}{words}"))
+    return found
+
+
+def _first_line(text: str) -> str:
+    line = sanitize_line(next((row for row in text.splitlines() if row.strip()), "")).strip()
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
 async def clear(context: Context, _: str) -> Outcome:
@@ -48,12 +118,39 @@ async def last(context: Context, _: str) -> Outcome:
     return Outcome(tuple(row for result in results for row in _whole(result)))
 
 
-async def copy(context: Context, _: str) -> Outcome:
-    answer = copyable(context.chat.last_answer)
+async def think(context: Context, argument: str) -> Outcome:
+    match argument.lower():
+        case "on":
+            return replace(told("Thinking is shown as it comes, from now on.", style=QUIET), folds_thinking=False)
+        case "off":
+            return replace(told("Thinking is folded to a row, from now on.", style=QUIET), folds_thinking=True)
+        case "":
+            pass
+        case _:
+            raise UsageError("expected /think, /think on or /think off")
+    thinking = context.chat.last_thinking.strip()
+    if not thinking:
+        return told("There was no thinking in the last answer.", style=QUIET)
+    return Outcome(tuple(say(row, "dim italic") for row in thinking.split("\n")))
+
+
+async def copy(context: Context, argument: str) -> Outcome:
+    answer = context.chat.last_answer
     if not answer:
         return told("There is no answer to copy yet.", style=QUIET)
+    what = ""
+    if argument:
+        found, written = blocks(answer), argument[:20]
+        number = int(argument) if argument.isdecimal() and len(argument) < 6 else 0
+        if not found:
+            raise UsageError(f"/copy {written}: the last answer has neither code nor tables; /copy copies it whole")
+        if not 1 <= number <= len(found):
+            here = "1, the only block" if len(found) == 1 else f"a number from 1 to {len(found)}"
+            raise UsageError(f"/copy {written}: expected {here} of code or table in the last answer")
+        answer, what = found[number - 1].text, f" of {_kind(found[number - 1].kind)}"
+    answer = copyable(answer)
     size = len(answer.encode("utf-8", "replace"))
-    lines = [say(f"Sent {_characters(len(answer))} to the terminal's clipboard (OSC 52).", QUIET)]
+    lines = [say(f"Sent {_characters(len(answer))}{what} to the terminal's clipboard (OSC 52).", QUIET)]
     if size > OSC52_BYTES:
         lines.append(say(f"Many terminals take no more than {OSC52_BYTES:,} bytes; this was {size:,}.", QUIET))
     if "TMUX" in context.environment:
@@ -61,6 +158,28 @@ async def copy(context: Context, _: str) -> Outcome:
     elif "STY" in context.environment:
         lines.append(say("GNU screen does not pass it on.", QUIET))
     return Outcome(tuple(lines), write=copied(answer))
+
+
+def complete_copy(context: Context, text: str) -> list[Completion]:
+    found = blocks(context.chat.last_answer)
+    return [
+        Completion(str(number), f"{_kind(block.kind)}: {_beginning(block.text)}", len(text))
+        for number, block in enumerate(found, 1)
+        if str(number).startswith(text)
+    ]
+
+
+def complete_think(_: Context, text: str) -> list[Completion]:
+    words = (("on", "show it as it comes"), ("off", "fold it to a row"))
+    return [Completion(word, help_, len(text)) for word, help_ in words if word.startswith(text)]
+
+
+def _kind(kind: str) -> str:
+    return cut(sanitize_line(kind), 20)
+
+
+def _beginning(text: str) -> str:
+    return cut(sanitize_line(text.strip().partition("\n")[0]), 40)
 
 
 def _characters(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Tells input lines that are commands from questions that begin with a slash.
+"""Tells input lines that are commands from questions that begin with a slash or an exclamation mark.
 
 A question may begin with any text: a space or a second slash before it says that it is no command.
 """
@@ -8,12 +8,18 @@ from __future__ import annotations
 import re
 
 _COMMAND = re.compile(r"/[A-Za-z]")
-_ESCAPED = re.compile(r" (?= */)|/(?=/[A-Za-z])")
+_SHELL = re.compile(r"![\w./~($\"'{][^\n]*\Z")
+_ESCAPED = re.compile(r" (?= *[/!])|/(?=/[A-Za-z])")
 
 
 def is_command(line: str) -> bool:
     """True for a slash and a letter at the very beginning."""
     return _COMMAND.match(line) is not None
+
+
+def is_shell(line: str) -> bool:
+    """True for an exclamation mark and a command of the shell behind it, in one row: "!ls", and not "!= is what?"."""
+    return _SHELL.match(line) is not None
 
 
 def question(line: str) -> str:
@@ -23,7 +29,7 @@ def question(line: str) -> str:
 
 def as_line(text: str) -> str:
     """The line that asks `text`, whatever it begins with: `question(as_line(text)) == text`."""
-    return f" {text}" if is_command(text) or _ESCAPED.match(text) else text
+    return f" {text}" if is_command(text) or is_shell(text) or _ESCAPED.match(text) else text
 
 
 def split(line: str) -> tuple[str, str]:

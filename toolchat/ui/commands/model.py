@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -12,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from toolchat.models.card import MAX_SYSTEM_PROMPT
-from toolchat.private_file import UnfitFileError, read_file
 from toolchat.settings import user_path
+from toolchat.settings.prompts import SUFFIXES, named_prompt, named_prompts, prompt_text
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
@@ -50,9 +48,11 @@ async def model(context: Context, argument: str) -> Outcome:
 async def system(context: Context, argument: str) -> Outcome:
     chat = context.chat
     if not argument:
+        names = named_prompts()
+        named = [say(f"/system NAME takes one of: {', '.join(names)}.", QUIET)] if names else []
         if not chat.conversation.system:
-            return told("There is no system prompt; /system TEXT sets one.", style=QUIET)
-        return Outcome((say(chat.conversation.system), say(f"/system {NONE} removes it.", QUIET)))
+            return Outcome((say("There is no system prompt; /system TEXT sets one.", QUIET), *named))
+        return Outcome((say(chat.conversation.system), say(f"/system {NONE} removes it.", QUIET), *named))
     if argument.lower() == NONE:
         was = chat.conversation.system
         # Also where there is none yet: the next model's own is not wanted, either.
@@ -62,7 +62,7 @@ async def system(context: Context, argument: str) -> Outcome:
         return told("The system prompt is removed, from the next turn on.", style=QUIET)
     file = _prompt_file(argument)
     if file is not None:
-        text = await asyncio.to_thread(_prompt_of, argument, file)
+        text = await asyncio.to_thread(prompt_text, argument, file)
         chat.set_system(text)
         return told(
             f"The system prompt is that of {argument} ({len(text):,} characters), from the next turn on.", style=QUIET
@@ -90,44 +90,30 @@ def complete_model(context: Context, text: str) -> list[Completion]:
 def complete_system(context: Context, text: str) -> list[Completion]:
     if text.startswith(_PATHS):
         return list(islice(_files(text), FOLDERS))
+    named = [Completion(name, "a prompt of yours", len(text)) for name in named_prompts() if name.startswith(text)]
     if context.chat.conversation.system and NONE.startswith(text.lower()):
-        return [Completion(NONE, "remove the system prompt", len(text))]
-    return []
+        named.append(Completion(NONE, "remove the system prompt", len(text)))
+    return named
 
 
 _PATHS = ("./", "../", "/", "~/")
-_SUFFIXES = (".txt", ".md")
 
 
 def _prompt_file(argument: str) -> Path | None:
     """The file that an argument names; None where it is a text.
 
-    A path begins as in a shell, or is one word that ends in .txt or .md.
+    A word may be the name of a prompt. A path begins as in a shell, or is one word that ends in .txt or .md.
     """
     if "\n" in argument:
         return None
     word = len(argument.split()) == 1
-    if (word and argument.lower().endswith(_SUFFIXES)) or (word and argument.startswith(_PATHS)):
+    if word and (named := named_prompt(argument)) is not None:
+        return named
+    if (word and argument.lower().endswith(SUFFIXES)) or (word and argument.startswith(_PATHS)):
         return user_path(argument)
     if argument.startswith(_PATHS) and (path := user_path(argument)).is_file():
         return path
     return None
-
-
-def _prompt_of(written: str, path: Path) -> str:
-    """Raises UsageError where the file is none that could be a system prompt."""
-    try:
-        text = read_file(path, MAX_SYSTEM_PROMPT).decode("utf-8-sig").replace("\r\n", "\n").strip()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{written}: expected text in UTF-8 (byte {error.start} is none)") from None
-    except UnfitFileError as error:
-        raise UsageError(f"{written}: {error}") from None
-    except OSError as error:
-        hint = "; a text that looks like a path goes into a file" if error.errno == errno.ENOENT else ""
-        raise UsageError(f"{written}: cannot be read ({error.strerror}){hint}") from None
-    if not text:
-        raise UsageError(f"{written}: is empty; /system {NONE} removes the system prompt")
-    return text
 
 
 def _rows(context: Context, models: Sequence[LocalModel]) -> Iterator[Text]:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from rich.text import Text
 
-from toolchat.ui.commands import history, model, sessions, tools, turn_settings
+from toolchat.ui.commands import handover, history, model, room, sessions, tools, turn_settings
 from toolchat.ui.commands.base import QUIET, Command, Context, Outcome, Waits
 
 WIDE = 60
@@ -16,6 +16,9 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("Enter", "send"),
     ("Alt-Enter", "new line; Ctrl-J or \\ too"),
     ("Tab", "complete"),
+    ("@path", "attach a file or an image"),
+    ("!command", "run it, offer its output"),
+    ("Ctrl-G", "write in your $EDITOR"),
     ("Ctrl-R", "search what was typed before"),
     ("Ctrl-C", "stop; twice: leave"),
     ("Ctrl-D", "leave"),
@@ -67,11 +70,27 @@ COMMANDS: tuple[Command, ...] = (
         Waits.WITH_ARGUMENT,
         complete=turn_settings.complete_set,
     ),
-    Command("undo", "take the last turn back", history.undo, waits=Waits.ALWAYS),
+    Command("undo", "take back what came last", history.undo, waits=Waits.ALWAYS),
     Command("retry", "ask the last question again", history.retry, waits=Waits.ALWAYS),
+    Command(
+        "branch",
+        "go to an earlier turn",
+        history.branch,
+        "[TURN]",
+        Waits.ALWAYS,
+        complete=history.complete_branch,
+    ),
+    Command("context", "show what fills the context", room.context),
+    Command("compact", "sum the older turns up", room.compact, "[WORDS]", Waits.ALWAYS),
+    Command("summary", "edit the summary", room.summary, "[TEXT]", Waits.ALWAYS),
+    Command("keep", "sum a turn up last", room.keep, "[TURN [off]]", Waits.ALWAYS, complete=room.complete_keep),
+    Command("trim", "drop or shorten a result", room.trim, "[RESULT [TOKENS]]", Waits.ALWAYS, room.complete_trim),
     Command("last", "show last results in full", history.last),
     Command("clear", "forget the conversation", history.clear, waits=Waits.ALWAYS),
-    Command("copy", "copy the last answer", history.copy),
+    Command("think", "show the last thinking", history.think, "[on|off]", complete=history.complete_think),
+    Command("copy", "copy the answer, or a block", history.copy, "[NUMBER]", complete=history.complete_copy),
+    Command("image", "attach an image", handover.image, "FILE|URL", Waits.ALWAYS, complete=handover.complete_image),
+    Command("edit", "write in your $EDITOR", handover.edit, "[TEXT]"),
     Command("save", "name this session", sessions.save, "NAME", Waits.ALWAYS),
     Command("sessions", "list sessions, or search", sessions.sessions, "[TEXT]"),
     Command(

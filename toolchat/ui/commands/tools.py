@@ -18,11 +18,14 @@ _APPROVALS = {Approval.ALLOW: "green", Approval.ASK: "yellow", Approval.DENY: "r
 
 async def tools(context: Context, _: str) -> Outcome:
     toolbox = context.chat.toolbox
+    broken = tuple(say(line, "red") for line in toolbox.broken)
+    if not toolbox.tools and broken:
+        return Outcome(broken)
     if not toolbox.tools:
         return told("There are no tools; --tools FILE brings some.", style=QUIET)
     longest = max(len(name) for name in toolbox.names)
     rows = [_row(context, tool, longest) for tool in toolbox.tools]
-    return Outcome((*rows, say(f"{_tools(len(toolbox.tools))} in {toolbox.path}", QUIET)))
+    return Outcome((*rows, *broken, say(f"{_tools(len(toolbox.tools))} in {toolbox.path}", QUIET)))
 
 
 async def tool(context: Context, argument: str) -> Outcome:

@@ -40,9 +40,11 @@ Container = Quote | Item
 class Page:
     """Rows that are ready, and all that must be known to make more of them."""
 
-    def __init__(self, width: int, *, look: Look) -> None:
+    def __init__(self, width: int, *, look: Look, links: bool = False) -> None:
         self.width = width
         self.look = look
+        self.links = links
+        """Whether addresses in printed rows are links."""
         self.live = False
         """True for rows that are drawn and not printed: then none may be wider than the page."""
         self.containers: list[Container] = []
@@ -120,7 +122,9 @@ class Page:
             bars = self._fit([self._enclosing(one) for one in enclosing])
             self._rows.append(ansi(trimmed(bars), look=self.look))
         self._began = True
-        self._rows.append(ansi(trimmed(row) if trim else row, look=self.look))
+        # prompt-toolkit, which draws live rows, knows no links.
+        links = self.links and not self.live
+        self._rows.append(ansi(trimmed(row) if trim else row, look=self.look, links=links))
 
     def _prefix(self) -> Row:
         prefix: Row = []

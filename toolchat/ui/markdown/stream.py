@@ -17,14 +17,15 @@ class MarkdownStream:
     """One answer, on a terminal of `width` columns.
 
     Without `color` there are only attributes such as bold. Without `attributes` no escape sequence is given out at all,
-    and the marks of Markdown stay. The rows of prose and tables are at most `width` cells wide, but for words that
-    are wider; those and lines of code are left to the terminal to break when they are printed.
+    and the marks of Markdown stay. With `links`, addresses are links in what is printed. The rows of prose and tables
+    are at most `width` cells wide, but for words that are wider; those and lines of code are left to the terminal to
+    break when they are printed.
     The text may be anything: what could control the terminal is made visible.
     """
 
-    def __init__(self, width: int, *, color: bool = True, attributes: bool = True) -> None:
+    def __init__(self, width: int, *, color: bool = True, attributes: bool = True, links: bool = False) -> None:
         look = Look.PLAIN if not attributes else Look.COLOUR if color else Look.ATTRIBUTES
-        self._page = Page(max(width, 1), look=look)
+        self._page = Page(max(width, 1), look=look, links=links)
         self._blocks = Blocks(self._page)
         self._safe = StreamSanitizer()
         self._line = ""  # the line under way, while it is short

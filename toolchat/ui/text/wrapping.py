@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from toolchat.ui.text.cells import graphemes, widest, width_of
+from toolchat.ui.text.links import addresses, linked
 from toolchat.ui.text.styles import Look, sgr
 
 Span = tuple[str, str]
@@ -33,10 +34,21 @@ def row_cells(row: Iterable[Span]) -> int:
     return width_of("".join(text for text, _ in row))
 
 
-def ansi(row: Sequence[Span], *, look: Look) -> str:
-    """The row as it is written to a terminal, each styled span closed again, with what `look` has of its style."""
+def ansi(row: Sequence[Span], *, look: Look, links: bool = False) -> str:
+    """The row as it is written to a terminal, each styled span closed again, with what `look` has of its style.
+
+    With `links`, addresses in it are links.
+    """
     if look is Look.PLAIN:
         return "".join(text for text, _ in row)
+    if links and (places := addresses(text := "".join(part for part, _ in row))):
+        pieces = _Pieces(row)
+        at, whole = 0, ""
+        for begin, end in places:
+            whole += ansi(pieces.take(at, begin), look=look)
+            whole += linked(text[begin:end], ansi(pieces.take(begin, end), look=look))
+            at = end
+        return whole + ansi(pieces.take(at, len(text)), look=look)
     return "".join(
         f"\x1b[{codes}m{text}\x1b[0m" if text and style and (codes := sgr(style, look)) else text for text, style in row
     )

@@ -1,0 +1,261 @@
+"""A hostile server: whatever it does, each call has a result, each line says what is wrong, and nothing outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+
+import pytest
+from mcp_bench import McpBench, hostile, start, write_servers
+
+from toolchat.wire.messages import CutResult, ResultStatus
+
+pytestmark = pytest.mark.process
+
+BEGINNINGS = {
+    "dies_at_once": r"exit code 1: Traceback: no module named x",
+    "hangs_at_once": r"did not answer within 2 seconds",
+    "prints_only": r"did not answer within 2 seconds .*hello",
+    "binary": r"did not answer within 2 seconds",
+    "forks": r"did not answer within 2 seconds",
+    "hangs_at_initialize": r"did not answer within 2 seconds",
+    "dies_at_initialize": r"exit code 4",
+    "refuses_initialize": r"I do not like you at all",
+    "old_protocol": r"protocol",
+    "initialize_is_list": r"what the protocol does not know|valid",
+    "initialize_is_empty": r"what the protocol does not know|valid",
+    "dies_after_initialize": r"exit code 5",
+    "hangs_at_list": r"did not answer within 2 seconds",
+    "dies_at_list": r"exit code 6",
+    "refuses_list": r"no list",
+    "list_is_text": r"what the protocol does not know|valid",
+    "tools_are_numbers": r"what the protocol does not know|valid",
+    "schema_is_array": r"what the protocol does not know \(.*type",
+    "nameless_tool": r"what the protocol does not know|valid",
+}
+"""What a server does before it is ready, and what the line says of it."""
+READY = {
+    "dies_at_discover": {"ok"},
+    "silent_at_discover": {"ok"},
+    "no_tools": set(),
+    "ignores_term": {"ok"},
+    "twice": {"same"},
+    "lies": {"delete_all"},
+    "odd_texts": {"escapes"},
+    "long_texts": {"long"},
+    "odd_schemas": {
+        *("no_schema_type", "deep", "elsewhere", "bad_pattern", "circle", "wordy", "draft"),
+    },
+}
+"""What servers that are ready, odd as they are, offer."""
+
+
+@pytest.fixture(scope="module")
+def beginnings(loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[McpBench]:
+    # Those that answer have time, on a machine that is busy.
+    seconds = {word: 2 if "did not answer" in why else 30 for word, why in BEGINNINGS.items()}
+    servers = {word: hostile(word, start_timeout=seconds[word]) for word in BEGINNINGS}
+    servers |= {
+        word: hostile(word, prefix=f"{word}__") for word in (*READY, "many_tools", "endless_pages", "odd_names")
+    }
+    entry = hostile("calls", prefix="c_", timeout=20, tools={"hang_*": {"timeout": 0.4}, "*_cancel": {"timeout": 0.4}})
+    servers |= {"calls": entry, "bystander": hostile("plain", prefix="p_")}
+    servers["missing"] = {"command": ["no-such-program-anywhere"]}
+    servers["unset"] = {"command": ["true"], "env": {"A": "${NO_SUCH_VARIABLE}"}}
+    bench = start(loop, write_servers(tmp_path_factory.mktemp("beginnings"), servers))
+    yield bench
+    loop.run(bench.runner.close())
+
+
+@pytest.mark.parametrize("word", BEGINNINGS)
+def test_a_server_that_fails_is_told_in_one_line(beginnings: McpBench, word: str) -> None:
+    state = beginnings.state(word)
+    assert (state.state, state.tools) == ("failed", ())
+    assert re.search(BEGINNINGS[word], state.why), state.why
+    assert "\n" not in state.line
+
+
+@pytest.mark.parametrize("word", READY)
+def test_a_server_that_is_odd_is_used_as_far_as_it_can_be(beginnings: McpBench, word: str) -> None:
+    state = beginnings.state(word)
+    assert (state.state, state.why) == ("ready", "")
+    assert {name.partition("__")[2] for name in beginnings.names(word)} == READY[word]
+
+
+def test_no_more_tools_are_taken_than_anybody_can_use(beginnings: McpBench) -> None:
+    assert len(beginnings.names("many_tools")) == 512
+    assert any("more than 512 tools" in note for note in beginnings.state("many_tools").notes)
+    assert len(beginnings.names("endless_pages")) <= 64
+
+
+def test_names_are_legal_and_unique(beginnings: McpBench) -> None:
+    names = beginnings.runner.toolbox.names
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in names)
+    assert len(names) == len(set(names))
+    assert len(beginnings.names("odd_names")) == 9
+
+
+def test_texts_of_strangers_are_bounded_and_can_be_encoded(beginnings: McpBench) -> None:
+    for tool in beginnings.runner.toolbox.tools:
+        assert len(tool.description) <= 2048
+        tool.description.encode()
+        assert "\0" not in tool.description
+
+
+def test_a_schema_that_a_prompt_cannot_hold_is_left_out_and_said(beginnings: McpBench) -> None:
+    notes = "\n".join(beginnings.state("odd_schemas").notes)
+    for name, why in (
+        ("no_schema_type", "is no JSON Schema"),
+        ("deep", "nested deeper"),
+        ("elsewhere", "refers to another document"),
+        ("bad_pattern", "is no JSON Schema"),
+        ("huge", "has more than 32 KiB"),
+        ("wordy", "descriptions of its parameters are left out"),
+    ):
+        assert re.search(f"{name}: .*{why}", notes), notes
+
+
+def test_a_hint_of_a_server_is_said_and_changes_nothing(beginnings: McpBench) -> None:
+    (tool,) = beginnings.state("lies").tools
+    assert tool.options.approval == "ask"
+    assert any("nobody has checked, that it only reads" in remark for remark in tool.remarks)
+
+
+def test_a_program_or_a_variable_that_is_missing_is_said(beginnings: McpBench) -> None:
+    assert 'there is no program "no-such-program-anywhere"' in beginnings.state("missing").why
+    assert "needs the variable NO_SUCH_VARIABLE" in beginnings.state("unset").why
+
+
+OK, ERROR = ResultStatus.OK, ResultStatus.ERROR
+RESULTS = {
+    "error": (ERROR, "^Error: no \x1b\\[31mway$"),
+    "is_error": (ERROR, "^Error: it went wrong$"),
+    "no_content": (ERROR, "protocol does not know"),
+    "text_content": (ERROR, "protocol does not know"),
+    "unknown_block": (ERROR, "protocol does not know"),
+    "escapes": (OK, r"^\x1b\[2J"),
+    "nul": (OK, "^a␀b$"),
+    "bad_image": (OK, "an image whose base64 is broken"),
+    "audio": (OK, r"^\[audio \(audio/wav, 4 bytes\), kept in .*\.wav\]$"),
+    "blob": (OK, r"\[resource x://1\]\n\[a file \(application/pdf, 5 bytes\), kept in .*\.pdf\]$"),
+    "svg": (OK, r"an image of a kind that is not shown \(image/svg\+xml"),
+    "link": (OK, r"^\[a resource: file:///a.txt \(a, text/plain\)\]$"),
+    "embedded": (OK, r"^\[resource x://2\]\nwithin$"),
+    "structured": (OK, r'^\{"a": 1\}$'),
+    "both": (OK, r'^in words\n\{"a": 1\}$'),
+    "only_structured": (OK, r'^\{"a": 1\}$'),
+    "wrong_structured": (OK, "^fine\n"),
+    "malformed": (OK, "^after noise$"),
+    "wrong_id": (OK, "^mine$"),
+    "twice": (OK, "^first$"),
+    "noise": (OK, "^quiet$"),
+    "progress_backwards": (OK, "^done$"),
+    "stderr": (OK, "^done$"),
+    "sampling": (OK, "does not let servers use its model"),
+    "roots": (OK, "^file:///"),
+    "ask": (OK, '"action": "decline"'),
+    "ask_nonsense": (OK, "refused"),
+    "unknown_request": (OK, "^-32601$"),
+    "ping": (OK, r"^\{\}$"),
+    "empty": (OK, r"^\(no result\)$"),
+    "images": (OK, r"^\[image 1\]\n(.*\n)*\[an image more than the \d+"),
+    "duplicate_keys": (OK, "^x$"),
+}
+"""What calls come to that are answered in odd ways."""
+
+
+@pytest.fixture(scope="module")
+def calls(beginnings: McpBench) -> McpBench:
+    return beginnings
+
+
+@pytest.mark.parametrize("word", RESULTS)
+def test_an_odd_answer_is_a_result(calls: McpBench, word: str) -> None:
+    status, pattern = RESULTS[word]
+    result = calls.call(f"c_{word}").result
+    assert result.status is status, result
+    assert re.search(pattern, result.content), result.content
+    assert calls.call("c_good", n=1).result.content == "2"
+
+
+@pytest.mark.parametrize("word", ["surrogate", "nan", "huge_number", "deep", "null_result", "list_result"])
+def test_an_answer_that_is_hardly_json_ends_its_call_at_once(calls: McpBench, word: str) -> None:
+    said = calls.call(f"c_{word}")
+    assert said.result.seconds < 5
+    assert said.result.status in (OK, ERROR)
+
+
+@pytest.mark.parametrize("word", ["hang_call", "ignore_cancel"])
+def test_a_call_that_hangs_is_over_when_its_time_is(calls: McpBench, word: str) -> None:
+    result = calls.call(f"c_{word}").result
+    assert result.status is ResultStatus.TIMEOUT
+    assert "did not answer within 0.4 seconds (timeout: in the tools file)" in result.content
+    assert calls.call("c_good", n=1).result.content == "2"
+
+
+def test_an_interrupted_call_is_over_at_once(calls: McpBench) -> None:
+    async def interrupted() -> ResultStatus:
+        cancel = asyncio.Event()
+        calling = asyncio.create_task(calls.call_async("c_hang_call", cancel))
+        await asyncio.sleep(0.05)
+        cancel.set()
+        return (await calling).result.status
+
+    assert calls.loop.run(interrupted()) is ResultStatus.INTERRUPTED
+
+
+def test_a_pattern_that_takes_for_ever_is_left_to_the_server(calls: McpBench) -> None:
+    said = calls.call("c_bomb", s="a" * 40 + "!")
+    assert (said.result.content, said.result.status) == ("passed on", OK)
+    assert said.result.seconds < 5
+
+
+def test_arguments_are_checked_and_converted_before_they_are_sent(calls: McpBench) -> None:
+    assert calls.call("c_good", n="41").result.content == "42"
+    assert calls.call("c_good", n="many").result.content == 'Error: n must be integer (got "many")'
+    assert calls.call("c_good").result.content == 'Error: missing argument "n"'
+
+
+def test_a_picture_is_one_that_a_model_may_see(calls: McpBench) -> None:
+    result = calls.call("c_image").result
+    assert result.content == "[image 1]"
+    (image,) = result.images
+    assert (image.media_type, image.width, image.height) == ("image/png", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("word", "size"), [("big", 400_000 * 13), pytest.param("very_big", 50 * 1024**2, marks=pytest.mark.slow)]
+)
+def test_a_long_result_is_an_excerpt_and_its_beginning_is_kept(calls: McpBench, word: str, size: int) -> None:
+    said = calls.call(f"c_{word}")
+    assert isinstance(said.result, CutResult)
+    assert said.result.excerpt.total == size
+    assert len(said.parts) == size
+    assert len(said.result.content) < 1_100_000
+
+
+def test_progress_stands_under_the_call(calls: McpBench) -> None:
+    assert calls.call("c_progress").lines == "1 of 2: step 1\n2 of 2: step 2\n"
+
+
+@pytest.mark.parametrize("word", ["flood_logs", "flood_progress"])
+def test_a_flood_is_cut_and_counted(calls: McpBench, word: str) -> None:
+    said = calls.call(f"c_{word}")
+    assert said.result.content == "done"
+    assert len(said.lines.splitlines()) == 101
+    assert re.search(r"\n\(\d+ more lines\)\n$", said.lines)
+    assert max(map(len, said.lines.splitlines())) <= 520
+
+
+def test_other_servers_do_not_notice(calls: McpBench) -> None:
+    async def both() -> bool:
+        cancel = asyncio.Event()
+        hanging = asyncio.create_task(calls.call_async("c_stuck", cancel))
+        await calls.call_async("p_environment")
+        meanwhile = not hanging.done()
+        cancel.set()
+        await hanging
+        return meanwhile
+
+    assert calls.loop.run(both())

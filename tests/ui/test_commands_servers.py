@@ -1,0 +1,100 @@
+"""Prompts of MCP servers as commands: `/server:prompt`, with their arguments; and resources in a question."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from fake_chat import FakeChat
+
+from toolchat.session.resources import with_resources
+from toolchat.ui.commands import Commands, Outcome
+from toolchat.wire.errors import ToolchatError
+
+REVIEW = {
+    "name": "review",
+    "description": "Look at \x1b[31mcode\nand more",
+    "arguments": [{"name": "what", "required": True, "description": "Which"}, {"name": "how"}],
+}
+PROMPTS = {
+    "git:review": REVIEW,
+    "git:plain": {"name": "plain"},
+    "git:one": {"name": "one", "arguments": [{"name": "text", "required": True}]},
+}
+
+
+class Prompted(FakeChat):
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompts = PROMPTS
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    async def prompt(self, name: str, arguments: dict[str, str]) -> tuple[str, list[str]]:
+        if arguments.get("what") == "fail":
+            raise ToolchatError("the server git: no")
+        self.asked.append((name, dict(arguments)))
+        return f"prompt {name} {arguments}", []
+
+
+@pytest.fixture
+def chat() -> Prompted:
+    return Prompted()
+
+
+def run(chat: Any, line: str) -> Outcome:
+    return asyncio.run(Commands(chat).run(line))
+
+
+def completed(chat: Any, text: str) -> list[tuple[str, str]]:
+    return [(found.text, found.help) for found in Commands(chat).complete(text)]
+
+
+def test_a_prompt_is_asked_with_its_arguments(chat: Prompted) -> None:
+    outcome = run(chat, '/git:review what="two words" how=x')
+    assert chat.asked == [("git:review", {"what": "two words", "how": "x"})]
+    assert outcome.ask == "prompt git:review {'what': 'two words', 'how': 'x'}"
+    assert run(chat, "/git:plain").ask is not None
+    assert run(chat, "/git:one all the words").ask == "prompt git:one {'text': 'all the words'}"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("/git:review", "what is missing; write what=value"),
+        ("/git:review why=x", "why=x: expected name=value, of what, how"),
+        ("/git:review 'x", "the arguments cannot be read"),
+        ("/git:plain x=1", "expected name=value, of none"),
+        ("/git:review what=fail", "the server git: no"),
+        ("/git:nothing", "There is no command /git:nothing"),
+    ],
+)
+def test_what_is_wrong_is_told_and_the_line_kept(chat: Prompted, line: str, told: str) -> None:
+    outcome = run(chat, line)
+    assert told in outcome.lines[0].plain
+    assert outcome.ask is None
+
+
+def test_prompts_and_their_arguments_are_completed(chat: Prompted) -> None:
+    assert completed(chat, "/git:r") == [("/git:review ", "Look at ␛[31mcode")]
+    assert ("/git:plain", "") in completed(chat, "/gi")
+    assert completed(chat, "/git:review ") == [("what=", "Which"), ("how=", "")]
+    assert completed(chat, "/git:review what=x h") == [("how=", "")]
+    assert completed(chat, "/git:nothing x") == []
+
+
+def test_a_prompt_waits_for_the_turn_under_way(chat: Prompted) -> None:
+    assert not Commands(chat).at_once("/git:plain")
+    assert Commands(chat).at_once("/git:nothing")
+
+
+def test_resources_are_sent_behind_the_question() -> None:
+    async def read(server: str, uri: str) -> str:
+        return f"text of {server} {uri}"
+
+    def sent(text: str) -> str:
+        return asyncio.run(with_resources(text, ("docs",), read))
+
+    assert sent("See @docs:x://1, please") == "See @docs:x://1, please\n\n@docs:x://1\ntext of docs x://1"
+    for plain in ("mail a@docs:x", "@other:x://1", "@docs", "nothing"):
+        assert sent(plain) == plain

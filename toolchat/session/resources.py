@@ -1,0 +1,23 @@
+"""Resources of MCP servers in a question: `@server:uri` has the resource's text sent along with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Collection
+
+_NAMED = re.compile(r"(?<!\S)@(?P<server>[a-zA-Z0-9_-]{1,40}):(?P<uri>\S+)")
+MOST = 8
+"""Resources that one question attaches."""
+
+Read = Callable[[str, str], Awaitable[str]]
+"""The text of a server's resource, given its name and the URI. Raises ToolchatError."""
+
+
+async def with_resources(text: str, servers: Collection[str], read: Read) -> str:
+    """The question with the resources that it names behind it. What names no server is only text."""
+    found = dict.fromkeys((match["server"], match["uri"].rstrip(".,;!?)")) for match in _NAMED.finditer(text))
+    named = [one for one in found if one[0] in servers][:MOST]
+    parts = [text]
+    for server, uri in named:
+        parts.append(f"@{server}:{uri}\n{await read(server, uri)}")
+    return "\n\n".join(parts)

@@ -1,0 +1,131 @@
+"""Folds long pastes in the input: one character stands for each, shown as `[pasted 214 lines]`, and sent as the whole.
+
+So the cursor passes a paste in one step, Backspace deletes it whole, and undo, history and search go on working on a
+text that is short. The characters are from a private area of Unicode; one that comes from outside is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.history import History
+from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
+
+FOLD_LINES = 10
+"""A paste of fewer lines stands in the input as it is."""
+FOLD_CHARACTERS = 8192
+"""Or of fewer characters."""
+
+_FIRST, _LAST = 0x10F000, 0x10FFFD
+_TOKEN = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
+
+
+class Pastes:
+    """The folded pastes of one chat."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        """What each character stands for."""
+        self._tokens: dict[str, str] = {}
+
+    def fold(self, text: str, *, short_too: bool = False) -> str:
+        """`text` as it goes into the input: a character where it is long, else itself."""
+        if not short_too and text.count("\n") + 1 < FOLD_LINES and len(text) < FOLD_CHARACTERS:
+            return _TOKEN.sub("\ufffd", text)
+        if (token := self._tokens.get(text)) is None:
+            if _FIRST + len(self._texts) > _LAST:
+                return _TOKEN.sub("\ufffd", text)
+            token = chr(_FIRST + len(self._texts))
+            self._texts[token], self._tokens[text] = text, token
+        return token
+
+    def fold_known(self, text: str) -> str:
+        """`text` with each paste that it holds unchanged folded, for a text that comes back from an editor."""
+        text = _TOKEN.sub("\ufffd", text)
+        for whole in sorted(self._tokens, key=len, reverse=True):
+            text = text.replace(whole, self._tokens[whole])
+        return text
+
+    def fold_again(self, text: str) -> str:
+        """`text`, which was sent once, as it goes into the input again; of what is long the first line stays."""
+        text = self.fold_known(text)
+        first, newline, rest = text.partition("\n")
+        if len(first) < FOLD_CHARACTERS and rest.count("\n") + 1 < FOLD_LINES and len(text) < FOLD_CHARACTERS:
+            return text
+        if not newline or len(first) >= FOLD_CHARACTERS:
+            return self.fold(self.unfold(text))
+        return f"{first}\n{self.fold(self.unfold(rest))}"
+
+    def unfold(self, text: str) -> str:
+        """The whole of what stands in the input."""
+        return _TOKEN.sub(lambda match: self._texts.get(match[0], "\ufffd"), text)
+
+    def typed_parts(self, text: str) -> list[tuple[str, bool]]:
+        """The pieces of the input, each whole, and whether it was typed and not folded."""
+        return [
+            (self._texts.get(piece, "\ufffd") if _TOKEN.fullmatch(piece) else piece, not _TOKEN.fullmatch(piece))
+            for piece in re.split(f"({_TOKEN.pattern})", text)
+            if piece
+        ]
+
+    def label(self, token: str) -> str | None:
+        """What is shown for a character; None for one that stands for nothing."""
+        text = self._texts.get(token)
+        if text is None:
+            return None
+        lines = text.count("\n") + (not text.endswith("\n"))
+        return f"[pasted {lines:,} lines]" if lines > 1 else f"[pasted {len(text):,} characters]"
+
+
+class PasteLabels(Processor):
+    """Shows the labels of folded pastes."""
+
+    def __init__(self, pastes: Pastes) -> None:
+        self._pastes = pastes
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        fragments = transformation_input.fragments
+        if not any(_TOKEN.search(fragment[1]) for fragment in fragments):
+            return Transformation(fragments)
+        out: StyleAndTextTuples = []
+        starts: list[int] = []
+        """Where each character of the source begins in what is shown."""
+        at = 0
+        for fragment in fragments:
+            for piece in re.split(f"({_TOKEN.pattern})", fragment[1]):
+                label = self._pastes.label(piece) if len(piece) == 1 else None
+                if label is not None:
+                    out.append((f"{fragment[0]} class:paste", label))
+                    starts.append(at)
+                    at += len(label)
+                elif piece:
+                    out.append((fragment[0], piece))
+                    starts += range(at, at + len(piece))
+                    at += len(piece)
+        starts.append(at)
+
+        def to_display(index: int) -> int:
+            return starts[index] if index < len(starts) else at + index - len(starts) + 1
+
+        def to_source(index: int) -> int:
+            found = [source for source, display in enumerate(starts) if display <= index]
+            return found[-1] if found else 0
+
+        return Transformation(out, source_to_display=to_display, display_to_source=to_source)
+
+
+class FoldedHistory(History):
+    """Another history, whose long entries are folded where they come back; kept are the whole ones."""
+
+    def __init__(self, whole: History, pastes: Pastes) -> None:
+        super().__init__()
+        self._whole = whole
+        self._pastes = pastes
+
+    def load_history_strings(self) -> Iterable[str]:
+        return map(self._pastes.fold_again, self._whole.load_history_strings())
+
+    def store_string(self, string: str) -> None:
+        self._whole.store_string(self._pastes.unfold(string))
