@@ -1,157 +1,210 @@
-"""The demo model as a trainable transformers model with LoRA, and the names of its parts in both layouts.
+"""The demo model with a trainable adapter, in Mistral's own layout, so that what is trained is what is shipped.
 
-Owns the adapter's shape (rank, scale, which projections). Never reads data, never optimises.
+Sequences are packed: all of a batch lie behind one another in one matrix, without padding, and only attention looks at each
+by itself. A step multiplies with `W + B·A`, rounded as toolchat.models.demo.merge rounds it, so the model is
+trained as it will run. Owns the adapter's shape (rank, which projections). Never reads data, never optimises.
 """
 
 from __future__ import annotations
 
+import json
 import math
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
-
-if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM
-
-# PyPI's torchvision and torchaudio do not load beside the CPU build of torch, and transformers then loads
-# no model ("operator torchvision::nms does not exist"). Text needs neither.
-for _name in ("torchvision", "torchaudio"):
-    sys.modules[_name] = None
+from safetensors.torch import load_file, save_file
 
 RANK = 16
-ALPHA = 32
 N_SPECIAL = 48
-N_HEADS = 9
-N_KV_HEADS = 3
+"""Control tokens, the first rows of the embedding; each has a trainable part."""
 
-PROJECTIONS = {
-    "attention.wq": "self_attn.q_proj",
-    "attention.wk": "self_attn.k_proj",
-    "attention.wv": "self_attn.v_proj",
-    "attention.wo": "self_attn.o_proj",
-    "feed_forward.w1": "mlp.gate_proj",
-    "feed_forward.w2": "mlp.down_proj",
-    "feed_forward.w3": "mlp.up_proj",
-}
-"""Mistral's name of each adapted projection, and transformers' name of it."""
+QUERIES = 256
+"""A block of attention."""
 
-NORMS = {"attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
+SPECIAL_ROWS = "tok_embeddings.special_rows"
+EMBEDDING = "tok_embeddings.weight"
 
-ROTARY_HEADS = {"self_attn.q_proj": N_HEADS, "self_attn.k_proj": N_KV_HEADS}
-"""The projections whose rows lie differently in the two layouts, and how many heads they have."""
+GROUPS = (
+    ("attention.wq", "attention.wk", "attention.wv"),
+    ("attention.wo",),
+    ("feed_forward.w1", "feed_forward.w3"),
+    ("feed_forward.w2",),
+)
+"""The adapted projections; those of a group have the same input, and are one multiplication."""
 
 
-def halves_from_pairs(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows from Mistral's rotary layout (neighbours rotate together) to transformers' (halves do)."""
-    return weight.reshape(heads, -1, 2, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+class Projection(torch.autograd.Function):
+    """`x · (W + B·A)ᵀ` for a group of projections: gradients reach `x` and each A and B, but no W.
+
+    `weight` already holds W + B·A. `pairs` is A, B, A, B …, in the order of the weight's rows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, *pairs: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, weight, *pairs)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        x, weight, *pairs = ctx.saved_tensors
+        down = torch.cat(pairs[::2]).to(x.dtype)
+        narrow = (x @ down.T).split(RANK, 1)
+        rows = gradient.split([b.shape[0] for b in pairs[1::2]], 1)
+        pulled = [part @ b.to(x.dtype) for part, b in zip(rows, pairs[1::2], strict=True)]
+        down_gradient = torch.cat(pulled, 1).T @ x
+        gradients: list[torch.Tensor | None] = [gradient @ weight, None]
+        for part, a_gradient, seen in zip(rows, down_gradient.split(RANK), narrow, strict=True):
+            gradients += [a_gradient.float(), (part.T @ seen).float()]
+        return tuple(gradients)
 
 
-def pairs_from_halves(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """The inverse of `halves_from_pairs`."""
-    return weight.reshape(heads, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+class Rotation(torch.autograd.Function):
+    """Rotary position embedding of Mistral's layout: neighbours rotate together. Its inverse is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cosine, sine)
+        return _rotated(x, cosine, sine)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+        cosine, sine = ctx.saved_tensors
+        return _rotated(gradient, cosine, -sine), None, None
 
 
-class LoRA(torch.nn.Module):
-    """A frozen linear layer plus a trainable product of two thin matrices."""
-
-    def __init__(self, linear: torch.nn.Linear) -> None:
-        super().__init__()
-        self.lin = linear
-        self.scale = ALPHA / RANK
-        self.A = torch.nn.Parameter(
-            torch.randn(RANK, linear.in_features, dtype=torch.float32) / math.sqrt(linear.in_features)
-        )
-        self.B = torch.nn.Parameter(torch.zeros(linear.out_features, RANK))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.lin(x) + F.linear(F.linear(x, self.A.to(x.dtype)), (self.B * self.scale).to(x.dtype))
+def _rotated(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    even, odd = x[..., ::2], x[..., 1::2]
+    rotated = torch.empty_like(x)
+    rotated[..., ::2] = even * cosine - odd * sine
+    rotated[..., 1::2] = odd * cosine + even * sine
+    return rotated
 
 
-class Embed(torch.nn.Module):
-    """A frozen embedding whose rows of special tokens have a trainable part."""
+class DemoModel:
+    """A Mistral-format checkpoint, frozen, in the number format `dtype`, and the adapter that is trained."""
 
-    def __init__(self, embedding: torch.nn.Embedding) -> None:
-        super().__init__()
-        self.e = embedding
-        self.d = torch.nn.Parameter(torch.zeros(N_SPECIAL, embedding.weight.shape[1]))
+    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+        params = json.loads((folder / "params.json").read_text(encoding="utf-8"))
+        self.layers: int = params["n_layers"]
+        self.heads: int = params["n_heads"]
+        self.kv_heads: int = params["n_kv_heads"]
+        self.head_dim: int = params["head_dim"]
+        self.eps: float = params["norm_eps"]
+        self.theta: float = params["rope_theta"]
+        self.dtype = dtype
+        special = json.loads((folder / "tekken.json").read_text(encoding="utf-8"))["special_tokens"]
+        self.call_token: int = next(token["rank"] for token in special if token["token_str"] == "[TOOL_CALLS]")
+        """What an answer that is a call begins with."""
+        self._frozen = {
+            name: weight.to(dtype) for name, weight in load_file(folder / "consolidated.safetensors").items()
+        }
+        self.adapter: dict[str, torch.nn.Parameter] = {}
+        """By the names of adapter.safetensors, in float32."""
+        for layer in range(self.layers):
+            for part in (part for group in GROUPS for part in group):
+                name = f"layers.{layer}.{part}"
+                rows, columns = self._frozen[f"{name}.weight"].shape
+                self.adapter[f"{name}.A"] = torch.nn.Parameter(torch.randn(RANK, columns) / math.sqrt(columns))
+                self.adapter[f"{name}.B"] = torch.nn.Parameter(torch.zeros(rows, RANK))
+        width = self._frozen[EMBEDDING].shape[1]
+        self.adapter[SPECIAL_ROWS] = torch.nn.Parameter(torch.zeros(N_SPECIAL, width))
+        self._merged: list[dict[int, torch.Tensor]] = [{} for _ in range(self.layers)]
+        self.merge()
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        x = self.e(ids)
-        special = ids < N_SPECIAL
-        return x + (F.embedding(ids.clamp(max=N_SPECIAL - 1), self.d) * special.unsqueeze(-1)).to(x.dtype)
+    def load_adapter(self, path: Path) -> None:
+        """Go on from an adapter.safetensors. Exits where it has another shape."""
+        tensors = load_file(path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if shapes != {name: tuple(parameter.shape) for name, parameter in self.adapter.items()}:
+            raise SystemExit(f"{path}: expected the tensors of an adapter of rank {RANK} for this base")
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                self.adapter[name].copy_(tensor)
+        self.merge()
+
+    def save_adapter(self, path: Path) -> None:
+        """Write adapter.safetensors in bfloat16, complete or not at all."""
+        beside = path.with_suffix(".part")
+        save_file({name: p.detach().to(torch.bfloat16).contiguous() for name, p in self.adapter.items()}, beside)
+        beside.replace(path)
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Take the adapter into the weights that are multiplied with. After each change of it."""
+        for layer, merged in enumerate(self._merged):
+            for position, group in enumerate(GROUPS):
+                parts = []
+                for part in group:
+                    name = f"layers.{layer}.{part}"
+                    delta = self.adapter[f"{name}.B"] @ self.adapter[f"{name}.A"]
+                    parts.append(delta.add_(self._frozen[f"{name}.weight"]).to(self.dtype))
+                merged[position] = torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The last layer's output for each token of `sequences`, packed."""
+        lengths = [len(tokens) for tokens in sequences]
+        ids = torch.tensor([token for tokens in sequences for token in tokens])
+        positions = torch.cat([torch.arange(length) for length in lengths])
+        frequencies = self.theta ** (-torch.arange(0, self.head_dim, 2).float() / self.head_dim)
+        angles = positions[:, None] * frequencies
+        cosine, sine = (part.to(self.dtype)[:, None] for part in (angles.cos(), angles.sin()))
+        x = F.embedding(ids, self._frozen[EMBEDDING])
+        special = (ids < N_SPECIAL).nonzero()[:, 0]
+        x = x.index_add(0, special, self.adapter[SPECIAL_ROWS][ids[special]].to(self.dtype))
+        for layer in range(self.layers):
+            attended = self._attention(layer, self._norm(x, f"layers.{layer}.attention_norm"), lengths, cosine, sine)
+            x = x + self._project(layer, 1, attended)
+            gate, up = self._project(layer, 2, self._norm(x, f"layers.{layer}.ffn_norm")).chunk(2, 1)
+            x = x + self._project(layer, 3, F.silu(gate) * up)
+        return x
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Scores of the tokens: the embedding is tied, so the trainable part counts here too."""
-        scores = F.linear(hidden, self.e.weight)
-        special = scores[:, :N_SPECIAL] + F.linear(hidden, self.d.to(hidden.dtype))
+        """Scores of the next token; the embedding is tied, so the special rows' trainable part counts here too."""
+        normed = self._norm(hidden, "norm")
+        scores = F.linear(normed, self._frozen[EMBEDDING])
+        special = scores[:, :N_SPECIAL] + F.linear(normed, self.adapter[SPECIAL_ROWS].to(self.dtype))
         return torch.cat([special, scores[:, N_SPECIAL:]], 1)
 
+    def _norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.rms_norm(x, (x.shape[1],), self._frozen[f"{name}.weight"], self.eps)
 
-def load_base(folder: Path) -> LlamaForCausalLM:
-    """The Mistral-format checkpoint in `folder` as a transformers model, in float32."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    def _project(self, layer: int, group: int, x: torch.Tensor) -> torch.Tensor:
+        names = [f"layers.{layer}.{part}" for part in GROUPS[group]]
+        pairs = [self.adapter[f"{name}.{side}"] for name in names for side in "AB"]
+        return Projection.apply(x, self._merged[layer][group], *pairs)  # type: ignore[no-untyped-call,no-any-return]
 
-    tensors = load_file(folder / "consolidated.safetensors")
-    config = LlamaConfig(
-        vocab_size=tensors["tok_embeddings.weight"].shape[0],
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=N_HEADS,
-        num_key_value_heads=N_KV_HEADS,
-        head_dim=64,
-        max_position_embeddings=8192,
-        rms_norm_eps=1e-5,
-        tie_word_embeddings=True,
-        rope_theta=100000.0,
-    )
-    config._attn_implementation = "eager"
-    model = LlamaForCausalLM(config)
-    state = {}
-    for name, weight in tensors.items():
-        ours, theirs = name.removesuffix(".weight"), weight.float()
-        match ours.split(".", 2):
-            case ["tok_embeddings"]:
-                key = "model.embed_tokens"
-            case ["norm"]:
-                key = "model.norm"
-            case [_, layer, part]:
-                module = (PROJECTIONS | NORMS)[part]
-                key = f"model.layers.{layer}.{module}"
-                if module in ROTARY_HEADS:
-                    theirs = halves_from_pairs(theirs, ROTARY_HEADS[module])
-            case _:
-                raise SystemExit(f"{folder}: unknown tensor {name}; was it made by toolchat.models.demo.convert?")
-        state[f"{key}.weight"] = theirs
-    state["lm_head.weight"] = state["model.embed_tokens.weight"]
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    if unexpected or [name for name in missing if "rotary" not in name]:
-        raise SystemExit(f"{folder}: tensors do not fit: missing {missing}, unexpected {unexpected}")
-    return model
+    def _attention(
+        self, layer: int, x: torch.Tensor, lengths: list[int], cosine: torch.Tensor, sine: torch.Tensor
+    ) -> torch.Tensor:
+        projected = self._project(layer, 0, x).view(len(x), self.heads + 2 * self.kv_heads, self.head_dim)
+        turned, values = projected.split([self.heads + self.kv_heads, self.kv_heads], 1)
+        queries, keys = Rotation.apply(turned, cosine, sine).split([self.heads, self.kv_heads], 1)  # type: ignore[no-untyped-call]
+        times = self.heads // self.kv_heads
+        keys, values = (part.repeat_interleave(times, 1) for part in (keys, values))
+        answers = []
+        for rows in zip(*(part.split(lengths) for part in (queries, keys, values)), strict=True):
+            query, key, value = (row.transpose(0, 1) for row in rows)
+            answers.append(attention(query, key, value).transpose(0, 1).reshape(len(rows[0]), -1))
+        return torch.cat(answers)
 
 
-def add_lora(model: LlamaForCausalLM) -> Embed:
-    """Freeze `model`, put LoRA on its projections and trainable special rows under its embedding."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    for layer in model.model.layers:
-        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            setattr(layer.self_attn, name, LoRA(getattr(layer.self_attn, name)))
-        for name in ("gate_proj", "up_proj", "down_proj"):
-            setattr(layer.mlp, name, LoRA(getattr(layer.mlp, name)))
-    embedding = Embed(model.model.embed_tokens)
-    model.model.embed_tokens = embedding
-    return embedding
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Causal attention of one sequence; (heads, tokens, width) each.
 
-
-def trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The trainable tensors in bfloat16, by transformers' names: what lora.safetensors holds."""
-    return {
-        name: parameter.detach().to(torch.bfloat16).contiguous()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
+    In bfloat16 torch's own takes twice as long forward and backward (600 tokens, one core: 37 ms against 21), so it is
+    written out there, in blocks of queries that leave out the keys behind them. In float32 it is the other way round.
+    """
+    if query.dtype is not torch.bfloat16:
+        return F.scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True)[0]
+    scale = 1 / math.sqrt(query.shape[2])
+    blocks = []
+    for start in range(0, query.shape[1], QUERIES):
+        rows = query[:, start : start + QUERIES]
+        end = start + rows.shape[1]
+        hidden = torch.full((rows.shape[1], end), -math.inf, dtype=query.dtype).triu(start + 1)
+        scores = torch.baddbmm(hidden.expand(len(query), -1, -1), rows, key[:, :end].transpose(1, 2), alpha=scale)
+        blocks.append(scores.softmax(-1) @ value[:, :end])
+    return torch.cat(blocks, 1)

@@ -1,33 +1,70 @@
-"""Training samples: scenarios drawn from data/, varied, and encoded by Mistral's own tokenizer. Knows no model."""
+"""Training samples of each kind, drawn without end and encoded by Mistral's own tokenizer. Knows no model.
+
+The kinds and their shares are in `SHARES`. What they are made of: the scenarios of data/ (expand.py, exchanges.py) and
+exchanges about the sample tools (everyday.py).
+"""
 
 from __future__ import annotations
 
 import json
 import random
+import re
 import string
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import everyday
+import exchanges
+import yaml
+from exchanges import Exchange, Tool
 from expand import expand
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.validator import ValidationMode
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 DATA = Path(__file__).with_name("data")
+PAGE = Path(__file__).with_name("page")
 CHAT_FILE = "plain_chat"
 
-CHAT_SHARE = 0.08
-"""Of samples, how many are plain chat."""
-CHAT_TOOLS_SHARE = 0.6
+SHARES = {
+    "scenario": 0.25,  # a conversation of data/ as it was written
+    "chat": 0.04,  # plain chat, mostly with tools beside it that must not be called
+    "everyday": 0.26,  # one to four questions about the sample tools, with small talk and impossible wishes between
+    "declining": 0.17,  # a question without the tool that it needs, often beside one that is answered
+    "parallel": 0.11,  # several values for one tool in one message
+    "parallel_multiple": 0.09,  # two or three requests for different tools in one message
+    "mixed": 0.03,  # one request that a tool answers and one that none does, in one message
+    "errors": 0.05,  # a result that is an error
+}
+"""The kinds of samples, and how many of all each makes up."""
+
+CHAT_TOOLS_SHARE = 0.7
 """Of plain chats, how many have tools beside them that they must not call."""
 CHAT_WORDS = 45
 """Plain chats whose first answer has as many words or more are left out."""
 DISTRACTOR_SHARE = 0.35
-"""Of scenarios with one to three tools, how many get tools of other scenarios beside theirs."""
+"""Of samples with one to three tools, how many get tools of other scenarios beside theirs."""
+SIBLINGS_SHARE = 0.4
+"""Of conversations with declined questions, how many offer the tools that stood beside the one that is needed."""
+ANSWERED_BESIDE_SHARE = 0.75
+"""Of the others, how many also have a question that a tool answers."""
+THREE_SHARE = 0.25
+"""Of parallel questions, how many are for three values."""
+ALL_SAMPLE_TOOLS_SHARE = 0.6
+"""Of everyday conversations, how many are offered all sample tools in the order of tools.yaml, as a first chat is."""
+HELD_OUT = 25
+"""One scenario in so many is kept out of training, to measure with."""
 
-Sample = tuple[list[int], list[int]]
-"""Token ids, and for each whether the model is to learn it (1) or only to read it (0)."""
+
+@dataclass(frozen=True)
+class Sample:
+    kind: str
+    tokens: list[int]
+    learned: list[int]
+    """For each token, whether the model is to learn it (1) or only to read it (0)."""
 
 
 def read_scenarios(name: str) -> list[dict[str, Any]]:
@@ -36,54 +73,232 @@ def read_scenarios(name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.strip()]
 
 
-class Samples:
-    """Draws samples without end from the files of data/ named in `names`."""
+def page_questions() -> set[str]:
+    """The questions of the everyday page, which must not be trained on, but for those of a word or two ("hello")."""
+    found = set()
+    for path in sorted(PAGE.glob("*.yaml")):
+        page = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for row in (row for rows in page.values() if isinstance(rows, list) for row in rows if "set" in row):
+            found |= {turn["ask"] for turn in row.get("turns", [row])}
+    return {_plain(question) for question in found if len(question.split()) > 3}
 
-    def __init__(self, tokenizer: Path, names: list[str], rng: random.Random) -> None:
+
+class Samples:
+    """Draws samples without end from the files of data/ named in `names`; `held_out` from what training never sees."""
+
+    def __init__(self, tokenizer: Path, names: Sequence[str], rng: random.Random, *, held_out: bool = False) -> None:
         self._rng = rng
         self._tokenizer = MistralTokenizer.from_file(str(tokenizer), mode=ValidationMode.finetuning)
         special = self._tokenizer.instruct_tokenizer.tokenizer.get_special_token
         self._before_answer = (special("[/INST]"), special("[/TOOL_RESULTS]"))
         self._results, self._end = special("[TOOL_RESULTS]"), special("</s>")
-        main = [scenario for name in sorted(names) if name != CHAT_FILE for scenario in read_scenarios(name)]
+        self._page = page_questions()
+
+        def kept(scenario: dict[str, Any]) -> bool:
+            return (zlib.crc32(scenario["id"].encode()) % HELD_OUT == 0) is held_out
+
+        main = [s for name in sorted(names) if name != CHAT_FILE for s in read_scenarios(name) if kept(s)]
+        self.first = [scenario for scenario in main if exchanges.begins_with_call(scenario)]
         # The example weather tool, and the first minutes with the sample tools (ids "g-..."), count twice.
         main += [s for s in main if "gcw" in s["id"] or s["id"].startswith("g-")]
         self.main = main
-        chats = read_scenarios(CHAT_FILE) if CHAT_FILE in names else []
+        chats = [chat for chat in read_scenarios(CHAT_FILE) if kept(chat)] if CHAT_FILE in names else []
         self.chats = [chat for chat in chats if len(chat["turns"][1]["say"].split()) < CHAT_WORDS]
         self.tools = [tool for scenario in main for tool in scenario["tools"]]
+        self._makers = {
+            "scenario": self._scenario,
+            "chat": self._chat,
+            "everyday": self._everyday,
+            "declining": self._declining,
+            "parallel": self._parallel,
+            "parallel_multiple": self._parallel_multiple,
+            "mixed": self._mixed,
+            "errors": self._errors,
+        }
 
-    def draw(self) -> Sample:
-        """One conversation. Raises what the tokenizer's validators raise for one that is not legal."""
-        return self._encode(self._conversation())
+    def draw(self, kind: str | None = None) -> Sample:
+        """One sample, of a kind by `SHARES` or the one named.
 
-    def _conversation(self) -> dict[str, Any]:
-        rng = self._rng
-        if rng.random() < CHAT_SHARE and self.chats:
-            chat = {**rng.choice(self.chats), "slots": {}}
-            if rng.random() < CHAT_TOOLS_SHARE:
-                chat["tools"] = rng.sample(self.tools, rng.randint(1, 3))
-            return expand(chat, rng)
-        conversation = expand(rng.choice(self.main), rng)
+        Raises what the tokenizer's validators raise for a conversation that is not legal.
+        """
+        chosen = kind or self._rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
+        while True:
+            conversation = self._makers[chosen]()
+            if conversation is not None and not self._is_on_page(conversation):
+                tokens = self._encode(conversation)
+                return Sample(chosen, tokens, self._learned(tokens))
+
+    def _is_on_page(self, conversation: dict[str, Any]) -> bool:
+        return any(_plain(turn["user"]) in self._page for turn in conversation["turns"] if "user" in turn)
+
+    def _scenario(self) -> dict[str, Any] | None:
+        conversation = expand(self._rng.choice(self.main), self._rng)
         tools = conversation["tools"] = list(conversation["tools"])
-        if tools and rng.random() < DISTRACTOR_SHARE and len(tools) < 4:
+        self._add_distractors(tools)
+        # An answer that lists the tools lists them in their order.
+        if not any("tools do you have" in json.dumps(turn) for turn in conversation["turns"]):
+            self._rng.shuffle(tools)
+        return conversation
+
+    def _chat(self) -> dict[str, Any] | None:
+        if not self.chats:
+            return None
+        chat = {**self._rng.choice(self.chats), "slots": {}}
+        if self._rng.random() < CHAT_TOOLS_SHARE:
+            chat["tools"] = self._rng.sample(self.tools, self._rng.randint(1, 3))
+        return expand(chat, self._rng)
+
+    def _everyday(self) -> dict[str, Any] | None:
+        rng = self._rng
+        tools = list(everyday.TOOLS.values())
+        if rng.random() > ALL_SAMPLE_TOOLS_SHARE:
+            tools = rng.sample(tools, rng.randint(1, 4))
+        turns: list[dict[str, Any]] = []
+        for _ in range(rng.choice((1, 2, 3, 3, 4))):
+            asked = self._about_sample_tools({tool["name"] for tool in tools})
+            turns += asked.turns()
+            again = everyday.follow_up(asked, rng) if len(asked.calls) == 1 and rng.random() < 0.3 else None
+            if again:
+                turns += again.turns()
+        return {"tools": tools, "turns": turns}
+
+    def _about_sample_tools(self, offered: set[str]) -> Exchange:
+        """One exchange as people have with the sample tools; declined where it needs a tool that is not offered."""
+        rng = self._rng
+
+        def draw() -> Exchange:
+            # Mostly what the tools can do: else a subset of the tools would be declined over and over.
+            found = everyday.draw(rng)
+            while not found.needed <= offered and rng.random() < 0.9:
+                found = everyday.draw(rng)
+            return found
+
+        chance = rng.random()
+        if chance < 0.13:
+            return everyday.chat(rng)
+        if chance < 0.30:
+            return everyday.unable(rng, exchanges.NO_TOOL)
+        asked = draw()
+        if not asked.needed <= offered:
+            return Exchange(asked.question, rng.choice(exchanges.NO_TOOL))
+        if chance < 0.52:
+            others = [other for other in (draw() for _ in range(rng.choice((1, 1, 2)))) if other.needed <= offered]
+            others = [other for other in others if other.calls != asked.calls]
+            return exchanges.together([asked, *others], rng)
+        if chance < 0.57:
+            return exchanges.partly_declined(asked, everyday.unable(rng, exchanges.NO_TOOL), rng)
+        if chance < 0.61:
+            chat = everyday.chat(rng)
+            return exchanges.together([asked, chat] if rng.random() < 0.5 else [chat, asked], rng)
+        return asked
+
+    def _declining(self) -> dict[str, Any] | None:
+        """A few questions that the tools cannot answer, and mostly one that they can: a decision each, on one prompt."""
+        rng = self._rng
+        host = self._first()
+        rows: list[Exchange] = []
+        if rng.random() < SIBLINGS_SHARE:
+            offered = [tool for tool in host.tools if tool["name"] not in host.needed]
+            if not offered:
+                return None
+            rows.append(Exchange(host.question, self._sorry(offered)))
+        else:
+            offered = list(host.tools)
+            if rng.random() < ANSWERED_BESIDE_SHARE:
+                rows.append(host)
+        if len(offered) == 1 and rng.random() < DISTRACTOR_SHARE:
+            self._add_distractors(offered)
+            if host.needed & {tool["name"] for tool in offered[1:]} and host not in rows:
+                return None
+        for _ in range(rng.choice((0, 1, 1, 2)) + (not rows)):
+            asked = self._first()
+            if not exchanges.clash(asked, offered):
+                rows.append(Exchange(asked.question, self._sorry(offered)))
+        rng.shuffle(rows)
+        rng.shuffle(offered)
+        return {"tools": offered, "turns": [turn for row in rows for turn in row.turns()]} if rows else None
+
+    def _sorry(self, offered: Sequence[Tool]) -> str:
+        return exchanges.sorry([tool["name"] for tool in offered], self._rng)
+
+    def _parallel(self) -> dict[str, Any] | None:
+        scenario = self._rng.choice(self.first)
+        rows = []
+        for _ in range(self._rng.choice((1, 2, 2))):
+            count = 3 if self._rng.random() < THREE_SHARE else 2
+            made = exchanges.parallel(scenario, self._rng, count)
+            if made is None:
+                return None
+            rows.append(made)
+        return self._conversation(rows)
+
+    def _parallel_multiple(self) -> dict[str, Any] | None:
+        rng = self._rng
+        scenario, second = rng.choice(self.first), rng.choice(self.first)
+        rows = []
+        for _ in range(rng.choice((1, 2, 2))):
+            one = exchanges.parallel(scenario, rng, 2) if rng.random() < 0.3 else exchanges.first(scenario, rng)
+            other = exchanges.first(second, rng)
+            if one is None or not exchanges.compatible(one, other):
+                return None
+            both = [one, other]
+            rng.shuffle(both)
+            rows.append(exchanges.together(both, rng))
+        return self._conversation(rows)
+
+    def _mixed(self) -> dict[str, Any] | None:
+        rng = self._rng
+        one, other = self._first(), self._first()
+        if rng.random() < 0.4:
+            chat = everyday.chat(rng)
+            return self._conversation([exchanges.together([chat, one] if rng.random() < 0.6 else [one, chat], rng)])
+        if exchanges.clash(other, one.tools):
+            return None
+        return self._conversation([exchanges.partly_declined(one, other, rng)], distractors=False)
+
+    def _errors(self) -> dict[str, Any] | None:
+        scenario = self._rng.choice(self.first)
+        asked = exchanges.first(scenario, self._rng)
+        if len(asked.calls) != 1:
+            return None
+        broken = exchanges.failed(asked, self._rng)
+        if self._rng.random() < 0.3:
+            other = self._first()
+            if not exchanges.compatible(broken, other):
+                return None
+            return self._conversation([exchanges.together([broken, other], self._rng)])
+        rows = [broken, exchanges.first(scenario, self._rng)] if self._rng.random() < 0.5 else [broken]
+        self._rng.shuffle(rows)
+        return self._conversation(rows)
+
+    def _first(self) -> Exchange:
+        return exchanges.first(self._rng.choice(self.first), self._rng)
+
+    def _conversation(self, rows: Sequence[Exchange], *, distractors: bool = True) -> dict[str, Any]:
+        tools: dict[str, Tool] = {}
+        for row in rows:
+            for tool in row.tools:
+                tools.setdefault(tool["name"], tool)
+        offered = list(tools.values())
+        if distractors:
+            self._add_distractors(offered)
+        self._rng.shuffle(offered)
+        return {"tools": offered, "turns": [turn for row in rows for turn in row.turns()]}
+
+    def _add_distractors(self, tools: list[Tool]) -> None:
+        if tools and self._rng.random() < DISTRACTOR_SHARE and len(tools) < 4:
             names = {tool["name"] for tool in tools}
-            for tool in rng.sample(self.tools, rng.randint(1, 2)):
+            for tool in self._rng.sample(self.tools, self._rng.randint(1, 2)):
                 if tool["name"] not in names:
                     names.add(tool["name"])
                     tools.append(tool)
-        # An answer that lists the tools lists them in their order.
-        if not any("tools do you have" in json.dumps(turn) for turn in conversation["turns"]):
-            rng.shuffle(tools)
-        return conversation
 
-    def _encode(self, conversation: dict[str, Any]) -> Sample:
+    def _encode(self, conversation: dict[str, Any]) -> list[int]:
         request = ChatCompletionRequest(
             messages=list(self._messages(conversation)),
             tools=[{"type": "function", "function": tool} for tool in conversation["tools"]] or None,
         )
-        tokens = self._tokenizer.encode_chat_completion(request).tokens
-        return tokens, self._learned(tokens)
+        return self._tokenizer.encode_chat_completion(request).tokens
 
     def _messages(self, conversation: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if conversation.get("system"):
@@ -123,3 +338,7 @@ class Samples:
 def _tool_call(call_id: str, call: dict[str, Any]) -> dict[str, Any]:
     arguments = json.dumps(call["arguments"], ensure_ascii=False)
     return {"id": call_id, "type": "function", "function": {"name": call["name"], "arguments": arguments}}
+
+
+def _plain(question: str) -> str:
+    return " ".join(re.findall(r"[\w%+*/.-]+", question.casefold())).rstrip(".")

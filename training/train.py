@@ -1,135 +1,257 @@
-"""Teach the demo model's base Mistral's tool calling: LoRA and the special tokens' rows, on a CPU.
+"""Teach the demo model Mistral's tool calling: an adapter and the special tokens' rows, on a CPU.
 
-`python training/train.py BASE OUT --minutes 50` writes OUT/lora.safetensors, every ten minutes and at the end.
+`python training/train.py BASE OUT --minutes 50` writes OUT/adapter.safetensors. Every few minutes it also writes
+OUT/checkpoint.pt; the same command with `--resume` goes on from there. OUT/log.jsonl has the losses.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
-import random
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from lora import Embed, add_lora, load_base, trained
-from safetensors.torch import load_file, save_file
-from samples import DATA, Sample, Samples
+from lora import DemoModel
 
 from toolchat.engine.number_format import by_flags, cpu_flags, settled
 
-BATCH_TOKENS = 2048
-MAX_TOKENS = 900
-"""Longer samples are left out."""
-MICRO_BATCH = 4
+HERE = Path(__file__).parent
+MICRO_TOKENS = 1300
+"""As many tokens go through the model at once: more need more memory (1 GB a thousand), and are hardly faster."""
 WARM_UP_STEPS = 20
-SAVE_SECONDS = 600
+B_RATE = 2
+"""How much faster B is learned than A. B holds the usual scale alpha / rank = 2 already, and Adam moves each number alike."""
+SAVE_SECONDS = 300
+HELD_OUT_EACH = 5
+"""Samples of each kind that are held out to measure with."""
+MEASURE_SECONDS = 1500
+
+
+class Sample(NamedTuple):
+    kind: str
+    tokens: list[int]
+    learned: list[int]
 
 
 def learning_rate(peak: float, step: int, fraction: float) -> float:
     """Linear warm-up by steps, then a cosine over the run's time down to a twentieth of the peak."""
     warm = min(1, (step + 1) / WARM_UP_STEPS)
-    return peak * warm * (0.5 * (1 + math.cos(math.pi * fraction)) * 0.95 + 0.05)
+    return peak * warm * (0.5 * (1 + math.cos(math.pi * min(1, fraction))) * 0.95 + 0.05)
 
 
-class Batches:
-    """Batches of about BATCH_TOKENS tokens from a shuffled buffer of four times as many."""
-
-    def __init__(self, samples: Samples, rng: random.Random) -> None:
-        self._samples, self._rng = samples, rng
-        self._buffer: list[Sample] = []
-
-    def next(self) -> list[Sample]:
-        """A batch, shortest sample first, so that neighbours pad little."""
-        while _tokens(self._buffer) < BATCH_TOKENS * 4:
-            try:
-                sample = self._samples.draw()
-            except Exception as error:  # a scenario that Mistral's validators refuse is skipped, and said
-                print("skip", type(error).__name__, str(error)[:200], flush=True)
-                continue
-            if len(sample[0]) <= MAX_TOKENS:
-                self._buffer.append(sample)
-        self._rng.shuffle(self._buffer)
-        batch: list[Sample] = []
-        while _tokens(batch) < BATCH_TOKENS:
-            batch.append(self._buffer.pop())
-        return sorted(batch, key=lambda sample: len(sample[0]))
+def batches(arguments: argparse.Namespace, *options: str) -> Iterator[list[Sample]]:
+    """What batches.py prints; it is ended when the caller has read enough."""
+    command = [
+        sys.executable,
+        str(HERE / "batches.py"),
+        str(arguments.base / "tekken.json"),
+        *arguments.files,
+        *options,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                yield [Sample(*row) for row in json.loads(line)]
+        finally:
+            process.kill()
 
 
-def batch_loss(model: torch.nn.Module, embedding: Embed, batch: list[Sample]) -> float:
-    """The mean loss of the learned tokens of `batch`; their gradients are added to the parameters."""
-    total = sum(sum(mask) for _, mask in batch)
+def micro_batches(batch: list[Sample]) -> Iterator[list[Sample]]:
+    """Parts of `batch` of about MICRO_TOKENS tokens."""
+    micro: list[Sample] = []
+    for sample in batch:
+        if micro and sum(len(one.tokens) for one in micro) + len(sample.tokens) > MICRO_TOKENS:
+            yield micro
+            micro = []
+        micro.append(sample)
+    yield micro
+
+
+def learned_scores(model: DemoModel, samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each token of `samples` that the model is to learn: its scores, and the token."""
+    before, after, start = [], [], 0
+    for sample in samples:
+        positions = [i for i, learned in enumerate(sample.learned) if learned and i]
+        before += [start + i - 1 for i in positions]
+        after += [sample.tokens[i] for i in positions]
+        start += len(sample.tokens)
+    hidden = model.hidden([sample.tokens for sample in samples])
+    return model.logits(hidden[torch.tensor(before)]).float(), torch.tensor(after)
+
+
+def batch_loss(model: DemoModel, batch: list[Sample]) -> float:
+    """The mean loss of the learned tokens of `batch`; their gradients are added to the adapter's."""
+    total = sum(sum(sample.learned) for sample in batch)
     summed = 0.0
-    for start in range(0, len(batch), MICRO_BATCH):
-        micro = batch[start : start + MICRO_BATCH]
-        length = max(len(tokens) for tokens, _ in micro)
-        ids = torch.tensor([tokens + [0] * (length - len(tokens)) for tokens, _ in micro])
-        mask = torch.tensor([mask + [0] * (length - len(mask)) for _, mask in micro])
-        attention = torch.tensor([[1] * len(tokens) + [0] * (length - len(tokens)) for tokens, _ in micro])
-        hidden = model.model(input_ids=ids, attention_mask=attention).last_hidden_state
-        learned = mask[:, 1:].bool()
-        logits = embedding.logits(hidden[:, :-1][learned])
-        loss = F.cross_entropy(logits.float(), ids[:, 1:][learned], reduction="sum") / total
-        loss.backward()
+    for micro in micro_batches(batch):
+        scores, tokens = learned_scores(model, micro)
+        loss = F.cross_entropy(scores, tokens, reduction="sum") / total
+        loss.backward()  # type: ignore[no-untyped-call]
         summed += loss.item()
     return summed
 
 
-def train(model: torch.nn.Module, embedding: Embed, batches: Batches, out: Path, minutes: float, peak: float) -> None:
-    """Train for `minutes` of wall time."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    print("trainable", sum(parameter.numel() for parameter in parameters), flush=True)
-    optimizer = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.0)
-    start = saved = time.time()
-    step = seen = 0
-    running: float | None = None
-    while (elapsed := (time.time() - start) / 60) <= minutes:
-        rate = learning_rate(peak, step, elapsed / minutes)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        batch = batches.next()
-        loss = batch_loss(model, embedding, batch)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        step += 1
-        seen += _tokens(batch)
-        running = loss if running is None else 0.95 * running + 0.05 * loss
-        if step % 5 == 0 or step < 6:
-            speed = seen / (time.time() - start)
-            print(
-                f"{elapsed:.1f} min step {step} loss {loss:.3f} run {running:.3f} tok/s {speed:.0f} lr {rate:.1e}",
-                flush=True,
-            )
-        if time.time() - saved > SAVE_SECONDS:
-            save_file(trained(model), out / "lora.safetensors")
-            saved = time.time()
-    save_file(trained(model), out / "lora.safetensors")
-    print("done", step, seen, running)
+@torch.no_grad()
+def held_out_measures(model: DemoModel, held_out: list[list[Sample]], call: int) -> dict[str, dict[str, float]]:
+    """For each kind: the loss; the share of calls of which every token is right; the share of texts begun as text."""
+    measures = {}
+    for samples in held_out:
+        loss, tokens, calls, right_calls, texts, right_texts = 0.0, 0, 0, 0, 0, 0
+        for micro in micro_batches(samples):
+            scores, wanted = learned_scores(model, micro)
+            loss += F.cross_entropy(scores, wanted, reduction="sum").item()
+            tokens += len(wanted)
+            chosen = scores.argmax(1)
+            place = 0
+            for sample in micro:
+                for length in _answer_lengths(sample):
+                    answer, given = wanted[place : place + length], chosen[place : place + length]
+                    place += length
+                    if answer[0] == call:
+                        calls += 1
+                        right_calls += bool((answer == given).all())
+                    else:
+                        texts += 1
+                        right_texts += bool(given[0] != call)
+        measures[samples[0].kind] = {
+            "loss": round(loss / tokens, 4),
+            "calls": round(right_calls / calls, 3) if calls else math.nan,
+            "texts": round(right_texts / texts, 3) if texts else math.nan,
+        }
+    return measures
 
 
-def _tokens(samples: list[Sample]) -> int:
-    return sum(len(tokens) for tokens, _ in samples)
+def _answer_lengths(sample: Sample) -> list[int]:
+    """Tokens of each stretch that the model writes."""
+    lengths: list[int] = []
+    for before, now in zip([0, *sample.learned], sample.learned, strict=False):
+        if now and not before:
+            lengths.append(0)
+        if now:
+            lengths[-1] += 1
+    return lengths
+
+
+class Run:
+    """A training run: what it has come to, and how it is kept and gone on with."""
+
+    def __init__(self, model: DemoModel, out: Path, peak: float) -> None:
+        self.model, self.out, self.peak = model, out, peak
+        sides = {
+            side: [p for name, p in model.adapter.items() if name.endswith(".B") is (side == "B")] for side in "AB"
+        }
+        self._groups = [{"params": sides["A"], "factor": 1}, {"params": sides["B"], "factor": B_RATE}]
+        self.optimizer = torch.optim.AdamW(self._groups, lr=peak, betas=(0.9, 0.98), weight_decay=0.0)
+        self.step = self.tokens = 0
+        self.seconds = 0.0
+        self.running: float | None = None
+
+    def learn(self, batch: list[Sample], fraction: float) -> float:
+        rate = learning_rate(self.peak, self.step, fraction)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        loss = batch_loss(self.model, batch)
+        torch.nn.utils.clip_grad_norm_(list(self.model.adapter.values()), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.model.merge()
+        self.step += 1
+        self.tokens += sum(len(sample.tokens) for sample in batch)
+        self.running = loss if self.running is None else 0.95 * self.running + 0.05 * loss
+        return loss
+
+    def log(self, **row: Any) -> None:
+        row = {"step": self.step, "minutes": round(self.seconds / 60, 2), "tokens": self.tokens, **row}
+        print(json.dumps(row), flush=True)
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
+            print(json.dumps(row), file=log)
+
+    def save(self) -> None:
+        state = {
+            "adapter": {name: p.detach() for name, p in self.model.adapter.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "state": (self.step, self.tokens, self.seconds, self.running),
+        }
+        beside = self.out / "checkpoint.part"
+        torch.save(state, beside)
+        beside.replace(self.out / "checkpoint.pt")
+        self.model.save_adapter(self.out / "adapter.safetensors")
+
+    def resume(self) -> None:
+        state = torch.load(self.out / "checkpoint.pt", weights_only=True)
+        with torch.no_grad():
+            for name, tensor in state["adapter"].items():
+                self.model.adapter[name].copy_(tensor)
+        self.model.merge()
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.tokens, self.seconds, self.running = state["state"]
+
+
+def train(run: Run, arguments: argparse.Namespace, held_out: list[list[Sample]], call: int) -> None:
+    """Train until `--minutes` of training have passed, those before a resumption included, or until SIGTERM."""
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopped.append(number))
+    seed = f"{arguments.seed}-{run.step}"
+    stream = batches(arguments, "--seed", seed)
+    if held_out and not run.step:
+        run.log(held_out=held_out_measures(run.model, held_out, call))
+    saved, measured, began = time.monotonic(), run.seconds, run.tokens
+    spent = 0.0
+    while run.seconds < arguments.minutes * 60 and not stopped:
+        start = time.monotonic()
+        batch = next(stream, None)
+        if batch is None:
+            raise SystemExit("batches.py ended; its message stands above")
+        loss = run.learn(batch, run.seconds / 60 / arguments.minutes)
+        passed = time.monotonic() - start
+        run.seconds += passed
+        spent += passed
+        if run.step % 5 == 0 or run.step < 6:
+            assert run.running is not None
+            speed = (run.tokens - began) / spent
+            run.log(loss=round(loss, 4), running=round(run.running, 4), speed=round(speed))
+        if held_out and run.seconds - measured > MEASURE_SECONDS:
+            run.log(held_out=held_out_measures(run.model, held_out, call))
+            measured = run.seconds
+        if time.monotonic() - saved > SAVE_SECONDS:
+            run.save()
+            saved = time.monotonic()
+    run.save()
+    if held_out and not stopped:
+        run.log(held_out=held_out_measures(run.model, held_out, call))
+    stream.close()  # type: ignore[attr-defined]
 
 
 def _arguments() -> argparse.Namespace:
-    files = sorted(path.stem for path in DATA.glob("*.jsonl"))
+    files = sorted(path.stem for path in (HERE / "data").glob("*.jsonl"))
     parser = argparse.ArgumentParser(
         prog="training/train.py",
-        description="Train a LoRA adapter for the demo model on a CPU; writes OUT/lora.safetensors.",
+        description="Train an adapter for the demo model on a CPU; writes OUT/adapter.safetensors.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("base", type=Path, help="a folder written by python -m toolchat.models.demo.convert")
-    add("out", type=Path, help="the folder for lora.safetensors, made if absent")
+    add("out", type=Path, help="the folder for the adapter, checkpoints and log, made if absent")
     add("--minutes", type=float, default=50.0, help="how long to train")
-    add("--from", dest="start", type=Path, metavar="LORA", help="go on from this lora.safetensors")
+    add("--from", dest="start", type=Path, metavar="ADAPTER", help="go on from this adapter.safetensors")
+    add("--resume", action="store_true", help="go on from OUT/checkpoint.pt")
     add("--rate", type=float, default=5e-4, help="peak learning rate")
     add("--files", nargs="+", choices=files, default=files, metavar="NAME", help="which files of data/ to use")
-    add("--threads", type=int, default=int(os.environ.get("NT", "2")), help="of torch")
-    add("--seed", type=int, help="of the samples drawn; another one where --from is given, unless set")
+    add("--threads", type=int, default=2, help="of torch")
+    add("--seed", type=int, default=4, help="of the samples drawn")
+    add("--no-held-out", action="store_true", help="do not measure on scenarios that are kept out of training")
     return parser.parse_args()
 
 
@@ -137,26 +259,25 @@ def main() -> None:
     arguments = _arguments()
     if arguments.minutes <= 0:
         raise SystemExit("--minutes: expected a positive number")
+    if arguments.files == ["plain_chat"]:
+        raise SystemExit("--files: name at least one file besides plain_chat")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.resume and not (arguments.out / "checkpoint.pt").exists():
+        raise SystemExit(f"--resume: there is no {arguments.out / 'checkpoint.pt'}; leave --resume out to begin")
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    seed = arguments.seed if arguments.seed is not None else 5 if arguments.start else 4
-    rng = random.Random(seed)
-    # The shipped adapter was trained in bfloat16. Where a CPU only imitates that, a step takes tens of times as long
-    # (one layer: 2,020 ms against 52 in float32).
+    # Where a CPU only imitates bfloat16, a step takes tens of times as long in it (one layer: 2,020 ms against 52).
     bfloat16 = settled(by_flags(cpu_flags())) == "auto"
-    model = load_base(arguments.base).to(torch.bfloat16 if bfloat16 else torch.float32)
-    embedding = add_lora(model)
+    model = DemoModel(arguments.base, torch.bfloat16 if bfloat16 else torch.float32)
     if arguments.start:
-        parameters = dict(model.named_parameters())
-        for name, weight in load_file(arguments.start).items():
-            parameters[name].data.copy_(weight.float())
-        print("from", arguments.start, flush=True)
-    samples = Samples(arguments.base / "tekken.json", arguments.files, rng)
-    if not samples.main:
-        raise SystemExit("--files: name at least one file besides plain_chat")
-    print(f"{len(samples.main)} scenarios {len(samples.chats)} chats {len(samples.tools)} tools", flush=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    train(model, embedding, Batches(samples, rng), arguments.out, arguments.minutes, arguments.rate)
+        model.load_adapter(arguments.start)
+    run = Run(model, arguments.out, arguments.rate)
+    if arguments.resume:
+        run.resume()
+    held_out: list[list[Sample]] = []
+    if not arguments.no_held_out:
+        held_out = list(batches(arguments, "--seed", "held-out", "--held-out", str(HELD_OUT_EACH)))
+    train(run, arguments, held_out, model.call_token)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import questions
+import yaml
 from e2e_engine import Running
 from questions import Question
 
@@ -88,10 +89,13 @@ def texts(value: Any) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def training() -> str:
     """Every text of the training data, slots unfilled but their values among them, a line each."""
-    files = sorted((REPOSITORY / "training" / "data").glob("*.jsonl"))
+    folder = REPOSITORY / "training" / "data"
+    files = sorted(folder.glob("*.jsonl"))
     assert files
     rows = itertools.chain.from_iterable(file.read_text().splitlines() for file in files)
-    return "\n".join(text.replace("\n", " ") for row in rows for text in texts(json.loads(row)))
+    words = yaml.safe_load((folder / "everyday.yaml").read_text(encoding="utf-8"))
+    data = [*(json.loads(row) for row in rows), words]
+    return "\n".join(text.replace("\n", " ") for item in data for text in texts(item))
 
 
 @pytest.mark.long

@@ -51,7 +51,7 @@ def main() -> None:
         prog="python -m toolchat.models.demo.merge", description="Add a LoRA adapter to a base checkpoint."
     )
     parser.add_argument("base", type=Path, help="a folder written by toolchat.models.demo.convert")
-    parser.add_argument("adapter", type=Path, help="adapter.safetensors, from training/export.py")
+    parser.add_argument("adapter", type=Path, help="adapter.safetensors, from training/train.py")
     parser.add_argument("out", type=Path, help="the folder to write")
     arguments = parser.parse_args()
     model = checkpoint.read(arguments.base)
