@@ -58,7 +58,7 @@ def batches(arguments: argparse.Namespace, *options: str) -> Iterator[list[Sampl
         *options,
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:

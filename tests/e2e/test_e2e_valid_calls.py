@@ -69,7 +69,11 @@ class Tiny:
         return [delta async for delta in self.engine.generate("one", ASKED, tools, asked)]
 
 
-@pytest.fixture(scope="module", params=["v3-spm", "v3-tekken", "v11", "v13"])
+# One of each kind of tokenizer and of call; each of the others takes one more start of the engine.
+SLOW = [pytest.param(label, marks=pytest.mark.slow) for label in ("v3-tekken", "v11")]
+
+
+@pytest.fixture(scope="module", params=["v3-spm", "v13", *SLOW])
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     with asyncio.Runner() as loop:
         stack = AsyncExitStack()
