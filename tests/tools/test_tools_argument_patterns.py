@@ -329,3 +329,8 @@ def test_no_pattern_and_value_take_long() -> None:
 @pytest.mark.parametrize("value", [3, True, 1.5, None])
 def test_a_number_is_no_path(folder: str, value: Any) -> None:
     assert not surely("**", value, Kind.PATH, folder)
+
+
+def test_what_looks_like_an_assignment_behind_the_program_is_its_argument(folder: str) -> None:
+    assert possibly("dd of=/dev/*", "true; dd of=/dev/sda bs=1M", Kind.COMMAND, folder) is Fit.YES
+    assert possibly("git push --force*", "cd x && git push --force-with-lease=a b", Kind.COMMAND, folder) is Fit.YES

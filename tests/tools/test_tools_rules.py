@@ -228,3 +228,16 @@ def test_a_likeness_of_paths_holds_in_the_folder_that_it_was_given_in(work: Path
 def test_a_grant_by_pattern_that_cannot_be_read_means_nothing(text: str) -> None:
     assert Grant("d", f"like {text}").likeness is None
     assert Likeness.decode('{"any":[],"like":{"a":"b"},"same":{}}') is None
+
+
+def test_a_schema_that_says_true_of_an_argument_is_taken_as_any(tmp_path: Path) -> None:
+    parameters = {"type": "object", "properties": {"value": True, "path": TEXT}}
+    rules = rules_of(tmp_path, "{deny: {value: secret}, else: allow}")[1]
+    assert rules.verdict(Call(parameters, {"value": "secret"}, str(tmp_path))) == "deny"
+    assert rules.verdict(Call(parameters, {"value": "x"}, str(tmp_path))) == ""
+    assert list(rules.problems(parameters)) == []
+
+
+def test_nothing_like_an_address_that_is_none_is_offered(tmp_path: Path) -> None:
+    call = Call({"type": "object", "properties": {"url": TEXT}}, {"url": "http://["}, str(tmp_path))
+    assert likeness(call) is None

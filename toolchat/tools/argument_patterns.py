@@ -55,7 +55,7 @@ _OF_SHELLS = frozenset(";&|<>$`\\(){}#\n\r")
 """What ends a command for a shell, begins another one, or computes a word."""
 _ENDS = re.compile(r"[;&|\n\r(){}`]|\$\(|<\(|>\(")
 _COMPUTED = re.compile(r"[$`\\]")
-_ASSIGNMENT = re.compile(r"(?:[A-Za-z_]\w*=\S*\s+)+")
+_ASSIGNMENT = re.compile(r"\A(?:[A-Za-z_]\w*=\S*\s+)+")
 _LONGEST_PATH = 4096
 """Characters of a path, as of the kernel's, and of a command line whose words are looked at."""
 _MOST_ITEMS = 1000

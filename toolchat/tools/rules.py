@@ -91,7 +91,7 @@ class Rules:
 
     def problems(self, parameters: Mapping[str, Any], *, all_known: bool = True) -> Iterator[str]:
         """What is wrong with them for a tool of this schema; `all_known` if it has to have every argument."""
-        properties = parameters.get("properties", {})
+        properties = _properties(parameters)
         if all_known and parameters.get("additionalProperties", False) in (False, None):
             for name in sorted(self.names() - properties.keys()):
                 known = f"expected {', '.join(properties)}" if properties else "the tool has none"
@@ -131,7 +131,7 @@ class Call:
     """The arguments of a call as its tool gets them: those left out have the defaults that the schema tells."""
 
     def __init__(self, parameters: Mapping[str, Any], arguments: Mapping[str, Any], folder: str) -> None:
-        self._properties: Mapping[str, Any] = parameters.get("properties", {})
+        self._properties = _properties(parameters)
         self._more = parameters.get("additionalProperties", False) not in (False, None)
         defaults = {name: said["default"] for name, said in self._properties.items() if "default" in said}
         self.given = arguments
@@ -143,11 +143,16 @@ class Call:
         return self._more or name in self._properties or name in self.values
 
     def kind(self, name: str, pattern: Pattern) -> Kind:
-        return kind_of(name, self._properties.get(name, {}), pattern)
+        return kind_of(name, self.schema(name), pattern)
 
     def schema(self, name: str) -> Mapping[str, Any]:
-        said = self._properties.get(name, {})
-        return said if isinstance(said, Mapping) else {}
+        return self._properties.get(name, {})
+
+
+def _properties(parameters: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The schemas of the arguments. A server may say true in the place of one, which is {}."""
+    said = parameters.get("properties", {})
+    return {name: one if isinstance(one, Mapping) else {} for name, one in said.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +249,10 @@ def _near(value: str, kind: Kind, folder: str) -> tuple[str, ...]:
         case Kind.URL:
             from urllib.parse import urlsplit  # not needed by most commands
 
-            parts = urlsplit(value)
+            try:
+                parts = urlsplit(value)
+            except ValueError:
+                return ()
             fits = parts.scheme in ("http", "https") and parts.hostname and parts.netloc.isascii()
             return (f"{parts.scheme}://{parts.netloc}/**",) if fits and "@" not in parts.netloc else ()
         case Kind.COMMAND:

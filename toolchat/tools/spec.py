@@ -142,7 +142,7 @@ def scan_tools_file(path: Path, text: bytes | None = None, known: Known | None =
     problems = Problems(path)
     reader = _Reader(path, problems, known or Known(path.resolve().parent))
     entries = reader.file(root)
-    servers = tuple(replace(server, order=order) for order, server in enumerate(reader.servers))
+    servers = tuple(reader.servers)
     return ToolsFile(path, entries, tuple(reader.notices), reader.included, reader.packages, servers), problems
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 
 from toolchat.ui.attached import written
@@ -217,7 +217,8 @@ def parsed_rule(line: str) -> Rule | None:
 
 def _regular(glob: str) -> str:
     """A pattern of .gitignore as a regular expression that takes no long time on any name."""
-    segments = [segment for segment, _ in groupby(glob.split("/"))] if "**" in glob else glob.split("/")
+    parts = glob.split("/")
+    segments = [part for part, before in zip(parts, ["", *parts], strict=False) if not part == before == "**"]
     if segments.count("**") > _MOST_DEEP:
         raise re.error("too many **")
     out = ""

@@ -191,6 +191,7 @@ class Terminal:
             # The last frame has erased the bottom rows, and erasing within a frame leaves this on.
             self._output.disable_bracketed_paste()
             self.window.give_back(for_good=True)
+            self._output.flush()
 
     def leave(self, code: int) -> None:
         """Have `run` return, once; the bottom rows are erased, what was printed stays."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from hypothesis import strategies as st
 
 from toolchat.tools.code import read_code
 from toolchat.tools.file_schema import file_schema
+from toolchat.tools.mcp.client import with_right_rules
 from toolchat.tools.mcp.entry import McpServer, unpinned
 from toolchat.tools.mcp.naming import legal_name, signature, unique_name
 from toolchat.tools.problems import Place
 from toolchat.tools.rules import NO_RULES
 from toolchat.tools.spec import read_tools_file
-from toolchat.tools.toolbox import Approval, Privileges
+from toolchat.tools.toolbox import Approval, Privileges, Tool, ToolOptions
 from toolchat.wire.errors import UsageError
 
 WHOLE = """\
@@ -236,3 +238,17 @@ def test_a_signature_is_written_from_a_schema() -> None:
         "required": ["a"],
     }
     assert signature("f", schema) == 'f(a: integer, b?: "x" | 2, c?: string | null, d?)'
+
+
+def test_a_rule_for_an_argument_that_no_tool_of_the_server_has_is_told_and_its_calls_ask(tmp_path: Path) -> None:
+    (server,) = servers(
+        tmp_path, 'version: 1\nmcp: {a: {command: x, approval: {deny: {pth: "/etc/**"}, else: allow}}}\n'
+    )
+    said = replace(ToolOptions(), **server.options_of("read"))
+    parameters = {"type": "object", "properties": {"path": {"type": "string"}}}
+    tools, slips = with_right_rules([Tool("a_read", "", parameters, "mcp:a:read", "a_read()", "t:1:1", options=said)])
+    assert slips == ['approval names the argument "pth", which none of its tools has; correct it: until then calls ask']
+    assert tools[0].options.approval is Approval.ASK
+    (right,) = servers(tmp_path, "version: 1\nmcp: {a: {command: x, approval: {deny: {path: x}, else: allow}}}\n")
+    one = Tool("a", "", parameters, "mcp:a:r", "a()", "t:1:1", options=replace(said, **right.options_of("read")))
+    assert with_right_rules([one]) == ([one], [])

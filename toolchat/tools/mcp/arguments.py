@@ -18,6 +18,8 @@ def checked(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[di
 
     A check that takes too long is left to the server.
     """
+    import jsonschema  # noqa: F401 (here, so that its import takes nothing of the time below)
+
     try:
         with limited():
             if not (wrong := _problems(schema, arguments)):

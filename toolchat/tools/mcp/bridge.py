@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -63,6 +63,8 @@ class _Server:
     tools: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What the chat was told of each tool, by the server's name for it."""
     listing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    stale: bool = False
+    """Whether its tools have changed while they were listed."""
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     """Set where the session is of no more use."""
     process: StdioServer | None = None
@@ -212,6 +214,7 @@ class Bridge:
         from toolchat.tools.mcp.listed import MOST_TOOLS, listed
 
         async with server.listing:
+            server.stale = False
             found = await connection.tools()
             notes: list[str] = []
             if len(found) > MOST_TOOLS:
@@ -239,9 +242,14 @@ class Bridge:
                     "pid": server.process.pid if server.process is not None else 0,
                 }
             self._tell(server, message)
+        if server.stale:
+            self._changed(server, "tools")
 
     def _changed(self, server: _Server, what: str) -> None:
-        if what != "tools" or server.connection is None or server.listing.locked():
+        if what != "tools" or server.connection is None:
+            return
+        if server.listing.locked():
+            server.stale = True  # a flood of changes is listed once more
             return
 
         async def again() -> None:
@@ -382,8 +390,7 @@ class Bridge:
                 why = f"the server {server.served.name} ended ({await self._how(server) or why})"
             self._fail(number, server.redactor.text(why))
         finally:
-            if (call := self._calls.pop(number, None)) is not None and call.lines > _MOST_LINES:
-                self._channel.send({"op": "over", "id": number})
+            self._calls.pop(number, None)
 
     async def _how(self, server: _Server) -> str:
         """How a server's process ended; "" where it has none."""
@@ -457,9 +464,6 @@ def _log(name: str, redactor: Redactor, line: str) -> None:
     with suppress(OSError, ValueError):
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         print(f"{stamp} mcp {name}: {redactor.text(line)}", file=sys.stderr, flush=True)
-
-
-Runs = Callable[[], Awaitable[None]]
 
 
 def main() -> Never:

@@ -26,6 +26,7 @@ from toolchat.tools.mcp.naming import signature, unique_name
 from toolchat.tools.mcp.protocol import Served
 from toolchat.tools.mcp.wording import changes, remarks, typed_prompts
 from toolchat.tools.problems import Problems
+from toolchat.tools.rules import Rules
 from toolchat.tools.toolbox import Tool, ToolOptions
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment
 from toolchat.wire.errors import ToolchatError, UsageError
@@ -79,10 +80,10 @@ class McpTools:
         self._names: dict[tuple[str, str], str] = {}
         """A tool keeps its name as long as the chat, by server and the server's name for it."""
         self._taken: set[str] = set()
-        self._waiting: dict[int, Callable[[Message], None]] = {}
+        self._waiting: dict[int, tuple[Callable[[Message], None], Bridge]] = {}
         self._ids = 0
         self._bridges: list[Bridge] = []
-        self._asking: dict[tuple[Bridge, int], asyncio.Task[None]] = {}
+        self._asking: dict[tuple[Bridge, int], tuple[asyncio.Task[None], str]] = {}
         self._open_questions: dict[str, int] = {}
         self._closed = False
         self._used = False
@@ -169,7 +170,7 @@ class McpTools:
     async def close(self) -> None:
         """End every server."""
         self._closed = True
-        for task in self._asking.values():
+        for task, _ in self._asking.values():
             task.cancel()
         await asyncio.gather(*(bridge.close() for bridge in self._bridges))
 
@@ -189,7 +190,7 @@ class McpTools:
         """Send a message to a server's bridge; `heard` is given all answers. The number to `forget`."""
         self._ids += 1
         if state.bridge is not None:
-            self._waiting[self._ids] = heard
+            self._waiting[self._ids] = (heard, state.bridge)
             state.bridge.send({**message, "id": self._ids, "server": state.number})
         else:
             heard({"op": "failed", "why": state.line, "status": "error"})
@@ -327,10 +328,10 @@ class McpTools:
             case {"op": "elicit", "id": int(number), "server": int(at)}:
                 self._elicited(bridge, number, at, message)
             case {"op": "unask", "id": int(number)}:
-                if (task := self._asking.get((bridge, number))) is not None:
-                    task.cancel()
+                if (asked := self._asking.get((bridge, number))) is not None:
+                    asked[0].cancel()
             case {"op": _, "id": int(number)} if number in self._waiting:
-                self._waiting[number](message)
+                self._waiting[number][0](message)
 
     def _became(self, state: ServerState, message: Message) -> None:
         match message:
@@ -372,8 +373,9 @@ class McpTools:
             if state.bridge is bridge:
                 state.bridge = None
                 self._fail(state, f"the process of the MCP servers ended ({how})")
-        for number in list(self._waiting):
-            self._waiting[number]({"op": "failed", "why": f"the process of the MCP servers ended ({how})"})
+        for heard, of in list(self._waiting.values()):
+            if of is bridge:
+                heard({"op": "failed", "why": f"the process of the MCP servers ended ({how})"})
 
     def _notify(self, text: str) -> None:
         if self.on_notice is not None and not self._closed:
@@ -417,9 +419,10 @@ class McpTools:
                             remarks=remarks(server, hints),
                         )
                     )
+        found, slips = with_right_rules(found)
         state.tools, state.own_names, state.fingerprints = tuple(found), names, prints
         state.listed = tuple(tools)
-        state.notes = tuple(str(note) for note in notes)
+        state.notes = (*(str(note) for note in notes), *slips)
         if tools and not found:
             state.notes += ("none of its tools fits include: and exclude:",)
 
@@ -443,28 +446,56 @@ class McpTools:
             str(message.get("url") or ""),
         )
 
+        action = "cancel"
+        content: Mapping[str, Any] = {}
+
         async def ask() -> None:
-            action: str = "decline"
-            content: Mapping[str, Any] = {}
+            nonlocal action, content
             self._open_questions[server] = self._open_questions.get(server, 0) + 1
             try:
                 if self.elicit is None or len(self._asking) > _MOST_QUESTIONS:
+                    action = "decline"
                     self._notify(f"the server {server} asked something and was declined: nobody can be asked")
                 else:
                     answer = await self.elicit(asked)
                     action, content = ("accept" if answer.accepted else "decline"), answer.content
-            except asyncio.CancelledError:
-                action = "cancel"
+            except Exception:
+                action = "decline"
                 raise
             finally:
                 self._open_questions[server] -= 1
-                self._asking.pop((bridge, number), None)
-                bridge.send({"op": "elicited", "id": number, "action": action, "content": dict(content)})
 
-        self._asking[bridge, number] = asyncio.get_running_loop().create_task(ask(), name="mcp-elicit")
+        def asked_it(_: object) -> None:
+            # Also where the task was cancelled before it began.
+            self._asking.pop((bridge, number), None)
+            bridge.send({"op": "elicited", "id": number, "action": action, "content": dict(content)})
+
+        task = asyncio.get_running_loop().create_task(ask(), name="mcp-elicit")
+        self._asking[bridge, number] = (task, server)
+        task.add_done_callback(asked_it)
 
     def stop_asking(self, server: str) -> None:
         """Withdraw the questions of a server, whose call is interrupted."""
-        if self.is_asking(server):
-            for task in list(self._asking.values()):
+        for task, name in list(self._asking.values()):
+            if name == server:
                 task.cancel()
+
+
+def with_right_rules(tools: Sequence[Tool]) -> tuple[list[Tool], list[str]]:
+    """The tools of a server, and what is wrong with the file's rules for them.
+
+    A rule may mean those of them that have such an argument. Where none has, it is a slip: calls under it ask.
+    """
+    slips: dict[str, None] = {}
+    known: dict[Rules, set[str]] = {}
+    for tool in tools:
+        rules = tool.options.rules
+        known.setdefault(rules, set()).update(tool.parameters.get("properties", {}))
+        slips |= dict.fromkeys(rules.problems(tool.parameters, all_known=False))
+    wrong = {rules: sorted(rules.names() - names) for rules, names in known.items()}
+    for name in sorted({name for names in wrong.values() for name in names}):
+        slips[
+            f'approval names the argument "{name}", which none of its tools has; correct it: until then calls ask'
+        ] = None
+    found = [replace(one, options=asking(one.options)) if wrong[one.options.rules] else one for one in tools]
+    return found, list(slips)

@@ -60,7 +60,6 @@ class McpServer:
     roots: bool = False
     """Whether it is told that it may ask for the folder that the user is in. The file system's server takes that in
     place of the folders of its command line."""
-    order: int = 0
 
     @property
     def approval(self) -> Approval:

@@ -64,6 +64,8 @@ def listed(tool: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
 
     None where it cannot be offered.
     """
+    import jsonschema  # noqa: F401 (here, so that its import takes nothing of the time below)
+
     name = str(tool.get("name", ""))
     note = ""
     schema = cleaned(tool.get("inputSchema") or {"type": "object"})

@@ -111,8 +111,10 @@ def _prompt_file(argument: str) -> Path | None:
         return named
     if (word and argument.lower().endswith(SUFFIXES)) or (word and argument.startswith(_PATHS)):
         return user_path(argument)
-    if argument.startswith(_PATHS) and (path := user_path(argument)).is_file():
-        return path
+    if argument.startswith(_PATHS):
+        with suppress(OSError):  # too long for a name, or in a folder that is closed: then it is a text
+            if (path := user_path(argument)).is_file():
+                return path
     return None
 
 
