@@ -277,9 +277,7 @@ def test_the_system_prompt_is_shown_set_and_removed(typed: Typed, chat: FakeChat
     assert typed.says("/system none") == ["There is no system prompt."]
 
 
-def test_a_system_prompt_that_begins_like_a_path_and_is_too_long_for_one_is_a_text(
-    typed: Typed, chat: FakeChat
-) -> None:
+def test_a_long_system_prompt_that_begins_like_a_path_is_a_text(typed: Typed, chat: FakeChat) -> None:
     text = f"/no_think You are {'very ' * 100}brief."
     typed(f"/system {text}")
     assert chat.system == text
