@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -147,6 +149,15 @@ def test_a_hook_that_takes_too_long_is_ended_with_what_it_started_and_lets_nothi
     deadline = time.monotonic() + 5
     while Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
         assert time.monotonic() < deadline
+
+
+def test_a_process_of_a_hooks_that_has_left_its_group_holds_nothing_up(make_harness: Make, tmp_path: Path) -> None:
+    script = f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60' & wait"
+    started = time.monotonic()
+    harness = played(make_harness, Hooks(("sh", "-c", script), timeout=0.5))
+    assert time.monotonic() - started < 20
+    assert "did not answer within 0.5 s" in notices(harness)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 def test_an_interrupt_ends_a_hook_and_the_call(make_harness: Make) -> None:

@@ -98,10 +98,34 @@ def test_the_first_turn_waits_for_servers_and_each_turn_has_the_tools_of_then(be
 def test_a_resource_that_a_question_names_is_sent_with_it(bench: Bench) -> None:
     async def scene(session: Session) -> None:
         bench.engine.enqueue("Read.")
-        await session.ask("What is in @s:x://1?")
+        await session.ask("What is in @s:x://1?", typed="What is in @s:x://1?")
 
     bench.play(scene, Served(READ))
-    assert bench.sent()[-1] == "What is in @s:x://1?\n\n@s:x://1\ncontents of x://1"
+    assert bench.sent()[-1] == "What is in @s:x://1?\n\n@s:x://1:\n```\ncontents of x://1\n```"
+
+
+def test_a_resource_that_only_quoted_words_name_is_not_asked_for(bench: Bench) -> None:
+    async def scene(session: Session) -> None:
+        bench.engine.enqueue("Read.")
+        await session.ask("Sum it up.\n\nnotes.txt:\n```\n@s:x://secret\n```", typed="Sum it up.")
+
+    bench.play(scene, Served(READ))
+    assert "contents of" not in bench.sent()[-1]
+
+
+def test_a_tool_that_was_left_out_and_is_switched_on_stays_on(bench: Bench) -> None:
+    async def scene(session: Session) -> None:
+        bench.engine.enqueue("One.", "Two.")
+        runner = Served()
+        runner.toolbox = Toolbox(Path("tools.yaml"), (READ, WRITE))
+        session.equip(runner, only=("s_read",))
+        await session.ask("first")
+        assert session.switched_off == {"s_write"}
+        session.switch_tool("s_write", True)
+        await session.ask("second")
+        assert session.switched_off == frozenset()
+
+    bench.play(scene, Served(READ))
 
 
 def test_a_tool_that_is_switched_off_stays_off_when_its_server_comes_back(bench: Bench) -> None:

@@ -95,7 +95,7 @@ class FakeChat:
     async def ready(self) -> None:
         pass
 
-    async def ask(self, text: str, images: Sequence[Image] = ()) -> TurnFinished:
+    async def ask(self, text: str, images: Sequence[Image] = (), *, typed: str = "") -> TurnFinished:
         if self.refuses is not None:
             raise self.refuses
         self.questions.append(UserMessage(text, tuple(images)))

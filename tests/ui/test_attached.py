@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_files import image_file
 
+from toolchat.session.resources import quoted
 from toolchat.ui.attached import (
     MAX_TEXT,
     Text,
@@ -15,7 +16,6 @@ from toolchat.ui.attached import (
     dropped_images,
     mentions,
     names_file_among_words,
-    quoted,
     shown,
     with_files,
     written,

@@ -9,6 +9,7 @@ import pytest
 from fake_chat import FakeChat
 
 from toolchat.session.resources import with_resources
+from toolchat.ui.attached import as_typed
 from toolchat.ui.commands import Commands, Outcome
 from toolchat.wire.errors import ToolchatError
 
@@ -92,9 +93,13 @@ def test_resources_are_sent_behind_the_question() -> None:
     async def read(server: str, uri: str) -> str:
         return f"text of {server} {uri}"
 
-    def sent(text: str) -> str:
-        return asyncio.run(with_resources(text, ("docs",), read))
+    def sent(text: str, typed: str | None = None) -> str:
+        return asyncio.run(with_resources(text, text if typed is None else typed, ("docs",), read))
 
-    assert sent("See @docs:x://1, please") == "See @docs:x://1, please\n\n@docs:x://1\ntext of docs x://1"
+    whole = sent("See @docs:x://1, please")
+    assert whole == "See @docs:x://1, please\n\n@docs:x://1:\n```\ntext of docs x://1\n```"
+    # Taken back it is the question alone: sent again it would have the resource twice.
+    assert as_typed(whole) == "See @docs:x://1, please"
+    assert sent("notes.txt:\n```\n@docs:x://secret\n```", "Look at this") == "notes.txt:\n```\n@docs:x://secret\n```"
     for plain in ("mail a@docs:x", "@other:x://1", "@docs", "nothing"):
         assert sent(plain) == plain

@@ -27,6 +27,8 @@ _MAX_ANSWER = 16 * 1024**2
 _MAX_SAID = 300
 """Characters of standard error that a notice quotes, its last."""
 
+_END_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Passed:
@@ -170,10 +172,15 @@ async def _talk(process: Process, data: bytes) -> tuple[bytes, str, int]:
 
 
 async def _end(process: Process) -> None:
-    """End it with what it has started, and wait for it. Something of it is there still, and holds its output open."""
+    """End it with the processes of its group. One that has left it may hold the output open, and is not waited for."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    try:
+        await asyncio.wait_for(process.wait(), _END_SECONDS)
+    except TimeoutError:
+        # asyncio takes a process for ended only when its pipes are closed, and has no public way to close them.
+        vars(process)["_transport"].close()
+        await process.wait()
 
 
 def _answer(event: str, output: bytes) -> dict[str, Any] | Refused:

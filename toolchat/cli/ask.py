@@ -208,7 +208,7 @@ def _answer(
                 plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True, tape=tape, **replaying
             ) as chat:
                 await chat.ready()
-                code = (await chat.ask(question, plan.images, schema)).exit_code
+                code = (await chat.ask(question, plan.images, schema, typed=given["question"] or "")).exit_code
             return code or _recorded(tape, quiet=given["quiet"])
 
     code = run_async(main)

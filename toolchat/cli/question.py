@@ -29,7 +29,7 @@ def read_question(given: str | None, files: Sequence[str], *, read_stdin: bool, 
 
     Raises UsageError where there is no text at all, and for a file that cannot be read or is neither text nor image.
     """
-    from toolchat.ui.attached import quoted
+    from toolchat.session.resources import quoted
 
     texts, images = [_stripped(given or "")], []
     for name in files:

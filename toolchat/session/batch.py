@@ -24,7 +24,7 @@ from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.session.background import in_background
 from toolchat.session.batch_file import Row
 from toolchat.session.keeper import EngineKeeper
-from toolchat.session.session import check_tool_choice, generate_options, hooks_of, left_out
+from toolchat.session.session import check_tool_choice, generate_options, hooks_of, left_out, settled_or_closed
 from toolchat.session.startup import Plan
 from toolchat.store.record import new_session_id
 from toolchat.store.transcript import Transcript, TurnStory, call_json, turn_json
@@ -207,8 +207,8 @@ async def open_asker(plan: Plan, policy: ApprovalPolicy, emit: Callable[[EventBo
         asker.use_own_system(plan.own_prompt().text)
         await asker.launch()
         runner = await plan.start_tools()
+        await settled_or_closed(runner)
         if isinstance(runner, ServedRunner):
-            await runner.settled()
             for line in runner.toolbox.broken:
                 emit(Notice(line))
         asker.equip(runner, policy)

@@ -36,7 +36,7 @@ from toolchat.tools.schema import ParametersError, SchemaError, function_schema
 from toolchat.tools.signatures import held_function
 from toolchat.tools.spec import TOOL_NAME
 from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, Toolbox
-from toolchat.wire.errors import UsageError
+from toolchat.wire.errors import ToolchatError, UsageError
 from toolchat.wire.excerpt import Excerpt
 from toolchat.wire.messages import CallOrigin, CutResult, ResultStatus, ToolCall, ToolResult
 
@@ -362,10 +362,16 @@ class JoinedRunner:
         return tuple(name for runner in self._served for name in runner.serves_resources)
 
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
-        return await next(runner for runner in self._served if name in runner.prompts).prompt(name, arguments)
+        for runner in self._served:
+            if name in runner.prompts:
+                return await runner.prompt(name, arguments)
+        raise ToolchatError(f"the prompt {name} is not there any more")
 
     async def resource(self, server: str, uri: str) -> str:
-        return await next(one for one in self._served if server in one.serves_resources).resource(server, uri)
+        for runner in self._served:
+            if server in runner.serves_resources:
+                return await runner.resource(server, uri)
+        raise ToolchatError(f"the server {server} is not there any more")
 
     @property
     def _served(self) -> list[ServedRunner]:

@@ -13,7 +13,7 @@ from toolchat.chat.context_view import ContextView, LastPrompt, ResultView, cont
 from toolchat.chat.context_window import cut_to_budget, result_tokens, turn_tokens
 from toolchat.chat.conversation import Conversation, Turn
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
-from toolchat.wire.errors import ExitCode, ToolchatError, UsageError
+from toolchat.wire.errors import EngineError, ExitCode, ToolchatError, UsageError
 from toolchat.wire.events import (
     Branched,
     Edit,
@@ -219,7 +219,10 @@ class Room:
 
     async def _make_room(self, mode: str, full: float) -> None:
         chat, info = self._chat, self._info()
-        count = await self._count()
+        try:
+            count = await self._count()
+        except EngineError:
+            return  # the turn itself says what is wrong with the engine
         turns = older_turns(chat.conversation.history, count)
         if not turns:
             return

@@ -173,9 +173,11 @@ class Session:
 
         Calls run as `policy` says (None: all); where it says to ask, `ask` does, and None declines. Where `only` names
         tools, the others are switched off. Raises UsageError where the tool that the model is to call, or one that the
-        policy or `only` names, is not among them.
+        policy or `only` names, is not among them. Where `decide` says what was decided then, hooks do not run.
         """
         self._policy = policy
+        if decide is not None:
+            self._settings = replace(self._settings, before_tool=(), after_tool=())
         self._decide = decide or (decider(policy, ask) if policy is not None else allow_all)
         self._elicit = eliciting(ask) if ask is not None else None
         self._use(runner)
@@ -394,9 +396,12 @@ class Session:
             # Another model counts otherwise.
             self._count()
 
-    async def ask(self, text: str, images: Sequence[Image] = (), schema: dict[str, Any] | None = None) -> TurnFinished:
+    async def ask(
+        self, text: str, images: Sequence[Image] = (), schema: dict[str, Any] | None = None, *, typed: str = ""
+    ) -> TurnFinished:
         """One turn, its answer held to the JSON Schema `schema` where there is one.
 
+        Resources of MCP servers that `typed` names, the user's own words in `text`, go along with it.
         Where the context is nearly full, the older turns are summed up before it, as the setting `compact` says.
 
         Raises EngineError where the engine refuses it; the conversation is then as it was. Raises UsageError where
@@ -407,7 +412,7 @@ class Session:
             raise refuse_unseen(self.model)
         await self._tools_settled()
         if isinstance(self._runner, ServedRunner):
-            text = await with_resources(text, self._runner.serves_resources, self._runner.resource)
+            text = await with_resources(text, typed, self._runner.serves_resources, self._runner.resource)
         await self.room.make_room(self.turn_settings["compact"])
         return await self._play(self._loop.turn(text, images, schema))
 
@@ -421,8 +426,11 @@ class Session:
                 self._noted.add(line)
                 self.notify(line)
         if self._only:
-            self._never_offered = frozenset(self.toolbox.names).difference(self._only)
-            self.switched_off |= self._never_offered
+            # Those that came since; what the user has switched on stays on.
+            left = frozenset(self.toolbox.names).difference(self._only)
+            self.switched_off |= left - self._never_offered
+            self._never_offered |= left
+        self._know_secrets()
         if tuple(self.offered()) != self._told_tools:
             self._tools_edited()
 
@@ -595,8 +603,7 @@ class Session:
     async def reload_tools(self) -> None:
         """Read the tools file and the functions' code again. Raises UsageError; the tools are then as they were."""
         old, new = self._runner, await self._changeable().tools()
-        if isinstance(new, ServedRunner):
-            await new.settled()
+        await settled_or_closed(new)
         self.switched_off &= set(new.toolbox.names)
         self._use(new)
         try:
@@ -678,14 +685,17 @@ class Session:
         self._runner = runner
         if isinstance(runner, ServedRunner):
             runner.attach(self._server_told, self._elicit)
-        if self._tape is not None:
-            # What the tools file gives tools is hidden in all that they say, and may be known to the user as well.
-            names = {name for tool in runner.toolbox.tools for name in tool.options.given}
-            self._tape.know_tools({name: os.environ[name] for name in sorted(names) if name in os.environ})
+        self._know_secrets()
         self._renew_loop()
         for text in (*runner.toolbox.broken, *runner.toolbox.notices):
             self._noted.add(text)
             self._stream.emit(Notice(text))
+
+    def _know_secrets(self) -> None:
+        if self._tape is not None:
+            # What the tools file gives tools is hidden in all that they say, and may be known to the user as well.
+            names = {name for tool in self.toolbox.tools for name in tool.options.given}
+            self._tape.know_tools({name: os.environ[name] for name in sorted(names) if name in os.environ})
 
     def _renew_loop(self) -> None:
         self._loop = ChatLoop(
@@ -789,6 +799,16 @@ def check_tool_choice(choice: str, toolbox: Toolbox, switched_off: Collection[st
     raise UsageError(f"--tool-choice {choice}: there is no such tool; {hint}")
 
 
+async def settled_or_closed(runner: CallRunner) -> None:
+    """Wait for servers that are starting; a runner that nobody has yet ends where that is stopped."""
+    if isinstance(runner, ServedRunner):
+        try:
+            await runner.settled()
+        except BaseException:
+            await runner.close()
+            raise
+
+
 @contextlib.asynccontextmanager
 async def open_session(
     plan: Plan,
@@ -808,7 +828,8 @@ async def open_session(
 
     `opened` is a stored session to go on with; with `show_past` its last turns are shown first. `start_tools` is for
     tools that are not those of the plan, and `decide` for calls that neither `policy` nor `ask` decide on. `tape` is a
-    cassette to record the chat on. Call in a thread that lives as long as the session: its processes end with it.
+    cassette to record the chat on, which is closed too. Call in a thread that lives as long as the session: its
+    processes end with it.
 
     Raises UsageError, see `Session.equip`. With `early_tools`, see `Plan.start_tools`, it may be raised by a turn.
 
@@ -837,6 +858,6 @@ async def open_session(
             opened is not None or session.names_unknown_tools(runner.toolbox, policy, plan.only)
         ):
             # What the command line names, or the session had, may be a server's.
-            await runner.settled()
+            await settled_or_closed(runner)
         session.equip(runner, policy, ask, plan.only, decide)
         yield session

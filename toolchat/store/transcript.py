@@ -204,7 +204,7 @@ class Transcript:
                 while turn.steps and isinstance(turn.steps[-1], Part):
                     turn.steps.pop()
                 line.go_on(turn)
-            case events.TurnsSummarised(numbers, text, number, usage):
+            case events.TurnsSummarised(numbers, text, number, usage) if numbers:
                 replaced = [turn for turn in line.turns if turn.number in numbers]
                 summary = TurnStory(number, steps=[Part(text)], model=self.model, began=event.time, ended=event.time)
                 summary.finished, summary.status, summary.usage = True, TurnStatus.ANSWERED, usage

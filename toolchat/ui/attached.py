@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from toolchat.session.resources import quoted
 from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import Image
 
@@ -53,6 +54,8 @@ class Question:
     images: tuple[Image, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user is told of it."""
+    typed: str = ""
+    """The words that the user has typed for it; "" where it is asked again, with what went along with it then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,6 @@ def written(path: str) -> str:
     return f"@{path}" if plain else f'@"{path}"'
 
 
-def quoted(name: str, text: str) -> str:
-    """A text with its name, in a fence that nothing in it ends."""
-    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`{3,}", text))])
-    return f"{' '.join(name.split())}:\n{fence}\n{text.rstrip()}\n{fence}"
-
-
 def with_files(
     question: str, images: Sequence[Image] = (), texts: Iterable[Text] = (), typed: str | None = None
 ) -> Question:
@@ -121,7 +118,8 @@ def with_files(
         elif name not in sources:
             seen.append(_image(name))
     blocks += [quoted(one.name, one.text) for one in texts]
-    return Question("\n\n".join([question, *blocks]), tuple(seen), tuple(notes))
+    words = question if typed is None else typed
+    return Question("\n\n".join([question, *blocks]), tuple(seen), tuple(notes), words)
 
 
 def read_text(name: str, path: Path) -> str | None:
@@ -177,12 +175,13 @@ def shown(text: str, most_lines: int = 30) -> str:
 
 
 def as_typed(text: str) -> str:
-    """A question that was sent, as it is typed again: without the files that it names, which will be read again."""
+    """A question that was sent, as it is typed again: without what it names, which is read again."""
     blocks = _blocks(text)
     if not blocks:
         return text
     question = text[: blocks[0].begin]
     named = {str(path) for mention in mentions(question) if (path := _file(mention.path)) is not None}
+    named |= {block.name for block in blocks if block.name.startswith("@") and block.name in question}
     parts, at = [], 0
     for block in blocks:
         parts.append(text[at : block.begin if block.name in named else block.end])

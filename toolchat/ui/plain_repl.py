@@ -132,7 +132,7 @@ class PlainRepl:
         asked = await asyncio.to_thread(with_files, text, images)
         for note in asked.notes:
             self._line(f"toolchat: {sanitize(note)}")
-        return await chat.ask(asked.text, asked.images)
+        return await chat.ask(asked.text, asked.images, typed=asked.typed)
 
     async def _next_line(self) -> str | None:
         """The next line; on a terminal after a prompt, else shown as if it had been typed at one."""

@@ -313,7 +313,9 @@ class Turns:
 
         def begin(question: Question | None) -> Awaitable[TurnFinished]:
             self._tell(Changed())
-            return chat.retry_round() if question is None else chat.ask(question.text, question.images)
+            if question is None:
+                return chat.retry_round()
+            return chat.ask(question.text, question.images, typed=question.typed)
 
         interrupted = False
         try:
