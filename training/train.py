@@ -212,6 +212,8 @@ def train(run: Run, arguments: argparse.Namespace, held_out: list[list[Sample]],
     while run.seconds < arguments.minutes * 60 and not stopped:
         start = time.monotonic()
         batch = next(stream, None)
+        if batch is None and stopped:
+            break
         if batch is None:
             raise SystemExit("batches.py ended; its message stands above")
         loss = run.learn(batch, run.seconds / 60 / arguments.minutes)

@@ -133,6 +133,10 @@ def test_a_cassette_that_is_not_whole_makes_the_exit_code_1_and_is_told(
             "--replay and --model do not go together: a cassette answers, and no model",
         ),
         (("ask", "--n", "2", "--record", "x", "hi"), "--n and --record do not go together; leave one of them out"),
+        (
+            ("ask", "--batch", "rows.jsonl", "-o", "out.jsonl", "--recorded-results"),
+            "--batch and --recorded-results do not go together; leave one of them out",
+        ),
         (("report", "last", "--no-session"), "a session and --no-session contradict each other"),
         (("report", "trip"), "trip: there is no session of that name or id; "),
         (("report", "-o", "bad.jsonl"), "bad.jsonl: is there already; remove it, or write elsewhere"),
@@ -189,3 +193,18 @@ def test_a_report_without_a_session_says_so(toolchat: Program, home: Path) -> No
     (path,) = home.glob("toolchat-report-*.jsonl")
     assert re.fullmatch(r"toolchat-report-\d{8}-\d{6}\.jsonl", path.name)
     assert toolchat("replay", path.name).out == ""
+
+
+def test_a_report_holds_no_key_of_any_profile_whatever_else_is_wrong_with_the_settings(
+    asking: Asking, model_folder: Path, toolchat: Program, home: Path
+) -> None:
+    asking.run("is it correct-horse-1 or battery-staple-2?", "--model", str(model_folder), answers=["Neither."])
+    config = home / ".config" / "toolchat" / "config.toml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text('api_key = "correct-horse-1"\nmax_tokens = "x"\n[profiles.work]\napi_key = "battery-staple-2"\n')
+    config.chmod(0o600)
+    assert toolchat("report", "-o", "report.jsonl").code == 0
+    written = (home / "report.jsonl").read_text()
+    assert "is it ${API_KEY} or ${API_KEY1}?" in written
+    assert "correct-horse" not in written
+    assert "battery-staple" not in written

@@ -276,6 +276,8 @@ def test_a_place_that_is_taken_is_told_of_before_anything_is_loaded(tmp_path: Pa
     check_place(Place(port=port))
     with pytest.raises(UsageError, match=r"^--host 203\.0\.113\.1: is no address of this machine"):
         check_place(Place("203.0.113.1"))
+    with pytest.raises(UsageError, match=r"^--host a\.\.b: expected a name or address of this machine"):
+        check_place(Place("a..b"))
     with pytest.raises(UsageError, match=r"^--socket .*: the folder .* does not exist"):
         check_place(Place(socket=str(tmp_path / "none" / "s")))
     (tmp_path / "file").write_text("")

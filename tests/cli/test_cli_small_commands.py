@@ -205,6 +205,7 @@ def test_a_command_is_built_alone_and_help_and_completion_know_all(monkeypatch: 
     every = names("--help")
     assert {"ask", "repl", "tools", "sessions", "ps"} <= every
     assert names("--debug", "ask", "tools") == {"ask"}
+    assert names("--help", "ask") == names("-h", "tools") == every
     assert names("tools", "list") == {"tools"}
     assert names() == names("bogus") == every
     monkeypatch.setenv("_TOOLCHAT_COMPLETE", "complete_bash")

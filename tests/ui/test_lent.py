@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.ui.lent import HEAD_BYTES, NOT_STARTED, TAIL_BYTES, Kept, Lent, plain_text
+from toolchat.ui.lent import HEAD_BYTES, TAIL_BYTES, Kept, Lent, plain_text
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_ctrl_c_ends_the_program_and_not_who_lent_the_terminal(keyboard: Keyboar
 
 @a_process
 def test_a_program_that_is_not_there_is_told_in_a_line(keyboard: Keyboard) -> None:
-    assert asyncio.run(keyboard.lent("/nowhere/editor").run()) in (1, NOT_STARTED)
+    assert asyncio.run(keyboard.lent("/nowhere/editor").run()) == 127
     assert keyboard.seen == b"/nowhere/editor: No such file or directory\r\n"
 
 

@@ -50,8 +50,20 @@ def answer(given: Mapping[str, Any]) -> int:
 
 
 _ALONE: Mapping[str, tuple[str, ...]] = {
-    "batch": ("question", "file", "image", "as_json", "stream_json", "n", "session", "continue_", "record", "replay"),
-    "n": ("stream_json", "session", "continue_", "record", "replay"),
+    "batch": (
+        "question",
+        "file",
+        "image",
+        "as_json",
+        "stream_json",
+        "n",
+        "session",
+        "continue_",
+        "record",
+        "replay",
+        "recorded_results",
+    ),
+    "n": ("stream_json", "session", "continue_", "record", "replay", "recorded_results"),
     "stream_json": ("as_json",),
     "no_tools": ("tool",),
 }

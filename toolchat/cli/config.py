@@ -59,14 +59,13 @@ def check() -> None:
 @app.command()
 def trust() -> None:
     """Accept the .toolchat.toml of this folder, until it changes."""
-    from pathlib import Path
-
     from toolchat.cli.project_settings import describe
     from toolchat.settings import PROJECT_NAME, read_project
+    from toolchat.settings.layers import project_file
     from toolchat.ui.text.sanitize import sanitize_line
     from toolchat.wire.errors import UsageError
 
-    project = read_project(Path.cwd() / PROJECT_NAME)
+    project = read_project(project_file())
     if project is None:
         raise UsageError(f"there is no {PROJECT_NAME} in this folder; change to the folder that has it")
     for problem in project.problems():

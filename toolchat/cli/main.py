@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import re
 import sys
@@ -101,7 +102,9 @@ def _app_for(arguments: Sequence[str]) -> typer.Typer:
 
     typer builds the options of every command before it runs one: with all of them a prompt came 40 ms later.
     """
-    called = next((argument for argument in arguments if not argument.startswith("-")), None)
+    before = list(itertools.takewhile(lambda argument: argument.startswith("-"), arguments))
+    # --help before a command is that of the program.
+    called = None if {"-h", "--help"}.intersection(before) else next(iter(arguments[len(before) :]), None)
     commands = [command for command in app.registered_commands if command.name == called]
     groups = [group for group in app.registered_groups if group.name == called]
     if (not commands and not groups) or "_TOOLCHAT_COMPLETE" in os.environ:

@@ -48,12 +48,14 @@ def tape_for(record: str | None, command: str, plan: Plan) -> CassetteWriter | N
 
     import toolchat
     from toolchat.settings import user_path
+    from toolchat.settings.check import keys
     from toolchat.store.cassette_writer import CassetteWriter
     from toolchat.store.cassettes import Header
     from toolchat.store.redaction import Redaction
 
     header = Header(f"toolchat {toolchat.__version__}", command, plan.model, round(time.time(), 3))
-    more = {"API_KEY": plan.settings.api_key} if plan.settings.api_key else {}
+    known = dict.fromkeys((*([plan.settings.api_key] if plan.settings.api_key else []), *keys()))
+    more = {f"API_KEY{number or ''}": key for number, key in enumerate(known)}
     return CassetteWriter(user_path(record), header, Redaction.here(more=more))
 
 

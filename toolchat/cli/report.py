@@ -97,14 +97,9 @@ def _session(key: str | None) -> tuple[StoredSession | None, list[Any], str]:
 
 def _own_secrets() -> dict[str, str]:
     """Keys that are in settings files, and not in the environment."""
-    from toolchat.settings import resolve
-    from toolchat.wire.errors import ToolchatError
+    from toolchat.settings.check import keys
 
-    try:
-        key = resolve({}).api_key
-    except ToolchatError:
-        return {}  # doctor says what is wrong with the settings
-    return {"API_KEY": key} if key else {}
+    return {f"API_KEY{number or ''}": key for number, key in enumerate(keys())}
 
 
 def _doctor() -> list[str]:

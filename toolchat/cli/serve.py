@@ -96,11 +96,12 @@ def serve(
     if not headless:
         check_place(place)
     key = _Key() if headless else _key(place, api_key, api_key_file)
+    if key.note:
+        _say(key.note)  # at once: one that was made is shown this once
     flags = settings_flags({**given, "model": named})
     plan = plan_server(flags, place, passed, key.value, _obtain)
-    for note in (*plan.notes, *([] if headless else _left_open(place, key)), key.note):
-        if note:
-            _say(note)
+    for note in (*plan.notes, *([] if headless else _left_open(place, key))):
+        _say(note)
 
     def ready(served: ServedModel) -> None:
         for line in _announcement(plan.command, served, key):

@@ -118,6 +118,12 @@ class ServedModel:
         """Bytes of the machine's memory that its processes have for themselves."""
         return sum(map(_own_bytes, self.processes()))
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it may live in another container, which shares the folder of notes and not the numbers."""
+        here = _boot()
+        return self.boot != here and self.boot.partition(" ")[0] == here.partition(" ")[0]
+
     def clear(self) -> None:
         """Remove what lies about of one that has ended."""
         # A note is this user's own, and no more than its names' place is believed all the same.
@@ -143,7 +149,7 @@ def served_models(folder: Path | None = None) -> list[ServedModel]:
                 continue
             if served.is_attended or served.processes():
                 found.append(served)
-            else:
+            elif not served.is_elsewhere:
                 with suppress(OSError):
                     served.clear()
     return sorted(found, key=lambda served: served.began)
@@ -251,8 +257,9 @@ def _own_bytes(pid: int) -> int:
 
 
 def _boot() -> str:
-    """Another text after each start of the machine, when numbers and ticks begin anew."""
+    """Where numbers of processes mean what they do: the machine's start and, behind a blank, the container."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""

@@ -59,6 +59,8 @@ def check_place(place: Place) -> None:
             probe.bind(address)
     except socket.gaierror as error:
         raise UsageError(f"--host {place.host}: {error.strerror}; expected a name or address of this machine") from None
+    except UnicodeError:
+        raise UsageError(f"--host {place.host}: expected a name or address of this machine") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             reason = "is in use by another program; --port names another, and toolchat ps shows servers of your own"

@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from toolchat.settings.files import PROFILES, PROJECT_NAME, Config, Project, read_config, read_project
+from toolchat.settings.files import PROFILES, Config, Project, read_config, read_project
 from toolchat.settings.folders import config_file
-from toolchat.settings.layers import Layer, Origin, parsed
+from toolchat.settings.layers import Layer, Origin, parsed, project_file
 from toolchat.settings.table import SETTINGS, variable
 from toolchat.wire.errors import UsageError
 
@@ -27,13 +27,27 @@ class Checked:
     """What is allowed, and probably not meant."""
 
 
+def keys(file: Path | None = None) -> tuple[str, ...]:
+    """Every API key that a file of settings holds, in whatever profile, whether it counts here or not."""
+    found: list[str] = []
+    config = _told(lambda: read_config(config_file() if file is None else file), found)
+    project = _told(lambda: read_project(project_file()), found)
+    layers: list[Mapping[str, Any]] = []
+    if isinstance(config, Config):
+        layers += [config.values, *config.profiles.values()]
+    if isinstance(project, Project):
+        layers.append(project.values)
+    said = (values.get("api_key") for values in layers)
+    return tuple(dict.fromkeys(key for key in said if isinstance(key, str) and key))
+
+
 def problems(environment: Mapping[str, str] | None = None, file: Path | None = None) -> Checked:
     """All that is wrong with config.toml, each of its profiles, this folder's .toolchat.toml and the variables."""
     environment = os.environ if environment is None else environment
     found: list[str] = []
     notes: list[str] = []
     config = _told(lambda: read_config(config_file() if file is None else file), found)
-    project = _told(lambda: read_project(Path.cwd() / PROJECT_NAME), found)
+    project = _told(lambda: read_project(project_file()), found)
     layers = [Layer(Origin.VARIABLE, {name: environment.get(variable(name)) or None for name in SETTINGS})]
     profiles: tuple[str, ...] = ()
     if isinstance(config, Config):

@@ -156,7 +156,7 @@ def read_layers(
         Layer(Origin.VARIABLE, {name: environment.get(variable(name)) or None for name in SETTINGS}),
     )
     own = Layer(Origin.FILE, config.values, config.file)
-    found = read_project(project or _project_file()) if _setting("project", (*given, own), default=True) else None
+    found = read_project(project or project_file()) if _setting("project", (*given, own), default=True) else None
     for problem in found.problems() if found is not None else ():
         raise UsageError(problem)
     folders = (Layer(Origin.PROJECT, found.values, found.file),) if found is not None else ()
@@ -197,7 +197,7 @@ def _naming(layers: tuple[Layer, ...], name: str) -> int:
     return next((at for at, layer in enumerate(layers) if layer.values.get(name)), len(layers))
 
 
-def _project_file() -> Path:
+def project_file() -> Path:
     """The working directory's, and no other above it: as with ./tools.yaml, it is plain to see which file counts."""
     try:
         return Path.cwd() / PROJECT_NAME

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -140,16 +141,22 @@ class Redaction:
             found += [(*match.span(), "~", "the home folder") for match in self._home.finditer(text)]
         places: list[Place] = []
         for place in found:
-            if all(place[1] <= other[0] or place[0] >= other[1] for other in places):
-                places.append(place)
-        return sorted(places)
+            at = bisect_left(places, place)
+            before, after = places[at - 1 : at], places[at : at + 1]
+            if all(place[0] >= one[1] for one in before) and all(place[1] <= one[0] for one in after):
+                places.insert(at, place)
+        return places
 
 
 def _without(text: str, places: Sequence[Place], begin: int, end: int) -> str:
     """What is left of a piece of `text`; what is written instead of a place stands where that begins."""
     parts, at = [], begin
-    for start, stop, instead, _ in places:
-        if stop <= begin or start >= end:
+    # They are in order and do not overlap: one that begins before the piece may reach into it, those before do not.
+    for number in range(max(bisect_left(places, (begin,)) - 1, 0), len(places)):
+        start, stop, instead, _ = places[number]
+        if start >= end:
+            break
+        if stop <= begin:
             continue
         parts.append(text[at : max(at, start)])
         if start >= begin:

@@ -32,9 +32,9 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 try:
     os.execvp(sys.argv[1], sys.argv[1:])
 except OSError as error:
-    sys.exit(f"{sys.argv[1]}: {error.strerror}")
+    print(f"{sys.argv[1]}: {error.strerror}", file=sys.stderr)
+    sys.exit(127)
 """
-NOT_STARTED = 127
 _READ = 65536
 _LAST_READS = 64
 """Of what is in a pty's buffer when its program has ended: some kilobytes."""
@@ -134,7 +134,7 @@ class Lent:
                 fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     async def run(self) -> int:
-        """The exit code; negative for a signal, NOT_STARTED also where there is no such program."""
+        """The exit code; negative for a signal, 127 where there is no such program, as for a shell."""
         loop = asyncio.get_running_loop()
         self._master, slave = os.openpty()
         process = None

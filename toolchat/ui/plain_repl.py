@@ -232,6 +232,9 @@ class PlainRepl:
         if outcome.edit is not None:
             self._line("toolchat: no editor is opened in plain mode")
             return
+        if outcome.folds_thinking is not None:
+            self._line("toolchat: in plain mode thinking is not shown as it comes; /think shows the last")
+            return
         for text in outcome.lines:
             self._line(text.plain)
         if outcome.put is not None and outcome.put != line:
