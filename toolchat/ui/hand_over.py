@@ -69,8 +69,9 @@ class HandOver:
         if arguments is None:
             self._say(NO_EDITOR, "red")
             return
+        before = self._line.text
         try:
-            with temporary_text(self._line.text if text is None else text) as path:
+            with temporary_text(before if text is None else text) as path:
                 code = await self._terminal.lend([*arguments, str(path)])
                 edited = text_of(path) if not code else ""
         except (UsageError, OSError) as error:
@@ -78,7 +79,7 @@ class HandOver:
             return
         if code:
             self._say(f"{arguments[0]} has ended with exit code {code}; the input is as it was.", "red")
-        elif text is None:
+        elif text is None and self._line.text == before:
             self._line.replace(edited)
         else:
             self._line.put(edited)

@@ -120,8 +120,10 @@ class PlainRepl:
                     elif outcome.retry_round:
                         await self._turn(turn, chat.retry_round)
                 else:
-                    images, attached = attached, ()
-                    await self._turn(turn, partial(self._question, chat, question(line), images))
+                    if await self._turn(turn, partial(self._question, chat, question(line), attached)):
+                        attached = ()
+                    elif attached:
+                        self._line("toolchat: what was attached goes along with the next question")
             # A person has seen it; a script is told.
             return ExitCode.DECLINED if self._declined and not self._to_person else ExitCode.OK
 
@@ -158,7 +160,8 @@ class PlainRepl:
             running.cancel()
             self._waiting = None
 
-    async def _turn(self, turn: OneTurn, begin: Callable[[], Awaitable[TurnFinished]]) -> None:
+    async def _turn(self, turn: OneTurn, begin: Callable[[], Awaitable[TurnFinished]]) -> bool:
+        """Whether it came to a turn."""
         try:
             # Where nobody is there to mend it, a load that failed is not tried again.
             launch = self._to_person or self._lines.state != "failed"
@@ -166,14 +169,16 @@ class PlainRepl:
             await asyncio.wait({self._waiting})
             if self._waiting.cancelled():
                 self._line("cancelled")
-                return
+                return False
             self._waiting.result()
             finished = await turn.play(begin)
             self._declined = self._declined or finished.declined
+            return True
         except ToolchatError as error:
             if not self._to_person:
                 raise
             self._line(f"toolchat: {sanitize(str(error))}")
+            return False
         finally:
             self._waiting = None
             self._lines.end_turn()

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from toolchat.environment import refused
@@ -311,21 +310,23 @@ class Turns:
             texts = tuple(one for one in attached if not isinstance(one, Image))
             sent = replace(sent, images=(*sent.images, *images), texts=(*sent.texts, *texts))
 
-        def begin(question: Question | None) -> Awaitable[TurnFinished]:
+        async def begin() -> TurnFinished:
             self._tell(Changed())
-            if question is None:
-                return chat.retry_round()
-            return chat.ask(question.text, question.images, typed=question.typed)
+            if sent.retries_round:
+                return await chat.retry_round()
+            # Files may lie on a slow disk; the turn has begun all the same, and what is sent meanwhile waits for it.
+            question = await asyncio.to_thread(sent.question) if "@" in sent.line else sent.question()
+            for note in question.notes:
+                self._tell(Say(note, "dim"))
+            if turn.is_stopping:
+                from toolchat.session.room import Stopped
+
+                raise Stopped("stopped before the question was asked")
+            return await chat.ask(question.text, question.images, typed=question.typed)
 
         interrupted = False
         try:
-            question = None
-            if not sent.retries_round:
-                # Files may lie on a slow disk.
-                question = await asyncio.to_thread(sent.question) if "@" in sent.line else sent.question()
-                for note in question.notes:
-                    self._tell(Say(note, "dim"))
-            interrupted = (await turn.play(partial(begin, question))).status is TurnStatus.INTERRUPTED
+            interrupted = (await turn.play(begin)).status is TurnStatus.INTERRUPTED
         except ToolchatError as error:
             # At the command line it is a flag that is wrong.
             self._tell(Say(str(error).removeprefix("--image: "), "red"))
