@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from fake_chat import FakeChat
 from image_files import image
 
 from toolchat.images.image import description
-from toolchat.ui.attached import Text
+from toolchat.ui.attached import Question, Text
 from toolchat.ui.commands import Commands, Outcome
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.plain_repl import PlainRepl
@@ -129,6 +130,40 @@ def test_a_question_that_was_refused_goes_back_with_its_images(front: Front) -> 
     asyncio.run(asyncio.wait_for(play(), 30))
     assert front.put == ["What is it?", "And this?"]
     assert front.images == [first, second]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_turn_is_under_way_while_the_files_of_its_question_are_read(
+    front: Front, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    reading, read = threading.Event(), threading.Event()
+
+    def slowly(sent: Sent) -> Question:
+        reading.set()
+        assert read.wait(30)
+        return Question(sent.line)
+
+    monkeypatch.setattr(Sent, "question", slowly)
+    chat = FakeChat()
+
+    async def play() -> None:
+        turns = Turns(front.told, time.monotonic)
+        serving = asyncio.create_task(turns.serve(chat, Commands(chat, width=lambda: 80)))
+        await asyncio.sleep(0)
+        turns.send("Sum @slow.log up.")
+        await asyncio.to_thread(reading.wait, 30)
+        assert turns.is_busy
+        if stopped:
+            turns.interrupt()
+        read.set()
+        while turns.is_busy or turns.waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+    assert [question.content for question in chat.questions] == ([] if stopped else ["Sum @slow.log up."])
+    assert front.put == (["Sum @slow.log up."] if stopped else [])
 
 
 def test_questions_that_go_back_keep_all_their_images(front: Front) -> None:
