@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -372,5 +373,6 @@ def test_every_flag_that_is_written_is_one_of_the_installed_vllms() -> None:
     ]
     written = {one.partition("=")[0] for command in commands for one in flags(command) if one.startswith("--")}
     assert len(written) > 20
-    if KNOWN:
+    if find_spec("vllm") is not None:
+        assert KNOWN
         assert {f"--{one.removeprefix('--no-')}" if one.startswith("--no-") else one for one in written} <= KNOWN

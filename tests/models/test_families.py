@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -106,10 +107,13 @@ def test_parsers_of_other_families(tmp_path: Path, name: str, kind: str, parsers
     assert "by chat completions" in note
 
 
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
 def test_the_installed_vllm_has_every_parser_of_the_table() -> None:
-    if registered := registered_parsers("tool_parsers"):
-        assert {one.tools for one in _FAMILIES if one.tools} <= registered
-        assert {one.reasoning for one in _FAMILIES if one.reasoning} <= registered_parsers("reasoning")
+    tools, reasoning = registered_parsers("tool_parsers"), registered_parsers("reasoning")
+    assert tools
+    assert reasoning
+    assert {one.tools for one in _FAMILIES if one.tools} <= tools
+    assert {one.reasoning for one in _FAMILIES if one.reasoning} <= reasoning
 
 
 @pytest.mark.parametrize(

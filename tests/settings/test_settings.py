@@ -317,3 +317,8 @@ def test_paths_in_arguments_for_vllm_begin_in_the_folder_of_the_file(file: Path)
     assert resolve({}, environment={}, file=file).engine_arg == (
         *(f"a={file.parent / 'x'}", "b=x", "c=owner/x", "d=/x", f"e={file.parent / '../x=y'}"),
     )
+    file.write_text(
+        """engine_arg = ['a={"model": "./draft", "n": [1, "../x", "owner/x"]}', 'b={"x": 1}', 'c={x', 'd= 1 ']\n"""
+    )
+    draft = f'a={{"model": "{file.parent / "draft"}", "n": [1, "{file.parent / "../x"}", "owner/x"]}}'
+    assert resolve({}, environment={}, file=file).engine_arg == (draft, 'b={"x": 1}', "c={x", "d=1")

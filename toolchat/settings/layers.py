@@ -215,6 +215,31 @@ def _same_everywhere(written: str) -> bool:
     )
 
 
+def _of_engine(said: str, folder: Path) -> str:
+    """The value of an argument of vLLM's, in which what is plainly a relative path begins in `folder`."""
+
+    def begun(value: Any) -> Any:
+        match value:
+            case str() if value in (".", "..") or value.startswith(("./", "../")):
+                return str(folder / value)
+            case dict():
+                return {name: begun(one) for name, one in value.items()}
+            case list():
+                return [begun(one) for one in value]
+        return value
+
+    if not said.startswith(("{", "[")):
+        return str(begun(said))
+    import json
+
+    try:
+        written = json.loads(said)
+    except (ValueError, RecursionError):
+        return said  # what is wrong with it is told where it is read
+    found = begun(written)
+    return said if found == written else json.dumps(found)
+
+
 def _from_file(name: str, value: Any, file: Path) -> Any:
     """A path in a file of settings begins in the folder of that file, wherever the user is."""
     if name == "lora" and isinstance(value, str):
@@ -223,8 +248,8 @@ def _from_file(name: str, value: Any, file: Path) -> Any:
     if name == "engine_arg":
         if isinstance(value, list):
             return [_from_file(name, one, file) for one in value]
-        argument, equals, path = value.partition("=") if isinstance(value, str) else ("", "", "")
-        return f"{argument}={file.parent / path}" if path.strip().startswith(("./", "../")) else value
+        argument, equals, said = value.partition("=") if isinstance(value, str) else ("", "", "")
+        return f"{argument}={_of_engine(said.strip(), file.parent)}" if equals else value
     relative = isinstance(value, str) and value.strip() and not value.startswith(("/", "~"))
     if relative and (name == "tools" or (name in ("model", "tokenizer") and value.startswith("."))):
         return str(file.parent / value)
