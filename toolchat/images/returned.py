@@ -112,7 +112,11 @@ def _of_bytes(data: bytes) -> Picture:
             f"the tool returned an image of {size}; at most {size_text(PICTURE_BYTES)} and "
             f"{MAX_PIXELS // 10**6} million pixels can be sent (where Pillow is installed, a larger one is scaled down)"
         ) from None
-    return _of_pillow(Pillow.open(io.BytesIO(data)))
+    try:
+        opened = Pillow.open(io.BytesIO(data))
+    except Exception:  # one that says to have billions of pixels, among others
+        raise ImageError(f"the tool returned an image of {size} that Pillow does not open") from None
+    return _of_pillow(opened)
 
 
 def _of_pillow(picture: Any) -> Picture:

@@ -60,8 +60,13 @@ class McpBench:
         self.runner.attach(self.notices.append, elicit)
 
     async def call_async(
-        self, name: str, cancel: asyncio.Event | None = None, arguments: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        cancel: asyncio.Event | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        spoke: asyncio.Event | None = None,
     ) -> Said:
+        """Call a tool; `spoke` is set once something stands under the call."""
         tool = self.runner.toolbox.get(name)
         assert tool is not None, f"{name} is not among {self.runner.toolbox.names}"
         said: list[str] = []
@@ -69,7 +74,13 @@ class McpBench:
         prepared = await self.runner.prepare(tool, ToolCall("abcdefghi", name, dict(arguments or {})), cancel)
         if isinstance(prepared, ToolResult):
             return Said(prepared, "")
-        result = await prepared.run(cancel, said.append, parts.append)
+
+        def heard(text: str) -> None:
+            said.append(text)
+            if spoke is not None:
+                spoke.set()
+
+        result = await prepared.run(cancel, heard, parts.append)
         return Said(result, "".join(said), "".join(parts))
 
     def call(self, name: str, /, **arguments: Any) -> Said:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from mcp_bench import McpBench, hostile, start, write_servers
 
+from toolchat.tools.mcp.elicitation import Elicitation, Elicited, asked_for, first_answer
 from toolchat.wire.messages import CutResult, ResultStatus
 
 pytestmark = pytest.mark.process
@@ -33,6 +36,16 @@ BEGINNINGS = {
     "tools_are_numbers": r"what the protocol does not know|valid",
     "schema_is_array": r"what the protocol does not know \(.*type",
     "nameless_tool": r"what the protocol does not know|valid",
+    "half_a_message": r"^exit code 3$",
+    "closes_input": r"^it closed its standard input$",
+    "stops": r"did not answer within 2 seconds",
+    "echoes": r"^Method not found$",
+    "floods_requests": r"did not answer within 2 seconds",
+    "refuses_at_length": r"^no (no ?){100,200}$",
+    "insists": r"^it answered with what the protocol does not know$",
+    "cursor_is_number": r"what the protocol does not know \(nextCursor: ",
+    "hints_are_text": r"what the protocol does not know \(tools.0.annotations: ",
+    "required_is_text": r"what the protocol does not know \(tools.0.inputSchema.required: ",
 }
 """What a server does before it is ready, and what the line says of it."""
 READY = {
@@ -47,8 +60,16 @@ READY = {
     "odd_schemas": {
         *("no_schema_type", "deep", "elsewhere", "bad_pattern", "circle", "wordy", "draft"),
     },
+    **{word: {"ok"} for word in ("batches", "crlf", "bom", "blank_lines", "ids_are_text", "daemonizes", "meta_flood")},
+    **{word: {"ok"} for word in ("asks_first", "initializes_twice", "same_cursor", "odd_prompts")},
+    **{word: {"ok"} for word in ("prompts_are_text", "hangs_at_prompts")},
+    "schema_bomb": {"bomb"},
+    "odd_properties": {"odd"},
+    "odd_required": {"impossible"},
 }
 """What servers that are ready, odd as they are, offer."""
+LISTINGS = ("many_tools", "endless_pages", "odd_names")
+HANGING = ("hang_call", "ignore_cancel", "drip", "answers_nobody")
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +77,9 @@ def beginnings(loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -
     # Those that answer have time, on a machine that is busy.
     seconds = {word: 2 if "did not answer" in why else 30 for word, why in BEGINNINGS.items()}
     servers = {word: hostile(word, start_timeout=seconds[word]) for word in BEGINNINGS}
-    servers |= {
-        word: hostile(word, prefix=f"{word}__") for word in (*READY, "many_tools", "endless_pages", "odd_names")
-    }
-    entry = hostile("calls", prefix="c_", timeout=20, tools={"hang_*": {"timeout": 0.4}, "*_cancel": {"timeout": 0.4}})
-    servers |= {"calls": entry, "bystander": hostile("plain", prefix="p_")}
+    servers |= {word: hostile(word, prefix=f"{word}__") for word in (*READY, *LISTINGS)}
+    servers["calls"] = hostile("calls", prefix="c_", timeout=20, tools={key: {"timeout": 0.4} for key in HANGING})
+    servers |= {"bystander": hostile("plain", prefix="p_"), "deaf": hostile("plain", timeout=0.4)}
     servers["missing"] = {"command": ["no-such-program-anywhere"]}
     servers["unset"] = {"command": ["true"], "env": {"A": "${NO_SUCH_VARIABLE}"}}
     bench = start(loop, write_servers(tmp_path_factory.mktemp("beginnings"), servers))
@@ -86,7 +105,33 @@ def test_a_server_that_is_odd_is_used_as_far_as_it_can_be(beginnings: McpBench, 
 def test_no_more_tools_are_taken_than_anybody_can_use(beginnings: McpBench) -> None:
     assert len(beginnings.names("many_tools")) == 512
     assert any("more than 512 tools" in note for note in beginnings.state("many_tools").notes)
-    assert len(beginnings.names("endless_pages")) <= 64
+    assert len(beginnings.names("endless_pages")) == 64
+    assert beginnings.state("same_cursor").notes == ("ok: is listed twice, and the first is taken",)
+
+
+def test_prompts_that_can_be_typed_are_taken_and_not_too_many(beginnings: McpBench) -> None:
+    names = beginnings.state("odd_prompts").prompts
+    assert {"/quit", "../x", "fine", "p0"} <= set(names)
+    assert len(names) <= 512
+    assert all(re.fullmatch(r"[a-zA-Z0-9_./-]{1,80}", name) for name in names)
+    assert not beginnings.state("prompts_are_text").prompts
+
+
+def test_what_a_tool_has_beside_its_schema_goes_nowhere(beginnings: McpBench) -> None:
+    (tool,) = beginnings.state("meta_flood").tools
+    assert len(repr(tool)) < 2000
+
+
+def test_a_schema_that_doubles_at_each_level_checks_a_call_all_the_same(beginnings: McpBench) -> None:
+    said = beginnings.call("schema_bomb__bomb", a="x")
+    assert said.result.content == 'Error: a must be array (got "x")'
+    nested: object = "x"
+    for _ in range(30):
+        nested = [nested, nested]
+        if len(str(nested)) > 1000:
+            break
+    assert beginnings.call("schema_bomb__bomb", a=nested).result.seconds < 5
+    assert beginnings.call("odd_required__impossible", a=1).result.content == 'Error: missing argument "b"'
 
 
 def test_names_are_legal_and_unique(beginnings: McpBench) -> None:
@@ -155,12 +200,31 @@ RESULTS = {
     "sampling": (OK, "does not let servers use its model"),
     "roots": (OK, "^file:///"),
     "ask": (OK, '"action": "decline"'),
+    "ask_url": (OK, '"action": "decline"'),
     "ask_nonsense": (OK, "refused"),
     "unknown_request": (OK, "^-32601$"),
     "ping": (OK, r"^\{\}$"),
     "empty": (OK, r"^\(no result\)$"),
     "images": (OK, r"^\[image 1\]\n(.*\n)*\[an image more than the \d+"),
     "duplicate_keys": (OK, "^x$"),
+    "both_ways": (ERROR, "^Error: and yet it failed$"),
+    "code_is_text": (ERROR, "protocol does not know"),
+    "long_error": (ERROR, "^Error: (very wrong ?){20,50}"),
+    "many_blocks": (OK, "^0\n1\n2\n(.*\n)*4999$"),
+    "image_bomb": (OK, r"^\[an image that cannot be shown: .*60000×60000, .* that Pillow does not open\]$"),
+    "image_is_text": (OK, r"an image of a kind that is not shown \(image/png, 5 bytes\), kept in .*/\w{16}.bin"),
+    "mime_is_path": (OK, r"\(../../../etc/passwd, 5 bytes\), kept in .*/mcp-files/\w{16}.bin\]$"),
+    "drip": (ResultStatus.TIMEOUT, "did not answer within 0.4 seconds"),
+    "answers_nobody": (ResultStatus.TIMEOUT, "did not answer within 0.4 seconds"),
+    "cancels_mine": (OK, "^done$"),
+    "answers_ahead": (OK, "^done$"),
+    "same_id": (OK, "^done$"),
+    "unknown_notices": (OK, "^done$"),
+    "changes_of_all": (OK, "^done$"),
+    "foreign_progress": (OK, "^done$"),
+    "late_progress": (OK, "^done$"),
+    "descriptors": (OK, r"^\[\]$"),
+    "terminal": (OK, "^(OSError|FileNotFoundError)$"),
 }
 """What calls come to that are answered in odd ways."""
 
@@ -176,10 +240,14 @@ def test_an_odd_answer_is_a_result(calls: McpBench, word: str) -> None:
     result = calls.call(f"c_{word}").result
     assert result.status is status, result
     assert re.search(pattern, result.content), result.content
+    assert len(result.content) < 300_000
     assert calls.call("c_good", n=1).result.content == "2"
 
 
-@pytest.mark.parametrize("word", ["surrogate", "nan", "huge_number", "deep", "null_result", "list_result"])
+HARDLY_JSON = ("surrogate", "nan", "huge_number", "deep", "null_result", "list_result")
+
+
+@pytest.mark.parametrize("word", HARDLY_JSON)
 def test_an_answer_that_is_hardly_json_ends_its_call_at_once(calls: McpBench, word: str) -> None:
     said = calls.call(f"c_{word}")
     assert said.result.seconds < 5
@@ -197,8 +265,10 @@ def test_a_call_that_hangs_is_over_when_its_time_is(calls: McpBench, word: str) 
 def test_an_interrupted_call_is_over_at_once(calls: McpBench) -> None:
     async def interrupted() -> ResultStatus:
         cancel = asyncio.Event()
-        calling = asyncio.create_task(calls.call_async("c_hang_call", cancel))
-        await asyncio.sleep(0.05)
+        calling = asyncio.create_task(calls.call_async("c_stuck", cancel))
+        # The server has it: it answers in turn.
+        assert (await calls.call_async("c_good", arguments={"n": 1})).result.content == "2"
+        assert not calling.done()
         cancel.set()
         return (await calling).result.status
 
@@ -248,6 +318,92 @@ def test_a_flood_is_cut_and_counted(calls: McpBench, word: str) -> None:
     assert max(map(len, said.lines.splitlines())) <= 520
 
 
+@pytest.mark.parametrize("word", ["foreign_progress", "late_progress"])
+def test_progress_of_another_call_does_not_stand_under_this_one(calls: McpBench, word: str) -> None:
+    said = calls.call(f"c_{word}")
+    assert (said.result.content, said.lines) == ("done", "")
+    assert calls.call("c_good", n=1).lines == ""
+
+
+def test_a_log_message_is_a_bounded_line_whatever_it_is(calls: McpBench) -> None:
+    lines = calls.call("c_odd_logs").lines.splitlines()
+    assert len(lines) == 3
+    assert lines[1:] == ["error: a", "b\x1b[2J"]
+    assert len(lines[0]) <= 501
+
+
+def test_many_questions_at_once_are_few_for_the_user(calls: McpBench) -> None:
+    asked: list[Elicitation] = []
+    before_the_user = set()
+    most = 0
+
+    async def elicit(question: Elicitation) -> Elicited:
+        nonlocal most
+        asked.append(question)
+        before_the_user.add(question.message)
+        most = max(most, len(before_the_user))
+        await calls.until(lambda: bool(calls.notices))
+        before_the_user.remove(question.message)
+        return Elicited(True)
+
+    calls.attach(elicit)
+    calls.notices.clear()
+    try:
+        result = calls.call("c_ask_flood").result.content
+        wide = calls.call("c_ask_wide").result.content
+    finally:
+        calls.attach()
+    assert result == f"{len(asked) - 1} accepted"
+    assert most == 8
+    assert len(asked) < 50
+    assert calls.notices == ["the server calls asked something and was declined: it asks too much at once"]
+    assert wide == "accept"
+    assert len(asked[-1].message) == 4000
+    assert len(asked_for(asked[-1].schema)) == len(first_answer(asked[-1].schema)) == 64
+
+
+def test_a_server_that_asks_though_no_call_of_it_runs_is_declined(calls: McpBench) -> None:
+    asked: list[Elicitation] = []
+
+    async def elicit(question: Elicitation) -> Elicited:
+        asked.append(question)
+        return Elicited(True)
+
+    calls.attach(elicit)
+    calls.notices.clear()
+    calls.mcp._declined.clear()
+    try:
+        assert calls.call("c_ask_late").result.content == "done"
+        calls.wait(lambda: bool(calls.notices))
+        assert calls.call("c_late").result.content == "decline"
+    finally:
+        calls.attach()
+    assert not asked
+    assert calls.notices == ["the server calls asked something and was declined: no call of it was under way"]
+
+
+def test_a_server_sees_nothing_of_the_chat_or_its_bridge(calls: McpBench) -> None:
+    assert calls.call("c_spy", pid=os.getpid()).result.content == "PermissionError PermissionError"
+
+
+def test_what_a_server_prints_without_end_does_not_fill_the_log(calls: McpBench) -> None:
+    log = calls.runner.toolbox.path.parent / "tools.log"
+    before = log.stat().st_size
+    assert calls.call("c_fill_log").result.content == "done"
+    calls.wait(lambda: b"what else it says is left out: it has said 4 MiB" in log.read_bytes()[before:])
+    size = log.stat().st_size
+    assert size - before < 5 * 1024**2
+    assert calls.call("c_fill_log").result.content == "done"
+    assert log.stat().st_size == size
+
+
+def test_a_server_that_does_not_read_any_more_costs_its_calls_only_their_time(calls: McpBench) -> None:
+    calls.call("deaf_no_reading")
+    for size in (10, 1_000_000):
+        assert calls.call("deaf_arguments", a="x" * size).result.status is ResultStatus.TIMEOUT
+    assert calls.call("c_good", n=1).result.content == "2"
+
+
 def test_other_servers_do_not_notice(calls: McpBench) -> None:
     async def both() -> bool:
         cancel = asyncio.Event()
@@ -259,3 +415,30 @@ def test_other_servers_do_not_notice(calls: McpBench) -> None:
         return meanwhile
 
     assert calls.loop.run(both())
+
+
+IN_TESTS = {
+    *("bomb", "image", "big", "very_big", "progress", "flood_logs", "flood_progress", "stuck", "odd_logs"),
+    *("ask_flood", "ask_wide", "ask_late", "spy", "fill_log", "no_reading"),
+}
+"""Behaviours of calls that have a test of their own above."""
+IN_LIVES = {
+    *("exit", "crash", "close_out", "never_ends", "leave_children", "change", "flood_changes", "environment", "secret"),
+    *("parent",),
+}
+"""Those of `test_mcp_life.py`."""
+HELPERS = {"good", "late", "arguments", "listings", "calls", "changing"}
+"""What the server does as it should."""
+
+
+def test_the_hostile_server_does_more_than_a_hundred_things_and_each_is_tested() -> None:
+    """By name: a behaviour is one kind, and two tables never count the same."""
+    starts = [*BEGINNINGS, *READY, *LISTINGS, "missing", "unset"]
+    called = [*RESULTS, *HARDLY_JSON, *(set(HANGING) - RESULTS.keys()), *IN_TESTS, *IN_LIVES]
+    assert len(starts) == len(set(starts))
+    assert len(called) == len(set(called))
+    assert len(starts) + len(called) == 143
+    for source in ("hostile_server.py", "hostile_calls.py"):
+        text = (Path(__file__).parent / source).read_text()
+        cases = set(re.findall(r"\w+", " ".join(re.findall(r'^ +case ((?:"\w+"[ |]*)+)', text, re.M))))
+        assert cases - set(starts) - set(called) - HELPERS <= {"initialize"}, source

@@ -128,7 +128,13 @@ def test_nobody_waits_for_servers_and_nothing_outlives_the_chat(loop: asyncio.Ru
 
 def test_a_changed_tool_asks_again_and_is_not_run_as_it_was_shown(bench: McpBench) -> None:
     before = {tool.name: tool for tool in bench.state("changing").tools}
-    assert set(before) == {"changing_change", "changing_flood_changes", "changing_thing", "changing_old"}
+    assert set(before) == {
+        "changing_change",
+        "changing_flood_changes",
+        "changing_listings",
+        "changing_thing",
+        "changing_old",
+    }
     bench.call("changing_change")
     bench.wait(lambda: "changing_new" in bench.names("changing"))
     after = {tool.name: tool for tool in bench.state("changing").tools}
@@ -143,7 +149,18 @@ def test_a_changed_tool_asks_again_and_is_not_run_as_it_was_shown(bench: McpBenc
 
 
 def test_a_flood_of_changes_is_one_change(bench: McpBench) -> None:
+    assert bench.call("flooding_listings").result.content == "1"
     assert bench.call("flooding_flood_changes").result.content == "flooded"
+
+    async def settled() -> int:
+        """How often it has listed its tools once it is not asked for them any more."""
+        listings = -1
+        while listings != (now := int((await bench.call_async("flooding_listings")).result.content)):
+            listings = now
+        return listings
+
+    # At the start, at the first of 500 changes, and once more for all that came while that was listed.
+    assert 2 <= bench.loop.run(settled()) <= 4
     assert bench.call("flooding_thing").result.content == "ok"
     assert bench.notices == []
 
@@ -180,6 +197,7 @@ def test_a_function_keeps_its_name_and_a_servers_tool_gets_another(bench: McpBen
 def test_a_script_that_is_not_as_it_was_read_is_not_started(loop: asyncio.Runner, tmp_path: Path) -> None:
     script = tmp_path / "server.py"
     script.write_bytes(HOSTILE.read_bytes())
+    (tmp_path / "hostile_calls.py").write_bytes(HOSTILE.with_name("hostile_calls.py").read_bytes())
     path = write_servers(tmp_path, {"s": {"command": [sys.executable, "-I", "-S", "server.py", "plain"]}})
     bench = start(loop, path)
     assert bench.state("s").state == "ready"

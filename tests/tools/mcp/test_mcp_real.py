@@ -225,10 +225,10 @@ def test_the_server_that_tries_everything_asks_and_is_cancelled(bench: McpBench)
     assert "declined" in bench.call("everything_trigger-elicitation-request").result.content
 
     async def interrupted() -> ResultStatus:
-        cancel = asyncio.Event()
-        long = {"duration": 60, "steps": 3}
-        calling = asyncio.create_task(bench.call_async("everything_trigger-long-running-operation", cancel, long))
-        await asyncio.sleep(0.3)
+        cancel, spoke = asyncio.Event(), asyncio.Event()
+        name, long = "everything_trigger-long-running-operation", {"duration": 60, "steps": 600}
+        calling = asyncio.create_task(bench.call_async(name, cancel, long, spoke))
+        await asyncio.wait_for(spoke.wait(), 20)
         cancel.set()
         return (await calling).result.status
 

@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,10 @@ if TYPE_CHECKING:  # the SDK is imported once the channel to the chat is there
 _MOST_LINES = 100
 """Lines that a server says under one call; of more it is said how many there were."""
 _LONGEST_LINE = 500
+_MOST_NOTES = 20
+"""Remarks on a server's tools."""
+_MOST_LOGGED = 4 * 1024**2
+"""Characters of one server's in the log of the tools, while the chat runs."""
 _PART = 32 * 1024
 _CLOSE_SECONDS = 1.5
 _PROMPT_SECONDS = 3.0
@@ -71,6 +75,18 @@ class _Server:
     """Where it is one."""
     again: asyncio.Event = field(default_factory=asyncio.Event)
     """Set where it may be started again."""
+    busy: int = 0
+    """Requests of the chat that it has not answered yet: only meanwhile it may ask the user something."""
+    logged: int = 0
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """While the block runs, it has been asked something."""
+        self.busy += 1
+        try:
+            yield
+        finally:
+            self.busy -= 1
 
 
 class Bridge:
@@ -136,7 +152,7 @@ class Bridge:
         process: StdioServer | None = None
         server.lost = asyncio.Event()
         if served.command:
-            log = partial(_log, served.name, server.redactor)
+            log = partial(_log, server)
             process = StdioServer(served.command, served.environment, served.cwd, log)
         server.process = process
         try:
@@ -233,6 +249,9 @@ class Bridge:
                 told[made["name"]] = made
                 await asyncio.sleep(0)
             server.tools = told
+            notes = list(dict.fromkeys(notes))
+            if len(notes) > _MOST_NOTES:
+                notes[_MOST_NOTES:] = [f"{len(notes) - _MOST_NOTES} more of its tools are odd"]
             message: Message = {"op": op, "server": server.number, "tools": list(told.values()), "notes": notes}
             if op == "state":
                 message |= {
@@ -262,7 +281,7 @@ class Bridge:
     # What a server says or asks meanwhile
 
     async def _logged(self, server: _Server, level: str, text: str) -> None:
-        _log(server.served.name, server.redactor, f"{level}: {text}")
+        _log(server, f"{level}: {text}")
         if level == "debug":
             return
         # A log message belongs to no call. Where one is under way, it is about that, most likely.
@@ -298,6 +317,9 @@ class Bridge:
 
         from toolchat.tools.mcp.session import wire
 
+        if not server.busy:
+            self._tell(server, {"op": "unasked", "server": server.number})
+            return types.ElicitResult(action="decline")
         self._questions += 1
         number = self._questions
         asked = wire(params)
@@ -378,7 +400,8 @@ class Bridge:
                 self._fail(number, tool.removeprefix("Error: "))
                 return
             progress = partial(self._progress, server, number)
-            result = await server.connection.call(message["tool"], message["arguments"], progress)
+            with server.asked():
+                result = await server.connection.call(message["tool"], message["arguments"], progress)
             self._give(server, number, result)
         except asyncio.CancelledError:
             self._fail(number, "cancelled", status="interrupted")
@@ -430,8 +453,9 @@ class Bridge:
         try:
             if server.connection is None:
                 raise RuntimeError("it is not there")
-            async with asyncio.timeout(server.served.start_timeout):
-                answer = await self._fetched(server.connection, what, given)
+            with server.asked():
+                async with asyncio.timeout(server.served.start_timeout):
+                    answer = await self._fetched(server.connection, what, given)
         except TimeoutError:
             self._tell(server, {"op": "answer", "id": number, "error": "it did not answer in time"})
         except Exception as error:
@@ -460,10 +484,15 @@ class Bridge:
         return cleaned("\n".join(texts))
 
 
-def _log(name: str, redactor: Redactor, line: str) -> None:
+def _log(server: _Server, line: str) -> None:
+    if server.logged > _MOST_LOGGED:
+        return
+    server.logged += len(line)
+    if server.logged > _MOST_LOGGED:
+        line = f"(what else it says is left out: it has said {_MOST_LOGGED // 1024**2} MiB)"
     with suppress(OSError, ValueError):
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        print(f"{stamp} mcp {name}: {redactor.text(line)}", file=sys.stderr, flush=True)
+        print(f"{stamp} mcp {server.served.name}: {server.redactor.text(line)}", file=sys.stderr, flush=True)
 
 
 def main() -> Never:

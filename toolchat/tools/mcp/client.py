@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -34,6 +35,8 @@ from toolchat.wire.errors import ToolchatError, UsageError
 SETTLE_SPARE = 5.0
 """Seconds that a bridge has beyond the start_timeout of its servers, for its own imports."""
 _MOST_QUESTIONS = 8
+_DECLINED_SECONDS = 5.0
+"""For so long it is not told again that a server was declined: it may ask hundreds of times."""
 
 
 @dataclass(slots=True)
@@ -85,6 +88,7 @@ class McpTools:
         self._bridges: list[Bridge] = []
         self._asking: dict[tuple[Bridge, int], tuple[asyncio.Task[None], str]] = {}
         self._open_questions: dict[str, int] = {}
+        self._declined: dict[str, float] = {}
         self._closed = False
         self._used = False
         """Whether anybody has been told of the tools, so that a change of theirs is news."""
@@ -322,16 +326,21 @@ class McpTools:
     def _heard(self, bridge: Bridge, message: Message) -> None:
         match message:
             case {"op": "state" | "tools", "server": int(number)}:
-                state = next((one for one in self.states if one.bridge is bridge and one.number == number), None)
-                if state is not None:
+                if (state := self._state(bridge, number)) is not None:
                     self._became(state, message)
             case {"op": "elicit", "id": int(number), "server": int(at)}:
                 self._elicited(bridge, number, at, message)
             case {"op": "unask", "id": int(number)}:
                 if (asked := self._asking.get((bridge, number))) is not None:
                     asked[0].cancel()
+            case {"op": "unasked", "server": int(at)}:
+                if (state := self._state(bridge, at)) is not None:
+                    self._tell_declined(state.server.name, "no call of it was under way")
             case {"op": _, "id": int(number)} if number in self._waiting:
                 self._waiting[number][0](message)
+
+    def _state(self, bridge: Bridge, number: int) -> ServerState | None:
+        return next((one for one in self.states if one.bridge is bridge and one.number == number), None)
 
     def _became(self, state: ServerState, message: Message) -> None:
         match message:
@@ -363,6 +372,8 @@ class McpTools:
                 self._fail(state, why)
 
     def _fail(self, state: ServerState, why: str, *, tell: bool = True) -> None:
+        if state.state == "failed":
+            return
         state.state, state.why, state.tools = "failed", why, ()
         state.settled.set()
         if tell:
@@ -434,8 +445,7 @@ class McpTools:
     # Questions of servers
 
     def _elicited(self, bridge: Bridge, number: int, at: int, message: Message) -> None:
-        state = next((one for one in self.states if one.bridge is bridge and one.number == at), None)
-        if state is None:
+        if (state := self._state(bridge, at)) is None:
             return
         server = state.server.name
         schema = message.get("schema")
@@ -453,9 +463,10 @@ class McpTools:
             nonlocal action, content
             self._open_questions[server] = self._open_questions.get(server, 0) + 1
             try:
-                if self.elicit is None or len(self._asking) > _MOST_QUESTIONS:
+                if self.elicit is None or sum(self._open_questions.values()) > _MOST_QUESTIONS:
                     action = "decline"
-                    self._notify(f"the server {server} asked something and was declined: nobody can be asked")
+                    why = "nobody can be asked" if self.elicit is None else "it asks too much at once"
+                    self._tell_declined(server, why)
                 else:
                     answer = await self.elicit(asked)
                     action, content = ("accept" if answer.accepted else "decline"), answer.content
@@ -473,6 +484,12 @@ class McpTools:
         task = asyncio.get_running_loop().create_task(ask(), name="mcp-elicit")
         self._asking[bridge, number] = (task, server)
         task.add_done_callback(asked_it)
+
+    def _tell_declined(self, server: str, why: str) -> None:
+        now = time.monotonic()
+        if now - self._declined.get(server, -_DECLINED_SECONDS) >= _DECLINED_SECONDS:
+            self._declined[server] = now
+            self._notify(f"the server {server} asked something and was declined: {why}")
 
     def stop_asking(self, server: str) -> None:
         """Withdraw the questions of a server, whose call is interrupted."""

@@ -71,12 +71,14 @@ class Connection:
             return []
         found: list[dict[str, Any]] = []
         cursor: str | None = None
+        seen: set[str] = set()
         for _ in range(_MOST_PAGES):
             page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
             found += [wire(tool) for tool in page.tools[: MOST_TOOLS + 1 - len(found)]]
             cursor = page.next_cursor
-            if cursor is None or len(found) > MOST_TOOLS:
+            if cursor is None or cursor in seen or len(found) > MOST_TOOLS:
                 break
+            seen.add(cursor)
         return found
 
     async def call(

@@ -31,8 +31,11 @@ _GRACE = 0.5
 """Seconds that a server has to end by itself once its standard input is closed."""
 _HEAD = 200
 _ID = re.compile(rb'"id"\s*:\s*(\d{1,15})\s*,')
+_BOM = b"\xef\xbb\xbf"
 _KEPT_LINES = 8
 _MOST_LINES = 3
+_MOST_OPEN = 64
+"""Requests of a server that are not answered yet: beyond that it is not read on."""
 _MOST_SAID = 400
 """Characters of what a server printed last that a failure quotes."""
 
@@ -59,6 +62,8 @@ class StdioServer:
         self.ended = asyncio.Event()
         """Set once it does not speak any more, by itself."""
         self._ending = False
+        self._open = 0
+        self._room = asyncio.Event()
         self.noise = 0
         """Lines on its standard output that were no messages."""
         self._wrong = ""
@@ -95,6 +100,7 @@ class StdioServer:
         tasks = [
             asyncio.create_task(self._read(process, incoming), name="mcp-read"),
             asyncio.create_task(self._write(process, outgoing), name="mcp-write"),
+            asyncio.create_task(self._listens(process, incoming), name="mcp-listens"),
             asyncio.create_task(self._said(process), name="mcp-said"),
         ]
         try:
@@ -116,14 +122,18 @@ class StdioServer:
                 for line in lines:
                     whole = b"".join([*pieces, line])
                     pieces, size = [], 0
-                    if (message := self._message(whole)) is not None:
-                        await incoming.send(message)
+                    for message in self._messages(whole):
+                        await self._let_in(message)
+                        await incoming.send(SessionMessage(message))
                 pieces.append(rest)
                 size += len(rest)
                 if size > MAX_LINE:
                     self._wrong = f"it sent a message of more than {MAX_LINE // 1024**2} MiB"
                     break
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError, ConnectionError):
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            # The session has ended, and says why: what the process does then is no reason.
+            self._ending = True
+        except ConnectionError:
             pass
         finally:
             if not self._ending:
@@ -134,19 +144,30 @@ class StdioServer:
                 self.ended.set()
             incoming.close()
 
-    def _message(self, line: bytes) -> SessionMessage | None:
-        if not line.strip():
-            return None
+    async def _let_in(self, message: types.JSONRPCMessage) -> None:
+        """Wait while too many requests of the server are open: each costs memory until its answer is read."""
+        if not isinstance(message, types.JSONRPCRequest):
+            return
+        while self._open >= _MOST_OPEN:
+            self._room.clear()
+            await self._room.wait()
+        self._open += 1
+
+    def _messages(self, line: bytes) -> Sequence[types.JSONRPCMessage]:
+        """What a line says; several messages where it is a batch, as of the protocol of March 2025."""
+        line = line.strip().removeprefix(_BOM)
+        if not line:
+            return ()
         try:
-            return SessionMessage(types.jsonrpc_message_adapter.validate_json(line, by_name=False))
+            return (types.jsonrpc_message_adapter.validate_json(line, by_name=False),)
         except (ValueError, RecursionError):
             pass
-        if (message := _mended(line)) is not None:
-            return SessionMessage(message)
+        if found := _mended(line):
+            return found
         self.noise += 1
         if self.noise <= _KEPT_LINES:
             self._note(line.decode("utf-8", "replace"))
-        return None
+        return ()
 
     async def _write(
         self, process: asyncio.subprocess.Process, outgoing: MemoryObjectReceiveStream[SessionMessage]
@@ -157,6 +178,23 @@ class StdioServer:
                 text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 process.stdin.write(text.encode() + b"\n")
                 await process.stdin.drain()
+                if isinstance(message.message, types.JSONRPCResponse | types.JSONRPCError):
+                    self._open -= 1
+                    self._room.set()
+
+    async def _listens(
+        self, process: asyncio.subprocess.Process, incoming: MemoryObjectSendStream[SessionMessage | Exception]
+    ) -> None:
+        """Notice a server that will never hear anything again."""
+        assert process.stdin is not None
+        with suppress(ConnectionError):
+            await process.stdin.wait_closed()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(_gone(process), 0.2)
+        if process.returncode is None and not self._ending:
+            self._wrong = "it closed its standard input"
+            self.ended.set()
+            incoming.close()
 
     async def _said(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
@@ -198,23 +236,32 @@ class StdioServer:
         transport.close()
 
 
-def _mended(line: bytes) -> types.JSONRPCMessage | None:
-    """The message that a line may stand for though it is none: with texts that UTF-8 can hold and nothing too deep, or
-    an error in place of an answer that makes no sense, so that its request does not wait."""
-    number: Any = None
+def _mended(line: bytes) -> Sequence[types.JSONRPCMessage]:
+    """The messages that a line may stand for though it is none; see `_mended_one`."""
     try:
         read = json.loads(line)
-        number = read.get("id") if isinstance(read, dict) and "method" not in read else None
-        return types.jsonrpc_message_adapter.validate_python(cleaned(read), by_name=False)
     except RecursionError:
-        if (match := _ID.search(line[:_HEAD])) is not None:
-            number = int(match[1])
+        match = _ID.search(line[:_HEAD])
+        return _no_answer(int(match[1]) if match is not None else None)
     except ValueError:
-        pass
+        return ()
+    return [message for one in (read if isinstance(read, list) else [read]) for message in _mended_one(one)]
+
+
+def _mended_one(read: Any) -> Sequence[types.JSONRPCMessage]:
+    """A message with texts that UTF-8 can hold and nothing too deep, or an error in place of an answer that makes no
+    sense, so that its request does not wait."""
+    try:
+        return (types.jsonrpc_message_adapter.validate_python(cleaned(read), by_name=False),)
+    except ValueError:
+        return _no_answer(read.get("id") if isinstance(read, dict) and "method" not in read else None)
+
+
+def _no_answer(number: Any) -> Sequence[types.JSONRPCMessage]:
     if not isinstance(number, int | str) or isinstance(number, bool):
-        return None
+        return ()
     error = types.ErrorData(code=types.PARSE_ERROR, message="it answered with what the protocol does not know")
-    return types.JSONRPCError(jsonrpc="2.0", id=number, error=error)
+    return (types.JSONRPCError(jsonrpc="2.0", id=number, error=error),)
 
 
 async def _gone(process: asyncio.subprocess.Process) -> None:
