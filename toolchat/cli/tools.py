@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchat.cli import completion
+from toolchat.cli import completion, tools_mcp
 from toolchat.cli.options import Allow, Deny, Yes, settings_flags, takes_settings
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from toolchat.tools.toolbox import Toolbox
 
 app = typer.Typer(help="The Python functions that the model may call.", no_args_is_help=True, rich_markup_mode=None)
+
+app.add_typer(tools_mcp.app, name="mcp")
 
 ToolName = Annotated[str, typer.Argument(help="The tool's name.", metavar="NAME", autocompletion=completion.tools)]
 OF_TOOLS = ("tools", "profile", "project")
@@ -31,11 +33,11 @@ def list_(as_json: AsJson = False, **given: Any) -> None:
     """List the tools, with signatures and origins."""
     from toolchat.ui.tables import print_tools
 
-    toolbox = _load(_chosen(given))
+    toolbox = _load(chosen_tools(given))
     if as_json:
         from toolchat.ui.tool_description import tool_json
 
-        _print_json(
+        print_json(
             {
                 "tools": [tool_json(tool) for tool in toolbox.tools],
                 "notes": list(toolbox.notices),
@@ -48,22 +50,6 @@ def list_(as_json: AsJson = False, **given: Any) -> None:
 
 @app.command()
 @takes_settings(*OF_TOOLS)
-def mcp(as_json: AsJson = False, **given: Any) -> None:
-    """Start the MCP servers of the tools file, and show each: its state, version, protocol and what it offers."""
-    from toolchat.cli.tool_servers import server_json, server_row, started_servers
-    from toolchat.ui.tables import print_servers
-
-    states = started_servers(_chosen(given))
-    if as_json:
-        _print_json({"servers": [server_json(state) for state in states]})
-    else:
-        print_servers([server_row(state) for state in states])
-    if any(state.state != "ready" for state in states):
-        raise typer.Exit(1)
-
-
-@app.command()
-@takes_settings(*OF_TOOLS)
 def serve(yes: Yes = False, allow: Allow = None, deny: Deny = None, **given: Any) -> None:
     """Offer the tools as an MCP server on standard input and output, for other programs.
 
@@ -71,7 +57,7 @@ def serve(yes: Yes = False, allow: Allow = None, deny: Deny = None, **given: Any
     """
     from toolchat.cli.tool_serve import serve_tools
 
-    serve_tools(_chosen(given), yes=yes, allow=allow, deny=deny)
+    serve_tools(chosen_tools(given), yes=yes, allow=allow, deny=deny)
 
 
 @app.command()
@@ -92,9 +78,9 @@ def check(
 
     if file is not None and not user_path(file).is_file():
         raise UsageError(f"{file}: no such file")
-    checked = check_file(_chosen({**given, "tools": file}))
+    checked = check_file(chosen_tools({**given, "tools": file}))
     if as_json:
-        _print_json(checked.json())
+        print_json(checked.json())
     else:
         typer.echo(checked.text())
     if checked.problems or (strict and checked.notes):
@@ -123,7 +109,7 @@ def show(
     from toolchat.ui.tables import console
     from toolchat.ui.tool_description import Cost, description, held, tool_json
 
-    tool = named_tool(_load(_chosen(given)), name)
+    tool = named_tool(_load(chosen_tools(given)), name)
     prompt = tool_prompt(tokenizer, tool.spec, cache_folder()) if tokenizer is not None else None
     if prompt is None:
         estimate = "estimated; --tokenizer v3, or a model's name, counts exactly"
@@ -135,7 +121,7 @@ def show(
         tokens = {"tokens": cost.tokens, "exact": cost.exact, "prompt": prompt.text if prompt is not None else None}
         checked_only = {parameter: list(words) for parameter, words in grammar.checked_only.items()}
         holds = {"backend": grammar.backend, "whole": grammar.whole, "checked_only": checked_only}
-        _print_json({**tool_json(tool), **tokens, "grammar": holds})
+        print_json({**tool_json(tool), **tokens, "grammar": holds})
         return
     shown = (f"Prompt, tokenizer v{prompt.version}", prompt.text) if prompt is not None else None
     out = console()
@@ -178,7 +164,7 @@ def call(
     written = [flag for flag, value in flags.items() if value is not None]
     folder = user_path(images) if images is not None else None
     code = call_tool(
-        _chosen(given),
+        chosen_tools(given),
         name,
         words or [],
         flags=written,
@@ -211,7 +197,7 @@ def new(
     typer.echo(f"      toolchat tools call {name} --tools {file} --text hello")
 
 
-def _chosen(given: Mapping[str, Any]) -> Path | ToolsCode:
+def chosen_tools(given: Mapping[str, Any]) -> Path | ToolsCode:
     """The tools file that applies with these flags, which may run: see `choose_tools_file`."""
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve, state_folder
@@ -229,7 +215,7 @@ def _load(chosen: Path | ToolsCode) -> Toolbox:
         return load_toolbox(chosen)
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     import json
 
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -80,6 +80,17 @@ def _server(options: dict[str, Any]) -> dict[str, Any]:
                 "additionalProperties": _TEXT,
                 "description": 'Of a url: sent with each request, as Authorization: "Bearer ${TOKEN}".',
             },
+            "oauth": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "client_id": {**_TEXT, "description": "Of toolchat, where you have registered it yourself."},
+                    "client_secret": {**_TEXT, "description": "To it, where there is one: ${NAME}."},
+                    "scope": {**_TEXT, "description": "What a login is to cover. Default: what the server asks for."},
+                    "port": {"type": "integer", "minimum": 1024, "maximum": 65535, "description": "Of 127.0.0.1."},
+                },
+                "description": "Of a url: how `toolchat tools mcp login` logs in there. Mostly needs nothing.",
+            },
             "env": {
                 "anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "object", **environment}],
                 "description": "Names of environment variables that it sees beyond the basic ones; or a mapping of "

@@ -30,6 +30,7 @@ from toolchat.tools.mcp.reach import explained, is_lost, reached
 from toolchat.tools.variables import Redactor
 
 if TYPE_CHECKING:  # the SDK is imported once the channel to the chat is there
+    from toolchat.tools.mcp.bearer import Bearer
     from toolchat.tools.mcp.stdio import StdioServer
 
 _MOST_LINES = 100
@@ -78,6 +79,15 @@ class _Server:
     busy: int = 0
     """Requests of the chat that it has not answered yet: only meanwhile it may ask the user something."""
     logged: int = 0
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    """Of the user's login there, as they were and are: in what it says they are replaced."""
+    login: Bearer | None = None
+    """Of one at an address whose headers the file does not sign itself."""
+
+    @property
+    def wants(self) -> str:
+        """What it wants of a login; "" for nothing."""
+        return self.login.problem if self.login is not None else ""
 
     @contextmanager
     def asked(self) -> Iterator[None]:
@@ -149,6 +159,7 @@ class Bridge:
         from toolchat.tools.mcp.stdio import StdioServer
 
         served, ready = server.served, False
+        server.login = self._login(server)
         process: StdioServer | None = None
         server.lost = asyncio.Event()
         if served.command:
@@ -170,9 +181,26 @@ class Bridge:
         except Exception as error:
             silent = process is not None and process.ended.is_set()
             if process is None or not silent:
-                return explained(error), ready, False
+                return server.wants or explained(error), ready, False
             return process.how, ready, True
         return process.how if process is not None else "its session ended", ready, False
+
+    def _login(self, server: _Server) -> Bearer | None:
+        served = server.served
+        if not served.url or any(name.lower() == "authorization" for name in served.headers):
+            return None
+        from toolchat.tools.mcp.bearer import Bearer
+        from toolchat.tools.mcp.logins import Login, Logins
+
+        def used(login: Login) -> None:
+            # Earlier ones may still be in what it says.
+            known = server.tokens.values()
+            new = {f"{name}_{len(known)}": value for name, value in login.secrets.items() if value not in known}
+            if new:
+                server.tokens |= new
+                server.redactor = Redactor({**served.secrets, **server.tokens})
+
+        return Bearer(served.name, served.url, Logins(Path(self._request.logins)), used)
 
     async def _alive(self, server: _Server, process: Any) -> None:
         """Wait until a server that is ready ends."""
@@ -193,7 +221,7 @@ class Bridge:
         import toolchat
         from toolchat.tools.mcp.session import connected
 
-        opened: Any = process.streams() if process is not None else reached(server.served)
+        opened: Any = process.streams() if process is not None else reached(server.served, server.login)
         async with (
             opened as streams,
             connected(
@@ -407,7 +435,7 @@ class Bridge:
             self._fail(number, "cancelled", status="interrupted")
             raise
         except Exception as error:
-            why = explained(error)
+            why = f"the server {server.served.name}: {server.wants}" if server.wants else explained(error)
             if is_lost(error):
                 server.lost.set()
                 why = f"the server {server.served.name} ended ({await self._how(server) or why})"
@@ -459,7 +487,7 @@ class Bridge:
         except TimeoutError:
             self._tell(server, {"op": "answer", "id": number, "error": "it did not answer in time"})
         except Exception as error:
-            self._tell(server, {"op": "answer", "id": number, "error": explained(error)})
+            self._tell(server, {"op": "answer", "id": number, "error": server.wants or explained(error)})
         else:
             self._tell(server, {"op": "answer", "id": number, "answer": answer})
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from toolchat.environment import working_folder
 from toolchat.private_file import open_private, private_folder
 from toolchat.process import hide_memory
-from toolchat.settings import cache_folder
+from toolchat.settings import cache_folder, state_folder
 from toolchat.tools.host import confine
 from toolchat.tools.host.call_process import how_it_ended
 from toolchat.tools.host.channel import AsyncChannel, Message, new_token, socket_pair
@@ -61,6 +61,7 @@ class Bridge:
             terminals=tuple(confine.own_terminals()),
             root=str(folder) if folder is not None else "/",
             files=str(cache_folder() / FOLDER),
+            logins=str(state_folder()),
             servers=tuple(served),
         )
         argument = request.to_descriptor()

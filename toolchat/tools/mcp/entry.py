@@ -30,6 +30,18 @@ _VALUED = {"-p", "--package", "--from", "--with", "-c", "--call", "--python", "-
 
 
 @dataclass(frozen=True, slots=True)
+class OAuth:
+    """What the file says of logins at a server; texts may hold `${NAME}`."""
+
+    client_id: str = ""
+    """Of toolchat, where somebody has registered it at the authorization server; empty to have it registered."""
+    client_secret: str = field(default="", repr=False)
+    scope: str = ""
+    port: int = 0
+    """Of 127.0.0.1, where the answer to a login comes; 0 for one that is free."""
+
+
+@dataclass(frozen=True, slots=True)
 class McpServer:
     """One server, as a file describes it; texts may hold `${NAME}`."""
 
@@ -57,6 +69,7 @@ class McpServer:
     """Options of the tools whose names fit a pattern; of several patterns, the last counts."""
     start_timeout: float = 30.0
     """Seconds until it has told its tools."""
+    oauth: OAuth = OAuth()
     roots: bool = False
     """Whether it is told that it may ask for the folder that the user is in. The file system's server takes that in
     place of the folders of its command line."""
@@ -82,6 +95,7 @@ class McpServer:
     def given(self) -> tuple[str, ...]:
         """The variables, basic ones left out, that its texts name; sorted."""
         texts = [self.command, self.url, [text for _, text in (*self.headers, *self.sets)], self.cwd]
+        texts += [self.oauth.client_id, self.oauth.client_secret]
         return tuple(sorted({name for name in names_in(texts) if not is_basic(name)}))
 
     @property

@@ -52,6 +52,8 @@ class BridgeRequest:
     """The folder that servers are told of as their root."""
     files: str
     """The folder of the files that servers send."""
+    logins: str
+    """The folder with the user's logins at servers."""
     servers: tuple[Served, ...]
 
     def encode(self) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from toolchat.tools.mcp.protocol import Served
+
+if TYPE_CHECKING:  # where all servers are processes there is no need for it
+    import httpx2
 
 
 def explained(error: BaseException) -> str:
@@ -41,31 +44,33 @@ def is_lost(error: BaseException) -> bool:
 
 
 @asynccontextmanager
-async def reached(served: Served) -> AsyncIterator[Any]:
-    """Streams to a server at an address."""
+async def reached(served: Served, login: httpx2.Auth | None) -> AsyncIterator[Any]:
+    """Streams to a server at an address; `login` signs the requests."""
     import httpx2
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
 
     headers = dict(served.headers)
-    if served.transport == "sse" or (not served.transport and await _is_old(served)):
-        async with sse_client(served.url, headers=headers) as streams:
+    # Asked in any case: what a server wants of a login it says before anything else.
+    old = await _is_old(served, login)
+    if served.transport == "sse" or (not served.transport and old):
+        async with sse_client(served.url, headers=headers, auth=login) as streams:
             yield streams
         return
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30.0, read=300.0)) as client,
+        httpx2.AsyncClient(headers=headers, auth=login, timeout=httpx2.Timeout(30.0, read=300.0)) as client,
         streamable_http_client(served.url, http_client=client) as streams,
     ):
         yield streams
 
 
-async def _is_old(served: Served) -> bool:
+async def _is_old(served: Served, login: httpx2.Auth | None) -> bool:
     """Whether an address is one of HTTP with SSE, the transport of 2024: it takes no POST, and streams what is got."""
     import httpx2
 
     body = {"jsonrpc": "2.0", "id": 0, "method": "ping"}
     headers = {**served.headers, "Accept": "application/json, text/event-stream"}
-    async with httpx2.AsyncClient(headers=headers, timeout=10.0) as client:
+    async with httpx2.AsyncClient(headers=headers, auth=login, timeout=10.0) as client:
         async with client.stream("POST", served.url, json=body) as answer:
             if answer.status_code not in (404, 405):
                 if answer.status_code in (401, 403):

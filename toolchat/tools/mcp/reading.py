@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from toolchat.tools.mcp.entry import SERVER_NAME, McpServer
+from toolchat.tools.mcp.entry import SERVER_NAME, McpServer, OAuth
 from toolchat.tools.options import OPTIONS, Environment, OptionError, check_not_own, read_environment
 from toolchat.tools.problems import Problems, did_you_mean
 from toolchat.tools.variables import looks_expanded, names_in
@@ -23,7 +23,8 @@ from toolchat.tools.yaml_file import BOOLEAN, STRING, shown
 SERVER_OPTIONS = ("approval", "timeout", "max_result_tokens", "effects", "untrusted")
 """Options of tools that a server, or one of its tools, may have."""
 _OWN = ("command", "args", "url", "transport", "headers", "env", "cwd", "privileges", "enabled")
-SERVER_KEYS = (*_OWN, "include", "exclude", "prefix", "start_timeout", "roots", "tools", *SERVER_OPTIONS)
+SERVER_KEYS = (*_OWN, "include", "exclude", "prefix", "start_timeout", "roots", "oauth", "tools", *SERVER_OPTIONS)
+OAUTH_KEYS = ("client_id", "client_secret", "scope", "port")
 _FOREIGN = ("command", "args", "url", "type", "transport", "headers", "env", "cwd", "disabled", "enabled")
 """Keys of other programs' files that mean something here."""
 _TRANSPORTS = {"http": "http", "streamable-http": "http", "streamableHttp": "http", "sse": "sse"}
@@ -133,7 +134,7 @@ def _server(
         what = "has both command and url" if "command" in keys else "has neither command nor url"
         problems.add(key, f"the server {name} {what}; expected one of them; {_HOW}")
         return None
-    wrong = ("transport", "headers") if "command" in keys else ("args", "cwd", "env", "privileges")
+    wrong = ("transport", "headers", "oauth") if "command" in keys else ("args", "cwd", "env", "privileges")
     for word in wrong:
         if word in keys:
             beside = "command" if "command" in keys else "url"
@@ -158,6 +159,7 @@ def _server(
         dict(options),
         _tools(keys["tools"], reader) if "tools" in keys else {},
         start if start is not None else 30.0,
+        _oauth(keys["oauth"], reader) if "oauth" in keys else OAuth(),
         _roots(keys, reader),
     )
 
@@ -276,6 +278,30 @@ def _tools(node: yaml.Node, reader: Reads) -> dict[str, dict[str, Any]]:
         if keys is not None:
             found[str(key.value)] = reader.options(keys)
     return found
+
+
+def _oauth(node: yaml.Node, reader: Reads) -> OAuth:
+    keys = reader.mapping(node, "oauth", OAUTH_KEYS)
+    if keys is None:
+        return OAuth()
+    said: dict[str, str] = {}
+    for word, value in keys.items():
+        text = _own_spelling(value.value) if isinstance(value, yaml.ScalarNode) else ""
+        if not text.strip() or not text.isprintable():
+            reader.problems.add(value, f"{word} is {shown(value)}; expected one line of text; correct it")
+            continue
+        _check_variables(word, text, value, reader)
+        said[word] = text
+    port = said.pop("port", "0")
+    if not port.isdigit() or int(port) > 65535 or ("port" in keys and int(port) < 1024):
+        reader.problems.add(keys["port"], f"port is {shown(keys['port'])}; expected 1024 to 65535; correct it")
+        return OAuth()
+    if "client_secret" in said and "client_id" not in said:
+        reader.problems.add(keys["client_secret"], "client_secret stands without client_id; add that")
+    if "client_secret" in said and looks_expanded(said["client_secret"]) is None:
+        what = "client_secret holds its secret as text"
+        reader.notice(keys["client_secret"], f"{what}; write ${{NAME}}, and set the variable, to keep it out of there")
+    return OAuth(**said, port=int(port))
 
 
 def _roots(keys: Mapping[str, yaml.Node], reader: Reads) -> bool:

@@ -1,0 +1,518 @@
+"""Logins at MCP servers: what comes of them, and that nothing a server does sends a secret astray."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+from mcp_bench import McpBench, write_servers
+from oauth_server import OAuthWorld, Reply, as_json, oauth_world
+
+from toolchat.cli import tool_login
+from toolchat.settings import state_folder
+from toolchat.tools.mcp.addresses import LoginError, checked, covers
+from toolchat.tools.mcp.authorization import Attempt, AuthorizationServer, code_of, http_client, refreshed, right_scope
+from toolchat.tools.mcp.bearer import Bearer
+from toolchat.tools.mcp.login import Wanted, log_in
+from toolchat.tools.mcp.logins import FILE, Login, Logins
+from toolchat.wire.errors import UsageError
+
+
+@pytest.fixture
+def world() -> Iterator[OAuthWorld]:
+    with oauth_world() as world:
+        yield world
+
+
+async def browse(address: str) -> httpx2.Response:
+    """What a browser does, with a person in front of it who agrees."""
+    async with httpx2.AsyncClient(follow_redirects=True) as client:
+        return await client.get(address)
+
+
+def logged_in(
+    world: OAuthWorld, visit: Callable[[str], Any] = browse, seconds: float = 10.0, **wanted: Any
+) -> tuple[Login, str]:
+    """The login, and the address that a person was shown."""
+    shown: list[str] = []
+
+    async def main() -> Login:
+        tasks: list[asyncio.Task[Any]] = []
+
+        async def show(_: str, address: str) -> None:
+            shown.append(address)
+            tasks.append(asyncio.create_task(visit(address)))
+
+        try:
+            return await log_in(Wanted(world.url, **wanted), show, seconds=seconds)
+        finally:
+            await asyncio.gather(*tasks)
+
+    return asyncio.run(main()), shown[0]
+
+
+def refused(world: OAuthWorld, line: str, **how: Any) -> None:
+    with pytest.raises(LoginError, match=line) as told:
+        logged_in(world, **how)
+    assert str(told.value).isprintable()
+    assert not world.tokens or "/token" in world.paths()
+
+
+def test_a_login_finds_its_server_registers_and_gets_tokens(world: OAuthWorld) -> None:
+    login, address = logged_in(world)
+    assert {login.access_token} == world.tokens
+    assert (login.issuer, login.resource, login.client_id) == (world.origin, world.url, "client-1")
+    asked = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+    assert asked["code_challenge_method"] == "S256"
+    assert (asked["resource"], asked["scope"], asked["response_type"]) == (world.url, "read", "code")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/callback", asked["redirect_uri"])
+    assert len(asked["state"]) >= 43
+    registration = next(json.loads(body) for _, path, _, body in world.seen if path == "/register")
+    assert registration["redirect_uris"] == [asked["redirect_uri"]]
+    assert registration["token_endpoint_auth_method"] == "none"
+    assert login.access_token not in repr(login)
+    assert login.refresh_token not in repr(login)
+
+
+def test_a_server_of_before_protected_resources_is_its_own_issuer(world: OAuthWorld) -> None:
+    world.with_resource = False
+    assert logged_in(world)[0].issuer == world.origin
+
+
+def test_an_issuer_with_a_path_is_looked_for_in_all_three_places(world: OAuthWorld) -> None:
+    issuer = f"{world.origin}/tenant"
+    world.resource["authorization_servers"] = [issuer]
+    found = as_json(200, {**world._about(), "issuer": issuer, "authorization_response_iss_parameter_supported": False})
+    world.instead["/tenant/.well-known/openid-configuration"] = lambda: found
+    world.answer["iss"] = ""
+    assert logged_in(world)[0].issuer == issuer
+    assert [path for path in world.paths() if "tenant" in path] == [
+        "/.well-known/oauth-authorization-server/tenant",
+        "/.well-known/openid-configuration/tenant",
+        "/tenant/.well-known/openid-configuration",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("methods", "in_head"),
+    [(None, True), (["client_secret_post"], False), (["client_secret_basic", "client_secret_post"], True)],
+)
+def test_a_client_that_the_file_names_is_not_registered(world: OAuthWorld, methods: Any, in_head: bool) -> None:
+    world.metadata = {"token_endpoint_auth_methods_supported": methods, "registration_endpoint": None}
+    if in_head:
+        world.instead["/token"] = lambda: as_json(200, {"access_token": "t", "token_type": "bearer"})
+    login, _ = logged_in(world, client_id="own", client_secret="s3cret/+", scope="a b")
+    assert "/register" not in world.paths()
+    headers, body = next((headers, body) for _, path, headers, body in world.seen if path == "/token")
+    assert ("Authorization" in headers) is in_head
+    assert (b"s3cret" in body) is not in_head
+    assert login.scope == "a b"
+
+
+def test_an_address_that_is_pasted_is_an_answer_too(world: OAuthWorld) -> None:
+    lines: asyncio.Queue[str] = asyncio.Queue()
+
+    async def main() -> Login:
+        async def show(_: str, address: str) -> None:
+            async with httpx2.AsyncClient() as client:
+                there = (await client.get(address)).headers["location"]
+            for line in ("what?", "http://[", there.replace("state=", "state=x"), there + "\n"):
+                lines.put_nowait(line)
+
+        return await log_in(Wanted(world.url), show, lines.get, seconds=10)
+
+    assert asyncio.run(main()).access_token in world.tokens
+
+
+def test_a_server_that_wants_no_login_and_one_that_takes_no_programs_are_told(world: OAuthWorld) -> None:
+    world.metadata["registration_endpoint"] = None
+    refused(
+        world, r"takes no registrations of programs; register toolchat there, with http://127.0.0.1:\d+/callback, and"
+    )
+    world.instead["/mcp"] = lambda: as_json(200, {})
+    refused(world, "it wants no login: it answered 200")
+
+
+def naming(address: str) -> Reply:
+    return 401, {"WWW-Authenticate": f'Bearer resource_metadata="{address}"'}, b""
+
+
+ELSEWHERE = "https://elsewhere.example"
+
+
+def redirect(status: int = 307) -> Callable[[], Reply]:
+    return lambda: (status, {"Location": f"{ELSEWHERE}/x"}, b"")
+
+
+HOSTILE: dict[str, tuple[Callable[[OAuthWorld], Any], str]] = {
+    "metadata of another issuer": (
+        lambda world: world.metadata.update(issuer=ELSEWHERE),
+        "its authorization server says to be another: https://elsewhere.example in place of http://127.0.0.1",
+    ),
+    "an answer of another issuer": (
+        lambda world: world.answer.update(iss=ELSEWHERE),
+        "another server answered to the login: https://elsewhere.example in place of",
+    ),
+    "an answer that does not say whose it is, as was promised": (
+        lambda world: world.answer.update(iss=""),
+        r"does not say whose it is \(iss\), as was promised",
+    ),
+    "metadata that redirect": (
+        lambda world: world.instead.update(
+            {f"/.well-known/{name}": redirect() for name in ("oauth-authorization-server", "openid-configuration")}
+        ),
+        "its authorization server does not say what it is",
+    ),
+    "the resource's metadata at another server": (
+        lambda world: world.instead.update(
+            {
+                "/mcp": lambda: (
+                    401,
+                    {"WWW-Authenticate": f'Bearer resource_metadata="http://localhost:{world.port}/a"'},
+                    b"",
+                )
+            }
+        ),
+        "what it says of itself lies at another server: http://localhost",
+    ),
+    "another resource": (
+        lambda world: world.resource.update(resource=f"{ELSEWHERE}/mcp"),
+        "it says to be another resource than its address: https://elsewhere.example/mcp",
+    ),
+    "a resource beside it": (
+        lambda world: world.resource.update(resource=f"{world.origin}/mc"),
+        "it says to be another resource than its address",
+    ),
+    "no issuers": (lambda world: world.resource.update(authorization_servers=[]), "does not say who issues tokens"),
+    "no protection of codes": (
+        lambda world: world.metadata.update(code_challenge_methods_supported=["plain"]),
+        "does not protect codes on their way",
+    ),
+    "nothing on the protection of codes": (
+        lambda world: world.metadata.update(code_challenge_methods_supported=None),
+        "does not protect codes on their way",
+    ),
+    "tokens by http from elsewhere": (
+        lambda world: world.metadata.update(token_endpoint="http://elsewhere.example/token"),
+        "token_endpoint is not one that is gone to: http://elsewhere.example/token; expected https://",
+    ),
+    "a script as the page": (
+        lambda world: world.metadata.update(authorization_endpoint="javascript:alert(1)"),
+        "authorization_endpoint is not one that is gone to: javascript:",
+    ),
+    "a file as the page": (
+        lambda world: world.metadata.update(authorization_endpoint="file:///etc/passwd"),
+        "authorization_endpoint is not one that is gone to",
+    ),
+    "a flag as the page": (
+        lambda world: world.metadata.update(authorization_endpoint="--new-window"),
+        "authorization_endpoint is not one that is gone to",
+    ),
+    "somebody's name before the host": (
+        lambda world: world.metadata.update(authorization_endpoint="https://you@elsewhere.example/"),
+        "authorization_endpoint is not one that is gone to",
+    ),
+    "an address in two lines": (
+        lambda world: world.metadata.update(token_endpoint=f"{world.origin}/token\r\nX: y"),
+        "token_endpoint is not one that is gone to",
+    ),
+    "endless metadata": (
+        lambda world: world.instead.update(
+            {"/.well-known/oauth-authorization-server": lambda: (200, {}, b"x" * 1_000_000)}
+        ),
+        "answered with more than 256 KiB",
+    ),
+    "metadata that are a list": (
+        lambda world: world.instead.update({"/.well-known/oauth-authorization-server": lambda: as_json(200, [1])}),
+        "does not say what it is",
+    ),
+    "metadata too deep": (
+        lambda world: world.instead.update(
+            {"/.well-known/oauth-authorization-server": lambda: (200, {}, b"[" * 100_000)}
+        ),
+        "does not say what it is",
+    ),
+    "a registration elsewhere": (
+        lambda world: world.registration.update(redirect_uris=[ELSEWHERE]),
+        "registered toolchat with another address to return to",
+    ),
+    "a registration as nobody": (
+        lambda world: world.registration.update(client_id={"a": 1}),
+        "registered toolchat without a client_id",
+    ),
+    "a registration with a key": (
+        lambda world: world.registration.update(token_endpoint_auth_method="private_key_jwt"),
+        "wants a client to say who it is in an unknown way",
+    ),
+    "a registration that is refused with control characters": (
+        lambda world: world.instead.update(
+            {"/register": lambda: as_json(400, {"error": "no\x1b[2J", "error_description": "x\n" * 5000})}
+        ),
+        r"did not register toolchat: it answered 400: no\?\[2J: x\?x",
+    ),
+    "a refusal": (
+        lambda world: world.answer.update(error="access_denied", error_description="no\x1b]0;x"),
+        r"the login was refused: access_denied: no\?\]0;x",
+    ),
+    "a code that is none": (lambda world: world.answer.update(code="a\nb"), "has no code"),
+    "tokens that redirect": (
+        lambda world: world.instead.update({"/token": redirect()}),
+        "gave no token: it answered 307",
+    ),
+    "a token with a line break": (
+        lambda world: world.token.update(access_token="a\r\nCookie: b"),
+        "gave a token that is none",
+    ),
+    "a token that is an object": (lambda world: world.token.update(access_token={}), "gave a token that is none"),
+    "a token of another kind": (lambda world: world.token.update(token_type="mac"), "of a kind that toolchat does not"),
+    "a code for somebody else": (
+        lambda world: world.answer.update(code="stolen"),
+        r"gave no token: it answered 400: invalid_grant: no\?\[31mthing",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_server_gets_no_login_and_one_line(world: OAuthWorld, what: str) -> None:
+    misbehave, line = HOSTILE[what]
+    misbehave(world)
+    refused(world, line)
+
+
+def test_an_answer_of_another_login_is_none_and_the_login_goes_on(world: OAuthWorld) -> None:
+    pages: list[tuple[int, str]] = []
+
+    async def visit(address: str) -> None:
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+        back = asked["redirect_uri"]
+        async with httpx2.AsyncClient() as client:
+            for query in (
+                "",
+                "?code=x",
+                "?code=x&state=",
+                f"?error=no&state={asked['state'][:-1]}",
+                "?a=1" + "&a=1" * 99,
+            ):
+                page = await client.get(f"{back}{query}")
+                pages.append((page.status_code, page.text))
+            right = f"?code=x&state={asked['state']}&iss={world.origin}"
+            pages.append(((await client.get(f"{back.removesuffix('callback')}{right}")).status_code, ""))
+            pages.append(((await client.get(back + right, headers={"Host": "a"})).status_code, ""))
+            pages.append(((await client.post(back + right)).status_code, ""))
+        pages.append(((await browse(address)).status_code, ""))
+
+    login, _ = logged_in(world, visit)
+    assert [status for status, _ in pages] == [400] * 8 + [200]
+    assert "no answer to the login" in pages[0][1]
+    assert login.access_token in world.tokens
+
+
+def test_nobody_who_logs_in_is_waited_for_only_so_long(world: OAuthWorld) -> None:
+    async def nobody(_: str) -> None:
+        pass
+
+    refused(world, "nobody logged in within 0.05 seconds", visit=nobody, seconds=0.05)
+
+
+def test_an_answer_that_says_a_thing_twice_is_refused() -> None:
+    server, attempt = AuthorizationServer("https://a", "https://a/a", "https://a/t"), Attempt()
+    assert code_of(f"code=x&state={attempt.state}", server, attempt) == "x"
+    assert code_of("code=x&state=ü", server, attempt) is None
+    with pytest.raises(LoginError, match="says the same thing twice"):
+        code_of(f"code=x&code=y&state={attempt.state}", server, attempt)
+
+
+@pytest.mark.parametrize(
+    ("address", "server", "right"),
+    [
+        ("https://auth.example/x?y=1", "https://mcp.example/mcp", True),
+        ("http://auth.example", "https://mcp.example/mcp", False),
+        ("http://127.0.0.1:5000/x", "https://mcp.example/mcp", False),
+        ("https://localhost/x", "https://mcp.example/mcp", False),
+        ("https://169.254.169.254/latest", "https://mcp.example/mcp", False),
+        ("https://10.0.0.1/", "https://mcp.example/mcp", False),
+        ("https://[::ffff:127.0.0.1]/", "https://mcp.example/mcp", False),
+        ("https://2130706433/", "https://mcp.example/mcp", False),
+        ("https://0x7f.1/", "https://mcp.example/mcp", False),
+        ("https://10.0.0.1/", "https://10.0.0.2/mcp", True),
+        ("http://localhost:1/", "http://127.0.0.1:2/mcp", True),
+        ("http://auth.example/", "http://127.0.0.1:2/mcp", False),
+        ("https://auth.example\\@x/", "https://mcp.example/mcp", False),
+        ("https://auth.example/#x", "https://mcp.example/mcp", False),
+        ("https://auth.example:99999/", "https://mcp.example/mcp", False),
+        ("https://", "https://mcp.example/mcp", False),
+        ("https://exаmple.org/", "https://mcp.example/mcp", False),
+        (5, "https://mcp.example/mcp", False),
+        ("https://auth.example/" + "x" * 3000, "https://mcp.example/mcp", False),
+    ],
+)
+def test_an_address_is_https_or_at_home_and_never_within_for_a_stranger(address: Any, server: str, right: bool) -> None:
+    if right:
+        assert checked(address, "it", server) == address
+    else:
+        with pytest.raises(LoginError, match=r"^it is (not one that is gone to|within your own network): "):
+            checked(address, "it", server)
+
+
+def test_a_resource_is_the_address_or_a_part_of_it_above() -> None:
+    url = "https://mcp.example/a/b"
+    assert all(
+        covers(one, url) for one in (url, "https://mcp.example/a/", "https://MCP.example", "https://mcp.example/")
+    )
+    others = ("https://mcp.example/a/bc", "https://mcp.example/a/b/c", "https://x/", "http://mcp.example/", f"{url}#x")
+    assert not any(covers(one, url) for one in others)
+
+
+def test_a_scope_is_shown_in_a_command_only_where_it_is_harmless() -> None:
+    assert right_scope("files:read a.b/c-d") == "files:read a.b/c-d"
+    assert not any(map(right_scope, ("a;rm", "$(x)", "`x`", "a'b", "a\nb", "ü", "x" * 100)))
+
+
+def test_a_login_is_kept_for_its_user_alone_and_forgotten(tmp_path: Path) -> None:
+    logins = Logins(tmp_path / "state")
+    login = Login("https://a/mcp", "https://a/mcp", "https://a", "https://a/t", "c", "access", "refresh")
+    logins.keep(login)
+    logins.keep(replace(login, url="https://b/mcp"))
+    assert stat.S_IMODE((tmp_path / "state" / FILE).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+    assert logins.get("https://a/mcp") == login
+    assert logins.get("https://a/mcp/") is None
+    logins.forget("https://a/mcp")
+    assert (logins.get("https://a/mcp"), logins.get("https://b/mcp") is not None) == (None, True)
+    (tmp_path / "state" / FILE).write_text('{"https://b/mcp": {"new": 1}, "c": 5}')
+    assert (logins.get("https://b/mcp"), logins.get("c")) == (None, None)
+
+
+def test_a_refreshed_login_keeps_what_is_not_said_anew(world: OAuthWorld) -> None:
+    login, _ = logged_in(world)
+
+    async def again(login: Login) -> Login:
+        async with http_client() as client:
+            return await refreshed(client, login)
+
+    world.token = {"refresh_token": None, "expires_in": "soon", "scope": "a\nb"}
+    newer = asyncio.run(again(login))
+    assert newer.access_token != login.access_token
+    assert (newer.refresh_token, newer.expires, newer.scope) == (login.refresh_token, 0.0, "read")
+
+
+def test_two_programs_refresh_a_login_once(world: OAuthWorld, tmp_path: Path) -> None:
+    login, _ = logged_in(world)
+    logins = Logins(tmp_path)
+    logins.keep(replace(login, expires=1.0))
+    used: list[Login] = []
+
+    async def asked() -> int:
+        async with httpx2.AsyncClient(auth=Bearer("s", world.url, logins, used.append)) as client:
+            return (await client.post(world.url, json={})).status_code
+
+    async def both() -> list[int]:
+        return await asyncio.gather(asked(), asked())
+
+    before = world.paths().count("/token")
+    assert asyncio.run(both()) == [202, 202]
+    assert world.paths().count("/token") == before + 1
+    assert logins.get(world.url) == used[-1] != login
+
+
+def test_a_token_goes_to_its_servers_origin_alone(world: OAuthWorld, tmp_path: Path) -> None:
+    login, _ = logged_in(world)
+    logins = Logins(tmp_path)
+    logins.keep(login)
+    world.instead["/here"] = lambda: (307, {"Location": f"http://localhost:{world.port}/there"}, b"")
+
+    async def asked() -> None:
+        auth = Bearer("s", world.url, logins, lambda _: None)
+        async with httpx2.AsyncClient(auth=auth, follow_redirects=True) as client:
+            await client.get(f"{world.origin}/here")
+            await client.get(f"http://localhost:{world.port}/other")
+
+    asyncio.run(asked())
+    sent = {path: headers.get("Authorization") for _, path, headers, _ in world.seen}
+    assert sent["/here"] == f"Bearer {login.access_token}"
+    assert (sent["/there"], sent["/other"]) == (None, None)
+
+
+@pytest.mark.process
+def test_a_server_is_used_with_the_login_and_says_nothing_of_it(
+    served: Callable[..., McpBench], world: OAuthWorld, tmp_path: Path
+) -> None:
+    logins = Logins(state_folder())
+    login, _ = logged_in(world)
+    logins.keep(login)
+    with oauth_world() as other:
+        bench = served(
+            s={"url": world.url}, t={"url": other.url}, u={"url": other.url, "headers": {"authorization": "x"}}
+        )
+    assert bench.state("t").why == "it wants you to log in; run: toolchat tools mcp login t"
+    assert "it wants other headers:" in bench.state("u").why
+    assert bench.state("s").state == "ready", bench.state("s").why
+    assert bench.call("s_token").result.content == "it is Bearer ${ACCESS_TOKEN_0}"
+    bench.call("s_away")
+    assert "/elsewhere" not in world.paths()
+    # The server forgets the token: it is refreshed, and the answer is one.
+    world.tokens.clear()
+    assert bench.call("s_token").result.content == "it is Bearer ${ACCESS_TOKEN_2}"
+    newer = logins.get(world.url)
+    assert newer is not None
+    assert newer.refresh_token != login.refresh_token
+    # The server forgets all of it.
+    world.tokens.clear()
+    world.refreshing.clear()
+    ended = "Error: the server s: your login there has ended; run: toolchat tools mcp login s"
+    assert bench.call("s_token").result.content == ended
+    written = (tmp_path / "tools.log").read_text() + str(bench.notices) + str(bench.mcp.states)
+    for secret in (*login.secrets.values(), *newer.secrets.values()):
+        assert secret not in written
+    assert logins.get(world.url) == newer
+
+
+def test_the_commands_log_in_and_out(
+    world: OAuthWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def opened(address: str) -> bool:
+        tasks.append(asyncio.create_task(browse(address)))
+        return True
+
+    tasks: list[asyncio.Task[Any]] = []
+    monkeypatch.setattr(tool_login, "_opened", opened)
+    monkeypatch.setenv("MCP_PORT", str(world.port))
+    monkeypatch.setenv("OAUTH_ID", "own")
+    oauth = {"client_id": "${OAUTH_ID}", "scope": "all"}
+    entry = {"url": "http://127.0.0.1:${MCP_PORT}/mcp", "oauth": oauth}
+    signed = {"url": world.url, "headers": {"Authorization": "x"}}
+    path = write_servers(tmp_path, {"s": entry, "here": {"command": "x"}, "signed": signed})
+    tool_login.log_in_at(path, "s", scope=None, browser=True)
+    login = Logins(state_folder()).get(world.url)
+    assert login is not None
+    assert (login.client_id, login.scope) == ("own", "all")
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{world.origin}/authorize?response_type=code&client_id=own&")
+    assert f"You log in at {world.origin}, for the server s." in said.err
+    assert "You are logged in at s." in said.err
+    assert login.access_token not in said.out + said.err
+    tool_login.log_out_at(path, "s")
+    assert world.revoked == [login.refresh_token]
+    assert capsys.readouterr().err == "You are logged out at s.\n"
+    assert Logins(state_folder()).get(world.url) is None
+    for name, line in (
+        ("s", "s: you are not logged in there"),
+        ("ss", 'ss: the tools file has no server of that name; did you mean "s"'),
+        ("here", "here: it is started here, by command:; only a server with url: has logins"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(line)):
+            tool_login.log_out_at(path, name)
+    with pytest.raises(UsageError, match="signed: its headers: say who you are"):
+        tool_login.log_in_at(path, "signed", scope=None, browser=True)
+    world.metadata["issuer"] = ELSEWHERE
+    with pytest.raises(LoginError, match=r"^s: its authorization server says to be another"):
+        tool_login.log_in_at(path, "s", scope=None, browser=True)

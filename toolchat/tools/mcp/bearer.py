@@ -1,0 +1,91 @@
+"""Gives requests to an MCP server the access token of the user's login there, refreshed in time.
+
+A token goes to the server's own origin and nowhere else, whatever a server redirects or refers to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from shlex import quote
+
+import httpx2
+
+from toolchat.tools.mcp.authorization import LoginOver, challenge, http_client, refreshed, right_scope
+from toolchat.tools.mcp.logins import Login, Logins
+from toolchat.wire.errors import ToolchatError
+
+SPARE_SECONDS = 30.0
+"""So long before its end a token is refreshed."""
+
+
+class Bearer(httpx2.Auth):
+    """The tokens of one server; `problem` is a line for the user where it did not take them."""
+
+    def __init__(self, name: str, url: str, logins: Logins, on_login: Callable[[Login], None]) -> None:
+        """`on_login` is told of each login whose tokens are used, before they are."""
+        self.problem = ""
+        self._name = name
+        self._url = url
+        self._origin = _origin(httpx2.URL(url))
+        self._logins = logins
+        self._on_login = on_login
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        if _origin(request.url) != self._origin:
+            yield request
+            return
+        login = self._login()
+        if login is not None and login.expires and login.expires - SPARE_SECONDS < time.time():
+            login = await self._newer(login) or login
+        self._sign(request, login)
+        response = yield request
+        if response.status_code == 401 and login is not None and (newer := await self._newer(login)) is not None:
+            self._sign(request, newer)
+            response = yield request
+        if response.status_code in (401, 403):
+            self.problem = self._wanted(response, login)
+        elif response.is_success:
+            self.problem = ""
+
+    def _login(self) -> Login | None:
+        login = self._logins.get(self._url)
+        if login is not None:
+            self._on_login(login)
+        return login
+
+    def _sign(self, request: httpx2.Request, login: Login | None) -> None:
+        if login is not None:
+            request.headers["Authorization"] = f"Bearer {login.access_token}"
+
+    async def _newer(self, login: Login) -> Login | None:
+        """The login with other tokens than these; None where there are none."""
+        try:
+            async with self._logins.refreshing(self._url):
+                now = self._login()
+                # Another program may have been first, or may have logged in or out.
+                if now is None or now.access_token != login.access_token:
+                    return now
+                if not now.refresh_token:
+                    return None
+                async with http_client() as client:
+                    newer = await refreshed(client, now)
+                self._on_login(newer)
+                self._logins.keep(newer)
+                return newer
+        except (LoginOver, ToolchatError, OSError, TimeoutError):
+            return None
+
+    def _wanted(self, response: httpx2.Response, login: Login | None) -> str:
+        told = challenge(response.headers)
+        command = f"run: toolchat tools mcp login {self._name}"
+        if told.get("error") == "insufficient_scope":
+            scope = right_scope(told.get("scope", ""))
+            return f"your login there does not cover this; {command}{f' --scope {quote(scope)}' if scope else ''}"
+        if response.status_code == 403:
+            return "it refuses what your login there asks for (403)" if login is not None else "it answered 403"
+        return f"your login there has ended; {command}" if login is not None else f"it wants you to log in; {command}"
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
