@@ -53,6 +53,7 @@ class FakeChat:
     loading: bool = False
     last_answer: str = ""
     prompts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    resources: dict[str, dict[str, str]] = field(default_factory=dict)
     """Of MCP servers."""
     last_thinking: str = ""
     last_results: Sequence[ToolResult] = ()

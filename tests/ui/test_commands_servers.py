@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from fake_chat import FakeChat
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 
 from toolchat.session.resources import with_resources
 from toolchat.ui.attached import as_typed
 from toolchat.ui.commands import Commands, Outcome
+from toolchat.ui.hand_over import Completions
 from toolchat.wire.errors import ToolchatError
 
 REVIEW = {
@@ -23,12 +26,17 @@ PROMPTS = {
     "git:plain": {"name": "plain"},
     "git:one": {"name": "one", "arguments": [{"name": "text", "required": True}]},
 }
+RESOURCES = {
+    "git": {f"g://{number:03}": "" for number in range(100)},
+    "docs": {"y://index": "All of x", "x://guide": "The \x1b[31mguide"},
+}
 
 
 class Prompted(FakeChat):
     def __init__(self) -> None:
         super().__init__()
         self.prompts = PROMPTS
+        self.resources = RESOURCES
         self.asked: list[tuple[str, dict[str, str]]] = []
 
     async def prompt(self, name: str, arguments: dict[str, str]) -> tuple[str, list[str]]:
@@ -103,3 +111,32 @@ def test_resources_are_sent_behind_the_question() -> None:
     assert sent("notes.txt:\n```\n@docs:x://secret\n```", "Look at this") == "notes.txt:\n```\n@docs:x://secret\n```"
     for plain in ("mail a@docs:x", "@other:x://1", "@docs", "nothing"):
         assert sent(plain) == plain
+
+
+def mentioned(chat: Any, begun: str) -> list[tuple[str, str, int]]:
+    return [(one.text, one.help, one.replaces) for one in Commands(chat).mentions(begun)]
+
+
+def test_resources_are_completed_by_server_address_and_name(chat: Prompted) -> None:
+    assert mentioned(chat, "") == [
+        ("@docs:", "resources of the server", 1),
+        ("@git:", "resources of the server", 1),
+    ]
+    assert mentioned(chat, "Do") == [("@docs:", "resources of the server", 3)]
+    assert mentioned(chat, "docs:") == [
+        ("@docs:x://guide", "The ␛[31mguide", 6),
+        ("@docs:y://index", "All of x", 6),
+    ]
+    assert [text for text, _, _ in mentioned(chat, "docs:X")] == ["@docs:x://guide", "@docs:y://index"]
+    assert [text for text, _, _ in mentioned(chat, "docs:guide")] == ["@docs:x://guide"]
+    assert mentioned(chat, "nobody:") == []
+    assert len(mentioned(chat, "git:")) == 50
+
+
+def test_a_mention_offers_resources_first_and_replaces_what_was_typed(chat: Prompted) -> None:
+    commands = Commands(chat)
+    found = [*Completions(commands).get_completions(Document("see @docs:x://g"), CompleteEvent())]
+    assert [(one.text, one.start_position) for one in found] == [("@docs:x://guide", -len("@docs:x://g"))]
+    assert [*Completions(None).get_completions(Document("see @docs:x://g"), CompleteEvent())] == []
+    quoted = Completions(commands).get_completions(Document('see @"docs:x'), CompleteEvent())
+    assert [one.text for one in quoted] == []

@@ -113,6 +113,10 @@ class ServedRunner(CallRunner, Protocol):
     def serves_resources(self) -> tuple[str, ...]:
         """The servers that have resources."""
 
+    @property
+    def resources(self) -> Mapping[str, Mapping[str, str]]:
+        """By server, the addresses of its resources, and what they are: what it has told, nothing is asked."""
+
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
         """The text of a prompt of `prompts`, and its images' files in base64. Raises ToolchatError."""
 

@@ -361,6 +361,10 @@ class JoinedRunner:
     def serves_resources(self) -> tuple[str, ...]:
         return tuple(name for runner in self._served for name in runner.serves_resources)
 
+    @property
+    def resources(self) -> Mapping[str, Mapping[str, str]]:
+        return {name: one for runner in self._served for name, one in runner.resources.items()}
+
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
         for runner in self._served:
             if name in runner.prompts:

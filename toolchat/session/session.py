@@ -360,6 +360,11 @@ class Session:
         """Prompts of MCP servers by "server:prompt"."""
         return self._runner.prompts if isinstance(self._runner, ServedRunner) else {}
 
+    @property
+    def resources(self) -> Mapping[str, Mapping[str, str]]:
+        """Resources of MCP servers: by server, their addresses, and what they are."""
+        return self._runner.resources if isinstance(self._runner, ServedRunner) else {}
+
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
         """The text of one of `prompts`, and its images' files in base64. Raises ToolchatError."""
         assert isinstance(self._runner, ServedRunner)

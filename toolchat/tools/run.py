@@ -72,6 +72,11 @@ class ToolRunner:
         """The servers that have resources."""
         return self.mcp.serves_resources if self.mcp is not None else ()
 
+    @property
+    def resources(self) -> Mapping[str, Mapping[str, str]]:
+        """By server, the addresses of its resources, and what they are: what it has told, nothing is asked."""
+        return self.mcp.resources if self.mcp is not None else {}
+
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
         """The text of a prompt of `prompts`, and its images' files in base64. Raises ToolchatError."""
         assert self.mcp is not None

@@ -112,7 +112,7 @@ def attached_row(attached: Image | Text) -> str:
 
 
 class Completions(Completer):
-    """Of commands, once they are there, and of the names of files behind `@`."""
+    """Of commands and of what MCP servers have, once they are there, and of the names of files behind `@`."""
 
     def __init__(self, commands: Commands | None) -> None:
         self._commands = commands
@@ -124,6 +124,10 @@ class Completions(Completer):
 
             if (begun := begun_mention(before)) is not None:
                 path, replaces = begun
+                for found in self._commands.mentions(before[len(before) - replaces + 1 :]) if self._commands else ():
+                    yield Completion(
+                        found.text, start_position=-found.replaces, display=found.text, display_meta=found.help
+                    )
                 for mention, goes_on in completions(path):
                     text = mention if goes_on else f"{mention} "
                     yield Completion(text, start_position=-replaces, display=mention)

@@ -398,6 +398,7 @@ def call(asked: Any) -> None:
         case "change":
             WORLD["changed"] = True
             notify("notifications/tools/list_changed")
+            notify("notifications/resources/list_changed")
             answer(asked, text("changed"))
         case "flood_changes":
             for _ in range(500):

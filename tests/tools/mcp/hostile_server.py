@@ -109,6 +109,15 @@ def prompts_of(word: str) -> Any:
     return [{"name": "review", "description": "Look at it", "arguments": about}]
 
 
+def resources_of(word: str) -> Any:
+    if word == "odd_resources":
+        odd = ["a b", "\x1b[31mred", "x://a.", "x" * 5000, "", "x://\u202egnp", "x://fine", "y\nz"]
+        many = [f"x://{number}" for number in range(5000)]
+        return [{"uri": uri, "name": "\x1b[2J" + "n" * 100_000 * (uri == "x://fine")} for uri in (*odd, *many)]
+    new = [{"uri": "x://new", "name": "new"}] if WORLD["changed"] else []
+    return [{"uri": "x://1", "name": "one"}, *new]
+
+
 def listed(word: str, count: int) -> Any:
     if word == "calls":
         tools = [tool(name, schema=schema) for name, schema in CALLS.items()]
@@ -252,7 +261,10 @@ def main() -> None:
                 content = {"type": "text", "text": f"Please review {what}"}
                 answer(message, {"messages": [{"role": "user", "content": content}]})
             case "resources/list":
-                answer(message, {"resources": [{"uri": "x://1", "name": "one"}]})
+                if word != "hangs_at_resources":
+                    answer(message, {"resources": resources_of(word)})
+            case "resources/templates/list":
+                answer(message, {"resourceTemplates": [{"uriTemplate": "x://by/{id}/{part}", "name": "by number"}]})
             case "resources/read":
                 answer(message, {"contents": [{"uri": message["params"]["uri"], "text": "the contents"}]})
             case "ping":

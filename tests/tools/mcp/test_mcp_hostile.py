@@ -62,7 +62,7 @@ READY = {
     },
     **{word: {"ok"} for word in ("batches", "crlf", "bom", "blank_lines", "ids_are_text", "daemonizes", "meta_flood")},
     **{word: {"ok"} for word in ("asks_first", "initializes_twice", "same_cursor", "odd_prompts")},
-    **{word: {"ok"} for word in ("prompts_are_text", "hangs_at_prompts")},
+    **{word: {"ok"} for word in ("prompts_are_text", "hangs_at_prompts", "hangs_at_resources", "odd_resources")},
     "schema_bomb": {"bomb"},
     "odd_properties": {"odd"},
     "odd_required": {"impossible"},
@@ -115,6 +115,15 @@ def test_prompts_that_can_be_typed_are_taken_and_not_too_many(beginnings: McpBen
     assert len(names) <= 512
     assert all(re.fullmatch(r"[a-zA-Z0-9_./-]{1,80}", name) for name in names)
     assert not beginnings.state("prompts_are_text").prompts
+
+
+def test_resources_that_can_be_typed_are_offered_and_not_too_many(beginnings: McpBench) -> None:
+    found = beginnings.state("odd_resources").resources
+    assert {"x://fine", "x://0", "x://by/"} <= set(found)
+    assert len(found) <= 513
+    assert all(re.fullmatch(r"[!-~]{1,500}", uri) for uri in found)
+    assert max(map(len, found.values())) <= 100
+    assert list(beginnings.state("hangs_at_resources").resources) == ["x://by/"]
 
 
 def test_what_a_tool_has_beside_its_schema_goes_nowhere(beginnings: McpBench) -> None:
@@ -437,7 +446,7 @@ def test_the_hostile_server_does_more_than_a_hundred_things_and_each_is_tested()
     called = [*RESULTS, *HARDLY_JSON, *(set(HANGING) - RESULTS.keys()), *IN_TESTS, *IN_LIVES]
     assert len(starts) == len(set(starts))
     assert len(called) == len(set(called))
-    assert len(starts) + len(called) == 143
+    assert len(starts) + len(called) == 145
     for source in ("hostile_server.py", "hostile_calls.py"):
         text = (Path(__file__).parent / source).read_text()
         cases = set(re.findall(r"\w+", " ".join(re.findall(r'^ +case ((?:"\w+"[ |]*)+)', text, re.M))))

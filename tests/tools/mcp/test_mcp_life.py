@@ -128,6 +128,7 @@ def test_nobody_waits_for_servers_and_nothing_outlives_the_chat(loop: asyncio.Ru
 
 def test_a_changed_tool_asks_again_and_is_not_run_as_it_was_shown(bench: McpBench) -> None:
     before = {tool.name: tool for tool in bench.state("changing").tools}
+    assert bench.runner.resources["changing"] == {"x://1": "one", "x://by/": "by number"}
     assert set(before) == {
         "changing_change",
         "changing_flood_changes",
@@ -137,6 +138,7 @@ def test_a_changed_tool_asks_again_and_is_not_run_as_it_was_shown(bench: McpBenc
     }
     bench.call("changing_change")
     bench.wait(lambda: "changing_new" in bench.names("changing"))
+    bench.wait(lambda: "x://new" in bench.runner.resources["changing"])
     after = {tool.name: tool for tool in bench.state("changing").tools}
     assert after["changing_change"].source_digest == before["changing_change"].source_digest
     assert after["changing_thing"].source_digest != before["changing_thing"].source_digest

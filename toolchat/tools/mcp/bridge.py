@@ -42,7 +42,7 @@ _MOST_LOGGED = 4 * 1024**2
 """Characters of one server's in the log of the tools, while the chat runs."""
 _PART = 32 * 1024
 _CLOSE_SECONDS = 1.5
-_PROMPT_SECONDS = 3.0
+_OFFER_SECONDS = 3.0
 _LEVELS = {"debug": 0, "info": 1, "notice": 1}
 """Log levels that are shown without their name; "debug" is not shown."""
 
@@ -70,6 +70,9 @@ class _Server:
     listing: asyncio.Lock = field(default_factory=asyncio.Lock)
     stale: bool = False
     """Whether its tools have changed while they were listed."""
+    offering: asyncio.Task[None] | None = None
+    """Lists its prompts and resources anew."""
+    offers_stale: bool = False
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     """Set where the session is of no more use."""
     process: StdioServer | None = None
@@ -170,7 +173,7 @@ class Bridge:
             async with asyncio.timeout(served.start_timeout) as limit:
                 async with self._connected(server, process, modern=modern) as connection:
                     server.connection = connection
-                    await self._list(server, connection, "state", await self._prompts(connection))
+                    await self._list(server, connection, "state", await self._offers(connection))
                     limit.reschedule(None)
                     ready = True
                     await self._alive(server, process)
@@ -246,14 +249,19 @@ class Bridge:
                 async for _ in events:
                     self._changed(server, "tools")
 
-    async def _prompts(self, connection: Any) -> list[Any]:
-        """Its prompts; none where it has none, or hangs."""
-        with suppress(Exception):
-            async with asyncio.timeout(_PROMPT_SECONDS):
-                return list(await self._fetched(connection, "prompts", None))
-        return []
+    async def _offers(self, connection: Any) -> Message:
+        """Its prompts and resources; none where it has none, or hangs."""
 
-    async def _list(self, server: _Server, connection: Any, op: str, prompts: list[Any] | None = None) -> None:
+        async def fetched(what: str) -> list[Any]:
+            with suppress(Exception):
+                async with asyncio.timeout(_OFFER_SECONDS):
+                    return list(await self._fetched(connection, what, None))
+            return []
+
+        kinds = ("prompts", "resources", "templates")
+        return dict(zip(kinds, await asyncio.gather(*map(fetched, kinds)), strict=True))
+
+    async def _list(self, server: _Server, connection: Any, op: str, offers: Message | None = None) -> None:
         """Tell the chat of its tools, as they are now."""
         from toolchat.tools.mcp.listed import MOST_TOOLS, listed
 
@@ -285,7 +293,7 @@ class Bridge:
                 message |= {
                     "state": "ready",
                     "about": connection.about(),
-                    "prompts": prompts or [],
+                    **(offers or {}),
                     "pid": server.process.pid if server.process is not None else 0,
                 }
             self._tell(server, message)
@@ -293,7 +301,10 @@ class Bridge:
             self._changed(server, "tools")
 
     def _changed(self, server: _Server, what: str) -> None:
-        if what != "tools" or server.connection is None:
+        if server.connection is None:
+            return
+        if what != "tools":
+            self._offers_changed(server)
             return
         if server.listing.locked():
             server.stale = True  # a flood of changes is listed once more
@@ -305,6 +316,19 @@ class Bridge:
                     await self._list(server, server.connection, "tools")
 
         self._start(again(), "mcp-list")
+
+    def _offers_changed(self, server: _Server) -> None:
+        if server.offering is not None and not server.offering.done():
+            server.offers_stale = True
+            return
+
+        async def again() -> None:
+            server.offers_stale = True
+            while server.offers_stale and server.connection is not None:
+                server.offers_stale = False
+                self._tell(server, {"op": "offers", "server": server.number, **await self._offers(server.connection)})
+
+        server.offering = self._start(again(), "mcp-offers")
 
     # What a server says or asks meanwhile
 
@@ -492,18 +516,11 @@ class Bridge:
             self._tell(server, {"op": "answer", "id": number, "answer": answer})
 
     async def _fetched(self, connection: Any, what: str, given: Any) -> Any:
-        from toolchat.tools.mcp.listed import MOST_TOOLS, cleaned
-        from toolchat.tools.mcp.session import wire
+        from toolchat.tools.mcp.listed import cleaned
 
         match what:
-            case "prompts" if connection.has("prompts"):
-                page = await connection.session.list_prompts()
-                return [cleaned(wire(prompt)) for prompt in page.prompts[:MOST_TOOLS]]
-            case "resources" if connection.has("resources"):
-                page = await connection.session.list_resources()
-                return [cleaned(wire(resource)) for resource in page.resources[:MOST_TOOLS]]
-            case "prompts" | "resources":
-                return []
+            case "prompts" | "resources" | "templates":
+                return cleaned(await connection.listed(what))
             case "prompt":
                 return self._writer.prompt(await connection.prompt(given["name"], given["arguments"]))
         read = await connection.read(given["uri"])

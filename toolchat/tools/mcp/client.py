@@ -25,7 +25,7 @@ from toolchat.tools.mcp.elicitation import Elicit, Elicitation
 from toolchat.tools.mcp.entry import McpServer
 from toolchat.tools.mcp.naming import signature, unique_name
 from toolchat.tools.mcp.protocol import Served
-from toolchat.tools.mcp.wording import changes, remarks, typed_prompts
+from toolchat.tools.mcp.wording import changes, remarks, typed_prompts, typed_resources
 from toolchat.tools.problems import Problems
 from toolchat.tools.rules import Rules
 from toolchat.tools.toolbox import Tool, ToolOptions
@@ -55,6 +55,8 @@ class ServerState:
     """By a tool's name in the chat, the server's for it."""
     prompts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Those whose names can stand in a command, by name."""
+    resources: dict[str, str] = field(default_factory=dict)
+    """The addresses of those that can be typed, and what they are."""
     listed: tuple[Any, ...] = ()
     """What its bridge last told of its tools."""
     fingerprints: dict[str, str] = field(default_factory=dict)
@@ -138,6 +140,12 @@ class McpTools:
         """The servers that have resources."""
         ready = (state for state in self.states if state.state == "ready")
         return tuple(state.server.name for state in ready if "resources" in state.about.get("capabilities", ()))
+
+    @property
+    def resources(self) -> Mapping[str, Mapping[str, str]]:
+        """By server, the addresses of its resources, and what they are; of a template the part before its first "{"."""
+        ready = (state for state in self.states if state.state == "ready")
+        return {state.server.name: state.resources for state in ready if state.server.name in self.serves_resources}
 
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
         """The text of a prompt, and its images' files in base64. Raises ToolchatError."""
@@ -325,7 +333,7 @@ class McpTools:
 
     def _heard(self, bridge: Bridge, message: Message) -> None:
         match message:
-            case {"op": "state" | "tools", "server": int(number)}:
+            case {"op": "state" | "tools" | "offers", "server": int(number)}:
                 if (state := self._state(bridge, number)) is not None:
                     self._became(state, message)
             case {"op": "elicit", "id": int(number), "server": int(at)}:
@@ -348,11 +356,13 @@ class McpTools:
                 again = state.state == "restarting"
                 state.state, state.about, state.why = "ready", about, ""
                 state.pid = message.get("pid", 0)
-                state.prompts = typed_prompts(message.get("prompts"))
+                self._offer(state, message)
                 self._take(state, tools, notes)
                 if again:
                     self._notify(f"the server {state.server.name} was started again")
                 state.settled.set()
+            case {"op": "offers"}:
+                self._offer(state, message)
             case {"op": "tools", "tools": [*tools], "notes": [*notes]}:
                 before = {tool.name: tool for tool in state.tools}
                 self._take(state, tools, notes)
@@ -370,6 +380,10 @@ class McpTools:
                     state.bridge.send({"op": "again", "server": state.number})
             case {"op": "state", "state": "failed", "why": str(why)}:
                 self._fail(state, why)
+
+    def _offer(self, state: ServerState, message: Message) -> None:
+        state.prompts = typed_prompts(message.get("prompts"))
+        state.resources = typed_resources(message.get("resources"), message.get("templates"))
 
     def _fail(self, state: ServerState, why: str, *, tell: bool = True) -> None:
         if state.state == "failed":

@@ -5,8 +5,9 @@ readers match by "op". A server is named by its number in the request.
 
 To the bridge: `check` and `call` (with `id`, `server`, `tool`, `arguments`, `fingerprint`), `cancel` (`id`), `elicited`
 (`id`, `action`, `content`), `ask` (for prompts and resources), `again` (a server that ended may be started again).
-From it: `state` (of a server), `tools` (of a server, anew), `checked`, `rejected`, `said` (a line under a call),
-`part`, `result`, `failed`, `elicit`, `unask`, `unasked` (a server asked the user out of turn), `answer`.
+From it: `state` (of a server), `tools` (of a server, anew), `offers` (its prompts and resources, anew), `checked`,
+`rejected`, `said` (a line under a call), `part`, `result`, `failed`, `elicit`, `unask`, `unasked` (a server asked the
+user out of turn), `answer`.
 """
 
 from __future__ import annotations

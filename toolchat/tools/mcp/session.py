@@ -67,16 +67,29 @@ class Connection:
 
     async def tools(self) -> list[dict[str, Any]]:
         """All tools as the wire has them, at most `MOST_TOOLS` + 1."""
-        if not self.has("tools"):
+        return await self._paged("tools", MOST_TOOLS + 1)
+
+    async def listed(self, what: str) -> list[dict[str, Any]]:
+        """Its "prompts", "resources" or "templates" of resources as the wire has them, at most `MOST_TOOLS`."""
+        return await self._paged(what, MOST_TOOLS)
+
+    async def _paged(self, what: str, most: int) -> list[dict[str, Any]]:
+        ask, items = {
+            "tools": (self.session.list_tools, "tools"),
+            "prompts": (self.session.list_prompts, "prompts"),
+            "resources": (self.session.list_resources, "resources"),
+            "templates": (self.session.list_resource_templates, "resource_templates"),
+        }[what]
+        if not self.has("resources" if what == "templates" else what):
             return []
         found: list[dict[str, Any]] = []
         cursor: str | None = None
         seen: set[str] = set()
         for _ in range(_MOST_PAGES):
-            page = await self.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
-            found += [wire(tool) for tool in page.tools[: MOST_TOOLS + 1 - len(found)]]
+            page = await ask(params=types.PaginatedRequestParams(cursor=cursor))
+            found += [wire(one) for one in getattr(page, items)[: most - len(found)]]
             cursor = page.next_cursor
-            if cursor is None or cursor in seen or len(found) > MOST_TOOLS:
+            if cursor is None or cursor in seen or len(found) == most:
                 break
             seen.add(cursor)
         return found

@@ -11,6 +11,8 @@ from toolchat.tools.toolbox import Tool
 
 _PROMPT = re.compile(r"[A-Za-z0-9_./-]{1,80}")
 """The names of prompts that can be typed as a command."""
+_LONGEST_URI = 500
+_LONGEST_ABOUT = 100
 
 
 def typed_prompts(told: Any) -> dict[str, dict[str, Any]]:
@@ -19,6 +21,26 @@ def typed_prompts(told: Any) -> dict[str, dict[str, Any]]:
         match prompt:
             case {"name": str(name)} if _PROMPT.fullmatch(name):
                 found[name] = prompt
+    return found
+
+
+def typed_resources(told: Any, templates: Any) -> dict[str, str]:
+    """What resources are, by their addresses; of a template by the part of its address that comes first.
+
+    Those are left out whose address would be read as another where it is typed.
+    """
+    found: dict[str, str] = {}
+    for resource in (*(told if isinstance(told, list) else []), *(templates if isinstance(templates, list) else [])):
+        match resource:
+            case {"uri": str(uri)}:
+                begin = uri
+            case {"uriTemplate": str(uri)}:
+                begin = uri.partition("{")[0]
+            case _:
+                continue
+        if begin and len(begin) <= _LONGEST_URI and begin.isprintable() and not re.search(r"\s|[.,;!?)]\Z", begin):
+            about = next((resource[key] for key in ("title", "name", "description") if resource.get(key)), "")
+            found.setdefault(begin, str(about)[:_LONGEST_ABOUT])
     return found
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from toolchat.ui.commands.base import FAILURE, WARNING, Completion, Context, Outcome, Waits, say
 from toolchat.ui.commands.line import as_line, is_command, split
 from toolchat.ui.commands.registry import COMMANDS, find, nearest
-from toolchat.ui.commands.servers import complete_prompts, is_prompt, run_prompt
+from toolchat.ui.commands.servers import complete_prompts, complete_resources, is_prompt, run_prompt
 from toolchat.wire.errors import ToolchatError, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ class Commands:
             return complete_prompts(self._context, text)
         command = find(name[1:]) if is_command(text) else None
         return command.complete(self._completing, argument.lstrip()) if command is not None else []
+
+    def mentions(self, begun: str) -> list[Completion]:
+        """What a mention that begins so, without its @, may become of what MCP servers have."""
+        return complete_resources(self._completing, begun)
 
     def at_once(self, line: str) -> bool:
         """True where a command need not wait for the turn under way: most of those only show something."""

@@ -1,4 +1,4 @@
-"""Prompts of MCP servers as commands: `/server:prompt`, completed with their arguments."""
+"""Prompts of MCP servers as commands: `/server:prompt`, completed with their arguments; their resources behind `@`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from toolchat.images.returned import received
 from toolchat.ui.commands.base import Completion, Context, Outcome
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
+
+_MOST_OFFERED = 50
 
 
 def is_prompt(context: Context, name: str) -> bool:
@@ -45,6 +47,26 @@ def complete_prompts(context: Context, text: str) -> list[Completion]:
         for argument, about in _known(prompts[name].get("arguments") or []).items()
         if argument.startswith(word) and f"{argument}=" not in rest
     ]
+
+
+def complete_resources(context: Context, begun: str) -> list[Completion]:
+    """What a mention that begins so, without its @, may become: a server that has resources, or one of them.
+
+    What servers have told is looked through; none is asked.
+    """
+    server, colon, word = begun.partition(":")
+    resources = context.chat.resources
+    if not colon:
+        names = sorted(name for name in resources if name.lower().startswith(begun.lower()))
+        return [Completion(f"@{name}:", "resources of the server", len(begun) + 1) for name in names]
+    wanted = word.lower()
+    ranked = [
+        (not uri.lower().startswith(wanted), uri, about)
+        for uri, about in resources.get(server, {}).items()
+        if wanted in uri.lower() or wanted in about.lower()
+    ]
+    found = sorted(ranked)[:_MOST_OFFERED]
+    return [Completion(f"@{server}:{uri}", sanitize_line(about), len(begun) + 1) for _, uri, about in found]
 
 
 def _arguments(name: str, known: Sequence[Any], words: str) -> dict[str, str]:
