@@ -22,7 +22,7 @@ from toolchat.store.sessions import SessionStore, exported_lines, open_session_o
 from toolchat.wire import events
 from toolchat.wire.deltas import FinishReason, Usage
 from toolchat.wire.errors import ToolchatError, UsageError
-from toolchat.wire.events import Stamper, TurnStatus
+from toolchat.wire.events import Event, Stamper, TurnStatus
 from toolchat.wire.messages import ToolCall, ToolResult
 
 CALL = ToolCall("a" * 9, "find_train", {"to": "Zürich"})
@@ -140,6 +140,20 @@ def test_what_was_stored_without_fts5_is_searched_by_it_later(folder: Path, monk
         recorded(folder, "s3", "When to Biel?")
     with stored_sessions(folder) as store:
         assert {hit.session.id for hit in store.search("when")} == {"s1", "s2", "s3"}
+
+
+def test_summaries_are_searched_in_the_words_that_they_were_given(folder: Path) -> None:
+    record = recorded(folder, "s1", "When?", close=False)
+    summarised = events.TurnsSummarised((1,), "They spoke of trains.", 2)
+    for number, edit in enumerate((summarised, events.SummaryChanged(2, "They spoke of ferries.")), 100):
+        record.append(Event("s1", 2, 0, number, 1000.0, events.HistoryEdited(edit)))
+    record.close()
+    with stored_sessions(folder) as store:
+        for word in ("trains", "ferries"):
+            assert [(hit.kind, hit.turn, hit.excerpt) for hit in store.search(word)] == [
+                ("summary", 2, f"They spoke of {word}.")
+            ]
+        assert [hit.kind for hit in store.search("When")] == ["answer", "question"]
 
 
 def test_an_answer_that_a_program_was_killed_over_is_searched_too(folder: Path) -> None:

@@ -181,7 +181,7 @@ class Message:
 
     turn: int
     kind: str
-    """One of "question", "answer", "call", "result"."""
+    """One of "question", "answer", "call", "result", "summary"."""
     text: str
 
 
@@ -211,6 +211,10 @@ class Words:
                 return [*self.rest(), Message(event.turn, "call", f"{call.name} {written}")]
             case events.CallFinished(result):
                 return [*self.rest(), Message(event.turn, "result", result.content)]
+            case events.HistoryEdited(
+                events.TurnsSummarised(turn=turn, text=text) | events.SummaryChanged(turn=turn, text=text)
+            ):
+                return [*self.rest(), Message(turn, "summary", text)]
             case events.RoundFinished() | events.TurnFinished() | events.HistoryEdited():
                 return self.rest()
         return []

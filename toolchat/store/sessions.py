@@ -269,7 +269,7 @@ class SessionStore:
         return self._rows("WHERE number = ?", (number,))[0]
 
     def search(self, text: str, limit: int = 20) -> list[Hit]:
-        """Questions, answers, calls, results with every word of `text`, as the beginning of a word; newest first.
+        """Texts with every word of `text`, as the beginning of a word; newest first. See `Message.kind`.
 
         Where there are none, or no words, those that hold `text` as it stands, in whatever case.
         """
