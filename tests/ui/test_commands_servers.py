@@ -28,6 +28,7 @@ PROMPTS = {
 }
 RESOURCES = {
     "git": {f"g://{number:03}": "" for number in range(100)},
+    "long": {f"file:///somewhere/far/down/in/the/tree/{name}": "" for name in ("a.txt", "b.txt")},
     "docs": {"y://index": "All of x", "x://guide": "The \x1b[31mguide"},
 }
 
@@ -121,6 +122,7 @@ def test_resources_are_completed_by_server_address_and_name(chat: Prompted) -> N
     assert mentioned(chat, "") == [
         ("@docs:", "resources of the server", 1),
         ("@git:", "resources of the server", 1),
+        ("@long:", "resources of the server", 1),
     ]
     assert mentioned(chat, "Do") == [("@docs:", "resources of the server", 3)]
     assert mentioned(chat, "docs:") == [
@@ -137,6 +139,12 @@ def test_a_mention_offers_resources_first_and_replaces_what_was_typed(chat: Prom
     commands = Commands(chat)
     found = [*Completions(commands).get_completions(Document("see @docs:x://g"), CompleteEvent())]
     assert [(one.text, one.start_position) for one in found] == [("@docs:x://guide", -len("@docs:x://g"))]
+    assert [one.display_text for one in found] == ["x://guide"]
+    long = Completions(commands).get_completions(Document("@long:"), CompleteEvent())
+    assert [one.display_text for one in long] == [
+        "file:///some…/down/in/the/tree/a.txt",
+        "file:///some…/down/in/the/tree/b.txt",
+    ]
     assert [*Completions(None).get_completions(Document("see @docs:x://g"), CompleteEvent())] == []
     quoted = Completions(commands).get_completions(Document('see @"docs:x'), CompleteEvent())
     assert [one.text for one in quoted] == []

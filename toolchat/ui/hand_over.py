@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from toolchat.ui.commands import Commands
 
 
+_MENU = 36
+"""Characters of an address in the menu."""
+
+
 class HandOver:
     """Puts what is handed over where the next question takes it from."""
 
@@ -111,6 +115,15 @@ def attached_row(attached: Image | Text) -> str:
     return sanitize_line(f"[{lines_of(attached.text)}, {attached.name}]")
 
 
+def _in_menu(mention: str) -> str:
+    """A server's resource as the menu has it: without the server, and so short that its end is seen where there is
+    little room, which is what tells it from others."""
+    address = mention.partition(":")[2]
+    if not address:
+        return mention
+    return address if len(address) <= _MENU else f"{address[: _MENU // 3]}…{address[-(_MENU - _MENU // 3 - 1) :]}"
+
+
 class Completions(Completer):
     """Of commands and of what MCP servers have, once they are there, and of the names of files behind `@`."""
 
@@ -125,9 +138,8 @@ class Completions(Completer):
             if (begun := begun_mention(before)) is not None:
                 path, replaces = begun
                 for found in self._commands.mentions(before[len(before) - replaces + 1 :]) if self._commands else ():
-                    yield Completion(
-                        found.text, start_position=-found.replaces, display=found.text, display_meta=found.help
-                    )
+                    shown = _in_menu(found.text)
+                    yield Completion(found.text, start_position=-found.replaces, display=shown, display_meta=found.help)
                 for mention, goes_on in completions(path):
                     text = mention if goes_on else f"{mention} "
                     yield Completion(text, start_position=-replaces, display=mention)

@@ -205,6 +205,8 @@ def test_the_server_that_tries_everything_is_understood(bench: McpBench) -> None
     assert said.lines == "1 of 4\n2 of 4\n3 of 4\n4 of 4\n"
     assert "everything:simple-prompt" in bench.runner.prompts
     assert bench.loop.run(bench.runner.prompt("everything:simple-prompt", {}))[0]
+    told = bench.runner.resources["everything"]
+    assert {"demo://resource/dynamic/text/", "demo://resource/dynamic/blob/"} <= set(told)
     resources = bench.loop.run(bench.mcp.ask("everything", "resources"))
     assert bench.loop.run(bench.mcp.ask("everything", "read", {"uri": resources[0]["uri"]}))
 
