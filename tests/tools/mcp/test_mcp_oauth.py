@@ -19,12 +19,12 @@ from oauth_server import OAuthWorld, Reply, as_json, oauth_world
 
 from toolchat.cli import tool_login
 from toolchat.settings import state_folder
-from toolchat.tools.mcp.addresses import LoginError, checked, covers
-from toolchat.tools.mcp.authorization import Attempt, AuthorizationServer, code_of, http_client, refreshed, right_scope
-from toolchat.tools.mcp.bearer import Bearer
+from toolchat.tools.mcp.addresses import LoginError, challenge, checked, covers
+from toolchat.tools.mcp.authorization import Attempt, AuthorizationServer, code_of, http_client, refreshed
+from toolchat.tools.mcp.bearer import Bearer, right_scope
 from toolchat.tools.mcp.login import Wanted, log_in
 from toolchat.tools.mcp.logins import FILE, Login, Logins
-from toolchat.wire.errors import UsageError
+from toolchat.wire.errors import ToolchatError, UsageError
 
 
 @pytest.fixture
@@ -86,6 +86,14 @@ def test_a_login_finds_its_server_registers_and_gets_tokens(world: OAuthWorld) -
 def test_a_server_of_before_protected_resources_is_its_own_issuer(world: OAuthWorld) -> None:
     world.with_resource = False
     assert logged_in(world)[0].issuer == world.origin
+
+
+def test_tokens_that_can_be_refreshed_are_asked_for_where_that_takes_a_scope(world: OAuthWorld) -> None:
+    world.metadata["scopes_supported"] = ["offline_access", "read"]
+    asked = parse_qs(urlsplit(logged_in(world)[1]).query)
+    assert (asked["scope"], asked["prompt"]) == (["read offline_access"], ["consent"])
+    asked = parse_qs(urlsplit(logged_in(world, scope="write")[1]).query)
+    assert asked["scope"] == ["write"]
 
 
 def test_an_issuer_with_a_path_is_looked_for_in_all_three_places(world: OAuthWorld) -> None:
@@ -377,6 +385,14 @@ def test_a_scope_is_shown_in_a_command_only_where_it_is_harmless() -> None:
     assert not any(map(right_scope, ("a;rm", "$(x)", "`x`", "a'b", "a\nb", "ü", "x" * 100)))
 
 
+def test_a_challenge_is_taken_apart_whatever_it_is() -> None:
+    told = challenge(['Basic realm="x"', 'Bearer a="1, b=2", scope=read , error="x", a=3'])
+    assert told == {"a": "1, b=2", "scope": "read", "error": "x"}
+    assert challenge(["Bearer", "Bearer a=1"]) == {}
+    assert len(challenge(["Bearer " + "a=" * 100_000 + '"' * 100_000])["a"]) == 2000
+    assert challenge([]) == {}
+
+
 def test_a_login_is_kept_for_its_user_alone_and_forgotten(tmp_path: Path) -> None:
     logins = Logins(tmp_path / "state")
     login = Login("https://a/mcp", "https://a/mcp", "https://a", "https://a/t", "c", "access", "refresh")
@@ -422,6 +438,26 @@ def test_two_programs_refresh_a_login_once(world: OAuthWorld, tmp_path: Path) ->
     assert asyncio.run(both()) == [202, 202]
     assert world.paths().count("/token") == before + 1
     assert logins.get(world.url) == used[-1] != login
+
+
+def test_a_refreshed_login_that_cannot_be_written_is_used_all_the_same(world: OAuthWorld, tmp_path: Path) -> None:
+    login, _ = logged_in(world)
+    logins = Logins(tmp_path)
+    logins.keep(login)
+
+    async def asked() -> list[int]:
+        async with httpx2.AsyncClient(auth=Bearer("s", world.url, logins, lambda _: None)) as client:
+            world.tokens.clear()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(logins, "keep", unwritable)
+                first = await client.post(world.url, json={})
+            return [first.status_code, (await client.post(world.url, json={})).status_code]
+
+    def unwritable(_: Login) -> None:
+        raise ToolchatError("cannot be written")
+
+    assert asyncio.run(asked()) == [202, 202]
+    assert world.paths().count("/token") == 2
 
 
 def test_a_token_goes_to_its_servers_origin_alone(world: OAuthWorld, tmp_path: Path) -> None:

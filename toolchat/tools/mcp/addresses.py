@@ -1,10 +1,11 @@
-"""Addresses that strangers write: which of them are gone to, and whether two mean the same server."""
+"""What strangers write of addresses: which are gone to, whether two mean the same server, and a challenge's parts."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 import socket
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -77,6 +78,15 @@ def covers(resource: str, url: str) -> bool:
     if (named.scheme.lower(), named.netloc.lower()) != (own.scheme.lower(), own.netloc.lower()) or named.fragment:
         return False
     return f"{own.path.rstrip('/')}/".startswith(f"{named.path.rstrip('/')}/")
+
+
+def challenge(headers: Iterable[str]) -> dict[str, str]:
+    """The parameters of a Bearer challenge (RFC 6750, 3) in headers WWW-Authenticate, by name."""
+    for text in headers:
+        if text[:6].lower() == "bearer":
+            pairs = re.findall(r'([A-Za-z_]{1,40})\s*=\s*(?:"([^"]{0,2000})"|([^\s,"]{1,2000}))', text[6:8000])
+            return {name.lower(): quoted or plain for name, quoted, plain in reversed(pairs)}
+    return {}
 
 
 def shown(text: str) -> str:

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import httpx2
 
-from toolchat.tools.mcp.addresses import LoginError, canonical, checked, covers, origin, shown
+from toolchat.tools.mcp.addresses import LoginError, canonical, challenge, checked, covers, origin, shown
 from toolchat.tools.mcp.logins import Login
 
 REQUEST_SECONDS = 20.0
@@ -33,6 +33,7 @@ _LONGEST = 2000
 """Characters of a client's identity."""
 _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
+OFFLINE = "offline_access"
 _METHODS = ("none", "client_secret_post", "client_secret_basic")
 
 
@@ -46,6 +47,8 @@ class AuthorizationServer:
     names_itself: bool = False
     """Whether it promises to say in its answer who it is (RFC 9207)."""
     methods: tuple[str, ...] = ()
+    refreshes_by_scope: bool = False
+    """Whether it knows the scope by which OpenID Connect asks for tokens that can be refreshed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ async def protected(client: httpx2.AsyncClient, url: str, headers: Mapping[str, 
         answer = await _fetch(client, "GET", url, headers={**headers, **accepted}, read=False)
     if answer.status not in (401, 403):
         raise LoginError(f"it wants no login: it answered {answer.status} to a request without one")
-    told = challenge(answer.headers)
+    told = challenge(answer.headers.get_list("www-authenticate"))
     data = await _resource(client, url, told.get("resource_metadata", ""))
     resource, issuer = canonical(url), origin(url)
     if data is not None:
@@ -175,7 +178,10 @@ def _described(data: Mapping[str, Any], issuer: str, url: str) -> AuthorizationS
     supported = data.get("token_endpoint_auth_methods_supported")
     known = [one for one in supported if one in _METHODS] if isinstance(supported, list) else []
     names_itself = data.get("authorization_response_iss_parameter_supported") is True
-    return AuthorizationServer(said, **addresses, names_itself=names_itself, methods=tuple(known))
+    by_scope = OFFLINE in _words(data.get("scopes_supported")).split()
+    return AuthorizationServer(
+        said, **addresses, names_itself=names_itself, methods=tuple(known), refreshes_by_scope=by_scope
+    )
 
 
 # The login
@@ -231,7 +237,7 @@ def authorization_url(of: Protected, client: Client, redirect: str, attempt: Att
         "resource": of.resource,
         **({"scope": scope} if scope else {}),
         # OpenID Connect asks for that with the scope that refresh tokens take there.
-        **({"prompt": "consent"} if "offline_access" in scope.split() else {}),
+        **({"prompt": "consent"} if OFFLINE in scope.split() else {}),
     }
     own = [(key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if key not in asked]
     return urlunsplit(parts._replace(query=urlencode([*own, *asked.items()])))
@@ -335,20 +341,6 @@ def _said_who(login: Login, form: Mapping[str, str]) -> tuple[dict[str, str], di
 
 
 # What strangers write
-
-
-def challenge(headers: httpx2.Headers) -> dict[str, str]:
-    """The parameters of a Bearer challenge (RFC 6750, 3), by name."""
-    for text in headers.get_list("www-authenticate"):
-        if text[:6].lower() == "bearer":
-            pairs = re.findall(r'([A-Za-z_]{1,40})\s*=\s*(?:"([^"]{0,2000})"|([^\s,"]{1,2000}))', text[6:8000])
-            return {name.lower(): quoted or plain for name, quoted, plain in reversed(pairs)}
-    return {}
-
-
-def right_scope(text: str) -> str:
-    """A scope, where it is one that may be shown in a command line; "" for all else."""
-    return text if re.fullmatch(r"[\w:./-]{1,80}( [\w:./-]{1,80}){0,20}", text, re.ASCII) else ""
 
 
 def _words(value: Any) -> str:

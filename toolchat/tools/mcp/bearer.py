@@ -5,13 +5,16 @@ A token goes to the server's own origin and nowhere else, whatever a server redi
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from shlex import quote
 
 import httpx2
 
-from toolchat.tools.mcp.authorization import LoginOver, challenge, http_client, refreshed, right_scope
+from toolchat.tools.mcp.addresses import challenge
+from toolchat.tools.mcp.authorization import http_client, refreshed
 from toolchat.tools.mcp.logins import Login, Logins
 from toolchat.wire.errors import ToolchatError
 
@@ -30,6 +33,8 @@ class Bearer(httpx2.Auth):
         self._origin = _origin(httpx2.URL(url))
         self._logins = logins
         self._on_login = on_login
+        self._unkept: Login | None = None
+        """What a refresh came to that could not be written: a refresh token often works once."""
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         if _origin(request.url) != self._origin:
@@ -49,7 +54,7 @@ class Bearer(httpx2.Auth):
             self.problem = ""
 
     def _login(self) -> Login | None:
-        login = self._logins.get(self._url)
+        login = self._unkept or self._logins.get(self._url)
         if login is not None:
             self._on_login(login)
         return login
@@ -71,13 +76,16 @@ class Bearer(httpx2.Auth):
                 async with http_client() as client:
                     newer = await refreshed(client, now)
                 self._on_login(newer)
-                self._logins.keep(newer)
+                self._unkept = newer
+                with suppress(ToolchatError):
+                    self._logins.keep(newer)
+                    self._unkept = None
                 return newer
-        except (LoginOver, ToolchatError, OSError, TimeoutError):
+        except (ToolchatError, OSError, TimeoutError):
             return None
 
     def _wanted(self, response: httpx2.Response, login: Login | None) -> str:
-        told = challenge(response.headers)
+        told = challenge(response.headers.get_list("www-authenticate"))
         command = f"run: toolchat tools mcp login {self._name}"
         if told.get("error") == "insufficient_scope":
             scope = right_scope(told.get("scope", ""))
@@ -89,3 +97,8 @@ class Bearer(httpx2.Auth):
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
+
+
+def right_scope(text: str) -> str:
+    """A scope, where it is one that may be shown in a command line; "" for all else."""
+    return text if re.fullmatch(r"[\w:./-]{1,80}( [\w:./-]{1,80}){0,20}", text, re.ASCII) else ""

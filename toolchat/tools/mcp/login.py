@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from toolchat.tools.mcp.addresses import LoginError
 from toolchat.tools.mcp.authorization import (
+    OFFLINE,
     Attempt,
     AuthorizationServer,
     authorization_url,
@@ -66,6 +67,8 @@ async def log_in(
     async with http_client() as client:
         of = await protected(client, wanted.url, wanted.headers)
         scope = wanted.scope or of.scope
+        if scope and not wanted.scope and of.server.refreshes_by_scope and OFFLINE not in scope.split():
+            scope = f"{scope} {OFFLINE}"
         async with _heard(of.server, attempt, wanted.port) as (port, answer):
             redirect = f"http://127.0.0.1:{port}{_PATH}"
             if wanted.client_id:
