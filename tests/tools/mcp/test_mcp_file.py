@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from toolchat.tools.code import read_code
 from toolchat.tools.file_schema import file_schema
 from toolchat.tools.mcp.client import with_right_rules
-from toolchat.tools.mcp.entry import McpServer, unpinned
+from toolchat.tools.mcp.entry import McpServer, OAuth, unpinned
 from toolchat.tools.mcp.naming import legal_name, signature, unique_name
 from toolchat.tools.problems import Place
 from toolchat.tools.rules import NO_RULES
@@ -45,6 +45,7 @@ mcp:
   docs:
     url: https://docs.example/mcp
     headers: {Authorization: "Bearer ${DOCS_TOKEN}"}
+    oauth: {client_id: me, client_secret: "${DOCS_SECRET}", scope: "a b", port: 8123}
     prefix: d-
     untrusted: false
   off: {command: [false], enabled: false}
@@ -74,6 +75,8 @@ def test_a_right_section_becomes_servers_in_order(tmp_path: Path) -> None:
     assert files.start_timeout == 60
     assert files.allows
     assert docs.headers == (("Authorization", "Bearer ${DOCS_TOKEN}"),)
+    assert docs.oauth == OAuth("me", "${DOCS_SECRET}", "a b", 8123)
+    assert docs.given == ("DOCS_SECRET", "DOCS_TOKEN")
     assert docs.options_of("any") == {"untrusted": False}
     jsonschema.Draft7Validator(file_schema()).validate(yaml.safe_load(WHOLE))
 
@@ -114,6 +117,15 @@ def test_approval_by_pattern_is_that_of_other_tools(tmp_path: Path) -> None:
         ("{a: {command: x, prefix: p_}, b: {command: y, prefix: p_}}", r'the tools of b and a begin with "p_"'),
         ("{a: {command: x, prefix: 'a b'}}", r'prefix is "a b"; expected 1 to 63'),
         ("{a: {command: x, roots: here}}", r'roots is "here"; expected true or false'),
+        ("{a: {command: x, oauth: {scope: a}}}", r"oauth stands beside command, where it means nothing"),
+        ("{a: {url: https://x, oauth: 5}}", r"oauth is 5; expected the keys"),
+        ("{a: {url: https://x, oauth: {clientid: x}}}", r'unknown key "clientid"; .*did you mean "client_id"'),
+        ("{a: {url: https://x, oauth: {client_id: [a]}}}", r"client_id is a list; expected one line of text"),
+        ("{a: {url: https://x, oauth: {scope: null}}}", r"scope is .*; expected one line of text"),
+        ("{a: {url: https://x, oauth: {port: 80}}}", r"port is 80; expected 1024 to 65535"),
+        ("{a: {url: https://x, oauth: {port: ²}}}", r"port is .*; expected 1024 to 65535"),
+        ("{a: {url: https://x, oauth: {client_secret: x}}}", r"client_secret stands without client_id; add that"),
+        ('{a: {url: https://x, oauth: {client_id: "${TOOLCHAT_KEY}"}}}', r"expected no TOOLCHAT_ name"),
         ("{a: {command: x, start_timeout: soon}}", r'timeout is "soon"; expected seconds'),
     ],
 )

@@ -18,7 +18,7 @@ from toolchat.tools.mcp.entry import SERVER_NAME, McpServer, OAuth
 from toolchat.tools.options import OPTIONS, Environment, OptionError, check_not_own, read_environment
 from toolchat.tools.problems import Problems, did_you_mean
 from toolchat.tools.variables import looks_expanded, names_in
-from toolchat.tools.yaml_file import BOOLEAN, STRING, shown
+from toolchat.tools.yaml_file import BOOLEAN, NULL, STRING, shown
 
 SERVER_OPTIONS = ("approval", "timeout", "max_result_tokens", "effects", "untrusted")
 """Options of tools that a server, or one of its tools, may have."""
@@ -286,14 +286,15 @@ def _oauth(node: yaml.Node, reader: Reads) -> OAuth:
         return OAuth()
     said: dict[str, str] = {}
     for word, value in keys.items():
-        text = _own_spelling(value.value) if isinstance(value, yaml.ScalarNode) else ""
+        text = _own_spelling(value.value) if isinstance(value, yaml.ScalarNode) and value.tag != NULL else ""
         if not text.strip() or not text.isprintable():
             reader.problems.add(value, f"{word} is {shown(value)}; expected one line of text; correct it")
             continue
         _check_variables(word, text, value, reader)
         said[word] = text
     port = said.pop("port", "0")
-    if not port.isdigit() or int(port) > 65535 or ("port" in keys and int(port) < 1024):
+    right = re.fullmatch(r"\d{1,5}", port, re.ASCII) and int(port) <= 65535
+    if not right or ("port" in keys and int(port) < 1024):
         reader.problems.add(keys["port"], f"port is {shown(keys['port'])}; expected 1024 to 65535; correct it")
         return OAuth()
     if "client_secret" in said and "client_id" not in said:
