@@ -7,7 +7,7 @@
 ## make test-all   every test, also the slow ones
 ## make lint       ruff, mypy, the direction of imports and the table of settings
 ## make bench      the measured claims, each with its table
-## make docs       the table of settings and the picture of the REPL that the documents show (from a recorded chat)
+## make docs       the table of settings and the pictures of the REPL that the documents show (from a recorded chat)
 ## make install    only make .venv
 ## make pins       take the newest versions there are into .venv, and write them into constraints/
 ## make pins-cuda  the same for CUDA and each Python, by resolving and without installing (takes uv)
@@ -84,6 +84,7 @@ bench: $(DEV)
 docs: $(DEV)
 	$(BIN)/python scripts/settings_table.py
 	$(BIN)/python scripts/record_repl.py docs/repl.svg docs/repl.jsonl $(RECORD)
+	$(BIN)/python scripts/record_repl.py docs/mcp.svg docs/mcp.jsonl $(RECORD)
 	$(BIN)/python scripts/record_desk.py docs/desk.svg
 
 # What is written is what `make` installs from then on: run `make lint test` before it is committed.

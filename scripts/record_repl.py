@@ -1,13 +1,14 @@
-"""Draws docs/repl.svg (`record_repl.py SVG CASSETTE`): a real `toolchat repl`, played on a terminal of 80 columns.
+"""Draws docs/repl.svg and docs/mcp.svg (`record_repl.py SVG CASSETTE`): a real `toolchat repl` on 80 columns.
 
-What is typed stands below in `SCENE`; what is shown is what the program showed, all rows of it, colours kept. The
-answers come from the cassette, a chat with the demo model, and the tools run again. With --record the demo model is
-loaded, and the cassette recorded anew.
+What is typed stands below in `SCENES`, by the picture's name; what is shown is what the program showed, all rows of it,
+colours kept. The answers come from the cassette, a chat with the demo model, and the tools run again. With --record the
+demo model is loaded, and the cassette recorded anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -28,14 +29,38 @@ from rich.text import Text
 COLUMNS, ROWS = 80, 24
 PATIENCE = 180.0
 PROMPT = "›"
-SCENE = (
-    "Can you tell me what the temperature will be in Dallas, in fahrenheit?",
-    "What is 17 * 24?",
-    "List the files in docs",
-    "/tools",
-    "/undo",
-)
+SCENES = {
+    "repl": (
+        "Can you tell me what the temperature will be in Dallas, in fahrenheit?",
+        "What is 17 * 24?",
+        "List the files in docs",
+        "/tools",
+        "/undo",
+    ),
+    "mcp": ("What is the price of a bicycle?", "/tools", "/context"),
+}
 """Line by line; each is typed once the prompt is idle."""
+SHOP = '''
+from mcp.server.mcpserver import MCPServer
+
+shop = MCPServer("shop", version="1.0")
+
+
+@shop.tool()
+def get_price(item: str) -> str:
+    """Get the price of an item in the shop."""
+    return f"A {item} costs 450 euros."
+
+
+@shop.tool()
+def set_price(item: str, euros: int) -> str:
+    """Set the price of an item in the shop."""
+    return "done"
+
+
+shop.run("stdio")
+'''
+"""The MCP server of the scene of that name."""
 DOCS = (
     "architecture.md",
     "benchmarks.md",
@@ -159,20 +184,32 @@ def _colour(name: str) -> str | None:
     return name.replace("bright", "bright_")
 
 
-def played(*flags: str) -> list[Text]:
-    """The rows of the scene, played with these flags to its end."""
+def prepare(name: str, folder: Path) -> None:
+    """Fill the folder that a scene plays in."""
+    if name == "mcp":
+        (folder / "shop.py").write_text(SHOP)
+        shop = {"command": [sys.executable, "shop.py"], "tools": {"get_price": {"approval": "allow"}}}
+        (folder / "tools.yaml").write_text(json.dumps({"version": 1, "mcp": {"shop": shop}}))
+        return
+    (folder / "docs").mkdir()
+    shutil.copy("tools.yaml", folder)
+    for file in DOCS:
+        (folder / "docs" / file).touch()
+
+
+def played(name: str, *flags: str) -> list[Text]:
+    """The rows of the scene of that name, played with these flags to its end."""
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / "work"
-        (folder / "docs").mkdir(parents=True)
-        shutil.copy("tools.yaml", folder)
-        for name in DOCS:
-            (folder / "docs" / name).touch()
+        folder.mkdir()
+        prepare(name, folder)
         player = Player(Path(home), folder, *flags)
         try:
-            for line in SCENE:
+            for line in SCENES[name]:
                 player.type(line)
             rows = player.rows()
-            player.child.send("\x03")  # what /undo has put back into the input
+            if "/undo" in SCENES[name]:
+                player.child.send("\x03")  # what it has put back into the input
             player.until("an empty input", lambda: PROMPT in {row.strip() for row in player.screen.display})
             player.child.sendeof()
             player.until("the end", lambda: not player.child.isalive())
@@ -187,11 +224,11 @@ def main() -> None:
     parser.add_argument("cassette", type=Path)
     parser.add_argument("--record", action="store_true", help="load the demo model, and record the cassette anew")
     options = parser.parse_args()
-    cassette = options.cassette.resolve()
+    cassette, name = options.cassette.resolve(), options.svg.stem
     if options.record:
         cassette.unlink(missing_ok=True)
-        played("--model", "demo", "--record", str(cassette))
-    rows = played("--replay", str(cassette))
+        played(name, "--model", "demo", "--record", str(cassette))
+    rows = played(name, "--replay", str(cassette))
     if any("not what was asked when it was recorded" in row.plain for row in rows):
         shown = "\n".join(row.plain for row in rows)
         raise SystemExit(f"{shown}\n{cassette}: the tools are others by now; record it anew with --record")
