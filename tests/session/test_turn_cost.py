@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import statistics
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from toolchat.chat.conversation import Conversation
+from toolchat.engine.recorded import CountKeys, count_key
 from toolchat.engine.scripted import ScriptedEngine
 from toolchat.session.session import Session
 from toolchat.session.stream import KeptAnswers
@@ -20,7 +22,7 @@ from toolchat.tools.run import ToolRunner
 from toolchat.wire import events
 from toolchat.wire.deltas import Usage
 from toolchat.wire.events import EventBody, Stamper, TurnFinished, TurnStatus
-from toolchat.wire.messages import Message, ToolSpec
+from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolSpec, UserMessage
 from toolchat.wire.timeline import Timeline
 from toolchat.wire.tokens import TokenCount
 
@@ -159,3 +161,33 @@ def test_a_title_is_the_first_line_with_words(end: str) -> None:
     for body in (events.TurnStarted(), events.QuestionAsked(f" {end}\t{end}  the train  {end}and more")):
         transcript.take(stamp(body, 1))
     assert transcript.title == "the train"
+
+
+def test_a_recorded_prompt_that_goes_on_is_not_redacted_again() -> None:
+    seen = 0
+
+    def redact(value: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        return value
+
+    keys = CountKeys(redact)
+    prompt: list[Message] = [SystemMessage("be brief")]
+    for turn in range(50):
+        prompt += [UserMessage(f"question {turn} \ud800"), AssistantMessage("an answer")]
+        # A conversation makes the system prompt's message anew.
+        assert keys.key([SystemMessage("be brief"), *prompt[1:]], (), None) == count_key(prompt, (), None, unchanged)
+    assert seen == 101
+    prompt[1] = UserMessage("another")
+    assert keys.key(prompt[:9], (), "high") == count_key(prompt[:9], (), "high", unchanged)
+
+
+def test_the_key_of_a_count_is_the_one_that_recordings_have() -> None:
+    prompt = [SystemMessage("be brief"), UserMessage("Zürich?\nnow"), AssistantMessage("yes")]
+    data = '[[["system: be brief"], ["user: Zürich?", "  now"], ["assistant: yes"]], [], "high"]'
+    assert count_key(prompt, (), "high", unchanged) == hashlib.sha256(data.encode()).hexdigest()[:32]
+
+
+def unchanged(value: Any) -> Any:
+    """Redacts nothing."""
+    return value
