@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
@@ -55,7 +55,7 @@ def is_mention_begun(text: str) -> bool:
 
 
 def names_files(pasted: str) -> bool:
-    """Whether a paste, among other words, names files that are here: only who types `@path` means a file."""
+    """Whether a paste, among other words, names files that are here, or resources: only who types `@path` means one."""
     if "@" not in pasted:
         return False
     from toolchat.ui.attached import names_file_among_words
@@ -130,9 +130,10 @@ class InputLine:
         self._pastes = pastes = Pastes()
         self._left = (0, 0)
         """Where in the history, and in its line, a search began."""
+        self._entered: set[str] = set()
         search = SearchToolbar(backward_search_prompt="search back: ", forward_search_prompt="search: ")
         self.buffer = Buffer(
-            history=FoldedHistory(history, pastes),
+            history=FoldedHistory(history, pastes, names_files),
             multiline=True,
             auto_suggest=AutoSuggestFromHistory(),
             completer=ThreadedCompleter(DynamicCompleter(lambda: completer() or DummyCompleter())),
@@ -200,9 +201,15 @@ class InputLine:
         self.buffer.save_to_undo_stack()
         self.buffer.document = Document()
 
-    def put(self, text: str) -> None:
-        """Put `text` before what is there, the cursor at the end of all."""
+    def put(self, text: str, words: Collection[str] = ()) -> None:
+        """Put `text` before what is there, the cursor at the end of all.
+
+        `words` in it name files, or resources, that did not go along: they stay words, unless `text` was entered here.
+        """
+        entered = text.strip() in self._entered
         text = self._pastes.fold_again(text)
+        if not entered:
+            text = self._pastes.fold_words(text, words)
         whole = f"{text}\n{self.buffer.text}" if self.buffer.text.strip() else text
         self.buffer.save_to_undo_stack()
         self.buffer.document = Document(whole, len(whole))
@@ -236,6 +243,7 @@ class InputLine:
             typed = " ".join(part for part, is_typed in parts if is_typed)
             if text.strip():
                 buffer.append_to_history()
+                self._entered.add(text.strip())
             buffer.reset()
             self._submit(text, typed)
 
