@@ -1,13 +1,17 @@
-"""What counts as typed of a line that comes back: from the history of an earlier chat, or by /undo."""
+"""The input line by its keys: what counts as typed of a line that comes back, and Tab."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from prompt_toolkit.application import Application
 from prompt_toolkit.application.current import set_app
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
 from prompt_toolkit.input import DummyInput
 from prompt_toolkit.key_binding.key_processor import KeyPress
 from prompt_toolkit.keys import Keys
@@ -143,3 +147,38 @@ def test_the_label_of_a_short_paste_is_the_paste() -> None:
     pastes = Pastes()
     assert pastes.label(pastes.fold("@notes.txt", short_too=True)) == "[pasted @notes.txt]"
     assert pastes.label(pastes.fold("a\x1b[2J", short_too=True)) == "[pasted 5 characters]"
+
+
+@pytest.mark.parametrize("tabs", [1, 2])
+@pytest.mark.parametrize(("offered", "text"), [(("/model",), "/model"), (("/model", "/models"), "/model")])
+def test_tab_completes_while_completions_for_the_last_key_are_looked_for(
+    here: Path, tabs: int, offered: tuple[str, ...], text: str
+) -> None:
+    looks, go_on = threading.Event(), threading.Event()
+
+    class Slow(Completer):
+        def get_completions(self, document: Document, _: CompleteEvent) -> Iterable[Completion]:
+            looks.set()
+            assert go_on.wait(20)
+            return [Completion(one, -len(document.text)) for one in offered if one.startswith(document.text)]
+
+    async def run() -> None:
+        line = InputLine(PrivateHistory(here / "history"), lambda *_: None, completer=Slow, most_rows=lambda: 5)
+        app: Application[None] = Application(
+            Layout(HSplit(line.rows), line.window), key_bindings=line.bindings, input=DummyInput(), output=DummyOutput()
+        )
+        done = asyncio.Event()
+        line.buffer.on_text_changed += lambda buffer: done.set() if buffer.text == text else None
+        with set_app(app):
+            app.key_processor.feed_multiple([KeyPress(char) for char in "/mo"])
+            app.key_processor.process_keys()
+            for _ in range(tabs):
+                app.key_processor.feed(KeyPress(Keys.ControlI, "\t"))
+                app.key_processor.process_keys()
+            await asyncio.to_thread(looks.wait, 20)
+            go_on.set()
+            async with asyncio.timeout(10):
+                await done.wait()
+            await app.cancel_and_wait_for_background_tasks()
+
+    asyncio.run(run())
