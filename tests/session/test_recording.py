@@ -265,7 +265,7 @@ def test_secrets_are_nowhere_in_a_cassette_also_where_they_come_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = ScriptedEngine()
-    pieces = [deltas.CallBegun(0, "calculate")]
+    pieces: list[deltas.Delta] = [deltas.CallBegun(0, "calculate")]
     arguments = json.dumps({"expression": SECRET, "password": "hunter22"})
     pieces += [deltas.CallArguments(0, letter) for letter in arguments]
     asked = ToolCall("a" * 9, "calculate", json.loads(arguments))
