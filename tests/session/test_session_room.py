@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from session_bench import Bench, settled
 
 from toolchat.chat.conversation import SUMMED_UP
 from toolchat.chat.fold import fold
-from toolchat.engine.base import EngineInfo
+from toolchat.engine.base import EngineInfo, TokenCount
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.session.room import Fullness, Stopped
 from toolchat.session.session import Session
@@ -270,6 +271,29 @@ async def call_twice(session: Session, engine: ScriptedEngine) -> None:
     calls = [call("calculate", expression="1+1"), call("read_file", path="long.txt")]
     engine.enqueue(Answer(calls=calls), "Done.")
     await session.ask("calculate")
+
+
+def test_each_result_that_is_trimmed_has_the_prompt_counted_once(
+    bench: Bench, samples: InProcessRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(session: Session) -> None:
+        bench.engine.enqueue(Answer(calls=[call("read_file", path="long.txt") for _ in range(3)]), "Done.")
+        await session.ask("calculate")
+        counted: list[int] = []
+        count = bench.engine.count
+
+        async def counting(*arguments: Any) -> TokenCount:
+            counted.append((made := await count(*arguments)).total)
+            return made
+
+        monkeypatch.setattr(bench.engine, "count", counting)
+        changed = await session.room.trim("1")
+        assert len(changed) == 3
+        assert len(counted) == 1 + 3
+        steps = [before - after for before, after in pairwise(counted)]
+        assert [view.tokens - now for view, now in changed] == steps
+
+    bench.play(scene, samples)
 
 
 def test_results_are_trimmed_and_the_record_keeps_all(bench: Bench, samples: InProcessRunner) -> None:

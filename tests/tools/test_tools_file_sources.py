@@ -201,7 +201,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (info / "RECORD").write_text("acme_offers.py,,\nacme_tools-1.2.dist-info/entry_points.txt,,\n")
     monkeypatch.syspath_prepend(str(site))
-    yield site  # type: ignore[misc]
+    yield site
     sys.modules.pop("acme_offers", None)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,7 +67,7 @@ def report(session: Which = None, output: Output = None, no_session: NoSession =
     redaction = Redaction.here(more=_own_secrets())
     program = f"toolchat {__version__}"
     tape = CassetteWriter(path, Header(program, "repl", found.model if found else "", round(time.time(), 3)), redaction)
-    tape.know_tools({})
+    tape.know_tools(_tools_secrets())
     lines = _doctor()
     versions = _versions()
     tape.report(Report(versions, tuple(lines)))
@@ -100,6 +102,26 @@ def _own_secrets() -> dict[str, str]:
     from toolchat.settings.check import keys
 
     return {f"API_KEY{number or ''}": key for number, key in enumerate(keys())}
+
+
+def _tools_secrets() -> dict[str, str]:
+    """What the tools file of this folder, or of the settings, gives tools by `${NAME}`. It is read, and nothing of it
+    imported: that it is not accepted yet, or that something is wrong with it, does not matter."""
+    from toolchat.cli.tools_file import FOUND
+    from toolchat.settings import resolve, user_path
+    from toolchat.tools.spec import scan_tools_file
+    from toolchat.wire.errors import ToolchatError
+
+    named = None
+    with contextlib.suppress(ToolchatError):  # doctor's lines have it
+        named = resolve({}).tools
+    try:
+        file, _ = scan_tools_file(user_path(named) if named is not None else FOUND)
+    except (ToolchatError, OSError):
+        return {}
+    given = [*(entry.options.given for entry in file.entries), *(server.given for server in file.servers)]
+    names = {name for some in given for name in some}
+    return {name: os.environ[name] for name in sorted(names) if name in os.environ}
 
 
 def _doctor() -> list[str]:

@@ -276,16 +276,17 @@ class Room:
         if not found:
             raise UsageError(f"there is no result {place}; /trim lists them")
         changed: list[tuple[ResultView, int]] = []
+        total = view.total
         for one in found:
             message = self._result(one)
             content = await self._trimmed(message, most_tokens)
             if content is None:
                 continue
             images = bool(message.images) and most_tokens is not None
-            before = (await self._count()).total
             self._chat.conversation.trim(one.turn, one.call_id, content, images)
             self._chat.edited(ResultTrimmed(one.turn, one.call_id, content, images))
-            changed.append((one, one.tokens - (before - (await self._count()).total)))
+            before, total = total, (await self._count()).total
+            changed.append((one, one.tokens - (before - total)))
         return changed
 
     async def _trimmed(self, message: ToolMessage, most_tokens: int | None) -> str | None:

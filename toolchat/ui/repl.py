@@ -206,7 +206,7 @@ class Repl:
         if outcome.write:
             self._terminal.write_raw(outcome.write)
         if outcome.put is not None:
-            self._put(outcome.put, outcome.images)
+            self._put(outcome.put, outcome.images, words=outcome.words)
         if picks:
             self._input.pick(outcome.pick)
         self._turns.attached += outcome.attach
@@ -217,12 +217,14 @@ class Repl:
         if outcome.quit:
             self._terminal.leave(ExitCode.OK)
 
-    def _put(self, text: str, images: tuple[Image, ...], texts: tuple[Text, ...] = ()) -> None:
+    def _put(
+        self, text: str, images: tuple[Image, ...], texts: tuple[Text, ...] = (), words: tuple[str, ...] = ()
+    ) -> None:
         """Put a question into the input line, before what is there, with what goes along with it."""
         beside = not self._input.is_blank
         self._images = (*images, *self._images) if beside else images
         self._texts = (*texts, *self._texts) if beside else texts
-        self._input.put(text)
+        self._input.put(text, words)
 
     def _changed(self) -> None:
         since, before = self._turns.since, self._busy_since

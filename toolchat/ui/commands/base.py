@@ -35,6 +35,8 @@ class Outcome:
     """Whether to go on at once with the turn that the engine's failure ended."""
     put: str | None = None
     """What the input line is to hold, for the user to go on with."""
+    words: tuple[str, ...] = ()
+    """Mentions in `put` that stay words: what they name did not go along when it was sent."""
     images: tuple[Image, ...] = ()
     """Those of `ask`, or of `put`."""
     pick: str = ""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rich.text import Text
 
-from toolchat.ui.attached import as_typed
+from toolchat.ui.attached import as_typed, named_but_not_sent
 from toolchat.ui.calls import MARKS, content_lines, image_lines
 from toolchat.ui.commands.base import FAILURE, QUIET, Completion, Context, Outcome, say, told
 from toolchat.ui.commands.blocks import blocks
@@ -39,7 +39,8 @@ async def undo(context: Context, _: str) -> Outcome:
     if taken is None:
         return told(NOTHING, style=QUIET)
     line = say("The last turn is taken back. Its question can be edited and sent again.", QUIET)
-    return Outcome((line,), put=as_line(as_typed(taken.content)), images=taken.images)
+    words = named_but_not_sent(taken.content, taken.images)
+    return Outcome((line,), put=as_line(as_typed(taken.content)), words=words, images=taken.images)
 
 
 async def retry(context: Context, _: str) -> Outcome:
