@@ -26,7 +26,7 @@ ENGINE := .venv/.installed-engine
 DEV := .venv/.installed-dev
 QUESTION := Can you tell me what the temperature will be in Dallas, in fahrenheit?
 
-.PHONY: help install demo test test-quick test-all lint bench docs pins pins-cuda check-cuda check-mistral clean FORCE
+.PHONY: help install demo test test-quick test-all lint lint-types lint-rest bench docs pins pins-cuda check-cuda check-mistral clean FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -51,14 +51,18 @@ test-quick: $(DEV)
 test-all: $(DEV)
 	$(PYTEST) -n 3 -m ""
 
+# Two at once: mypy takes one core for most of the time.
 lint: $(DEV)
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint-types lint-rest
+
+# The second: every conftest by its place, since they all have the same name.
+lint-types:
+	$(BIN)/mypy toolchat scripts tests
+	$(BIN)/mypy $$(find tests -name conftest.py | sed 's,^tests/,,; s,/,.,g; s,\.py$$,,; s,^,-m ,')
+
+lint-rest:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy scripts
-	$(BIN)/mypy tests
-	@# One by one: they all have the same name.
-	@for file in $$(find tests -name conftest.py); do $(BIN)/mypy --no-error-summary $$file || exit; done
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/settings_table.py --check
 
