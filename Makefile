@@ -38,18 +38,18 @@ install: $(ENGINE)
 demo: $(ENGINE)
 	$(BIN)/toolchat ask --model demo --tools tools.yaml "$(QUESTION)"
 
-# Three at a time on two cores: tests of terminals wait for keys, timers and processes. tests/spread.py has the rest.
+# Four at a time on two cores: tests of terminals wait for keys, timers and processes. tests/spread.py has the rest.
 PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 test: $(DEV)
-	$(PYTEST) -n 3
+	$(PYTEST) -n 4
 
 # --pure fails a test that starts a process without saying so.
 test-quick: $(DEV)
 	$(PYTEST) -n 2 --pure -m "not (process or terminal or engine or long or slow or cuda_wheels)"
 
 test-all: $(DEV)
-	$(PYTEST) -n 3 -m ""
+	$(PYTEST) -n 4 -m ""
 
 # Two at once: mypy takes one core for most of the time.
 lint: $(DEV)
