@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -40,9 +42,23 @@ _pure_test = ""
 """The test that is running and must not start a process; empty for none."""
 
 
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes empty folders, apart from pytest's own: to number one of those, pytest lists all that are there."""
+    folder = tmp_path_factory.mktemp("h", numbered=False)
+    numbers = itertools.count()
+
+    def make() -> Path:
+        made = folder / str(next(numbers))
+        made.mkdir(0o700)
+        return made
+
+    return make
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.mktemp("home")
+def home(new_home: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = new_home()
     monkeypatch.setenv("HOME", str(folder))
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -87,6 +103,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         rank = marks.index(True) if any(marks) else len(marks)
         ranks[item.path] = min(rank, ranks.get(item.path, rank))
     items.sort(key=lambda item: ranks[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays until the end: no garbage collection looks at it, here or in what tests fork."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
