@@ -163,7 +163,7 @@ def test_the_prompt_waits_for_no_typer_and_nothing_that_reads_tools_files_or_sto
     )
     modules = set(done.stdout.split())
     assert "toolchat.cli.repl" in modules
-    heavy = {"yaml", "toolchat.tools.spec", "toolchat.store.sessions", "sqlite3", "typer", "pydantic", "rich"}
+    heavy = {"yaml", "toolchat.tools.toolbox", "toolchat.store.sessions", "sqlite3", "typer", "pydantic", "rich"}
     assert modules & heavy == set()
 
 
