@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import inspect
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.exceptions import TyperException
 
-from toolchat.cli import ask_command, main, quick, repl_command, start
+from toolchat.cli import ask_command, main, quick, repl, repl_command, start
 from toolchat.settings import SETTINGS
 
 WORK: Mapping[str, tuple[ModuleType, str]] = {"ask": (ask_command, "answer"), "repl": (repl_command, "chat")}
@@ -189,6 +190,30 @@ def test_completion_of_a_plain_command_line_is_typers(arguments: list[str], monk
     monkeypatch.setattr(main, "run", typers)
     with pytest.raises(TyperError):
         start.run(arguments)
+
+
+def test_garbage_is_collected_again_once_the_chat_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OpenedError(Exception):
+        pass
+
+    def sketch(*_: object, **__: object) -> None:
+        raise OpenedError
+
+    monkeypatch.setattr("toolchat.session.startup.sketch", sketch)
+    opening = repl._Opening({}, None, {}, None, None, record=None, cassette=None, recorded_results=False, debug=False)
+
+    async def open_chat() -> None:
+        async with opening.open(lambda _: None, None, None):
+            pass
+
+    gc.disable()
+    try:
+        with pytest.raises(OpenedError):
+            asyncio.run(open_chat())
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 WORDS = ["--", "-", "", "x", "-x", "--json=1", "--plain=1", "--model=x", "--mod", "-yq", "-cy", "a b", "--help"]
