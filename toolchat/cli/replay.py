@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from toolchat.cli.repl import Plain
+from toolchat.cli.repl_command import Plain
 
 Instant = Annotated[bool, typer.Option("--instant", help="All at once, and not at the speed of reading.")]
 
