@@ -55,7 +55,7 @@ def _values(context: Context, name: str) -> list[tuple[str, str]]:
     match name:
         case "tool_choice":
             found = [("auto", "the model decides"), ("none", "it calls nothing"), ("required", "it calls something")]
-            found += [(tool, "it calls this tool") for tool in context.chat.toolbox.names]
+            found += [(tool, "it calls this tool") for tool in context.chat.tools.toolbox.names]
         case "parallel_calls":
             found = [("true", "several calls at once"), ("false", "one call at once")]
         case "reasoning_effort":
