@@ -163,7 +163,7 @@ def test_the_prompt_waits_for_nothing_that_reads_tools_files_or_stored_sessions(
     )
     modules = set(done.stdout.split())
     assert "toolchat.cli.repl" in modules
-    assert modules & {"yaml", "toolchat.tools.spec", "toolchat.store.sessions", "sqlite3"} == set()
+    assert modules & {"yaml", "toolchat.tools.tools_file", "toolchat.store.sessions", "sqlite3"} == set()
 
 
 BEFORE_THE_QUESTION = """
@@ -193,7 +193,15 @@ def test_a_question_waits_for_nothing_that_reads_command_lines_or_tools_files_or
     )
     modules = set(done.stdout.split())
     assert {"toolchat.session.session", "toolchat.ui.plain"} <= modules
-    slow = {"typer", "pydantic", "rich", "yaml", "importlib.metadata", "toolchat.tools.code", "toolchat.tools.spec"}
+    slow = {
+        "typer",
+        "pydantic",
+        "rich",
+        "yaml",
+        "importlib.metadata",
+        "toolchat.tools.code",
+        "toolchat.tools.tools_file",
+    }
     assert modules & (slow | HEAVY) == set()
 
 
