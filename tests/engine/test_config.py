@@ -12,7 +12,7 @@ from toolchat.engine.config import GIB, EngineConfig, plan
 from toolchat.engine.gpu import Gpu
 from toolchat.engine.params import kv_bytes_per_token
 from toolchat.engine.vllm_options import Lora
-from toolchat.models.capabilities import supports_images
+from toolchat.models.card import supports_images
 from toolchat.models.resolve import ModelChoice
 from toolchat.wire.errors import EngineError, UsageError
 

@@ -22,7 +22,6 @@ from toolchat.cli import (
     engines,
     models,
     repl,
-    replay,
     report,
     serve,
     sessions,
@@ -51,7 +50,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask_command.ask)
 app.command("repl")(repl.repl)
-app.command("replay")(replay.replay)
+app.command("replay")(report.replay)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)

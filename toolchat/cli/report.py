@@ -1,4 +1,7 @@
-"""`toolchat report`: one file for a bug report, with versions, doctor's lines and the last session. Sends nothing."""
+"""`toolchat report`: one file for a bug report, with versions, doctor's lines and the last session. Sends nothing.
+
+`toolchat replay` shows such a file, and every other cassette, again.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolchat.cli import completion
+from toolchat.cli.repl import Plain
 
 if TYPE_CHECKING:
     from toolchat.store.cassette_writer import CassetteWriter
@@ -162,3 +166,21 @@ def _tell(
 
 def _number(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+Instant = Annotated[bool, typer.Option("--instant", help="All at once, and not at the speed of reading.")]
+
+
+def replay(
+    cassette: Annotated[
+        str, typer.Argument(help="What --record or toolchat report wrote.", metavar="FILE", show_default=False)
+    ],
+    instant: Instant = False,
+    plain: Plain = False,
+) -> None:
+    """Show a recorded chat again. No model is loaded, and no tool runs."""
+    from toolchat.settings import user_path
+    from toolchat.store.cassettes import read_cassette
+    from toolchat.ui.replay import show_cassette
+
+    show_cassette(read_cassette(user_path(cassette)), instant=instant, plain=plain)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchat.models.capabilities import MAX_TOKENIZER
+from toolchat.models.card import MAX_TOKENIZER
 from toolchat.models.files import TOKENIZERS
 from toolchat.private_file import read_file
 from toolchat.wire.errors import EngineError, UsageError

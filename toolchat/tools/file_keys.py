@@ -62,7 +62,7 @@ _PREFIX = re.compile(r"[a-zA-Z0-9_-]{1,63}")
 
 
 class KeyReader:
-    """Gives what is right, and notes what is wrong in `problems`, and in `notices` what is right and may not be meant."""
+    """Gives what is right. Notes what is wrong in `problems`, and what is right and may not be meant in `notices`."""
 
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
