@@ -244,7 +244,7 @@ class ThreadCall:
     async def run(
         self, cancel: asyncio.Event, on_output: Callable[[str], None], on_part: Callable[[str], None]
     ) -> ToolResult:
-        from toolchat.tools.host.child import Executor, Outcome
+        from toolchat.tools.host.executor import Executor, Outcome
 
         loop = asyncio.get_running_loop()
 
