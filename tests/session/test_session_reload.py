@@ -10,7 +10,7 @@ from session_bench import Bench
 
 from toolchat.cli.tools_file import choose_tools_file
 from toolchat.engine.scripted import Answer, call
-from toolchat.models.resolve import ModelChoice
+from toolchat.models.choice import ModelChoice
 from toolchat.session.engines import LocalEngines
 from toolchat.session.session import Session
 from toolchat.session.startup import Plan

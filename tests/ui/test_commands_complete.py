@@ -7,7 +7,7 @@ import pytest
 from fake_chat import FakeChat, tool, with_tools
 
 from toolchat.engine.base import EngineInfo
-from toolchat.models.listing import LocalModel
+from toolchat.models.choice import LocalModel
 from toolchat.ui.commands import COMMANDS, Commands
 
 MODELS = [

@@ -12,7 +12,7 @@ from image_files import image_file
 from rich.cells import cell_len
 
 from toolchat.engine.base import EngineInfo
-from toolchat.models.listing import LocalModel
+from toolchat.models.choice import LocalModel
 from toolchat.settings import SETTINGS
 from toolchat.tools.toolbox import Approval
 from toolchat.ui.commands import COMMANDS, KEYS, Commands, Outcome

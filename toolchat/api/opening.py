@@ -175,7 +175,7 @@ def _deny_all(grants: Any) -> ApprovalPolicy:
 
 
 def _plan(flags: Mapping[str, Any], engine: Engine | None) -> Plan:
-    from toolchat.models.resolve import ModelChoice
+    from toolchat.models.choice import ModelChoice
     from toolchat.session.engines import LocalEngines
     from toolchat.session.startup import SERVER, Plan, sketch
     from toolchat.settings import resolve

@@ -17,8 +17,8 @@ from toolchat.cli.given import session_to_open, settings_flags
 if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.cli.piped import Note
+    from toolchat.models.choice import ModelChoice
     from toolchat.models.hub import RemoteSize
-    from toolchat.models.resolve import ModelChoice
     from toolchat.session.startup import Plan
     from toolchat.store.cassette_writer import CassetteWriter
     from toolchat.store.cassettes import Cassette

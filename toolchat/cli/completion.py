@@ -144,7 +144,7 @@ def _granted() -> Iterator[tuple[str, str]]:
 
 def _models() -> Iterator[tuple[str, str]]:
     from toolchat.models import hub_cache
-    from toolchat.models.resolve import DEMO
+    from toolchat.models.choice import DEMO
 
     yield DEMO, "built in"
     for model in hub_cache.models():

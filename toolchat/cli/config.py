@@ -81,7 +81,7 @@ def _of_model(settings: Settings) -> Mapping[str, tuple[Any, str]]:
     """What the model that counts says itself, as far as its files are here, each with its source: "" for toolchat."""
     from toolchat.engine.config import Sampling
     from toolchat.models.card import sampling
-    from toolchat.models.resolve import choose_model
+    from toolchat.models.choice import choose_model
     from toolchat.settings import cache_folder
     from toolchat.wire.errors import ToolchatError
 

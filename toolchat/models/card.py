@@ -11,8 +11,8 @@ from typing import Any
 
 from toolchat.engine.config import Sampling, sampling_file
 from toolchat.engine.params import Format, format_of, has_vision, read_params
+from toolchat.models.choice import ModelChoice
 from toolchat.models.files import SYSTEM_PROMPT
-from toolchat.models.resolve import ModelChoice
 from toolchat.private_file import UnfitFileError, read_file
 from toolchat.wire.errors import EngineError
 

@@ -15,7 +15,7 @@ from toolchat.engine.base import Engine
 from toolchat.engine.remote.config import Address
 from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.models.card import OwnPrompt, own_prompt, reasoning_efforts, supports_images
-from toolchat.models.resolve import ModelChoice, choose_model, default_model, obtain
+from toolchat.models.choice import ModelChoice, choose_model, default_model, obtain
 from toolchat.session.background import in_background
 from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines, ServerEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder

@@ -19,7 +19,7 @@ from toolchat.wire.errors import UsageError
 
 if TYPE_CHECKING:
     from toolchat.engine.base import EngineInfo
-    from toolchat.models.listing import LocalModel
+    from toolchat.models.choice import LocalModel
 
 NONE = "none"
 """What is said to /system to have no system prompt."""
