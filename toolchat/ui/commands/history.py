@@ -1,16 +1,18 @@
-"""Commands about the conversation: undo, retry, clear, show and copy answers and results.
+"""Commands about the conversation: undo, retry, clear, show and copy answers and results, begin the next question.
 
 Copying is by OSC 52, which works over ssh as well; whether the terminal did so cannot be known: it gives no answer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from dataclasses import dataclass, replace
 
 from rich.text import Text
 
+from toolchat.images.image import description
 from toolchat.ui.attached import as_typed
 from toolchat.ui.calls import MARKS, content_lines, image_lines
 from toolchat.ui.commands.base import FAILURE, QUIET, Completion, Context, Outcome, say, told
@@ -242,3 +244,29 @@ def blocks(answer: str) -> list[Block]:
                 rows = lines[token.map[0] : token.map[1]]
                 found.append(Block("table", "\n".join(rows).strip("\n")))
     return found
+
+
+async def image(context: Context, argument: str) -> Outcome:
+    from toolchat.images.attached import read_image
+
+    if not argument:
+        raise UsageError("expected /image FILE or /image URL")
+    info = context.chat.info
+    if info is not None and not info.supports_images:
+        raise UsageError(f"/image: the model {context.chat.model} cannot see images; /model NAME loads another")
+    written = argument.strip()
+    if len(written) > 1 and written[0] == written[-1] and written[0] in "\"'":
+        written = written[1:-1]
+    # An address may take half a minute, and a file lie on a slow disk.
+    found = await asyncio.to_thread(read_image, written)
+    return Outcome((say(f"{sanitize_line(found.source)} ({description(found)}) goes along.", QUIET),), attach=(found,))
+
+
+async def edit(_: Context, argument: str) -> Outcome:
+    return Outcome(edit=argument)
+
+
+def complete_image(_: Context, text: str) -> list[Completion]:
+    from toolchat.ui.file_names import paths
+
+    return [Completion(path, "", len(text)) for path in paths(text)]
