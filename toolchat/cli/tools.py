@@ -50,7 +50,7 @@ def list_(as_json: AsJson = False, **given: Any) -> None:
 @takes_settings(*OF_TOOLS)
 def mcp(as_json: AsJson = False, **given: Any) -> None:
     """Start the MCP servers of the tools file, and show each: its state, version, protocol and what it offers."""
-    from toolchat.cli.tool_mcp import server_json, server_row, started_servers
+    from toolchat.cli.tool_servers import server_json, server_row, started_servers
     from toolchat.ui.tables import print_servers
 
     states = started_servers(_chosen(given))
@@ -69,7 +69,7 @@ def serve(yes: Yes = False, allow: Allow = None, deny: Deny = None, **given: Any
 
     Calls are checked and isolated as in a chat. One that is to be asked about is put to the other program's user.
     """
-    from toolchat.cli.tool_mcp import serve_tools
+    from toolchat.cli.tool_serve import serve_tools
 
     serve_tools(_chosen(given), yes=yes, allow=allow, deny=deny)
 
