@@ -163,7 +163,16 @@ def test_the_prompt_waits_for_no_typer_and_nothing_that_reads_tools_files_or_sto
     )
     modules = set(done.stdout.split())
     assert "toolchat.cli.repl" in modules
-    heavy = {"yaml", "toolchat.tools.toolbox", "toolchat.store.sessions", "sqlite3", "typer", "pydantic", "rich"}
+    heavy = {
+        "yaml",
+        "toolchat.tools.tools_file",
+        "toolchat.tools.toolbox",
+        "toolchat.store.sessions",
+        "sqlite3",
+        "typer",
+        "pydantic",
+        "rich",
+    }
     assert modules & heavy == set()
 
 
@@ -194,7 +203,15 @@ def test_a_question_waits_for_nothing_that_reads_command_lines_or_tools_files_or
     )
     modules = set(done.stdout.split())
     assert {"toolchat.session.session", "toolchat.ui.plain"} <= modules
-    slow = {"typer", "pydantic", "rich", "yaml", "importlib.metadata", "toolchat.tools.code", "toolchat.tools.spec"}
+    slow = {
+        "typer",
+        "pydantic",
+        "rich",
+        "yaml",
+        "importlib.metadata",
+        "toolchat.tools.code",
+        "toolchat.tools.tools_file",
+    }
     assert modules & (slow | HEAVY) == set()
 
 

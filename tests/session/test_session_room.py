@@ -184,7 +184,7 @@ async def fill(session: Session, engine: ScriptedEngine) -> None:
     engine.info = EngineInfo("scripted", 950, 13, constrains_calls=True)
     await talk(session, engine, "a", "b", "c")
     await settled()
-    assert session.used_tokens >= 0.85 * 950
+    assert session.room.used_tokens >= 0.85 * 950
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,7 @@ def test_what_fills_the_context_is_what_the_engine_counts(bench: Bench, samples:
         assert (await session.room.view()).cached is None
         await call_twice(session, bench.engine)
         view = await session.room.view()
-        count = await bench.engine.count(session.conversation.messages, session.offered())
+        count = await bench.engine.count(session.conversation.messages, session.tools.offered())
         results = sum(one.tokens for one in view.results)
         tools = dict(view.tools)
         assert tools.keys() == set(samples.toolbox.names)
@@ -433,9 +433,9 @@ def test_of_the_cache_it_is_told_what_the_engine_bears_out(bench: Bench, samples
         # The scripted tokenizer is v13: tools stand ahead, and all up to the answer was there before.
         view = await session.room.view()
         assert view.cached == view.total
-        session.switch_tool("calculate", False)
+        session.tools.switch("calculate", False)
         assert ((await session.room.view()).cached or 0) < 100
-        session.switch_tool("calculate", True)
+        session.tools.switch("calculate", True)
         # This engine has found nothing in its cache the second time.
         await talk(session, bench.engine, "b")
         assert (await session.room.view()).cached is None

@@ -9,8 +9,8 @@ import pytest
 
 from toolchat.tools.code import read_code
 from toolchat.tools.load import load_tools
-from toolchat.tools.spec import read_tools_file
 from toolchat.tools.toolbox import Approval
+from toolchat.tools.tools_file import read_tools_file
 from toolchat.wire.errors import UsageError
 
 SOURCE = '''

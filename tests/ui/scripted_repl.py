@@ -13,7 +13,7 @@ from pathlib import Path
 
 from toolchat.cli import start
 from toolchat.engine.base import Engine
-from toolchat.models.resolve import ModelChoice
+from toolchat.models.choice import ModelChoice
 from toolchat.session import engines, startup
 
 

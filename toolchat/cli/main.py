@@ -23,7 +23,6 @@ from toolchat.cli import (
     models,
     quick,
     repl_command,
-    replay,
     report,
     serve,
     sessions,
@@ -52,7 +51,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask_command.ask)
 app.command("repl")(repl_command.repl)
-app.command("replay")(replay.replay)
+app.command("replay")(report.replay)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)

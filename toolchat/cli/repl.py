@@ -142,7 +142,7 @@ class _Opening:
         gc.enable()
         from toolchat.cli.approval import make_policy
         from toolchat.cli.tools_file import choose_tools_file
-        from toolchat.session.session import open_session
+        from toolchat.session.opening import open_session
         from toolchat.session.startup import sketch
 
         def begin() -> Plan:

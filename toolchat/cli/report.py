@@ -1,4 +1,7 @@
-"""`toolchat report`: one file for a bug report, with versions, doctor's lines and the last session. Sends nothing."""
+"""`toolchat report`: one file for a bug report, with versions, doctor's lines and the last session. Sends nothing.
+
+`toolchat replay` shows such a file, and every other cassette, again.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolchat.cli import completion
+from toolchat.cli.repl_command import Plain
 
 if TYPE_CHECKING:
     from toolchat.store.cassette_writer import CassetteWriter
@@ -109,7 +113,7 @@ def _tools_secrets() -> dict[str, str]:
     imported: that it is not accepted yet, or that something is wrong with it, does not matter."""
     from toolchat.cli.tools_file import FOUND
     from toolchat.settings import resolve, user_path
-    from toolchat.tools.spec import scan_tools_file
+    from toolchat.tools.tools_file import scan_tools_file
     from toolchat.wire.errors import ToolchatError
 
     named = None
@@ -184,3 +188,21 @@ def _tell(
 
 def _number(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+Instant = Annotated[bool, typer.Option("--instant", help="All at once, and not at the speed of reading.")]
+
+
+def replay(
+    cassette: Annotated[
+        str, typer.Argument(help="What --record or toolchat report wrote.", metavar="FILE", show_default=False)
+    ],
+    instant: Instant = False,
+    plain: Plain = False,
+) -> None:
+    """Show a recorded chat again. No model is loaded, and no tool runs."""
+    from toolchat.settings import user_path
+    from toolchat.store.cassettes import read_cassette
+    from toolchat.ui.replay import show_cassette
+
+    show_cassette(read_cassette(user_path(cassette)), instant=instant, plain=plain)

@@ -265,7 +265,7 @@ class Repl:
         while True:
             await asyncio.sleep(_TICK)
             chat = self._turns.chat
-            before, used = used, chat.used_tokens if chat is not None else 0
+            before, used = used, chat.room.used_tokens if chat is not None else 0
             if self._turns.since is not None or used != before:
                 self._changed()
 
@@ -375,16 +375,16 @@ class Repl:
         )
         if chat is None:
             return status
-        tools = chat.toolbox.names
+        tools = chat.tools.toolbox.names
         info = chat.info
         return dataclasses.replace(
             status,
             model=model_text(chat.model, info),
-            used_tokens=chat.used_tokens,
-            used_is_estimate=chat.used_is_estimate,
+            used_tokens=chat.room.used_tokens,
+            used_is_estimate=chat.room.used_is_estimate,
             context=info.context_window if info is not None else None,
             tools=len(tools),
-            tools_on=len([name for name in tools if name not in chat.switched_off]),
+            tools_on=len([name for name in tools if name not in chat.tools.switched_off]),
         )
 
     def _state(self) -> str:
