@@ -16,14 +16,14 @@ _MOST_OFFERED = 50
 
 def is_prompt(context: Context, name: str) -> bool:
     """Whether a command's name is that of a server's prompt."""
-    return name in context.chat.prompts
+    return name in context.chat.tools.prompts
 
 
 async def run_prompt(context: Context, name: str, words: str) -> Outcome:
     """Ask what the server makes of the prompt. Raises UsageError where its arguments are wrong, and ToolchatError."""
-    prompt = context.chat.prompts[name]
+    prompt = context.chat.tools.prompts[name]
     arguments = _arguments(name, prompt.get("arguments") or [], words)
-    text, files = await context.chat.prompt(name, arguments)
+    text, files = await context.chat.tools.prompt(name, arguments)
     if not text.strip():
         raise UsageError(f"/{name}: the server's prompt is empty")
     return Outcome(ask=text, images=received(files, name) or ())
@@ -32,7 +32,7 @@ async def run_prompt(context: Context, name: str, words: str) -> Outcome:
 def complete_prompts(context: Context, text: str) -> list[Completion]:
     """What a line that begins with the name of a prompt, or with a part of one, may go on with."""
     name, space, rest = text.removeprefix("/").partition(" ")
-    prompts = context.chat.prompts
+    prompts = context.chat.tools.prompts
     if not space:
         return [
             Completion(f"/{found}{' ' if prompt.get('arguments') else ''}", _help(prompt), len(text))
@@ -55,7 +55,7 @@ def complete_resources(context: Context, begun: str) -> list[Completion]:
     What servers have told is looked through; none is asked.
     """
     server, colon, word = begun.partition(":")
-    resources = context.chat.resources
+    resources = context.chat.tools.resources
     if not colon:
         names = sorted(name for name in resources if name.lower().startswith(begun.lower()))
         return [Completion(f"@{name}:", "resources of the server", len(begun) + 1) for name in names]
