@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from toolchat.tools.code import read_code
@@ -234,6 +234,7 @@ def test_a_plain_name_stays_what_it_is() -> None:
 
 
 @given(st.lists(st.text(max_size=8), max_size=12), st.lists(st.text("ab_", min_size=1, max_size=4), max_size=4))
+@example(["_", "_"], ["a___"])
 def test_names_are_never_taken_twice_nor_another_servers(names: list[str], others: list[str]) -> None:
     taken: set[str] = set()
     for name in names:

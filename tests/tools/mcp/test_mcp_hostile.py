@@ -357,6 +357,7 @@ def test_many_questions_at_once_are_few_for_the_user(calls: McpBench) -> None:
 
     calls.attach(elicit)
     calls.notices.clear()
+    calls.mcp._declined.clear()
     try:
         result = calls.call("c_ask_flood").result.content
         wide = calls.call("c_ask_wide").result.content

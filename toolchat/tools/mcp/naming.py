@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 LONGEST = 64
+_MOST_TRIES = 1000
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
@@ -28,18 +29,21 @@ def unique_name(prefix: str, name: str, taken: Collection[str], others: Collecti
 
     So no server gets a name under which the user has allowed another one's tool, whichever of them is there first.
     """
-    full = legal_name(prefix, name)
-    foreign = any(len(other) > len(prefix) and full.startswith(other) for other in others)
+    full = made = legal_name(prefix, name)
+
+    def is_foreign(text: str) -> bool:
+        return any(len(other) > len(prefix) and text.startswith(other) for other in others)
+
     number = 1
-    made = full
-    while made in taken or (foreign and made == full):
+    # In the end it is unique at least, should the others' prefixes leave nothing.
+    while made in taken or (is_foreign(made) and number < _MOST_TRIES):
         number += 1
         made = f"{full[: LONGEST - len(str(number)) - 1]}_{number}"
         # Still within the other's: its own mark in front cannot be.
-        if foreign:
+        if is_foreign(made):
             mark = hashlib.sha256(f"{prefix}\0{name}\0{number}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
             made = f"{prefix.rstrip('_-') or 'mcp'}-{mark}"[:LONGEST]
-            if any(len(other) > len(prefix) and made.startswith(other) for other in others):
+            if is_foreign(made):
                 made = f"mcp-{mark}"
     return made
 
