@@ -1,6 +1,7 @@
 """Prints batches of training samples without end, a JSON line each, for train.py: drawing and encoding take place here.
 
-`python training/batches.py TEKKEN FILES… --seed N`; with `--held-out N`, N samples of each kind that training never sees.
+`python training/batches.py TEKKEN FILES… --seed N`; with `--count N`, N batches and an empty one that
+says that these were all; with `--held-out N`, N samples of each kind that training never sees.
 Must not import torch: it runs beside the training, in a process of its own.
 """
 
@@ -11,6 +12,7 @@ import json
 import random
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from samples import SHARES, Sample, Samples
@@ -32,11 +34,11 @@ def drawn(samples: Samples, kind: str | None = None) -> Sample:
             return sample
 
 
-def batches(samples: Samples) -> Iterator[list[Sample]]:
-    """Batches of at least BATCH_TOKENS tokens."""
+def batches(samples: Samples, size: int) -> Iterator[list[Sample]]:
+    """Batches of at least `size` tokens."""
     while True:
         batch: list[Sample] = []
-        while sum(len(sample.tokens) for sample in batch) < BATCH_TOKENS:
+        while sum(len(sample.tokens) for sample in batch) < size:
             batch.append(drawn(samples))
         yield batch
 
@@ -50,6 +52,8 @@ def main() -> None:
     parser.add_argument("tekken", type=Path, help="the tokenizer, tekken.json")
     parser.add_argument("files", nargs="+", help="names of files of data/, without .jsonl")
     parser.add_argument("--seed", required=True, help="of what is drawn")
+    parser.add_argument("--batch-tokens", type=int, default=BATCH_TOKENS, metavar="N", help="at least so many a batch")
+    parser.add_argument("--count", type=int, metavar="N", help="print N batches, and an empty one behind them")
     parser.add_argument(
         "--held-out", type=int, default=0, metavar="N", help="print N samples of each kind that are held out"
     )
@@ -61,8 +65,10 @@ def main() -> None:
             print(_row([drawn(samples, kind) for _ in range(arguments.held_out)]))
         return
     try:
-        for batch in batches(samples):
+        for batch in islice(batches(samples, arguments.batch_tokens), arguments.count):
             print(_row(batch), flush=True)
+        if arguments.count is not None:
+            print(_row([]))
     except BrokenPipeError:  # the training has ended
         sys.stderr.close()
 
