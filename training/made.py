@@ -276,17 +276,22 @@ def parallel(pool: Pool, rng: random.Random) -> Exchange:
     _, base = filled(made, wording, rng)
     varied = {rng.choice(names)} if rng.random() < 0.5 else set(names)
     fixed = {name: value for name, value in base.items() if name not in varied}
-    phrases, rows = list[str](), list[Exchange]()
+    phrases, rows, words = list[str](), list[Exchange](), set[str]()
     for _ in range(count * 5):
         phrase, known = filled(made, wording, rng, fixed)
         if phrase not in phrases:
             phrases.append(phrase)
+            words |= {value.said for value in known.values() if isinstance(value.meant, str)}
             rows.append(_exchange(made, tool, _framed(wording.frame, phrase), known, rng))
         if len(rows) == count:
             break
     if len(rows) == 1:
         return rows[0]
     joined = exchanges.together(rows, rng, listed=rng.random() < 0.7)
+    if not all(
+        said in joined.question for said in words
+    ):  # "the First and the Second League": it would have to be guessed
+        joined = exchanges.together(rows, rng)
     chance = rng.random()
     if chance < 0.25:
         joined = replace(joined, question=_framed(wording.frame, values.listing(phrases, rng)))

@@ -7,24 +7,18 @@ OUT/checkpoint.pt; the same command with `--resume` goes on from there. OUT/log.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import itertools
 import json
 import math
-import os
-import queue
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from lora import RANK, DemoModel
+from reading import Sample, batches, drawn, in_turn, micro_batches
 
 from toolchat.engine.number_format import by_flags, cpu_flags, settled
 
@@ -33,8 +27,6 @@ MICRO_TOKENS = {"cpu": 1300, "cuda": 16_000}
 """As many tokens go through the model at once: more need more memory (1 GB a thousand), and on a CPU are hardly faster."""
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16_000}
 """As many tokens make a step."""
-READ_AHEAD = 4
-"""Batches of each worker that wait in memory."""
 WARM_UP_STEPS = 20
 B_RATE = 2
 """How much faster B is learned than A. B holds the usual scale alpha / rank = 2 already, and Adam moves each number alike."""
@@ -44,119 +36,20 @@ HELD_OUT_EACH = 5
 MEASURE_SECONDS = 1500
 
 
-class Sample(NamedTuple):
-    kind: str
-    tokens: list[int]
-    learned: list[int]
-
-
 def learning_rate(peak: float, step: int, fraction: float) -> float:
     """Linear warm-up by steps, then a cosine over the run's time down to a twentieth of the peak."""
     warm = min(1, (step + 1) / WARM_UP_STEPS)
     return peak * warm * (0.5 * (1 + math.cos(math.pi * min(1, fraction))) * 0.95 + 0.05)
 
 
-def batches(arguments: argparse.Namespace, *options: str) -> Iterator[list[Sample]]:
-    """What batches.py prints; it is ended when the caller has read enough."""
-    command = [
-        sys.executable,
-        str(HERE / "batches.py"),
-        str(arguments.base / "tekken.json"),
-        *arguments.files,
-        *options,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                yield _batch(line)
-        finally:
-            process.kill()
-
-
-def _batch(line: str) -> list[Sample]:
-    return [Sample(*row) for row in json.loads(line)]
-
-
-def in_turn(streams: Sequence[Iterator[list[Sample]]]) -> Iterator[list[Sample]]:
-    """A batch of each stream in turn, read ahead by a thread each; ends with the first that ends."""
-    ended = threading.Event()
-
-    def read(stream: Iterator[list[Sample]], waiting: queue.Queue[list[Sample] | None]) -> None:
-        try:
-            for batch in stream:
-                waiting.put(batch)
-                if ended.is_set():
-                    break
-        finally:
-            stream.close()  # type: ignore[attr-defined]
-            waiting.put(None)
-
-    queues: list[queue.Queue[list[Sample] | None]] = [queue.Queue(READ_AHEAD) for _ in streams]
-    for stream, waiting in zip(streams, queues, strict=True):
-        threading.Thread(target=read, args=(stream, waiting), daemon=True).start()
-    try:
-        for waiting in itertools.cycle(queues):
-            batch = waiting.get()
-            if batch is None:
-                return
-            yield batch
-    finally:
-        ended.set()
-        for waiting in queues:  # whoever waits for room goes on, and ends its process
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    waiting.get_nowait()
-
-
-def drawn(files: Sequence[Path], wait: float = 0.05) -> Iterator[list[Sample]]:
-    """A line of each file in turn, over and over; a file that batches.py --count is still writing is waited for.
-
-    It has ended where a line is the empty list.
-    """
-    while True:
-        opened = [path.open(encoding="utf-8") for path in files]
-        found = False
-        try:
-            while opened:
-                for file in tuple(opened):
-                    line = file.readline()
-                    while not line.endswith("\n"):
-                        time.sleep(wait)
-                        line += file.readline()
-                    batch = _batch(line)
-                    if batch:
-                        found = True
-                        yield batch
-                    else:
-                        file.close()
-                        opened.remove(file)
-        finally:
-            for file in opened:
-                file.close()
-        if not found:
-            raise SystemExit(f"--drawn: {', '.join(map(str, files))}: there is no batch in them")
-
-
 def training_batches(arguments: argparse.Namespace, seed: str) -> Iterator[list[Sample]]:
     """The batches to train on: drawn before, or as they are needed."""
     if arguments.drawn:
         return in_turn([drawn(arguments.drawn)])
+    tekken = arguments.base / "tekken.json"
     size = str(arguments.batch_tokens)
     seeds = [seed] if arguments.workers == 1 else [f"{seed}-{worker}" for worker in range(arguments.workers)]
-    return in_turn([batches(arguments, "--seed", one, "--batch-tokens", size) for one in seeds])
-
-
-def micro_batches(batch: list[Sample], most: int) -> Iterator[list[Sample]]:
-    """Parts of `batch` of about `most` tokens, of like lengths."""
-    micro: list[Sample] = []
-    for sample in sorted(batch, key=lambda sample: len(sample.tokens)):
-        if micro and sum(len(one.tokens) for one in micro) + len(sample.tokens) > most:
-            yield micro
-            micro = []
-        micro.append(sample)
-    yield micro
+    return in_turn([batches(tekken, arguments.files, "--seed", one, "--batch-tokens", size) for one in seeds])
 
 
 def learned_scores(model: DemoModel, samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -402,7 +295,16 @@ def main() -> None:
         run.resume()
     held_out: list[list[Sample]] = []
     if not arguments.no_held_out:
-        held_out = list(batches(arguments, "--seed", "held-out", "--held-out", str(HELD_OUT_EACH)))
+        held_out = list(
+            batches(
+                arguments.base / "tekken.json",
+                arguments.files,
+                "--seed",
+                "held-out",
+                "--held-out",
+                str(HELD_OUT_EACH),
+            )
+        )
     train(run, arguments, held_out)
 
 
