@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from samples import SHARES, Sample, Samples
+from samples import Sample, Samples
 
 BATCH_TOKENS = 2048
 MAX_TOKENS = 1000
@@ -61,7 +61,7 @@ def main() -> None:
     held_out = arguments.held_out > 0
     samples = Samples(arguments.tekken, arguments.files, random.Random(arguments.seed), held_out=held_out)
     if held_out:
-        for kind in SHARES:
+        for kind in samples.kinds:
             print(_row([drawn(samples, kind) for _ in range(arguments.held_out)]))
         return
     try:

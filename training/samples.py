@@ -123,6 +123,8 @@ class Samples:
         chats = [chat for chat in read_scenarios(CHAT_FILE) if kept(chat)] if CHAT_FILE in names else []
         self.chats = [chat for chat in chats if len(chat["turns"][1]["say"].split()) < CHAT_WORDS]
         self.tools = [tool for scenario in main for tool in scenario["tools"]]
+        self.kinds = [kind for kind in SHARES if self.chats or kind != "chat"]
+        """What can be drawn from those files."""
         self._makers = {
             "scenario": self._scenario,
             "chat": self._chat,
@@ -144,7 +146,7 @@ class Samples:
 
         Raises what the tokenizer's validators raise for a conversation that is not legal.
         """
-        chosen = kind or self._rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
+        chosen = kind or self._rng.choices(self.kinds, weights=[SHARES[kind] for kind in self.kinds])[0]
         while True:
             conversation = self._makers[chosen]()
             if conversation is not None and not self._is_on_page(conversation):
@@ -180,8 +182,6 @@ class Samples:
         return conversation
 
     def _chat(self) -> dict[str, Any] | None:
-        if not self.chats:
-            return None
         chat = {**self._rng.choice(self.chats), "slots": {}}
         if self._rng.random() < CHAT_TOOLS_SHARE:
             chat["tools"] = self._rng.sample(self.tools, self._rng.randint(1, 3))

@@ -90,12 +90,16 @@ adapted = model.logits(model.hidden(long))
 alone = torch.cat([model.logits(model.hidden([tokens])) for tokens in long])
 print("packed", torch.equal(adapted, alone))
 
-from train import Sample, batch_loss
+from train import Run, Sample, batch_loss
 batch = [Sample("x", tokens, [i % 3 > 0 for i in range(len(tokens))]) for tokens in (*long, [5] * 17)]
 both = [adapt(DemoModel(folder, torch.float32, padded=padded)) for padded in (False, True)]
 losses = [batch_loss(one, batch, size).item() for one, size in zip(both, (300, 5000))]
 slopes = [torch.cat([parameter.grad.flatten() for parameter in one.adapter.values()]) for one in both]
 print("padded", abs(losses[0] - losses[1]) < 1e-5 and torch.allclose(*slopes, rtol=1e-3, atol=1e-5))
+
+run = Run(DemoModel(folder, torch.float32), folder, 0.02, 200)
+first, *_, last = [run.learn(batch, 0.0).item() for _ in range(25)]
+print("learned", last < first / 2)
 
 wide = DemoModel(folder, torch.bfloat16, rank=20)
 wide.load_adapter(folder / "adapter.safetensors")
@@ -126,7 +130,7 @@ def test_what_is_trained_is_what_is_shipped(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     done = run("-c", SMALL_MODEL, str(tmp_path))
     assert done.stdout.splitlines() == [
-        *("packed True", "padded True", "widened True", "merged True", "loaded True", "gradients True"),
+        *("packed True", "padded True", "learned True", "widened True", "merged True", "loaded True", "gradients True"),
     ], done.stderr
 
 
