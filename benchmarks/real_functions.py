@@ -749,13 +749,18 @@ def class_row(line: str) -> Row | None:
     arguments = json.loads(words)
     try:
         made_of: Any = found(name)
-        bound = getattr(plain_object(made_of, given), method)
+        getattr(plain_object(made_of, given), method)
     except Exception:
         return None
     text = plain_text(lambda **words: plainly(getattr(plain_object(made_of, given), method), words), arguments)
     if text is UNUSABLE:
         return None
-    makers = {label: partial(make, bound) for label, make in contenders()}
+
+    def of_its_own(make: Callable[[Callable[..., Any]], Made]) -> Made:
+        # One object for all would be, for each of them, as the one before has left it.
+        return make(getattr(plain_object(made_of, given), method))
+
+    makers = {label: partial(of_its_own, make) for label, make in contenders()}
     makers["toolchat"] = partial(class_with_toolchat, name, given, method)
     return Row(f"{name}.{method}", makers, arguments, text)
 
