@@ -1,6 +1,7 @@
 """Prints batches of training samples without end, a JSON line each, for train.py: drawing and encoding take place here.
 
-`python training/batches.py TEKKEN FILES… --seed N`; with `--held-out N`, N samples of each kind that training never sees.
+`python training/batches.py TEKKEN FILES… --seed N`; with `--count N`, N batches and an empty one that
+says that these were all; with `--held-out N`, N samples of each kind that training never sees.
 Must not import torch: it runs beside the training, in a process of its own.
 """
 
@@ -11,9 +12,10 @@ import json
 import random
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-from samples import SHARES, Sample, Samples
+from samples import Sample, Samples
 
 BATCH_TOKENS = 2048
 MAX_TOKENS = 1000
@@ -32,11 +34,11 @@ def drawn(samples: Samples, kind: str | None = None) -> Sample:
             return sample
 
 
-def batches(samples: Samples) -> Iterator[list[Sample]]:
-    """Batches of at least BATCH_TOKENS tokens."""
+def batches(samples: Samples, size: int) -> Iterator[list[Sample]]:
+    """Batches of at least `size` tokens."""
     while True:
         batch: list[Sample] = []
-        while sum(len(sample.tokens) for sample in batch) < BATCH_TOKENS:
+        while sum(len(sample.tokens) for sample in batch) < size:
             batch.append(drawn(samples))
         yield batch
 
@@ -50,6 +52,8 @@ def main() -> None:
     parser.add_argument("tekken", type=Path, help="the tokenizer, tekken.json")
     parser.add_argument("files", nargs="+", help="names of files of data/, without .jsonl")
     parser.add_argument("--seed", required=True, help="of what is drawn")
+    parser.add_argument("--batch-tokens", type=int, default=BATCH_TOKENS, metavar="N", help="at least so many a batch")
+    parser.add_argument("--count", type=int, metavar="N", help="print N batches, and an empty one behind them")
     parser.add_argument(
         "--held-out", type=int, default=0, metavar="N", help="print N samples of each kind that are held out"
     )
@@ -57,12 +61,14 @@ def main() -> None:
     held_out = arguments.held_out > 0
     samples = Samples(arguments.tekken, arguments.files, random.Random(arguments.seed), held_out=held_out)
     if held_out:
-        for kind in SHARES:
+        for kind in samples.kinds:
             print(_row([drawn(samples, kind) for _ in range(arguments.held_out)]))
         return
     try:
-        for batch in batches(samples):
+        for batch in islice(batches(samples, arguments.batch_tokens), arguments.count):
             print(_row(batch), flush=True)
+        if arguments.count is not None:
+            print(_row([]))
     except BrokenPipeError:  # the training has ended
         sys.stderr.close()
 

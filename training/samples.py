@@ -1,7 +1,7 @@
 """Training samples of each kind, drawn without end and encoded by Mistral's own tokenizer. Knows no model.
 
-The kinds and their shares are in `SHARES`. What they are made of: the scenarios of data/ (expand.py, exchanges.py) and
-exchanges about the sample tools (everyday.py).
+The kinds and their shares are in `SHARES`. What they are made of: the scenarios of data/ (expand.py, exchanges.py),
+exchanges about the sample tools (everyday.py), and such with made tools (made.py); varied.py gives them other names.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from typing import Any
 
 import everyday
 import exchanges
+import made
+import values
+import varied
 import yaml
 from exchanges import Exchange, Tool
 from expand import expand
@@ -30,14 +33,19 @@ PAGE = Path(__file__).with_name("page")
 CHAT_FILE = "plain_chat"
 
 SHARES = {
-    "scenario": 0.25,  # a conversation of data/ as it was written
-    "chat": 0.04,  # plain chat, mostly with tools beside it that must not be called
-    "everyday": 0.26,  # one to four questions about the sample tools, with small talk and impossible wishes between
-    "declining": 0.17,  # a question without the tool that it needs, often beside one that is answered
-    "parallel": 0.11,  # several values for one tool in one message
-    "parallel_multiple": 0.09,  # two or three requests for different tools in one message
+    "scenario": 0.16,  # a conversation of data/ as it was written
+    "chat": 0.05,  # plain chat, mostly with tools beside it that must not be called
+    "song": 0.01,  # a line sung on and on, as the model does that is trained from
+    "everyday": 0.20,  # one to four questions about the sample tools, with small talk and impossible wishes between
+    "declining": 0.10,  # a question without the tool that it needs, often beside one that is answered
+    "parallel": 0.07,  # several values for one tool in one message
+    "parallel_multiple": 0.06,  # two or three requests for different tools in one message
     "mixed": 0.03,  # one request that a tool answers and one that none does, in one message
-    "errors": 0.05,  # a result that is an error
+    "errors": 0.04,  # a result that is an error
+    "made": 0.10,  # questions for the made tools, one of several to be chosen
+    "made_parallel": 0.07,  # the same in parallel
+    "made_parallel_multiple": 0.05,
+    "made_declined": 0.06,  # the same with other tools, or without a value that is needed
 }
 """The kinds of samples, and how many of all each makes up."""
 
@@ -55,6 +63,15 @@ THREE_SHARE = 0.25
 """Of parallel questions, how many are for three values."""
 ALL_SAMPLE_TOOLS_SHARE = 0.6
 """Of everyday conversations, how many are offered all sample tools in the order of tools.yaml, as a first chat is."""
+RENAMED_SHARE = 0.3
+"""Of conversations of data/, how many get other names of tools and parameters, and as many other places and people."""
+MADE_RENAMED_SHARE = 0.6
+MISSING_SHARE = 0.12
+"""Of declined questions for the made tools, how many leave out a value that is needed."""
+SONG_TOKENS = (120, 500)
+"""Songs are cut off there, so that nothing says that they end."""
+AS_THEY_ARE = frozenset(["everyday", "chat", "song"])
+"""Kinds whose names are kept: toolchat's own sample tools are among them."""
 HELD_OUT = 25
 """One scenario in so many is kept out of training, to measure with."""
 
@@ -93,6 +110,7 @@ class Samples:
         self._before_answer = (special("[/INST]"), special("[/TOOL_RESULTS]"))
         self._results, self._end = special("[TOOL_RESULTS]"), special("</s>")
         self._page = page_questions()
+        self._made_tools = made.pool(held_out=held_out)
 
         def kept(scenario: dict[str, Any]) -> bool:
             return (zlib.crc32(scenario["id"].encode()) % HELD_OUT == 0) is held_out
@@ -105,6 +123,8 @@ class Samples:
         chats = [chat for chat in read_scenarios(CHAT_FILE) if kept(chat)] if CHAT_FILE in names else []
         self.chats = [chat for chat in chats if len(chat["turns"][1]["say"].split()) < CHAT_WORDS]
         self.tools = [tool for scenario in main for tool in scenario["tools"]]
+        self.kinds = [kind for kind in SHARES if self.chats or kind != "chat"]
+        """What can be drawn from those files."""
         self._makers = {
             "scenario": self._scenario,
             "chat": self._chat,
@@ -114,6 +134,11 @@ class Samples:
             "parallel_multiple": self._parallel_multiple,
             "mixed": self._mixed,
             "errors": self._errors,
+            "song": self._song,
+            "made": self._made,
+            "made_parallel": self._made_parallel,
+            "made_parallel_multiple": self._made_parallel_multiple,
+            "made_declined": self._made_declined,
         }
 
     def draw(self, kind: str | None = None) -> Sample:
@@ -121,12 +146,28 @@ class Samples:
 
         Raises what the tokenizer's validators raise for a conversation that is not legal.
         """
-        chosen = kind or self._rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
+        chosen = kind or self._rng.choices(self.kinds, weights=[SHARES[kind] for kind in self.kinds])[0]
         while True:
             conversation = self._makers[chosen]()
             if conversation is not None and not self._is_on_page(conversation):
-                tokens = self._encode(conversation)
+                tokens = self._encode(self._varied(chosen, conversation))
+                if chosen == "song":
+                    tokens = tokens[: self._rng.randint(*SONG_TOKENS)]
                 return Sample(chosen, tokens, self._learned(tokens))
+
+    def _varied(self, kind: str, conversation: dict[str, Any]) -> dict[str, Any]:
+        """Now and then with other names; the first minutes with toolchat's own tools keep theirs."""
+        rng = self._rng
+        if kind in AS_THEY_ARE or conversation.get("id", "").startswith("g-"):
+            return conversation
+        made = kind.startswith("made")
+        if not made and rng.random() < RENAMED_SHARE:
+            conversation = varied.other_values(conversation, rng)
+        if rng.random() < (MADE_RENAMED_SHARE if made else RENAMED_SHARE) and not varied.names_single_word(
+            conversation
+        ):
+            conversation = varied.renamed(conversation, rng)
+        return conversation
 
     def _is_on_page(self, conversation: dict[str, Any]) -> bool:
         return any(_plain(turn["user"]) in self._page for turn in conversation["turns"] if "user" in turn)
@@ -141,8 +182,6 @@ class Samples:
         return conversation
 
     def _chat(self) -> dict[str, Any] | None:
-        if not self.chats:
-            return None
         chat = {**self._rng.choice(self.chats), "slots": {}}
         if self._rng.random() < CHAT_TOOLS_SHARE:
             chat["tools"] = self._rng.sample(self.tools, self._rng.randint(1, 3))
@@ -270,6 +309,51 @@ class Samples:
         rows = [broken, exchanges.first(scenario, self._rng)] if self._rng.random() < 0.5 else [broken]
         self._rng.shuffle(rows)
         return self._conversation(rows)
+
+    def _song(self) -> dict[str, Any] | None:
+        """ "Sing along: ..." is sung on: to be cut off."""
+        rng = self._rng
+        word, other = values.made_up(rng, 1, 2).lower(), rng.choice(values.NOUNS)
+        line = rng.choice(
+            (f"la la {word}", f"{word} {word}", f"{other} {word}", "la la la", f"{other} {other}", "row your boat")
+        )
+        ask = rng.choice(
+            ("Sing along: {}", "Sing with me: {}", "Repeat after me: {}", "Sing on: {}", "Keep singing: {}")
+        )
+        tools = rng.sample(self.tools, rng.randint(1, 3)) if rng.random() < 0.4 else []
+        turns = [{"user": ask.format(", ".join([line] * rng.randint(6, 14)))}, {"say": ", ".join([line] * 200)}]
+        return {"tools": tools, "turns": turns}
+
+    def _made(self) -> dict[str, Any] | None:
+        return self._among_made(
+            [made.single(self._made_tools, self._rng) for _ in range(self._rng.choice((1, 1, 1, 2)))]
+        )
+
+    def _made_parallel(self) -> dict[str, Any] | None:
+        return self._among_made([made.parallel(self._made_tools, self._rng)])
+
+    def _made_parallel_multiple(self) -> dict[str, Any] | None:
+        return self._among_made([made.parallel_multiple(self._made_tools, self._rng)])
+
+    def _among_made(self, rows: Sequence[Exchange]) -> dict[str, Any]:
+        tools: dict[str, Tool] = {}
+        for row in rows:
+            for tool in row.tools:
+                tools.setdefault(tool["name"], tool)
+        offered = made.offered(tuple(tools.values()), self._made_tools, self._rng)
+        return {"tools": offered, "turns": [turn for row in rows for turn in row.turns()]}
+
+    def _made_declined(self) -> dict[str, Any] | None:
+        rng = self._rng
+        if rng.random() < MISSING_SHARE:
+            asked = made.missing(self._made_tools, rng)
+            return asked and {"tools": made.offered(asked.tools, self._made_tools, rng), "turns": asked.turns()}
+        declined, offered = made.declined(self._made_tools, rng)
+        rows = [declined]
+        if rng.random() < 0.5:  # the same tools are used for what they can do
+            rows.append(made.answered(offered, self._made_tools, rng))
+            rng.shuffle(rows)
+        return {"tools": offered, "turns": [turn for row in rows for turn in row.turns()]}
 
     def _first(self) -> Exchange:
         return exchanges.first(self._rng.choice(self.first), self._rng)

@@ -75,16 +75,36 @@ params = {"n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "head_dim": 32, "norm_ep
 (folder / "tekken.json").write_text(json.dumps({"special_tokens": [{"rank": 9, "token_str": "[TOOL_CALLS]"}]}))
 save_file(weights, folder / "consolidated.safetensors")
 
-model = DemoModel(folder, torch.bfloat16)
-with torch.no_grad():
-    for name, parameter in model.adapter.items():
-        parameter.copy_((torch.randn_like(parameter) / 4).bfloat16())
-model.merge()
+def adapt(model):
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.adapter.values():
+            parameter.copy_((torch.randn_like(parameter) / 4).bfloat16())
+    model.merge()
+    return model
+
+model = adapt(DemoModel(folder, torch.bfloat16))
 model.save_adapter(folder / "adapter.safetensors")
 long = [list(range(1, 80)) * 5, [3, 60, 61, 7]]
 adapted = model.logits(model.hidden(long))
 alone = torch.cat([model.logits(model.hidden([tokens])) for tokens in long])
 print("packed", torch.equal(adapted, alone))
+
+from train import Run, Sample, batch_loss
+batch = [Sample("x", tokens, [i % 3 > 0 for i in range(len(tokens))]) for tokens in (*long, [5] * 17)]
+both = [adapt(DemoModel(folder, torch.float32, padded=padded)) for padded in (False, True)]
+losses = [batch_loss(one, batch, size).item() for one, size in zip(both, (300, 5000))]
+slopes = [torch.cat([parameter.grad.flatten() for parameter in one.adapter.values()]) for one in both]
+print("padded", abs(losses[0] - losses[1]) < 1e-5 and torch.allclose(*slopes, rtol=1e-3, atol=1e-5))
+
+run = Run(DemoModel(folder, torch.float32), folder, 0.02, 200)
+first, *_, last = [run.learn(batch, 0.0).item() for _ in range(25)]
+print("learned", last < first / 2)
+
+wide = DemoModel(folder, torch.bfloat16, rank=20)
+wide.load_adapter(folder / "adapter.safetensors")
+widened = wide.logits(wide.hidden(long))
+print("widened", (widened - adapted).abs().max().item() < 0.02 * adapted.abs().max().item())
 
 tensors = checkpoint.read_tensors(folder / "consolidated.safetensors")
 merge(tensors, checkpoint.read_tensors(folder / "adapter.safetensors"))
@@ -109,7 +129,9 @@ print("gradients", all(torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zi
 def test_what_is_trained_is_what_is_shipped(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     done = run("-c", SMALL_MODEL, str(tmp_path))
-    assert done.stdout.splitlines() == ["packed True", "merged True", "loaded True", "gradients True"], done.stderr
+    assert done.stdout.splitlines() == [
+        *("packed True", "padded True", "learned True", "widened True", "merged True", "loaded True", "gradients True"),
+    ], done.stderr
 
 
 def test_the_trainer_says_how_it_is_used() -> None:

@@ -1,0 +1,370 @@
+"""Exchanges with made tools: data/made_tools.txt has each with the ways it is asked for, values.py what it is asked about.
+
+A tool is a line `name | description | parameters`, and behind it ` ~` a thing that is wanted ("the area of …"), ` !` something to
+do ("book …") and ` =` the answer. A parameter is `name:kind description`, `name?:kind` where it may be left out, `a.b:kind` in
+an object; kinds are those of values.py. What stands in [ ] may be left out of a question, and `@name=value` in it says what
+it means. Pure: what is drawn comes from the `random.Random` that is given.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import exchanges
+import values
+from exchanges import Exchange, Tool
+from values import Value
+
+FILE = Path(__file__).with_name("data") / "made_tools.txt"
+
+THINGS = (
+    "What is {}?", "What's {}?", "Find {}.", "Tell me {}.", "Can you tell me {}?", "I need {}.", "Give me {}.", "{}?", "Get {}",
+    "I'd like to know {}.", "Could you find {}?", "Please get me {}.", "Show me {}.", "I want to know {}", "Look up {} please.",
+    "What would be {}?", "Do you know {}?", "Help me find {}.", "I am looking for {}.",
+)  # fmt: skip
+SUMS = (
+    "What is {}?", "Calculate {}.", "Compute {}.", "Work out {}.", "Can you calculate {}?", "I need to know {}.", "Determine {}",
+    "Please calculate {}.", "Could you work out {} for me?", "{}?", "Find {}.", "Help me calculate {}.", "I want to calculate {}.",
+)  # fmt: skip
+CLAUSES = (
+    "Tell me {}.", "Can you tell me {}?", "I'd like to know {}.", "Do you know {}?", "Find out {}.", "I want to know {}",
+    "Could you find out {}?", "I wonder {}.", "Please tell me {}.", "Any idea {}?", "Let me know {}.", "Check {}",
+)  # fmt: skip
+DEEDS = (
+    "{}.", "Please {}.", "Can you {}?", "Could you {}, please?", "I want you to {}.", "I'd like to {}.", "I need to {}.", "{}",
+    "Would you {}?", "Help me {}.", "Go ahead and {}.", "{} please", "{}, thanks.", "Hey, can you {}", "I have to {}.",
+)  # fmt: skip
+BEFORE = (
+    "Quick question.", "I'm working on a report.", "Hi!", "For my homework:", "Hello there.", "I'm planning something.",
+    "One more thing.", "Okay,", "My boss asked me this.", "I am curious.", "Just checking.", "Hey.", "We were discussing this.",
+)  # fmt: skip
+EXTRAS = (
+    ("verbose", "boolean", "print more", False), ("limit", "integer", "most results", 10), ("language", "string", "of the answer", "en"),
+    ("precision", "integer", "digits after the point", 2), ("format", "string", "of the output", "json"), ("timeout", "number", "seconds", 30),
+    ("cached", "boolean", "use stored results", True), ("page", "integer", "page of the results", 1), ("locale", "string", "", "en_US"),
+    ("include_details", "boolean", "with details", False), ("round_result", "boolean", "round it", True), ("notify", "boolean", "", False),
+)  # fmt: skip
+"""Optional parameters that any tool may have, and nobody asks for: name, type, description, default."""
+EXTRA_SHARE = 0.35
+DESCRIBED_SHARE = 0.85
+"""Of parameters, how many have a description."""
+OPTIONAL_SHARE = 0.4
+"""Of what a question may say about an optional parameter, how much it says."""
+SAME_DOMAIN_SHARE = 0.5
+VAGUE = {"c": "my town", "n": "someone", "f": "a friend", "o": "a company", "k": "the one I mean", "w": "something"}
+ASKING = (
+    "Which {} do you mean?",
+    "What is the {}?",
+    "Please tell me the {}.",
+    "I need the {} for that. Which one is it?",
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    path: tuple[str, ...]
+    kind: str
+    optional: bool
+    description: str
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tool, and how it is asked for."""
+
+    domain: str
+    name: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    phrases: tuple[str, ...]
+    """Each begins with ~ or !."""
+    answer: str
+
+    def tool(self, rng: random.Random) -> Tool:
+        """As it is offered: with or without descriptions, defaults, and parameters that nobody asks for."""
+        whole: dict[str, Any] = {"type": "object", "properties": {}, "required": []}
+        described = rng.random() < DESCRIBED_SHARE
+        for parameter in self.parameters:
+            inside = whole
+            for name in parameter.path[:-1]:
+                if name not in inside["required"] and not parameter.optional:
+                    inside["required"].append(name)
+                inside = inside["properties"].setdefault(name, {"type": "object", "properties": {}, "required": []})
+            shape = values.schema(parameter.kind)
+            if described and rng.random() < DESCRIBED_SHARE:
+                shape["description"] = parameter.description
+            if parameter.optional and rng.random() < 0.4:
+                shape["default"] = _default(parameter.kind, rng)
+            inside["properties"][parameter.path[-1]] = shape
+            if not parameter.optional:
+                inside["required"].append(parameter.path[-1])
+        if rng.random() < EXTRA_SHARE:
+            for name, kind, description, default in rng.sample(EXTRAS, rng.choice((1, 1, 2))):
+                shape = {"type": kind, "description": description or name, "default": default}
+                whole["properties"].setdefault(name, shape)
+        return {"name": self.name, "description": self.description, "parameters": whole}
+
+
+def _default(kind: str, rng: random.Random) -> Any:
+    return False if kind == "b" else values.draw(kind, rng).meant
+
+
+Pool = Sequence[Made]
+HELD_OUT = 15
+"""One tool in so many is kept out of training, to measure with."""
+
+
+@cache
+def tools() -> tuple[Made, ...]:
+    return tuple(parse(FILE.read_text(encoding="utf-8")))
+
+
+def pool(*, held_out: bool) -> Pool:
+    """The tools that training sees, or those that it never sees."""
+    return [made for made in tools() if (zlib.crc32(made.name.encode()) % HELD_OUT == 0) is held_out]
+
+
+def parse(text: str) -> list[Made]:
+    """The tools of a text like made_tools.txt. Raises ValueError with the line's number where one is not."""
+    domain, found = "", list[Made]()
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("## "):
+            domain = line[3:]
+        elif line.startswith((" ~", " !")) and found:
+            found[-1] = replace(found[-1], phrases=(*found[-1].phrases, line[1:]))
+        elif line.startswith(" =") and found:
+            found[-1] = replace(found[-1], answer=line[2:])
+        elif line.count(" | ") == 2:
+            name, description, rest = line.split(" | ")
+            found.append(Made(domain, name, description, tuple(map(_parameter, rest.split("; "))), (), ""))
+        elif line and not line.startswith("#"):
+            raise ValueError(f"line {number}: expected a tool, a question (~ or !) or an answer (=)")
+    return found
+
+
+def _parameter(text: str) -> Parameter:
+    match = re.fullmatch(r"([\w.]+)(\??):(e\([^)]*\)|\S+) (.+)", text)
+    if match is None:
+        raise ValueError(f"expected name:kind description, not {text!r}")
+    return Parameter(tuple(match[1].split(".")), match[3], bool(match[2]), match[4])
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How several questions for one tool are put alike."""
+
+    phrase: str
+    frame: str
+    said: frozenset[str]
+    """The optional parts that are said."""
+
+    @classmethod
+    def drawn(cls, made: Made, rng: random.Random) -> Wording:
+        phrase = rng.choice(made.phrases)
+        if phrase[0] == "!":
+            frames: Sequence[str] = DEEDS
+        elif re.match(r"~(\[.*?\])?(how|what|which|where|when|who)\b", phrase):
+            frames = CLAUSES
+        else:
+            frames = SUMS if re.match("Calc|Comp|Estim|Sum|Find the|Prob", made.description) else THINGS
+        parts = re.findall(r"\[(.*?)\]", phrase)
+        return cls(phrase, rng.choice(frames), frozenset(part for part in parts if rng.random() < OPTIONAL_SHARE))
+
+    def spelled(self) -> str:
+        """The phrase with the optional parts that are said, those not said taken out."""
+        return re.sub(r"\[(.*?)\]", lambda part: part[1] if part[1] in self.said else "", self.phrase[1:])
+
+
+def asked(
+    made: Made, rng: random.Random, wording: Wording | None = None, fixed: dict[str, Value] | None = None
+) -> Exchange:
+    """One question for the tool, with its call, result and answer."""
+    wording = wording or Wording.drawn(made, rng)
+    phrase, known = filled(made, wording, rng, fixed)
+    return _exchange(made, made.tool(rng), _framed(wording.frame, phrase), known, rng)
+
+
+def filled(
+    made: Made, wording: Wording, rng: random.Random, fixed: dict[str, Value] | None = None
+) -> tuple[str, dict[str, Value]]:
+    """What is wanted, and the values that it names."""
+    text = wording.spelled()
+    kinds = {parameter.name: parameter.kind for parameter in made.parameters}
+    known: dict[str, Value] = {}
+    for name, word in re.findall(r" ?@([\w.]+)=(\w+)", text):
+        known[name] = Value("", {"true": True, "false": False}.get(word, word))
+    text = re.sub(r" ?@[\w.]+=\w+", "", text)
+    for name in re.findall(r"\{([\w.]+)\}", text):
+        known[name] = (fixed or {}).get(name) or _fresh(kinds[name], known, rng)
+    text = re.sub(r"\{([\w.]+)\}", lambda match: known[match[1]].said, text)
+    return " ".join(text.split()), known
+
+
+def _fresh(kind: str, known: dict[str, Value], rng: random.Random) -> Value:
+    while True:
+        value = values.draw(kind, rng)
+        if isinstance(value.meant, int | float | bool) or value not in known.values():
+            return value
+
+
+def _framed(frame: str, phrase: str) -> str:
+    text = frame.format(phrase)
+    return text[0].upper() + text[1:]
+
+
+def _exchange(made: Made, tool: Tool, question: str, known: dict[str, Value], rng: random.Random) -> Exchange:
+    arguments: dict[str, Any] = {}
+    for parameter in made.parameters:  # in the schema's order
+        if parameter.name in known:
+            inside = arguments
+            for name in parameter.path[:-1]:
+                inside = inside.setdefault(name, {})
+            inside[parameter.path[-1]] = known[parameter.name].meant
+    result: dict[str, Any] = {}
+
+    def replaced(match: re.Match[str]) -> str:
+        name, _, kind = match[1].partition(":")
+        value = values.draw(kind, rng).meant if kind else known[name].meant
+        if kind:
+            result[name] = value
+        return value if isinstance(value, str) else json.dumps(value)
+
+    say = re.sub(r"\{(\w[\w.]*(?::[^}]+)?)\}", replaced, made.answer)
+    said = json.dumps(result or {"status": "ok"}, ensure_ascii=False)
+    return Exchange(question, say, (tool,), ({"name": made.name, "arguments": arguments},), (said,))
+
+
+def single(pool: Pool, rng: random.Random) -> Exchange:
+    """A question for one tool, perhaps with a sentence before it."""
+    return _opened(asked(rng.choice(pool), rng), rng)
+
+
+def _opened(exchange: Exchange, rng: random.Random) -> Exchange:
+    if rng.random() < 0.12:
+        return replace(exchange, question=f"{rng.choice(BEFORE)} {exchange.question}")
+    if rng.random() < 0.1:
+        return replace(
+            exchange, question=exchange.question.rstrip(".?").lower() if not _cased(exchange) else exchange.question
+        )
+    return exchange
+
+
+def _cased(exchange: Exchange) -> bool:
+    """Whether a value of a call has capitals, which the question must keep."""
+    text = json.dumps([call["arguments"] for call in exchange.calls])
+    return text != text.lower()
+
+
+def parallel(pool: Pool, rng: random.Random) -> Exchange:
+    """Two to four values or sets of values for one tool in one message."""
+    made = rng.choice(pool)
+    wording, tool = Wording.drawn(made, rng), made.tool(rng)
+    count = rng.choice((2, 2, 2, 3, 3, 4))
+    names = re.findall(r"\{([\w.]+)\}", re.sub(r"\[.*?\]", "", wording.phrase))
+    _, base = filled(made, wording, rng)
+    varied = {rng.choice(names)} if rng.random() < 0.5 else set(names)
+    fixed = {name: value for name, value in base.items() if name not in varied}
+    phrases, rows, words = list[str](), list[Exchange](), set[str]()
+    for _ in range(count * 5):
+        phrase, known = filled(made, wording, rng, fixed)
+        if phrase not in phrases:
+            phrases.append(phrase)
+            words |= {value.said for value in known.values() if isinstance(value.meant, str)}
+            rows.append(_exchange(made, tool, _framed(wording.frame, phrase), known, rng))
+        if len(rows) == count:
+            break
+    if len(rows) == 1:
+        return rows[0]
+    joined = exchanges.together(rows, rng, listed=rng.random() < 0.7)
+    if not all(
+        said in joined.question for said in words
+    ):  # "the First and the Second League": it would have to be guessed
+        joined = exchanges.together(rows, rng)
+    chance = rng.random()
+    if chance < 0.25:
+        joined = replace(joined, question=_framed(wording.frame, values.listing(phrases, rng)))
+    elif chance < 0.33:
+        joined = replace(joined, question=_framed(wording.frame, ", and also ".join(phrases)))
+    return joined
+
+
+def parallel_multiple(pool: Pool, rng: random.Random) -> Exchange:
+    """Two to four requests for several tools in one message; one tool may be asked for twice."""
+    picked = rng.sample(pool, rng.choice((2, 2, 2, 3, 3, 4)))
+    if rng.random() < 0.5:
+        near = [made for made in pool if made.domain == picked[0].domain]
+        picked = rng.sample(near, min(len(near), len(picked)))
+    rows = [asked(made, rng) for made in picked]
+    if len(rows) < 4 and rng.random() < 0.3:
+        again = asked(picked[0], rng)
+        rows.insert(rng.choice((0, 1)), replace(again, tools=rows[0].tools))
+    return exchanges.together(rows, rng)
+
+
+def offered(needed: Sequence[Tool], pool: Pool, rng: random.Random) -> list[Tool]:
+    """The tools that are needed, mostly with others beside them, often such of the same domain."""
+    found = {tool["name"]: tool for tool in needed}
+    domains = {made.domain for made in pool if made.name in found}
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 2, 3, 5))):
+        near = [made for made in pool if made.domain in domains] if rng.random() < SAME_DOMAIN_SHARE else []
+        other = rng.choice(near or pool)
+        found.setdefault(other.name, other.tool(rng))
+    shuffled = list(found.values())
+    rng.shuffle(shuffled)
+    return shuffled
+
+
+def declined(pool: Pool, rng: random.Random) -> tuple[Exchange, list[Tool]]:
+    """A question, and tools none of which answers it."""
+    exchange = single(pool, rng)
+    domain = next(made.domain for made in pool if made.name in exchange.needed)
+    near = rng.random() < 0.35
+    others = [made for made in pool if (made.domain == domain) is near and made.name not in exchange.needed]
+    wrong: list[Tool] = []
+    for made in rng.sample(others, min(len(others), 8)):
+        tool = made.tool(rng)
+        if not exchanges.clash(exchange, [tool]):
+            wrong.append(tool)
+    wrong = wrong[: rng.choice((1, 1, 1, 2, 3, 4))] or [_unlike(exchange, pool, rng)]
+    return Exchange(exchange.question, exchanges.sorry([tool["name"] for tool in wrong], rng)), wrong
+
+
+def _unlike(exchange: Exchange, pool: Pool, rng: random.Random) -> Tool:
+    while True:
+        tool = rng.choice(pool).tool(rng)
+        if not exchanges.clash(exchange, [tool]):
+            return tool
+
+
+def answered(offered: Sequence[Tool], pool: Pool, rng: random.Random) -> Exchange:
+    """A question that one of the tools `offered` answers."""
+    tool = rng.choice(offered)
+    return replace(asked(next(made for made in pool if made.name == tool["name"]), rng), tools=(tool,))
+
+
+def missing(pool: Pool, rng: random.Random) -> Exchange | None:
+    """A question that leaves out what its tool needs, and the question for it."""
+    made = rng.choice(pool)
+    able = [p for p in made.parameters if p.kind in VAGUE and not p.optional and len(p.path) == 1]
+    wording = Wording.drawn(made, rng)
+    if not able:
+        return None
+    parameter = rng.choice(able)
+    vague = Value(VAGUE[parameter.kind], None)
+    phrase, known = filled(made, wording, rng, {parameter.name: vague})
+    if parameter.name not in known:
+        return None
+    say = rng.choice(ASKING).format(parameter.name.replace("_", " "))
+    return Exchange(_framed(wording.frame, phrase), say, (made.tool(rng),))
