@@ -234,3 +234,23 @@ def test_classes_of_c_and_those_made_by_position_are_taken(
     checked = check_arguments(tool, arguments)
     assert isinstance(checked, Checked)
     assert tool.function(**checked.values) == result
+
+
+def test_methods_of_c_that_do_not_tell_what_they_take_are_named_with_what_the_file_may_say(tmp_path: Path) -> None:
+    (tmp_path / "silent_tools.py").write_text(
+        "class Silent:\n    top = staticmethod(max)\n\n"
+        'class Half(Silent):\n    def one(self) -> int:\n        """One."""\n        return 1\n'
+    )
+    with pytest.raises(UsageError) as caught:
+        load_tools(write(tmp_path, "- callable: ./silent_tools.py:Silent\n"))
+    assert str(caught.value).endswith(
+        'no method of the class "./silent_tools.py:Silent" has a readable signature; expected the parameters of one at '
+        "least; it has top; write methods: {top: {parameters: {}}}, with its parameters in their order"
+    )
+    described = "{top: {parameters: {a: {type: number}, b: {type: number}}}}"
+    path = write(tmp_path, f"- callable: ./silent_tools.py:Silent\n  methods: {described}\n")
+    (loaded,) = load_tools(path).tools
+    assert loaded.function(a=1, b=2) == 2
+    toolbox = load_tools(write(tmp_path, "- callable: ./silent_tools.py:Half\n")).toolbox
+    assert toolbox.names == ("one",)
+    assert 'Half" is offered without top, of which no signature can be read; write methods: {top:' in toolbox.notices[0]

@@ -50,6 +50,7 @@ class Spelled(str):
 
 
 T = TypeVar("T", bound=int)
+Either = TypeVar("Either", int, str, bytes)
 UserId = NewType("UserId", int)
 Names = typing_extensions.TypeAliasType("Names", list[str])
 
@@ -531,6 +532,9 @@ class Model(BaseModel):
         (os.PathLike[str], STRING, "a", Path("a")),
         (typing.AnyStr, STRING, "a", "a"),
         (T, {"type": "integer"}, 1, 1),
+        (Either, {"anyOf": [{"type": "integer"}, STRING]}, 1, 1),
+        (list[Either], {"type": "array", "items": {"anyOf": [{"type": "integer"}, STRING]}}, [1, "a"], [1, "a"]),
+        (typing.Final[int], {"type": "integer"}, 1, 1),
         (UserId, {"type": "integer"}, 1, 1),
         (Names, {"type": "array", "items": STRING}, ["a"], ["a"]),
         (Annotated[int, object(), "Words"], {"type": "integer", "description": "Words"}, 1, 1),

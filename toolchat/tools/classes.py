@@ -132,7 +132,7 @@ def without_silent(entry: ToolEntry, made_of: type) -> str | None:
     silent = [name for name in silent_methods(made_of) if name not in entry.settings and entry.takes(name)]
     if not silent:
         return None
-    what = f'"{entry.callable_ref}" is offered without {listed(silent)}, which do not tell what they take'
+    what = f'"{entry.callable_ref}" is offered without {listed(silent)}, of which no signature can be read'
     return f"{what}; {_described(silent[0])}, or exclude: them"
 
 

@@ -180,6 +180,8 @@ def _rewritten(hint: Any, inside: tuple[Any, ...]) -> Any:
             return instead
     if origin in (None, typing.Literal, collections.abc.Callable):
         return hint
+    if origin is typing.Final:
+        return _rewritten(arguments[0], inside)
     if origin is typing.Annotated:
         inner = _rewritten(arguments[0], inside)
         extras = [_described(item) for item in arguments[1:]]
@@ -266,10 +268,11 @@ def _of_pydantic(item: Any) -> bool:
 def _of_variable(hint: typing.TypeVar, inside: tuple[Any, ...]) -> Any:
     if hint.__bound__ is not None and not isinstance(hint.__bound__, typing.ForwardRef):
         return _rewritten(hint.__bound__, inside)
-    if str in hint.__constraints__:
-        # AnyStr and its like: text, which of its choices JSON holds as it is.
-        return str
-    return _union(hint, hint.__constraints__, inside) if hint.__constraints__ else hint
+    choices = hint.__constraints__
+    if str in choices:
+        # AnyStr and its like: of text and bytes, JSON holds text as it is.
+        choices = tuple(choice for choice in choices if choice not in (bytes, bytearray, memoryview))
+    return _union(typing.Union[choices], choices, inside) if choices else hint  # noqa: UP007
 
 
 def _holds(value: Any, hint: Any) -> bool:
