@@ -205,6 +205,57 @@ def share(report: Report) -> str:
     return taken
 
 
+def eight_bits(report: Report) -> str:
+    """Weights in 16 bits, and the cache, are made 8 bits as they are loaded."""
+    options = ("--quantization", "fp8_per_tensor", "--engine-arg", "kv_cache_dtype=fp8")
+    done = toolchat("--debug", "ask", "--model", report.model, *options, "--tools", TOOLS, WEATHER)
+    found = details(done)
+    must(done.code == 0 and "fp8" in found.get("quantization", ""), done)
+    return f"{done.seconds:.1f} s; quantization: {found['quantization']}; KV cache: {found.get('KV cache')}"
+
+
+def top_p(report: Report) -> str:
+    """vLLM's default is a sampler that is compiled with nvcc at the first such request."""
+    gpu_bytes()
+    sampling = ("--temperature", "0.7", "--top-p", "0.9")
+    done = toolchat("ask", "--model", "demo", "--no-tools", *sampling, "hi", CUDA_HOME="/no/cuda/here", PATH=_no_nvcc())
+    must(done.code == 0 and bool(done.out.strip()), done)
+    return f"{done.seconds:.1f} s: {done.out}"
+
+
+def _no_nvcc() -> str:
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if not Path(folder, "nvcc").exists())
+
+
+def kept(report: Report) -> str:
+    """An engine that stays loaded answers at once, is listed, and gives the memory back when it is stopped."""
+    before = gpu_bytes()
+    ask = ("ask", "--model", "demo", "--no-tools", "hi")
+    try:
+        first, second = (toolchat(*ask, TOOLCHAT_KEEP_ALIVE="5m") for _ in range(2))
+        for done in (first, second):
+            must(done.code == 0 and bool(done.out.strip()), done)
+        listed = toolchat("ps")
+        must(listed.code == 0 and "demo" in listed.out, listed)
+        held = before - gpu_bytes()
+    finally:
+        stopped = toolchat("stop", "--all")
+    must(stopped.code == 0, stopped)
+    left = _memory_back(before)
+    if second.seconds > first.seconds / 2:
+        raise FailedError(f"first {first.seconds:.1f} s, then {second.seconds:.1f} s")
+    return f"first {first.seconds:.1f} s, then {second.seconds:.2f} s; held {held / GIB:.1f} GiB; {left}"
+
+
+def _memory_back(before: int) -> str:
+    for _ in range(100):
+        if gpu_bytes() > before - 0.2 * GIB:
+            return "the memory is free again"
+        time.sleep(0.1)
+    raise FailedError(f"{(before - gpu_bytes()) / GIB:.1f} GiB are held 10 s after toolchat stop")
+
+
 def forced(report: Report) -> str:
     done = toolchat("ask", "--model", report.model, "--tools", TOOLS, "--tool-choice", "calculate", "Hello there.")
     must("→ calculate(" in done.err, done)
@@ -401,6 +452,8 @@ CHECKS: dict[str, Callable[[Report], str]] = {
     "--gpu-memory 0.5": share,
     "CUDA_VISIBLE_DEVICES=": hidden,
     "no compiler": compiler,
+    "--top-p, no nvcc": top_p,
+    "a kept engine": kept,
     "the default model": default,
     "Ctrl-C in an answer": interrupted,
     "kill -9 in an answer": killed,
@@ -408,6 +461,7 @@ CHECKS: dict[str, Callable[[Report], str]] = {
     "the model, with --debug": loaded,
     "its second start": again,
     "--fast-start": fast,
+    "8 bits made at loading": eight_bits,
     "a forced call": forced,
     "calls at once": parallel,
     "8 bits, and an image": picture,

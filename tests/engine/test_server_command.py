@@ -286,7 +286,9 @@ def test_the_environment_of_the_server() -> None:
     }
     assert planned(environment={"OMP_NUM_THREADS": "9"}).environment["OMP_NUM_THREADS"] == "9"
     assert "OMP_NUM_THREADS" not in planned("-tp", "2").environment
-    assert planned(config=GPU, device="cuda").environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    on_a_gpu = planned(config=GPU, device="cuda").environment
+    assert on_a_gpu["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert on_a_gpu["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
 
 
 @pytest.mark.parametrize(

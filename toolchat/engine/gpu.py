@@ -37,6 +37,13 @@ _MIG = re.compile(r"GPU \d+: .*\(UUID: (?P<gpu>GPU-[^)]+)\)|\s+MIG .*\(UUID: (?P
 PCI_ORDER = "PCI_BUS_ID"
 """The value of CUDA_DEVICE_ORDER with which CUDA numbers GPUs as nvidia-smi does; toolchat's default for the engine."""
 
+OWN_SAMPLER = ("VLLM_USE_FLASHINFER_SAMPLER", "0")
+"""Default of an engine's environment: vLLM samples with its own kernels.
+
+Otherwise vLLM samples with FlashInfer, which compiles its kernel when the first request with a top-p or top-k comes.
+That needs nvcc, which vLLM does not check and which a machine without the CUDA toolkit lacks.
+"""
+
 _Value = TypeVar("_Value")
 
 COMPILERS = ("cc", "gcc", "clang")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from toolchat.engine.config import EngineConfig
-from toolchat.engine.gpu import PCI_ORDER
+from toolchat.engine.gpu import OWN_SAMPLER, PCI_ORDER
 from toolchat.engine.link import Link, LinkedEngine
 from toolchat.engine.remote.config import ServerConfig
 from toolchat.engine.scratch import Scratch
@@ -262,6 +262,7 @@ def worker_environment(
     if config.device == "cuda":
         # As nvidia-smi counts; CUDA's own order puts the fastest first.
         environment["CUDA_DEVICE_ORDER"] = environment.get("CUDA_DEVICE_ORDER") or PCI_ORDER
+        environment.setdefault(*OWN_SAMPLER)
     if temporary is not None:
         environment["TMPDIR"] = temporary
     return environment

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.engine.config import EngineConfig
-from toolchat.engine.gpu import PCI_ORDER
+from toolchat.engine.gpu import OWN_SAMPLER, PCI_ORDER
 from toolchat.engine.number_format import MEASURED
 from toolchat.engine.params import Format
 from toolchat.engine.worker.vllm_arguments import engine_arguments
@@ -427,6 +427,7 @@ def _environment(
     }
     if device == "cuda":
         environment["CUDA_DEVICE_ORDER"] = environment.get("CUDA_DEVICE_ORDER") or PCI_ORDER
+        environment.setdefault(*OWN_SAMPLER)
     elif config is not None and not any(one.name in _SEVERAL for one in passed):
         # As for the local engine: a core is left alone, and no thread is bound to one.
         environment.setdefault("OMP_NUM_THREADS", str(config.threads))

@@ -73,6 +73,16 @@ def test_gpus_are_counted_as_nvidia_smi_counts_unless_the_user_says_otherwise(
     assert worker_environment(GPU)["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
 
 
+def test_no_sampler_is_used_that_has_to_be_compiled_with_nvcc_unless_the_user_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VLLM_USE_FLASHINFER_SAMPLER", raising=False)
+    assert worker_environment(GPU)["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+    assert "VLLM_USE_FLASHINFER_SAMPLER" not in worker_environment(replace(GPU, device="cpu"))
+    monkeypatch.setenv("VLLM_USE_FLASHINFER_SAMPLER", "1")
+    assert worker_environment(GPU)["VLLM_USE_FLASHINFER_SAMPLER"] == "1"
+
+
 @pytest.mark.parametrize(("uuid", "number"), [("1111", 0), ("2222", 1)])
 def test_the_programs_are_named_that_hold_the_gpu_that_cuda_measured(
     monkeypatch: pytest.MonkeyPatch, uuid: str, number: int
