@@ -1,10 +1,10 @@
 """How many functions that people already have become tools, and what becomes of their calls and results.
 
 Functions of the standard library and of packages, none of which was written for a model, are given as they are: to
-toolchat by an entry of a tools file that says no more than the name. Counted are those that load, that give with right arguments what a plain call gives, that
-refuse a wrong argument before they run, whose result reaches the model as text, and that have a description. Then the
-same for a method of classes: toolchat is given the class by a tools file with the constructor's arguments, the others,
-which take no class, the bound method of an object that is made for them.
+toolchat by an entry of a tools file that says no more than the name. Counted are those that load, that give with right
+arguments what a plain call gives, that refuse a wrong argument before they run, whose result reaches the model as text,
+and that have a description. Then the same for a method of classes: toolchat is given the class by a tools file with the
+constructor's arguments, the others, which take no class, the bound method of an object that is made for them.
 
 Where pydantic-ai, FastMCP and langchain-core are installed, they are given the same lists: install them into an
 environment that is thrown away again, with the packages (`pip install . $(.venv/bin/python benchmarks/real_functions.py
