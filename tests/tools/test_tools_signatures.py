@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Hashable, Itera
 from dataclasses import InitVar, dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, LiteralString, NewType, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, LiteralString, NewType, TypeVar, Union
 
 import pytest
 import typer
@@ -504,6 +504,20 @@ def test_aliases_for_checkers_only_and_those_of_other_modules_refuse_no_function
     path.write_text("version: 1\ntools:\n- callable: ./has_aliases.py:g\n")
     with pytest.raises(UsageError, match=r"the type of its parameter a cannot be resolved .*NumberOrTxt"):
         load_tools(path)
+
+
+Endless = set[int] | dict[int, Union["Endless", bool]]
+
+
+def test_a_type_that_holds_itself_by_name_is_left_out_where_it_is_optional_and_told_where_it_is_needed() -> None:
+    def optional(x: int, include: Endless | None = None) -> None: ...
+    def needed(include: Endless) -> None: ...
+
+    schema = function_schema(optional)
+    assert list(schema.parameters["properties"]) == ["x"]
+    assert "is offered without include, which JSON cannot hold" in schema.notes
+    with pytest.raises(SchemaError, match="its parameter include is a"):
+        function_schema(needed)
 
 
 @dataclass

@@ -224,25 +224,29 @@ def _union(hint: Any, choices: tuple[Any, ...], inside: tuple[Any, ...]) -> Any:
     return hint if kept == list(choices) else typing.Union[tuple(kept)]  # noqa: UP007
 
 
-def holdable(hint: Any) -> bool:
-    """Whether pydantic can describe the type in JSON."""
+def holdable(hint: Any, *, needed: bool = True) -> bool:
+    """Whether pydantic can describe the type in JSON.
+
+    `needed`: what pydantic cannot find the parts of counts as well, so that it is told with what to do about it; a
+    parameter that may be left out need not be right.
+    """
     if any(hint is plain for plain in _PLAIN):
         return True
     try:
-        return _holdable_once(hint)
+        return _holdable_once(hint, needed)
     except TypeError:
         # What is put into an Annotated need not have a hash.
-        return _holdable(hint)
+        return _holdable(hint, needed)
 
 
-def _holdable(hint: Any) -> bool:
+def _holdable(hint: Any, needed: bool) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             TypeAdapter(hint).json_schema()
     except PydanticUserError as error:
         # These are told with what to do about them.
-        return error.code in ("typed-dict-version", "class-not-fully-defined")
+        return error.code == "typed-dict-version" or (needed and error.code == "class-not-fully-defined")
     except (TypeError, ValueError, AttributeError, RecursionError):
         return False
     return True
