@@ -533,7 +533,7 @@ class TestModels:
         monkeypatch.setattr(connecting, "LONGEST_WAIT", 0.2)
         loading = as_json({"error": {"message": "Loading model"}}, 503, **{"retry-after": "0.15"})
         server.on("/v1/models", loading)
-        with pytest.raises(EngineError, match=r"the server failed \(503\): Loading model"):
+        with pytest.raises(EngineError, match=r"is not ready \(503\): Loading model; it may be loading its model"):
             connection.call(examine(connection, config(server), lambda _: None))
         assert len(server.asked) == 2
 

@@ -208,6 +208,8 @@ def refused(
             line = (
                 f"{where}: what answers is no JSON{words}; check that the address is that of an OpenAI-compatible API"
             )
+        case 503:
+            line = f"{where}: is not ready ({status}){words}; it may be loading its model: ask again in a while"
         case _ if status >= 500:
             line = f"{where}: the server failed ({status}){words}; its log says more"
         case _:
