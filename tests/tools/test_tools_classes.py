@@ -254,3 +254,15 @@ def test_methods_of_c_that_do_not_tell_what_they_take_are_named_with_what_the_fi
     toolbox = load_tools(write(tmp_path, "- callable: ./silent_tools.py:Half\n")).toolbox
     assert toolbox.names == ("one",)
     assert 'Half" is offered without top, of which no signature can be read; write methods: {top:' in toolbox.notices[0]
+
+
+def test_where_the_arguments_of_a_single_method_stand_is_said(tmp_path: Path) -> None:
+    (tmp_path / "by_kind.py").write_text("class Shop:\n    def sell(self, kind: type) -> str:\n        return 'x'\n")
+    with pytest.raises(UsageError) as caught:
+        load_tools(write(tmp_path, "- callable: ./by_kind.py:Shop.sell\n"))
+    assert str(caught.value).endswith(
+        "set it with arguments: {kind: VALUE}; arguments of a method stand with its class, "
+        "methods: {sell: {arguments: …}}"
+    )
+    path = write(tmp_path, "- callable: ./by_kind.py:Shop\n  methods: {sell: {arguments: {kind: VALUE}}}\n")
+    assert load_tools(path).toolbox.names == ("sell",)

@@ -388,6 +388,10 @@ class _Loader:
                 self._problems.add(place, message)
             return None
         except SchemaError as problem:
+            if source.made_of is not None and source.reference == entry.callable_ref and "arguments:" in str(problem):
+                method = source.reference.rpartition(".")[2]
+                fix = f"arguments of a method stand with its class, methods: {{{method}: {{arguments: …}}}}"
+                problem = SchemaError(f"{problem}; {fix}")
             if named or refusals is not None:
                 self._refuse(entry, source.reference, problem, refusals)
             else:
