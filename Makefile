@@ -26,7 +26,7 @@ ENGINE := .venv/.installed-engine
 DEV := .venv/.installed-dev
 QUESTION := Can you tell me what the temperature will be in Dallas, in fahrenheit?
 
-.PHONY: help install demo test test-quick test-all lint bench docs pins pins-cuda check-cuda check-mistral clean FORCE
+.PHONY: help install demo test test-quick test-all lint lint-types lint-rest bench docs pins pins-cuda check-cuda check-mistral clean FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -38,27 +38,31 @@ install: $(ENGINE)
 demo: $(ENGINE)
 	$(BIN)/toolchat ask --model demo --tools tools.yaml "$(QUESTION)"
 
-# Three at a time on two cores: tests of terminals wait for keys, timers and processes. tests/spread.py has the rest.
+# Four at a time on two cores: tests of terminals wait for keys, timers and processes. tests/spread.py has the rest.
 PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 test: $(DEV)
-	$(PYTEST) -n 3
+	$(PYTEST) -n 4
 
 # --pure fails a test that starts a process without saying so.
 test-quick: $(DEV)
 	$(PYTEST) -n 2 --pure -m "not (process or terminal or engine or long or slow or cuda_wheels)"
 
 test-all: $(DEV)
-	$(PYTEST) -n 3 -m ""
+	$(PYTEST) -n 4 -m ""
 
+# Two at once: mypy takes one core for most of the time.
 lint: $(DEV)
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint-types lint-rest
+
+# The second: every conftest by its place, since they all have the same name.
+lint-types:
+	$(BIN)/mypy toolchat scripts tests
+	$(BIN)/mypy $$(find tests -name conftest.py | sed 's,^tests/,,; s,/,.,g; s,\.py$$,,; s,^,-m ,')
+
+lint-rest:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy scripts
-	$(BIN)/mypy tests
-	@# One by one: they all have the same name.
-	@for file in $$(find tests -name conftest.py); do $(BIN)/mypy --no-error-summary $$file || exit; done
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/settings_table.py --check
 

@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from _ending import started, unwind_when_ended
+
 import toolchat
 
 T = TypeVar("T")
@@ -32,7 +34,8 @@ TIMEOUT = 600.0
 
 
 def arguments(description: str | None, runs: int) -> argparse.ArgumentParser:
-    """The parser every script begins with; `runs` is its default of --runs."""
+    """The parser every script begins with; `runs` is its default of --runs. What it starts from now on ends with it."""
+    unwind_when_ended()
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--runs", type=int, default=runs, metavar="N", help=f"runs of each contender [{runs}]")
     return parser
@@ -150,20 +153,21 @@ def run(
 ) -> Finished:
     """Run a contender to its end in `folder`. Raises SystemExit with its last words where it fails."""
     began = time.time()
-    done = subprocess.run(
+    process = started(
         command,
         env=environment,
         cwd=folder,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=TIMEOUT,
         encoding="utf-8",
     )
+    output, errors = process.communicate(timeout=TIMEOUT)
     ended = time.time()
-    if done.returncode not in codes:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return Finished(began, ended, done.stdout)
+    if process.returncode not in codes:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{errors[-2000:]}")
+    return Finished(began, ended, output)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -13,13 +13,14 @@ import importlib
 import io
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import _common as common
+from _ending import ENDING, unwind_when_ended
 
 from toolchat.tools.host.process_tree import other_threads
 
@@ -55,18 +56,23 @@ def child(name: str, forks: int) -> None:
     for _ in range(forks):
         pid = os.fork()
         if pid == 0:
+            for number in ENDING:
+                signal.signal(number, signal.SIG_DFL)
             try:
                 USES[name]()
             except BaseException:
                 os._exit(1)
             os._exit(0)
         until = time.monotonic() + SECONDS
-        while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < until:
-            time.sleep(0.002)
-        if ended[0] == 0:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            hung += 1
+        ended = (0, 0)
+        try:
+            while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < until:
+                time.sleep(0.002)
+        finally:
+            if ended[0] == 0:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                hung += 1
         failed += ended[0] != 0 and ended[1] != 0
     print(f"{name}\t{', '.join(threads) or 'none'}\t{forks}\t{hung}\t{failed}")
 
@@ -77,6 +83,7 @@ def main() -> None:
     parser.add_argument("--forks", type=int, default=300)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    unwind_when_ended()
     if options.only:
         sys.path.insert(0, options.folder)
         child(options.only, options.forks)
@@ -86,9 +93,7 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in USES:
         command = [sys.executable, __file__, options.folder, "--forks", str(options.forks), "--only", name]
-        rows.append(
-            subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout.strip().split("\t")
-        )
+        rows.append(common.run(command, environment=os.environ, folder=Path.cwd()).output.strip().split("\t"))
     print(common.table(["library", "threads after its import", "children", "hung", "failed"], rows))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import _common as common
+from _ending import unwind_when_ended
 
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.loop import ChatLoop
@@ -137,6 +138,7 @@ def common_prefix(before: Sequence[int], after: Sequence[int]) -> int:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
+    unwind_when_ended()
     print(common.machine())
     with tempfile.TemporaryDirectory() as name:
         rounds = asyncio.run(load_and_take_turn(common.demo_model(), Path(name)))

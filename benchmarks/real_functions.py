@@ -724,7 +724,7 @@ def function_row(line: str) -> Row | None:
     text = plain_text(function, arguments)
     if text is UNUSABLE:
         return None
-    return Row(name, makers_of(function, name, {"callable": name}), arguments, text)
+    return Row(name, makers_of(lambda: function, name, {"callable": name}), arguments, text)
 
 
 def class_row(line: str) -> Row | None:
@@ -735,18 +735,28 @@ def class_row(line: str) -> Row | None:
     arguments = json.loads(words)
     try:
         made_of: Any = found(name)
-        bound = getattr(plain_object(made_of, given), method)
+        getattr(plain_object(made_of, given), method)
     except Exception:
         return None
     text = plain_text(lambda **words: plainly(getattr(plain_object(made_of, given), method), words), arguments)
     if text is UNUSABLE:
         return None
     reference = f"{name}.{method}"
-    return Row(reference, makers_of(bound, reference, {"callable": name, "arguments": given}), arguments, text)
+
+    def anew() -> Any:
+        # One object for all would be, for each of them, as the one before has left it.
+        return getattr(plain_object(made_of, given), method)
+
+    return Row(reference, makers_of(anew, reference, {"callable": name, "arguments": given}), arguments, text)
 
 
-def makers_of(function: Callable[..., Any], reference: str, entry: dict[str, Any]) -> dict[str, Callable[[], Made]]:
-    peers = {label: partial(make, function) for label, make in contenders()}
+def makers_of(find: Callable[[], Any], reference: str, entry: dict[str, Any]) -> dict[str, Callable[[], Made]]:
+    """By contender: what makes a tool of the callable that `find` gives; toolchat is given the entry of a file."""
+
+    def of_its_own(make: Callable[[Callable[..., Any]], Made]) -> Made:
+        return make(find())
+
+    peers = {label: partial(of_its_own, make) for label, make in contenders()}
     return {"toolchat": partial(with_toolchat, entry, reference), **peers}
 
 

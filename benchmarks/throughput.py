@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import _common as common
+from _ending import started
 
 AIM = 0.97
 TOKENS = 300
@@ -88,9 +89,7 @@ def on_terminals(command: list[str], environment: Mapping[str, str], folder: Pat
     """
     answer, out = pty.openpty()
     rest, err = pty.openpty()
-    process = subprocess.Popen(
-        command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-    )
+    process = started(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
     os.close(out)
     os.close(err)
     times: list[float] = []

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import _common as common
+from _ending import unwind_when_ended
 
 from toolchat.engine.base import GenerateOptions
 from toolchat.engine.config import plan
@@ -145,6 +146,7 @@ async def measured(folder: Path) -> dict[str, Sequence[str]]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
+    unwind_when_ended()
     print(common.machine())
     with tempfile.TemporaryDirectory() as folder:
         outcomes = asyncio.run(measured(Path(folder)))

@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 
 import _common as common
+from _ending import started
 
 REPOSITORY = common.BENCHMARKS.parent
 sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "e2e")]
@@ -121,7 +122,7 @@ def at_once(scratch: Path, number: int) -> None:
     """Start so many commands together, each with sums of its own."""
     began = time.monotonic()
     commands = [
-        subprocess.Popen(
+        started(
             [*common.TOOLCHAT, "ask", "--model", "demo", f"What is {one} * 24?"],
             env=environment(scratch),
             cwd=scratch,

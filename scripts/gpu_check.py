@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLCHAT = [str(Path(sys.executable).with_name("toolchat"))]
@@ -258,7 +260,7 @@ def _memory_back(before: int) -> str:
 
 def forced(report: Report) -> str:
     done = toolchat("ask", "--model", report.model, "--tools", TOOLS, "--tool-choice", "calculate", "Hello there.")
-    must("→ calculate(" in done.err, done)
+    must(done.code == 0 and "→ calculate(" in done.err, done)
     return next(row for row in done.err.splitlines() if "→ calculate(" in row)
 
 
@@ -469,12 +471,21 @@ CHECKS: dict[str, Callable[[Report], str]] = {
 }
 
 
+def stop(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Checks toolchat on a machine with a GPU, and prints a report.")
     parser.add_argument("--model", default="mistralai/Mistral-7B-Instruct-v0.3", help="what the last checks load")
     parser.add_argument("--fetch", action="store_true", help="also fetch a model in 8 bits, 4.7 GB")
-    parser.add_argument("--only", nargs="*", choices=list(CHECKS), help="only these checks")
+    parser.add_argument(
+        "--only", action="append", choices=list(CHECKS), metavar="CHECK", help="only this check; may be given again"
+    )
     options = parser.parse_args()
+    # By a time limit, too, with what was started: it would hold the card's memory.
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, stop)
     report = Report(options.fetch, options.model)
     print("# toolchat on this machine\n")
     print("\n".join(facts()))

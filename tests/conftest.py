@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
+import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,14 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Below nohup, or behind "&" in a script, what ends programs is ignored, also by those that tests start. What has a
+# handler is as always for them, and a hangup still does not end the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
+
 # The time on the clock says nothing while other tests run beside; pytest-timeout ends what hangs.
 settings.register_profile("toolchat", deadline=None)
 settings.load_profile("toolchat")
@@ -31,9 +42,23 @@ _pure_test = ""
 """The test that is running and must not start a process; empty for none."""
 
 
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes empty folders, apart from pytest's own: to number one of those, pytest lists all that are there."""
+    folder = tmp_path_factory.mktemp("h", numbered=False)
+    numbers = itertools.count()
+
+    def make() -> Path:
+        made = folder / str(next(numbers))
+        made.mkdir(0o700)
+        return made
+
+    return make
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.mktemp("home")
+def home(new_home: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = new_home()
     monkeypatch.setenv("HOME", str(folder))
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -78,6 +103,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         rank = marks.index(True) if any(marks) else len(marks)
         ranks[item.path] = min(rank, ranks.get(item.path, rank))
     items.sort(key=lambda item: ranks[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays until the end: no garbage collection looks at it, here or in what tests fork."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

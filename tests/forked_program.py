@@ -40,7 +40,7 @@ IMPORTS = (
     "toolchat.cli.approval",
     "toolchat.cli.batch",
     "toolchat.cli.schema",
-    "toolchat.session.session",
+    "toolchat.session.opening",
     "toolchat.session.startup",
     "toolchat.tools.run",
     "toolchat.engine.scripted",

@@ -1,4 +1,4 @@
-"""Which tests go to which process, where pytest runs several: a file to one, and all that run engines to two."""
+"""Which tests go to which process, where pytest runs several: a file to one, and those that share what is dear too."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ ASK_ONLY = frozenset(
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]
-    """Whole files; no more than two engines at once, since each takes 2 GiB."""
+    """Whole files; those that build the demo model in one process, and those with engines (2 GiB each) in two."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = str(super()._split_scope(nodeid))
+        if file.startswith("tests/models/demo/"):
+            return "builds of the demo model"
         if not file.startswith("tests/e2e/"):
             return file
         return "an engine" if file in ASK_ONLY or file.endswith("_valid_calls.py") else "programs with engines"

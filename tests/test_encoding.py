@@ -18,7 +18,7 @@ from pathlib import Path
 from toolchat.engine.params import context_window, read_params
 from toolchat.models.card import sampling
 from toolchat.settings import resolve
-from toolchat.tools.spec import read_tools_file
+from toolchat.tools.tools_file import read_tools_file
 folder = Path(sys.argv[1])
 sys.stdout.reconfigure(encoding="utf-8")
 print(open(folder / "ascii", "w").encoding)

@@ -151,6 +151,7 @@ def test_what_approve_does_to_a_request_changes_neither_what_runs_nor_what_is_to
     assert answer.calls[0].arguments == {"paths": ["/etc"]}
 
 
+@pytest.mark.process
 def test_deny_lets_no_rule_allow_a_call(engine: ScriptedEngine, tmp_path: Path) -> None:
     file = tmp_path / "tools.yaml"
     file.write_text(

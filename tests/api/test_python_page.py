@@ -9,7 +9,7 @@ import pytest
 
 from toolchat.api.opening import GivenEngine
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
-from toolchat.models.resolve import ModelChoice
+from toolchat.models.choice import ModelChoice
 from toolchat.session.startup import SERVER, Plan
 from toolchat.settings import resolve
 

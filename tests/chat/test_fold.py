@@ -45,7 +45,7 @@ def folds(data: Any) -> None:
     cut.add_user("And now?")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(data=st.data())
 def test_the_events_of_any_session_fold_into_its_conversation(data: Any) -> None:
     folds(data)

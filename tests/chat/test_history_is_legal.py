@@ -65,7 +65,7 @@ def legal(folder: Path, data: Any, tokenizers: list[tuple[str, bool]]) -> None:
 
 
 @pytest.mark.long
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(data=st.data())
 def test_whatever_happens_every_version_accepts_the_history(folder: Path, data: Any) -> None:
     first = data.draw(st.integers(0, QUICK - 1))

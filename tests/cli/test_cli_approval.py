@@ -80,7 +80,7 @@ class Chat:
             program,
             arguments,
             cwd=str(self.program.folder),
-            env=self.program.environment,  # type: ignore[arg-type]
+            env=self.program.environment,
             encoding="utf-8",
             timeout=30,
             dimensions=(24, 80),

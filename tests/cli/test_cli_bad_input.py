@@ -9,7 +9,7 @@ from cli_program import Program
 
 from toolchat.models.files import lacking
 from toolchat.settings import resolve
-from toolchat.tools.spec import read_tools_file
+from toolchat.tools.tools_file import read_tools_file
 from toolchat.wire.errors import UsageError
 
 pytestmark = pytest.mark.process

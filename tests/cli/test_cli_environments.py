@@ -84,10 +84,11 @@ def table(size: int) -> list[Row]:
         for first in choices[one]
         for second in choices[other]
     }
+    pairs_of = {row: pairs(row) for row in rows}
     found: list[tuple[str, ...]] = []
     while wanted:
-        best = max(rows, key=lambda row: len(wanted & pairs(row)))
-        wanted -= pairs(best)
+        best = max(rows, key=lambda row: len(wanted & pairs_of[row]))
+        wanted -= pairs_of[best]
         found.append(best)
     found += [row for row in rows if row not in found][: max(0, size - len(found))]
     return [Row(*row) for row in found]

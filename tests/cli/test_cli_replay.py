@@ -195,16 +195,21 @@ def test_a_report_without_a_session_says_so(toolchat: Program, home: Path) -> No
     assert toolchat("replay", path.name).out == ""
 
 
-def test_a_report_holds_no_key_of_any_profile_whatever_else_is_wrong_with_the_settings(
+def test_a_report_holds_no_key_of_a_profile_or_tools_file_whatever_else_is_wrong_with_the_settings(
     asking: Asking, model_folder: Path, toolchat: Program, home: Path
 ) -> None:
-    asking.run("is it correct-horse-1 or battery-staple-2?", "--model", str(model_folder), answers=["Neither."])
+    asking.run(
+        "is it correct-horse-1, swordfish-3 or battery-staple-2?", "--model", str(model_folder), answers=["Neither."]
+    )
     config = home / ".config" / "toolchat" / "config.toml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text('api_key = "correct-horse-1"\nmax_tokens = "x"\n[profiles.work]\napi_key = "battery-staple-2"\n')
     config.chmod(0o600)
-    assert toolchat("report", "-o", "report.jsonl").code == 0
+    (home / "mine.py").write_text("open('imported', 'w')\ndef f() -> str:\n    return ''\n")
+    (home / "tools.yaml").write_text("tools:\n  - {callable: ./mine.py:f, env: {WORD: '${TRIP_WORD}'}}\n  - wrong\n")
+    assert toolchat("report", "-o", "report.jsonl", variables={"TRIP_WORD": "swordfish-3"}).code == 0
+    assert not (home / "imported").exists()
     written = (home / "report.jsonl").read_text()
-    assert "is it ${API_KEY} or ${API_KEY1}?" in written
+    assert "is it ${API_KEY}, ${TRIP_WORD} or ${API_KEY1}?" in written
     assert "correct-horse" not in written
     assert "battery-staple" not in written

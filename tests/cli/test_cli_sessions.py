@@ -10,7 +10,7 @@ import pytest
 
 from toolchat.cli.main import app
 from toolchat.cli.options import session_to_open
-from toolchat.cli.repl import with_value
+from toolchat.cli.quick import with_value
 from toolchat.cli.sessions import age
 from toolchat.settings import resolve, state_folder
 from toolchat.store.record import SessionRecord

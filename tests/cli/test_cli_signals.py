@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from cli_program import PROGRAM, Program
 
+from toolchat.cli.signals import Interrupts, run_async
 from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import ExitCode
 from toolchat.wire.events import TurnFinished, TurnStatus
@@ -112,6 +115,25 @@ def test_a_signal_while_standard_input_is_read_ends_it(toolchat: Program, number
     assert process.wait(60) == code
     assert process.stderr.read() == b""
     process.communicate()
+
+
+def test_signals_that_were_ignored_at_the_start_stay_so() -> None:
+    async def main(_: Interrupts) -> str:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+            for _ in range(10):  # rounds of the loop, which takes signals in one and cancels in a later one
+                await asyncio.sleep(0)
+        return "answered"
+
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        ended: BaseException | str = run_async(main)
+    except BaseException as error:
+        ended = error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ended == "answered"
 
 
 def finished(status: TurnStatus, declined: bool = False) -> TurnFinished:

@@ -140,17 +140,17 @@ def test_a_group_without_a_command_shows_its_help(toolchat: Program, arguments: 
 
 BEFORE_THE_PROMPT = """
 import sys
-from toolchat.cli import main, repl, signals
+from toolchat.cli import repl, signals, start
 def prompt(*_):
     print(" ".join(sys.modules))
     return 0
 signals.run_async = prompt
 repl.is_plain = lambda _: False
-main.run(["repl", "--model", "demo"])
+start.run(["repl", "--model", "demo"])
 """
 
 
-def test_the_prompt_waits_for_nothing_that_reads_tools_files_or_stored_sessions(toolchat: Program) -> None:
+def test_the_prompt_waits_for_no_typer_and_nothing_that_reads_tools_files_or_stored_sessions(toolchat: Program) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BEFORE_THE_PROMPT],
         cwd=toolchat.folder,
@@ -163,7 +163,17 @@ def test_the_prompt_waits_for_nothing_that_reads_tools_files_or_stored_sessions(
     )
     modules = set(done.stdout.split())
     assert "toolchat.cli.repl" in modules
-    assert modules & {"yaml", "toolchat.tools.spec", "toolchat.store.sessions", "sqlite3"} == set()
+    heavy = {
+        "yaml",
+        "toolchat.tools.tools_file",
+        "toolchat.tools.toolbox",
+        "toolchat.store.sessions",
+        "sqlite3",
+        "typer",
+        "pydantic",
+        "rich",
+    }
+    assert modules & heavy == set()
 
 
 BEFORE_THE_QUESTION = """
@@ -193,7 +203,15 @@ def test_a_question_waits_for_nothing_that_reads_command_lines_or_tools_files_or
     )
     modules = set(done.stdout.split())
     assert {"toolchat.session.session", "toolchat.ui.plain"} <= modules
-    slow = {"typer", "pydantic", "rich", "yaml", "importlib.metadata", "toolchat.tools.code", "toolchat.tools.spec"}
+    slow = {
+        "typer",
+        "pydantic",
+        "rich",
+        "yaml",
+        "importlib.metadata",
+        "toolchat.tools.code",
+        "toolchat.tools.tools_file",
+    }
     assert modules & (slow | HEAVY) == set()
 
 

@@ -7,7 +7,8 @@ import pytest
 from inprocess_tools import InProcessRunner
 
 from toolchat.engine.scripted import ScriptedEngine
-from toolchat.session.session import Session, check_tool_choice, left_out
+from toolchat.session.session import Session
+from toolchat.session.tools import check_tool_choice, left_out
 from toolchat.settings import Settings
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.tools.toolbox import Toolbox

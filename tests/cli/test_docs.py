@@ -23,7 +23,7 @@ from toolchat.engine.local import LOGS_KEPT
 from toolchat.images.download import MAX_REDIRECTS, SECONDS
 from toolchat.images.image import MAX_BYTES, MAX_IMAGES, MAX_PIXELS, description, size_text
 from toolchat.images.returned import PICTURE_BYTES
-from toolchat.models.resolve import BY_MEMORY, choose_model
+from toolchat.models.choice import BY_MEMORY, choose_model
 from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import MIB, ToolOptions

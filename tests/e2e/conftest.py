@@ -32,7 +32,9 @@ def demo_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toolchat cache folder that holds the demo model: the user's own where it is built there, else a new one."""
     if demo.is_built(USER_CACHE):
         return USER_CACHE
-    cache = tmp_path_factory.mktemp("cache") / "toolchat"
+    # The processes of `make test` share one: who comes second waits for the first's build.
+    folder = tmp_path_factory.getbasetemp()
+    cache = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "toolchat"
     demo.build(cache)
     return cache
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolchat.engine.local import LocalEngine
@@ -21,14 +21,14 @@ class Running:
 
     engine: LocalEngine
     loop: asyncio.Runner
+    states: list[str] = field(default_factory=list)
+    """What the engine went through at its last start."""
 
-    def start(self) -> list[str]:
-        """Start the engine; the states it went through."""
-
+    def start(self) -> None:
         async def states() -> list[str]:
             return [state.state async for state in self.engine.start() if isinstance(state, EngineState)]
 
-        return self.loop.run(states())
+        self.states = self.loop.run(states())
 
 
 def copy_model(source: Path, target: Path) -> None:

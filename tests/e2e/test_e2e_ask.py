@@ -28,6 +28,8 @@ def ask(*arguments: str, cwd: Path = REPOSITORY) -> Ran:
     return Ran(process.returncode, out.decode(), err.decode())
 
 
+# `make test` has it with a kept engine, in test_e2e_kept.py; and that one that is not kept leaves nothing, of an image.
+@pytest.mark.slow
 def test_the_main_job_a_question_a_call_and_an_answer_from_its_result() -> None:
     ran = ask("--tools", "tools.yaml", QUESTION)
     assert ran.code == 0, ran

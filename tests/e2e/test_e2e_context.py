@@ -136,4 +136,4 @@ def legal(folder: Path, session: Session) -> None:
     messages = [*session.conversation.messages, UserMessage("And now?")]
     for label in ALL:
         tokenizer = load(folder, label)
-        assert encode(tokenizer, vocabulary_of(tokenizer).version, messages, session.offered()).tokens
+        assert encode(tokenizer, vocabulary_of(tokenizer).version, messages, session.tools.offered()).tokens

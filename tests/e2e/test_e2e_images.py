@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_pixtral
 from e2e_engine import Running
-from e2e_processes import PATIENCE, start
+from e2e_processes import PATIENCE, assert_nothing_left, start, wait_for_worker
 from PIL import Image as Pillow
 from stored import stored_rows
 
@@ -163,14 +163,16 @@ def test_a_tools_image_comes_from_its_process_to_the_model(running: Running, tmp
     assert second.prompt_tokens > first.prompt_tokens + first.completion_tokens + 2 * (4 + 1)
 
 
-def test_ask_sends_an_image_and_leaves_it_in_the_session(
+def test_ask_sends_an_image_leaves_it_in_the_session_and_leaves_no_process(
     running: Running, model: Path, home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "red.jpg").write_bytes(image_bytes(picture("red", kind="JPEG")))
     arguments = ("--no-tools", "--max-tokens", "8", "--model", str(model), "--image", "red.jpg", QUESTION)
     process = start("ask", *arguments, cwd=tmp_path)
+    worker = wait_for_worker(process.pid)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode in (0, 6), err.decode()
+    assert_nothing_left(process.pid, worker)
     assert out
     size = len((tmp_path / "red.jpg").read_bytes())
     assert err.decode().splitlines()[0] == f"[image: JPEG 100×50, {size} bytes; red.jpg]"

@@ -41,11 +41,11 @@ finally:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How a command finds the engine, and what the first one said."""
+    """How a command finds the engine, and how the first one, which loaded it, ended."""
 
     environment: dict[str, str]
     folder: Path
-    said: str
+    first: subprocess.CompletedProcess[str]
 
     def ask(self, *arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
         command = [*PROGRAM, "ask", "--model", "demo", *arguments]
@@ -75,20 +75,43 @@ def kept(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     own = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), "XDG_CACHE_HOME": str(demo_cache.parent)}
     unset = ("XDG_STATE_HOME", "XDG_CONFIG_HOME")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
-    made = Kept(environment | own | {"TOOLCHAT_KEEP_ALIVE": "10m"}, home / "toolchat", "")
-    first = made.ask("--tools", "tools.yaml", QUESTION)
+    environment |= own | {"TOOLCHAT_KEEP_ALIVE": "10m"}
+    weather = [*PROGRAM, "ask", "--model", "demo", "--tools", "tools.yaml", QUESTION]
+    first = subprocess.run(
+        weather,
+        cwd=REPOSITORY,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     assert first.returncode == 0, first.stderr
+    made = Kept(environment, home / "toolchat", first)
     worker = made.worker()
-    yield Kept(made.environment, made.folder, first.stderr)
+    yield made
     made.run([*PROGRAM, "stop", "--all"])
     assert not alive(worker.pid)
     assert {path.suffix for path in made.folder.iterdir()} <= {".lock"}
 
 
+def test_the_main_job_a_question_a_call_and_an_answer_from_its_result(kept: Kept) -> None:
+    out = kept.first.stdout
+    assert "85" in out
+    assert "fahrenheit" in out.lower()
+    assert "Dallas" in out
+    assert "→" not in out
+    assert [line for line in kept.first.stderr.splitlines() if "stays loaded" not in line] == [
+        '→ get_current_weather(city="Dallas", state="TX", unit="fahrenheit")',
+        "  ✓ The weather in Dallas, TX is 85 degrees fahrenheit. It is partly cloudy, with highs in the 90's.",
+    ]
+
+
 def test_the_second_command_answers_on_the_engine_of_the_first_and_imports_nothing_heavy(
     kept: Kept, tmp_path: Path
 ) -> None:
-    assert kept.said.count("demo stays loaded for 10 minutes after its last use") == 1
+    assert kept.first.stderr.count("demo stays loaded for 10 minutes after its last use") == 1
     worker, report = kept.worker(), tmp_path / "modules.txt"
     ask = ["ask", "--model", "demo", "--tools", "tools.yaml", QUESTION]
     done = kept.run([sys.executable, "-c", MODULES_AT_EXIT, str(report), *ask])

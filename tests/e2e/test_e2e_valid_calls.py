@@ -1,9 +1,14 @@
-"""The real engine and models that know nothing: whatever well-formed thing they write, they were made to write."""
+"""The real engine and models that know nothing: whatever well-formed thing they write, they were made to write.
+
+They are small, so what takes a long prompt or the engine's life is here too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -11,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e_processes import assert_nothing_left, is_running
+from tiny_models import CONTEXT
 from valid_calls import BOUNDED, Tally, tally, tiny_engine
 
-from toolchat.engine.base import GenerateOptions
+from toolchat.engine.base import ContextOverflowError, EngineCrashedError, GenerateOptions
 from toolchat.engine.local import LocalEngine
 from toolchat.wire.deltas import CallBegun, CallEnded, Delta, Finished, FinishReason, Note, Text, Thinking
 from toolchat.wire.errors import EngineError
-from toolchat.wire.messages import CallOrigin, ToolCall, ToolSpec, UserMessage
+from toolchat.wire.messages import AssistantMessage, CallOrigin, Message, ToolCall, ToolSpec, UserMessage
 
 pytestmark = pytest.mark.engine
 
@@ -61,12 +68,33 @@ class Tiny:
     def generate(self, tools: Sequence[ToolSpec] = BOUNDED, **options: Any) -> list[Delta]:
         return self.loop.run(self.stream(tools, **options))
 
-    async def stream(self, tools: Sequence[ToolSpec], abort_after: float = 0.0, **options: Any) -> list[Delta]:
-        self.engine.constrained = True
+    def generate_each(
+        self, seeds: Sequence[int], tools: Sequence[ToolSpec] = BOUNDED, **options: Any
+    ) -> list[list[Delta]]:
+        """One generation for each seed, all at once."""
+
+        async def all_at_once() -> list[list[Delta]]:
+            return await asyncio.gather(
+                *(self.stream(tools, request_id=f"seed-{seed}", seed=seed, **options) for seed in seeds)
+            )
+
+        return self.loop.run(all_at_once())
+
+    async def stream(
+        self,
+        tools: Sequence[ToolSpec],
+        messages: Sequence[Message] = ASKED,
+        request_id: str = "one",
+        abort_after: float = 0.0,
+        **options: Any,
+    ) -> list[Delta]:
         asked = GenerateOptions(**{"max_tokens": 200, "temperature": 1.0, "seed": 1, **options})
         if abort_after:
-            asyncio.get_running_loop().call_later(abort_after, self.engine.abort, "one")
-        return [delta async for delta in self.engine.generate("one", ASKED, tools, asked)]
+            asyncio.get_running_loop().call_later(abort_after, self.engine.abort, request_id)
+        return [delta async for delta in self.engine.generate(request_id, messages, tools, asked)]
+
+    def count(self, messages: Sequence[Message]) -> int:
+        return self.loop.run(self.engine.count(messages, ())).total
 
 
 # One of each kind of tokenizer and of call; each of the others takes one more start of the engine.
@@ -121,29 +149,26 @@ def test_of_calls_that_the_model_chose_to_make_none_is_invalid(tiny: Tiny) -> No
 
 
 def test_one_call_where_several_are_not_wanted(tiny: Tiny) -> None:
-    for seed in range(4):
-        deltas = tiny.generate(tool_choice="set_light", parallel_tool_calls=False, seed=seed, max_tokens=400)
+    for deltas in tiny.generate_each(range(4), tool_choice="set_light", parallel_tool_calls=False, max_tokens=400):
         if end_of(deltas).reason is FinishReason.STOP:
             (call,) = calls_of(deltas)
             assert isinstance(call, ToolCall)
             assert call.name == "set_light"
-    several = [tiny.generate(tool_choice="required", seed=seed, max_tokens=400) for seed in range(6)]
+    several = tiny.generate_each(range(6), tool_choice="required", max_tokens=400)
     assert max(len(calls_of(deltas)) for deltas in several) > 1
 
 
 def test_no_call_where_none_is_wanted(tiny: Tiny) -> None:
-    for seed in range(3):
-        deltas = tiny.generate(tool_choice="none", seed=seed, max_tokens=60)
+    for deltas in tiny.generate_each(range(3), tool_choice="none", max_tokens=60):
         assert not any(isinstance(delta, CallBegun | CallEnded) for delta in deltas)
         assert text_of(deltas) or any(isinstance(delta, Thinking) for delta in deltas)
 
 
 def test_an_answer_fits_its_schema_or_is_a_call(tiny: Tiny) -> None:
     answers = 0
-    for seed in range(6):
-        # With tools on offer at first, then without.
-        tools = BOUNDED if seed < 3 else ()
-        deltas = tiny.generate(tools, response_schema=ANSWER, seed=seed, max_tokens=400)
+    with_tools = tiny.generate_each(range(3), response_schema=ANSWER, max_tokens=400)
+    without = tiny.generate_each(range(3, 6), (), response_schema=ANSWER, max_tokens=400)
+    for deltas in (*with_tools, *without):
         if end_of(deltas).reason is FinishReason.LENGTH:
             continue
         text = text_of(deltas)
@@ -207,6 +232,27 @@ def test_an_abort_is_heard_within_a_call_and_before_one(tiny: Tiny) -> None:
     assert end_of(tiny.generate(max_tokens=5, tool_choice="none")).usage.completion_tokens <= 5
 
 
+def test_a_prompt_longer_than_the_context_is_refused_and_nothing_else_suffers(tiny: Tiny) -> None:
+    long = (UserMessage("river " * CONTEXT),)
+    with pytest.raises(ContextOverflowError, match=rf"\d+ tokens and the context holds {CONTEXT}"):
+        tiny.generate((), messages=long)
+    assert tiny.engine.info is not None
+    assert text_of(tiny.generate((), max_tokens=5))
+
+
+def test_an_answer_is_cut_to_what_the_context_leaves(tiny: Tiny) -> None:
+    def history(padding: int) -> tuple[Message, ...]:
+        return (UserMessage("river " * padding), AssistantMessage("I see."), *ASKED)
+
+    padding = 1000
+    padding += CONTEXT - tiny.count(history(padding)) - 20
+    left = CONTEXT - tiny.count(history(padding))
+    assert 0 < left < 48
+    finished = end_of(tiny.generate((), messages=history(padding), max_tokens=48))
+    assert finished.reason is FinishReason.LENGTH
+    assert finished.usage.completion_tokens == left
+
+
 def test_requests_in_every_step_of_their_plans_are_served_together(tiny: Tiny) -> None:
     async def all_at_once() -> list[list[Delta]]:
         async def one(number: int, **options: Any) -> list[Delta]:
@@ -219,3 +265,22 @@ def test_requests_in_every_step_of_their_plans_are_served_together(tiny: Tiny) -
     for deltas in tiny.loop.run(all_at_once()):
         end_of(deltas)
         assert all(isinstance(call, ToolCall) or call.truncated for call in calls_of(deltas))
+
+
+def test_a_killed_worker_fails_the_request_and_every_later_one_and_leaves_nothing(tiny: Tiny) -> None:
+    """The last of each engine's tests. That it can be started again is seen in a chat, in test_e2e_repl.py."""
+    worker = tiny.engine.pid
+    assert worker is not None
+
+    async def killed() -> None:
+        async for delta in tiny.engine.generate("one", ASKED, (), GenerateOptions(max_tokens=1500, temperature=1.0)):
+            if isinstance(delta, Text) and is_running(worker):
+                os.kill(worker, signal.SIGKILL)
+
+    with pytest.raises(EngineCrashedError, match=r"killed by SIGKILL.*its log is /"):
+        tiny.loop.run(killed())
+    assert tiny.engine.info is None
+    assert "killed by SIGKILL" in tiny.loop.run(asyncio.wait_for(tiny.engine.ended(), 10))
+    with pytest.raises(EngineCrashedError, match="not running"):
+        tiny.generate(())
+    assert_nothing_left(os.getpid(), worker)

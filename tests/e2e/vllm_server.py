@@ -10,10 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from toolchat.engine.local import LocalEngine
 from toolchat.engine.remote.config import COMMAND, ServerConfig
@@ -28,6 +28,15 @@ from toolchat.engine.worker.loading import hide_unloadable_modules
 hide_unloadable_modules(supports_images=True)
 """
 """For a model that sees: vLLM's class of it needs torchvision."""
+GUARD = """
+import os, select, signal, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+ended = os.pidfd_open(child.pid)
+if ended in select.select([0, ended], [], [])[0]:
+    sys.exit(child.wait())
+os.killpg(0, signal.SIGKILL)
+"""
+"""Leads the group, and ends it when its standard input does, however the process that started it has ended."""
 MISTRAL = ("--tokenizer-mode=mistral", "--config-format=mistral", "--load-format=mistral")
 CALLS = ("--enable-auto-tool-choice", "--tool-call-parser=mistral")
 
@@ -74,19 +83,30 @@ def vllm_server(
     )
     began = time.monotonic()
     log = folder / "vllm.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
-    try:
+    with log.open("wb") as output, process_group(command, output, environment) as process:
         while not _is_ready(port, path if unix else None):
             assert process.poll() is None, log.read_text(errors="replace")[-4000:]
             assert time.monotonic() < began + READY_SECONDS, log.read_text(errors="replace")[-4000:]
             time.sleep(0.2)
         yield VllmServer(f"unix:{path}" if unix else f"http://127.0.0.1:{port}", key, model, time.monotonic() - began)
+
+
+@contextlib.contextmanager
+def process_group(
+    command: Sequence[str], output: IO[bytes], environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The leader of a process group in which `command` runs. The group ends with the block, and with this process."""
+    guarded = (sys.executable, "-c", GUARD, *command)
+    process = subprocess.Popen(
+        guarded, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, start_new_session=True
+    )
+    try:
+        yield process
     finally:
-        # Its clean end takes seconds and saves nothing; its children are in its group.
+        # A clean end takes seconds and saves nothing.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
 
 
 class _UnixConnection(http.client.HTTPConnection):

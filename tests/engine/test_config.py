@@ -12,8 +12,8 @@ from toolchat.engine.config import GIB, EngineConfig, plan
 from toolchat.engine.gpu import Gpu
 from toolchat.engine.params import kv_bytes_per_token
 from toolchat.engine.vllm_options import Lora
-from toolchat.models.capabilities import supports_images
-from toolchat.models.resolve import ModelChoice
+from toolchat.models.card import supports_images
+from toolchat.models.choice import ModelChoice
 from toolchat.wire.errors import EngineError, UsageError
 
 PARAMS = {"dim": 576, "n_layers": 30, "head_dim": 64, "n_heads": 9, "n_kv_heads": 3, "max_seq_len": 8192}

@@ -12,6 +12,7 @@ from toolchat.engine.gpu_memory import (
     check_fits,
     left_for_context,
     little_left,
+    useful,
 )
 from toolchat.wire.errors import EngineError
 
@@ -28,6 +29,22 @@ def test_a_card_that_drives_a_screen_gets_less_than_what_is_free(total: float, f
 
 def test_a_free_card_gets_vllms_own_share() -> None:
     assert budget(int(23.6 * GIB), 24 * GIB) == MOST
+
+
+def test_a_small_model_leaves_the_rest_of_a_large_card_to_others() -> None:
+    demo = Need(weights=272_000_000, per_token=23_040)
+    enough = useful(demo, 8192, 8)
+    assert enough == 272_000_000 + 3 * GIB + 8 * 8192 * 23_040  # 4.66 GiB
+    assert budget(79 * GIB, 80 * GIB, enough=enough) == 0.0582
+    # What is asked for, and what is free where that is less, stand.
+    assert 0.499 < budget(79 * GIB, 80 * GIB, 0.5, enough=enough) <= 0.5
+    assert budget(3 * GIB, 80 * GIB, enough=enough) == budget(3 * GIB, 80 * GIB)
+    # A model that could use more than the card has gets what it got.
+    large = useful(Need(weights=14_500_000_000, per_token=131_072), 32_768, 8)
+    assert large is not None
+    assert large > 24 * GIB
+    assert budget(int(23.6 * GIB), 24 * GIB, enough=large) == MOST
+    assert useful(Need(weights=14_500_000_000), 32_768, 8) is None
 
 
 @pytest.mark.parametrize(("asked", "share"), [(0.5, 0.5), (1, 1.0), (6, 0.25), (12.0, 0.5)])

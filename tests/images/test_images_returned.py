@@ -154,7 +154,7 @@ def test_an_image_that_is_too_large_as_png_is_sent_as_a_photograph_first() -> No
 def test_an_image_of_any_mode_can_be_made_smaller(mode: str) -> None:
     image = opened(noise_file("PNG", (1600, 1200)))
     if mode == "I;16":
-        image = image.convert("I").point(lambda value: value * 256).convert("I;16")  # type: ignore[operator]
+        image = image.convert("I").point(lambda value: value * 256).convert("I;16")
     _, (file,) = without_pictures(image.convert(mode))
     assert read_header(file) == Header("image/jpeg", 1600, 1200)
     # The noise is gray on average; cut off instead of scaled, sixteen bits would be white.
@@ -166,7 +166,7 @@ def test_transparent_parts_of_a_large_image_become_white() -> None:
     image = opened(noise_file("PNG", (1600, 1200))).convert("RGBA")
     image.paste((0, 0, 0, 0), (0, 0, 100, 100))
     _, (file,) = without_pictures(image)
-    assert min(opened(file).getpixel((50, 50))) > 250  # type: ignore[arg-type, type-var]
+    assert min(opened(file).getpixel((50, 50))) > 250  # type: ignore[arg-type]
 
 
 def test_a_large_figure_is_scaled_down() -> None:

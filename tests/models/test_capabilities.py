@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mistral_tokenizers import settings_builder
 
-from toolchat.models.capabilities import reasoning_efforts
+from toolchat.models.card import reasoning_efforts
 from toolchat.wire.errors import EngineError
 
 

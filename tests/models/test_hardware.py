@@ -10,8 +10,8 @@ import pytest
 from toolchat.engine import gpu
 from toolchat.engine.gpu import GIB, MIB
 from toolchat.engine.gpu_memory import OVERHEAD, VISION_ENCODER, budget
-from toolchat.models import hardware, resolve
-from toolchat.models.resolve import BY_MEMORY, DEMO, choose_model, default_model
+from toolchat.models import choice, hardware
+from toolchat.models.choice import BY_MEMORY, DEMO, choose_model, default_model
 from toolchat.wire.errors import EngineError
 
 Card = Callable[..., None]
@@ -24,7 +24,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Card]:
     listing: list[str] = [""]
     monkeypatch.setattr(gpu, "_nvidia_smi", lambda *_: listing[0])
     monkeypatch.setattr(hardware, "installed_vllm", lambda: "cuda")
-    monkeypatch.setattr(resolve, "installed_vllm", lambda: "cuda")
+    monkeypatch.setattr(choice, "installed_vllm", lambda: "cuda")
     monkeypatch.setattr(gpu, "missing_to_compile", lambda: None)
     monkeypatch.setattr(gpu, "cuda_major", lambda: 13)
 

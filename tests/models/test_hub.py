@@ -15,8 +15,8 @@ from fake_hub import FakeHub, Repository, safetensors, sha256
 
 from toolchat.models import hub as models
 from toolchat.models import hub_cache, parts
+from toolchat.models.choice import choose_model, obtain
 from toolchat.models.hub import RemoteSize
-from toolchat.models.resolve import choose_model, obtain
 from toolchat.wire.errors import EngineError, UsageError
 
 NAME = "mistralai/Tiny"

@@ -14,7 +14,7 @@ from wcwidth import wcwidth
 
 from toolchat.cli.tools_file import choose_tools_file
 from toolchat.cli.trust_question import describe
-from toolchat.models.resolve import choose_model
+from toolchat.models.choice import choose_model
 from toolchat.settings import resolve, state_folder
 from toolchat.tools.code import read_code
 from toolchat.tools.toolbox import Approval, Tool

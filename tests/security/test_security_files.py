@@ -407,7 +407,7 @@ def test_the_question_says_which_tools_keep_their_privileges(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["params.json", "tekken.json"])
 def test_a_model_with_a_file_of_sixty_gigabytes_is_one_line(tmp_path: Path, name: str) -> None:
     from toolchat.engine.params import read_params
-    from toolchat.models.capabilities import reasoning_efforts
+    from toolchat.models.card import reasoning_efforts
 
     with (tmp_path / name).open("wb") as sparse:
         sparse.truncate(SPARSE)

@@ -10,8 +10,8 @@ import pytest
 from toolchat.engine.gpu import GIB, Gpu
 from toolchat.engine.gpu_memory import VISION_ENCODER
 from toolchat.models import hardware
+from toolchat.models.choice import ModelChoice
 from toolchat.models.hub import RemoteSize
-from toolchat.models.resolve import ModelChoice
 from toolchat.session import engines, startup
 from toolchat.session.engines import LocalEngines
 from toolchat.session.startup import Plan, prepare

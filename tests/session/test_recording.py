@@ -183,7 +183,7 @@ def test_a_result_that_was_cut_is_given_as_it_was_cut(tmp_path: Path) -> None:
             async def run(*_: Any) -> ToolResult:
                 return ToolResult(asked.id, asked.name, "word " * 5000)
 
-            prepared.run = run  # type: ignore[method-assign]
+            prepared.run = run
             return prepared
 
     shown = play(engine, ["Read."], tape=writer(tmp_path / "c.jsonl"), runner=Long(samples()))
@@ -265,9 +265,9 @@ def test_secrets_are_nowhere_in_a_cassette_also_where_they_come_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = ScriptedEngine()
-    pieces = [deltas.CallBegun(0, "calculate")]
+    pieces: list[deltas.Delta] = [deltas.CallBegun(0, "calculate")]
     arguments = json.dumps({"expression": SECRET, "password": "hunter22"})
-    pieces += [deltas.CallArguments(0, letter) for letter in arguments]  # type: ignore[arg-type]
+    pieces += [deltas.CallArguments(0, letter) for letter in arguments]
     asked = ToolCall("a" * 9, "calculate", json.loads(arguments))
     engine.enqueue(
         Answer(deltas=[*pieces, deltas.CallEnded(0, asked)]),

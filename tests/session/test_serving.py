@@ -7,7 +7,7 @@ import pytest
 
 from toolchat.engine.server_command import Place, read_passed
 from toolchat.models import hub
-from toolchat.models.resolve import ModelChoice
+from toolchat.models.choice import ModelChoice
 from toolchat.session import serving
 from toolchat.session.serving import ServePlan, plan_server
 from toolchat.wire.errors import EngineError, UsageError

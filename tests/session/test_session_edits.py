@@ -100,13 +100,13 @@ def test_a_tool_that_is_off_is_not_offered_and_a_call_of_it_is_unknown(bench: Be
     bench.engine.enqueue(Answer(calls=[call("calculate", expression="1+1")]), "I cannot.", "Now I can.")
 
     async def scene(session: Session) -> None:
-        session.switch_tool("calculate", False)
-        session.switch_tool("calculate", False)
+        session.tools.switch("calculate", False)
+        session.tools.switch("calculate", False)
         await session.ask("1+1?")
         assert "calculate" not in [tool.name for tool in bench.engine.requests[-1].tools]
         assert 'there is no tool "calculate"' in bench.sent()[-1]
-        assert (session.switched_off, session.last_results[0].content) == ({"calculate"}, bench.sent()[-1])
-        session.switch_tool("calculate", True)
+        assert (session.tools.switched_off, session.last_results[0].content) == ({"calculate"}, bench.sent()[-1])
+        session.tools.switch("calculate", True)
         await session.ask("and now?")
 
     bench.play(scene, samples)
@@ -120,9 +120,11 @@ def test_a_tool_that_is_off_is_not_offered_and_a_call_of_it_is_unknown(bench: Be
 def test_a_tool_that_there_is_not_cannot_be_switched(bench: Bench, samples: InProcessRunner, name: str) -> None:
     async def scene(session: Session) -> None:
         with pytest.raises(UsageError) as caught:
-            session.switch_tool(name, False)
+            session.tools.switch(name, False)
         hint = (
-            'did you mean "calculate"?' if name == "calculat" else f"the tools are {', '.join(session.toolbox.names)}"
+            'did you mean "calculate"?'
+            if name == "calculat"
+            else f"the tools are {', '.join(session.tools.toolbox.names)}"
         )
         assert str(caught.value) == f"there is no tool {name}; {hint}"
 
@@ -137,7 +139,7 @@ def test_what_becomes_of_calls_is_the_policys_word(
 
     async def scene(session: Session) -> None:
         session.equip(samples, make_policy(deny=["calculate"]))
-        said = {tool.name: session.approval(tool) for tool in session.toolbox.tools}
+        said = {tool.name: session.tools.approval(tool) for tool in session.tools.toolbox.tools}
         assert said.pop("calculate") is Approval.DENY
         assert set(said.values()) == {Approval.ALLOW}
 
@@ -147,7 +149,7 @@ def test_what_becomes_of_calls_is_the_policys_word(
 def test_without_tools_the_error_says_so(bench: Bench) -> None:
     async def scene(session: Session) -> None:
         with pytest.raises(UsageError, match="there is no tool add; there are no tools"):
-            session.switch_tool("add", True)
+            session.tools.switch("add", True)
 
     bench.play(scene)
 
@@ -267,18 +269,18 @@ def test_the_context_in_use_follows_every_edit(bench: Bench, samples: InProcessR
     async def scene(session: Session) -> None:
         async def counted() -> int:
             await settled()
-            tools = [tool.spec for tool in session.toolbox.tools if tool.name not in session.switched_off]
-            assert session.used_tokens == (await bench.engine.count(session.conversation.messages, tools)).total
-            return session.used_tokens
+            tools = [tool.spec for tool in session.tools.toolbox.tools if tool.name not in session.tools.switched_off]
+            assert session.room.used_tokens == (await bench.engine.count(session.conversation.messages, tools)).total
+            return session.room.used_tokens
 
-        assert session.used_tokens == 0
+        assert session.room.used_tokens == 0
         await session.ask("first")
         first = await counted()
         await session.ask("second")
         assert await counted() > first
         session.undo()
         assert await counted() == first
-        session.switch_tool("calculate", False)
+        session.tools.switch("calculate", False)
         assert await counted() < first
         session.set_system("Be much more detailed than that, please.")
         longer = await counted()
@@ -393,12 +395,12 @@ def test_the_record_of_a_session_folds_into_its_conversation(bench: Bench, sampl
         session.undo()
         with pytest.raises(EngineError):
             await session.ask("third")
-        session.switch_tool("calculate", False)
+        session.tools.switch("calculate", False)
         bench.fails_at = events.TextDelta
         with pytest.raises(BrokenPipeError):
             await session.ask("fourth")
         bench.fails_at = None
-        session.switch_tool("calculate", True)
+        session.tools.switch("calculate", True)
         await session.ask("6*7?")
         await session.change_model("other")
         await session.ready()
@@ -439,11 +441,11 @@ def test_a_tools_tokens_are_the_models_own_count_and_unknown_while_there_is_no_m
     bench: Bench, samples: InProcessRunner
 ) -> None:
     tool = samples.toolbox.tools[0]
-    assert asyncio.run(bench.session.tool_tokens(tool)) is None
+    assert asyncio.run(bench.session.room.tool_tokens(tool.spec)) is None
     counted = []
 
     async def scene(session: Session) -> None:
-        counted.append(await session.tool_tokens(tool))
+        counted.append(await session.room.tool_tokens(tool.spec))
 
     bench.play(scene, samples)
     assert counted == [len(json.dumps(tool.parameters)) // 4]

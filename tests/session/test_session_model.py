@@ -9,8 +9,8 @@ import pytest
 from session_bench import Bench, Model, settled
 
 from toolchat.engine.scripted import Answer
+from toolchat.models.choice import ModelChoice
 from toolchat.models.hub import RemoteSize
-from toolchat.models.resolve import ModelChoice
 from toolchat.session.background import in_background
 from toolchat.session.engines import LocalEngines
 from toolchat.session.session import Session

@@ -10,7 +10,7 @@ from session_bench import Bench
 
 from toolchat.cli.tools_file import choose_tools_file
 from toolchat.engine.scripted import Answer, call
-from toolchat.models.resolve import ModelChoice
+from toolchat.models.choice import ModelChoice
 from toolchat.session.engines import LocalEngines
 from toolchat.session.session import Session
 from toolchat.session.startup import Plan
@@ -95,7 +95,7 @@ def test_a_reload_takes_changed_code_and_new_tools_without_loading_the_model(ben
         await session.ask("greet")
         assert results(session) == ["Hello, Ada."]
         write(folder, SECOND, "greet", "part")
-        await session.reload_tools()
+        await session.tools.reload()
         replies(bench, "greet", "part")
         await session.ask("greet and part")
         assert results(session) == ["Good morning, Ada.", "Goodbye, Ada."]
@@ -124,7 +124,7 @@ def test_what_is_broken_is_said_and_the_tools_stay(bench: Bench, folder: Path, f
         await equip(bench, plan())
         (folder / file).write_text(text)
         with pytest.raises(UsageError) as caught:
-            await session.reload_tools()
+            await session.tools.reload()
         assert said in str(caught.value)
         replies(bench, "greet")
         await session.ask("greet")
@@ -139,8 +139,8 @@ def test_a_file_that_is_gone_is_said_and_the_tools_stay(bench: Bench, folder: Pa
         await equip(bench, plan())
         (folder / "tools.yaml").unlink()
         with pytest.raises(UsageError, match=r"--tools tools\.yaml: no such file"):
-            await session.reload_tools()
-        assert session.toolbox.names == ("greet",)
+            await session.tools.reload()
+        assert session.tools.toolbox.names == ("greet",)
 
     bench.play(scene)
 
@@ -149,11 +149,11 @@ def test_what_was_off_stays_off_and_what_is_gone_is_forgotten(bench: Bench, fold
     async def scene(session: Session) -> None:
         write(folder, SECOND, "greet", "part")
         await equip(bench, plan())
-        session.switch_tool("greet", False)
-        session.switch_tool("part", False)
+        session.tools.switch("greet", False)
+        session.tools.switch("part", False)
         write(folder, SECOND, "greet")
-        await session.reload_tools()
-        assert session.switched_off == {"greet"}
+        await session.tools.reload()
+        assert session.tools.switched_off == {"greet"}
 
     bench.play(scene)
 
@@ -162,7 +162,7 @@ def test_the_old_tools_processes_end(bench: Bench, folder: Path) -> None:
     async def scene(session: Session) -> None:
         await equip(bench, plan())
         old = hosts(folder)
-        await session.reload_tools()
+        await session.tools.reload()
         new = hosts(folder)
         assert len(old) == len(new) == 2  # a host and its guardian
         assert not old & new
@@ -205,15 +205,15 @@ def test_a_found_file_that_changed_is_not_run_until_it_is_accepted_as_it_is(
             f"from pathlib import Path\nPath('ran').touch()\n{(folder / 'reloaded.py').read_text()}"
         )
         with pytest.raises(UsageError) as caught:
-            await session.reload_tools()
+            await session.tools.reload()
         assert str(caught.value) == (
             f"{folder / 'tools.yaml'}: this folder's tools file runs code, and you have not accepted it as it is now; "
             "accept it in another terminal with: toolchat tools trust; then say /reload"
         )
         assert not (folder / "ran").exists()
-        assert session.toolbox.names == ("greet",)
+        assert session.tools.toolbox.names == ("greet",)
         accept(folder)
-        await session.reload_tools()
+        await session.tools.reload()
         assert (folder / "ran").exists()
 
     bench.play(scene)
@@ -224,7 +224,7 @@ def test_a_found_file_that_is_as_it_was_accepted_is_read_again(bench: Bench, fol
 
     async def scene(session: Session) -> None:
         await equip(bench, plan(named=None))
-        await session.reload_tools()
+        await session.tools.reload()
 
     bench.play(scene)
     assert offered(bench) == [["greet"], ["greet"]]
@@ -234,7 +234,7 @@ def test_a_chat_without_tools_says_why_it_has_none(bench: Bench) -> None:
     async def scene(session: Session) -> None:
         await equip(bench, plan(tools=None))
         with pytest.raises(UsageError, match="started with --no-tools"):
-            await session.reload_tools()
+            await session.tools.reload()
 
     bench.play(scene)
 
@@ -247,9 +247,9 @@ def test_tools_cannot_be_read_again_while_a_turn_is_under_way(bench: Bench, fold
         asking = asyncio.create_task(session.ask("a story"))
         await bench.begun.wait()
         with pytest.raises(UsageError, match="a turn is under way"):
-            await session.reload_tools()
+            await session.tools.reload()
         session.interrupt()
         await asking
-        await session.reload_tools()
+        await session.tools.reload()
 
     bench.play(scene)

@@ -160,7 +160,7 @@ def test_a_turn_that_was_cut_by_a_crash_is_closed_legally_and_shown_as_cut(chats
 
 def test_switched_off_tools_and_grants_of_the_session_come_back_and_the_other_ones_grants_do_not(chats: Chats) -> None:
     async def choose(session: Session) -> None:
-        session.switch_tool("calculate", False)
+        session.tools.switch("calculate", False)
         chats.policy.have_session_grants([Grant("d" * 64, None, "f", "mine:f"), Grant("e" * 64, '{"a":1}', "g")])
         await asking(chats, "first")(session)
 
@@ -168,7 +168,7 @@ def test_switched_off_tools_and_grants_of_the_session_come_back_and_the_other_on
         return [grant.digest[0] for grant in chats.policy.session_grants]
 
     async def look(session: Session) -> None:
-        assert session.switched_off == {"calculate"}
+        assert session.tools.switched_off == {"calculate"}
         assert given() == ["d", "e"]
         await asking(chats, "more")(session)
         assert "calculate" not in [spec.name for spec in chats.engine.requests[-1].tools]
@@ -176,9 +176,9 @@ def test_switched_off_tools_and_grants_of_the_session_come_back_and_the_other_on
     async def switch(session: Session) -> None:
         assert given() == []
         session.resume("chosen")
-        assert (session.switched_off, given()) == ({"calculate"}, ["d", "e"])
+        assert (session.tools.switched_off, given()) == ({"calculate"}, ["d", "e"])
         session.resume("other")
-        assert (session.switched_off, given()) == (frozenset(), [])
+        assert (session.tools.switched_off, given()) == (frozenset(), [])
 
     chats.play(choose)
     with stored_sessions(chats.folder) as store:
@@ -310,10 +310,10 @@ def test_what_a_chat_takes_that_goes_on_is_counted_with_its_tools_and_no_speed_o
         await session.ready()
         await asyncio.sleep(0)
         session.equip(InProcessRunner(chats.tools), chats.policy)
-        expected = await engine.count(session.conversation.messages, session.toolbox.specs)
+        expected = await engine.count(session.conversation.messages, session.tools.toolbox.specs)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert session.used_tokens == expected.total
+        assert session.room.used_tokens == expected.total
         await session.close()
 
     asyncio.run(run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from session_bench import Bench, settled
 
 from toolchat.chat.conversation import SUMMED_UP
 from toolchat.chat.fold import fold
-from toolchat.engine.base import EngineInfo
+from toolchat.engine.base import EngineInfo, TokenCount
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.session.room import Fullness, Stopped
 from toolchat.session.session import Session
@@ -183,7 +184,7 @@ async def fill(session: Session, engine: ScriptedEngine) -> None:
     engine.info = EngineInfo("scripted", 950, 13, constrains_calls=True)
     await talk(session, engine, "a", "b", "c")
     await settled()
-    assert session.used_tokens >= 0.85 * 950
+    assert session.room.used_tokens >= 0.85 * 950
 
 
 @pytest.mark.parametrize(
@@ -270,6 +271,29 @@ async def call_twice(session: Session, engine: ScriptedEngine) -> None:
     calls = [call("calculate", expression="1+1"), call("read_file", path="long.txt")]
     engine.enqueue(Answer(calls=calls), "Done.")
     await session.ask("calculate")
+
+
+def test_each_result_that_is_trimmed_has_the_prompt_counted_once(
+    bench: Bench, samples: InProcessRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(session: Session) -> None:
+        bench.engine.enqueue(Answer(calls=[call("read_file", path="long.txt") for _ in range(3)]), "Done.")
+        await session.ask("calculate")
+        counted: list[int] = []
+        count = bench.engine.count
+
+        async def counting(*arguments: Any) -> TokenCount:
+            counted.append((made := await count(*arguments)).total)
+            return made
+
+        monkeypatch.setattr(bench.engine, "count", counting)
+        changed = await session.room.trim("1")
+        assert len(changed) == 3
+        assert len(counted) == 1 + 3
+        steps = [before - after for before, after in pairwise(counted)]
+        assert [view.tokens - now for view, now in changed] == steps
+
+    bench.play(scene, samples)
 
 
 def test_results_are_trimmed_and_the_record_keeps_all(bench: Bench, samples: InProcessRunner) -> None:
@@ -392,7 +416,7 @@ def test_what_fills_the_context_is_what_the_engine_counts(bench: Bench, samples:
         assert (await session.room.view()).cached is None
         await call_twice(session, bench.engine)
         view = await session.room.view()
-        count = await bench.engine.count(session.conversation.messages, session.offered())
+        count = await bench.engine.count(session.conversation.messages, session.tools.offered())
         results = sum(one.tokens for one in view.results)
         tools = dict(view.tools)
         assert tools.keys() == set(samples.toolbox.names)
@@ -409,9 +433,9 @@ def test_of_the_cache_it_is_told_what_the_engine_bears_out(bench: Bench, samples
         # The scripted tokenizer is v13: tools stand ahead, and all up to the answer was there before.
         view = await session.room.view()
         assert view.cached == view.total
-        session.switch_tool("calculate", False)
+        session.tools.switch("calculate", False)
         assert ((await session.room.view()).cached or 0) < 100
-        session.switch_tool("calculate", True)
+        session.tools.switch("calculate", True)
         # This engine has found nothing in its cache the second time.
         await talk(session, bench.engine, "b")
         assert (await session.room.view()).cached is None

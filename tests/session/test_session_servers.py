@@ -78,7 +78,7 @@ def test_the_first_turn_waits_for_servers_and_each_turn_has_the_tools_of_then(be
 
     async def scene(session: Session) -> None:
         bench.engine.enqueue("One.", "Two.", "Three.")
-        assert session.toolbox.names == ()
+        assert session.tools.toolbox.names == ()
         await session.ask("first")
         runner.toolbox = Toolbox(Path("tools.yaml"), (READ, WRITE))
         await session.ask("second")
@@ -120,10 +120,10 @@ def test_a_tool_that_was_left_out_and_is_switched_on_stays_on(bench: Bench) -> N
         runner.toolbox = Toolbox(Path("tools.yaml"), (READ, WRITE))
         session.equip(runner, only=("s_read",))
         await session.ask("first")
-        assert session.switched_off == {"s_write"}
-        session.switch_tool("s_write", True)
+        assert session.tools.switched_off == {"s_write"}
+        session.tools.switch("s_write", True)
         await session.ask("second")
-        assert session.switched_off == frozenset()
+        assert session.tools.switched_off == frozenset()
 
     bench.play(scene, Served(READ))
 
@@ -134,7 +134,7 @@ def test_a_tool_that_is_switched_off_stays_off_when_its_server_comes_back(bench:
     async def scene(session: Session) -> None:
         bench.engine.enqueue("One.", "Two.", "Three.")
         await session.ask("first")
-        session.switch_tool("s_write", False)
+        session.tools.switch("s_write", False)
         whole, runner.toolbox = runner.toolbox, Toolbox(Path("tools.yaml"), ())
         await session.ask("second")
         runner.toolbox = whole
@@ -145,7 +145,7 @@ def test_a_tool_that_is_switched_off_stays_off_when_its_server_comes_back(bench:
 
 
 def test_waiting_for_servers_is_said_and_can_be_interrupted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolchat.session.session.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("toolchat.session.tools.PATIENCE_SECONDS", 0.01)
 
     class Late(Served):
         async def settled(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from toolchat.cli.ask_command import ask
 from toolchat.cli.options import settings_flags
-from toolchat.cli.repl import repl
+from toolchat.cli.repl_command import repl
 from toolchat.settings import NO_HOME, SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.wire.errors import UsageError
 

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # it has no stubs
+import jsonschema
 import pytest
 import yaml
 
 from toolchat.tools.file_schema import file_schema
 from toolchat.tools.load import load_tools, sample_tools_path
-from toolchat.tools.spec import read_tools_file
+from toolchat.tools.tools_file import read_tools_file
 from toolchat.wire.errors import ExitCode, UsageError
 
 TOOL = "callable: toolchat.samples.weather:get_current_weather"

@@ -170,7 +170,7 @@ def test_an_unknown_tool_is_answered_with_the_names_there_are() -> None:
 def test_a_text_that_its_type_changes_is_shown_and_compared_as_the_function_gets_it() -> None:
     stripped = Annotated[str, StringConstraints(strip_whitespace=True)]
 
-    def read(path: stripped, more: list[stripped], day: date) -> str:  # type: ignore[valid-type]
+    def read(path: stripped, more: list[stripped], day: date) -> str:
         return "x"
 
     read.__annotations__ = {"path": stripped, "more": list[stripped], "day": date, "return": str}

@@ -9,8 +9,8 @@ import pytest
 
 from toolchat.tools.code import read_code
 from toolchat.tools.load import load_tools
-from toolchat.tools.spec import read_tools_file
 from toolchat.tools.toolbox import Approval
+from toolchat.tools.tools_file import read_tools_file
 from toolchat.wire.errors import UsageError
 
 SOURCE = '''
@@ -212,7 +212,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (info / "RECORD").write_text("acme_offers.py,,\nacme_tools-1.2.dist-info/entry_points.txt,,\n")
     monkeypatch.syspath_prepend(str(site))
-    yield site  # type: ignore[misc]
+    yield site
     sys.modules.pop("acme_offers", None)
 
 

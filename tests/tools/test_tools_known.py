@@ -105,6 +105,14 @@ def test_a_file_that_may_be_another_is_read_again(file: str, how: str, tools: Pa
     assert known_at(tools) is None
 
 
+@pytest.mark.parametrize("file", ["tools.yaml", "mine.py", "helper.py"])
+def test_a_file_that_changes_while_it_is_imported_is_read_again(file: str, tools: Path) -> None:
+    code = read_code(tools)
+    (tools.parent / file).write_text("# changed before what was loaded is written down")
+    remember(code, box(tools))
+    assert known_at(tools) is None
+
+
 def test_what_a_person_accepted_is_compared_by_its_content(tools: Path) -> None:
     remember(replace(read_code(tools), closed=True), box(tools))
     assert known_at(tools) is None

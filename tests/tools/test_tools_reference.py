@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # it has no stubs
+import jsonschema
 import pytest
 import yaml
 
 from toolchat.tools.check import Checked, check_arguments
+from toolchat.tools.file_keys import FILE_KEYS, TOOL_KEYS
 from toolchat.tools.file_schema import file_schema
 from toolchat.tools.keywords import KEYWORDS
 from toolchat.tools.load import load_tools
 from toolchat.tools.options import OPTION_NAMES
-from toolchat.tools.spec import FILE_KEYS, TOOL_KEYS
 from toolchat.tools.toolbox import LoadedToolbox
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tools-reference.md").read_text()

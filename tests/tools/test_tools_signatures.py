@@ -348,7 +348,7 @@ def left_out(
     x: int,
     done: Callable[[], None] | None = None,
     key: Callable[[int], int] = abs,
-    log=sys.stdout,  # type: ignore[no-untyped-def]
+    log=sys.stdout,
     logger=None,
     frame: type[int] | None = None,
 ) -> Any:

@@ -32,7 +32,7 @@ import numpy
 import pytest
 from pydantic import BaseModel
 
-from toolchat.tools.host.child import Executor
+from toolchat.tools.host.executor import Executor
 from toolchat.tools.result import NO_RESULT, error_text, result_text
 from toolchat.tools.values import MAX_ITEMS, Yielded
 

@@ -8,8 +8,8 @@ from toolchat.tools.callable_reference import CallableReference
 from toolchat.tools.entry import ToolEntry
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import Place
-from toolchat.tools.spec import read_tools_file
 from toolchat.tools.toolbox import Approval, ToolOptions
+from toolchat.tools.tools_file import read_tools_file
 from toolchat.wire.errors import UsageError
 
 

@@ -14,7 +14,7 @@ from toolchat.tools.toolbox import Approval, Tool, Toolbox, ToolOptions
 from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import ToolchatError, UsageError
 from toolchat.wire.events import TurnFinished, TurnStatus
-from toolchat.wire.messages import Image, ToolResult, UserMessage
+from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
 
 
 def tool(name: str, description: str = "", approval: Approval = Approval.ASK, stateful: bool = False) -> Tool:
@@ -31,6 +31,13 @@ class FakeRoom:
     """Nothing was edited."""
 
     is_making = False
+    used_tokens = 0
+    used_is_estimate = False
+    counts = True
+    """Whether a model is there to count."""
+
+    async def tool_tokens(self, tool: ToolSpec) -> int | None:
+        return 42 if self.counts else None
 
     def asks(self, ask: object) -> None:
         pass
@@ -48,8 +55,6 @@ class FakeChat:
     toolbox: Toolbox = field(default_factory=lambda: Toolbox(Path("tools.yaml"), (WEATHER, DELETE, ADD)))
     switched_off: frozenset[str] = frozenset()
     system: str | None = None
-    used_tokens: int = 0
-    used_is_estimate: bool = False
     loading: bool = False
     last_answer: str = ""
     prompts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -76,6 +81,11 @@ class FakeChat:
         return self
 
     @property
+    def tools(self) -> FakeChat:
+        """Itself, too."""
+        return self
+
+    @property
     def turns(self) -> int:
         return len(self.questions)
 
@@ -85,9 +95,6 @@ class FakeChat:
 
     def approval(self, tool: Tool) -> Approval:
         return self.approvals.get(tool.name, tool.options.approval)
-
-    async def tool_tokens(self, tool: Tool) -> int | None:
-        return 42 if self.info is not None else None
 
     async def launch(self) -> None:
         pass
@@ -132,12 +139,12 @@ class FakeChat:
         if value is not None:
             self.changed[name] = value
 
-    def switch_tool(self, name: str, on: bool) -> None:
+    def switch(self, name: str, on: bool) -> None:
         if self.toolbox.get(name) is None:
             raise UsageError(f"there is no tool {name}")
         self.switched_off = self.switched_off - {name} if on else self.switched_off | {name}
 
-    async def reload_tools(self) -> None:
+    async def reload(self) -> None:
         if self.refuses is not None:
             raise self.refuses
         self.toolbox = self.reloaded or self.toolbox

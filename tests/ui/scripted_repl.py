@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from toolchat.cli import main
+from toolchat.cli import start
 from toolchat.engine.base import Engine
-from toolchat.models.resolve import ModelChoice
+from toolchat.models.choice import ModelChoice
 from toolchat.session import engines, startup
 
 
@@ -36,7 +36,7 @@ def play(script: Path, flags: list[str]) -> None:
     for module, name, stand_in in replaced:
         setattr(module, name, stand_in)
     startup.Plan.late_engine = startup.Plan.engine = late  # type: ignore[method-assign]
-    main.run(["repl", *flags])
+    start.run(["repl", *flags])
 
 
 if __name__ == "__main__":

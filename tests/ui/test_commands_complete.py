@@ -7,7 +7,7 @@ import pytest
 from fake_chat import FakeChat, tool, with_tools
 
 from toolchat.engine.base import EngineInfo
-from toolchat.models.listing import LocalModel
+from toolchat.models.choice import LocalModel
 from toolchat.ui.commands import COMMANDS, Commands
 
 MODELS = [
@@ -77,7 +77,7 @@ def test_a_tool_and_its_new_state_complete(commands: Commands, text: str, lines:
 
 
 def test_a_tool_that_is_off_is_offered_on_first(commands: Commands, chat: FakeChat) -> None:
-    chat.switch_tool("add", False)
+    chat.switch("add", False)
     assert completed(commands, "/tool add ") == ["/tool add on", "/tool add off"]
 
 

@@ -12,7 +12,7 @@ from image_files import image_file
 from rich.cells import cell_len
 
 from toolchat.engine.base import EngineInfo
-from toolchat.models.listing import LocalModel
+from toolchat.models.choice import LocalModel
 from toolchat.settings import SETTINGS
 from toolchat.tools.toolbox import Approval
 from toolchat.ui.commands import COMMANDS, KEYS, Commands, Outcome
@@ -136,7 +136,7 @@ def test_everything_else_may_be_said_during_a_turn(typed: Typed) -> None:
 
 
 def test_tools_are_listed_with_state_approval_and_description(typed: Typed, chat: FakeChat) -> None:
-    chat.switch_tool("delete_file", False)
+    chat.switch("delete_file", False)
     assert typed.says("/tools") == [
         "on  allow get_current_weather  Get the weather.",
         "off deny  delete_file          Delete a file.",
@@ -195,6 +195,7 @@ def test_a_tool_is_shown_as_the_model_is_told_of_it(typed: Typed, chat: FakeChat
 
 def test_without_a_model_a_tools_tokens_are_said_to_be_estimated(typed: Typed, chat: FakeChat) -> None:
     chat.info = None
+    chat.room.counts = False
     (row,) = (row for row in typed.says("/tool add") if row.startswith("  tokens "))
     assert re.fullmatch(r"  tokens    about \d+ of every prompt, estimated: no model is loaded that could count", row)
 

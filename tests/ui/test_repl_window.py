@@ -11,7 +11,7 @@ from scripted_terminal import OpenRepl
 from terminal_screen import ENTER, ESCAPE
 from test_window import ATTRIBUTES, FOCUS_OUT, WHITE
 
-from toolchat.ui.features import ASK_BACKGROUND, FOCUS_OFF, RESTORE_TITLE, notification, title
+from toolchat.ui.window import ASK_BACKGROUND, FOCUS_OFF, RESTORE_TITLE, notification, title
 
 pytestmark = pytest.mark.terminal
 

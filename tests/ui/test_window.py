@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from toolchat.ui.features import (
+from toolchat.ui.keys import KeyDecoder
+from toolchat.ui.text.styles import Look, prompt_style, set_background, sgr
+from toolchat.ui.window import (
     ASK_BACKGROUND,
     BELL,
     FOCUS_IN,
@@ -13,14 +15,12 @@ from toolchat.ui.features import (
     FOCUS_OUT,
     RESTORE_TITLE,
     SAVE_TITLE,
+    TerminalWindow,
     features_of,
     light_background,
     notification,
     title,
 )
-from toolchat.ui.keys import KeyDecoder
-from toolchat.ui.text.styles import Look, prompt_style, set_background, sgr
-from toolchat.ui.window import TerminalWindow
 
 XTERM = {"TERM": "xterm-256color"}
 WHITE, BLACK = "\x1b]11;rgb:ffff/ffff/ffff\x1b\\", "\x1b]11;rgb:1e1e/1e1e/1e1e\x07"

@@ -195,7 +195,7 @@ class Chat(BaseChat):
     @property
     def tools(self) -> tuple[str, ...]:
         """The names of the tools."""
-        names: tuple[str, ...] = self._do(lambda session: session.toolbox.names)
+        names: tuple[str, ...] = self._do(lambda session: session.tools.toolbox.names)
         return names
 
     def close(self) -> None:

@@ -119,8 +119,8 @@ async def open_chat(config: Config, show: Show, ask: Ask) -> AsyncIterator[Sessi
 
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.session.given import JoinedRunner, sort_tools
+    from toolchat.session.opening import open_session
     from toolchat.session.past import with_model
-    from toolchat.session.session import open_session
     from toolchat.session.startup import start_runner
     from toolchat.settings import resolve, state_folder
     from toolchat.store.grants import GrantStore
@@ -175,7 +175,7 @@ def _deny_all(grants: Any) -> ApprovalPolicy:
 
 
 def _plan(flags: Mapping[str, Any], engine: Engine | None) -> Plan:
-    from toolchat.models.resolve import ModelChoice
+    from toolchat.models.choice import ModelChoice
     from toolchat.session.engines import LocalEngines
     from toolchat.session.startup import SERVER, Plan, sketch
     from toolchat.settings import resolve

@@ -10,7 +10,8 @@ rule within one. What was changed can be undone, and what was left be gone back 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -110,6 +111,11 @@ class Conversation:
         self._pending: tuple[ToolCall, ...] = ()
         self._begun = 0
         self._call_ids: set[str] = set()
+        self._sent: list[Message] = []
+        """The messages of the turns that are sent, as they were at a version of the timeline."""
+        self._sent_version = self._line.version
+        self._prompt: tuple[Message, ...] | None = None
+        """What the model is sent; None where nobody has asked for it since it changed."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Conversation):
@@ -130,9 +136,14 @@ class Conversation:
     @property
     def messages(self) -> tuple[Message, ...]:
         """What the model is sent: the system prompt and every turn that is not set aside."""
-        system = [SystemMessage(self._system)] if self._system else []
-        # Each turn asks for all of them: a loop of Python's own would be felt in a long chat.
-        return (*system, *chain.from_iterable(turn.messages for turn in self._line.turns if not turn.aside))
+        # Each turn asks for all of them: only those that came since the last time are looked at.
+        if self._sent_version != self._line.version:
+            sent = (turn.messages for turn in self._line.turns if not turn.aside)
+            self._sent, self._sent_version, self._prompt = list(chain.from_iterable(sent)), self._line.version, None
+        if self._prompt is None:
+            system = [SystemMessage(self._system)] if self._system else []
+            self._prompt = (*system, *self._sent)
+        return self._prompt
 
     @property
     def history(self) -> tuple[Turn, ...]:
@@ -147,7 +158,17 @@ class Conversation:
     @property
     def turns(self) -> int:
         """How many there are, those set aside among them."""
-        return len(self._line.turns)
+        return len(self._line)
+
+    @property
+    def last_number(self) -> int:
+        """Of the last turn; 0 where there is none."""
+        return self._line.last.number if self._line.last is not None else 0
+
+    @property
+    def last_turn(self) -> tuple[Message, ...]:
+        """The messages of the last turn; none where there is no turn."""
+        return self._line.last.messages if self._line.last is not None else ()
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -157,28 +178,26 @@ class Conversation:
     @property
     def rounds(self) -> int:
         """Generations with calls that the last turn holds."""
-        messages = self._line.turns[-1].messages if self._line.turns else ()
-        return sum(bool(message.calls) for message in messages if isinstance(message, AssistantMessage))
+        return sum(bool(message.calls) for message in self.last_turn if isinstance(message, AssistantMessage))
 
     @property
     def can_retry_round(self) -> bool:
         """Whether the engine's failure ended the last turn behind the results of calls: see `reopen`."""
-        return bool(self._line.turns) and self._line.turns[-1].is_retriable
+        return self._line.last is not None and self._line.last.is_retriable
 
     @property
     def turn_sizes(self) -> tuple[int, ...]:
         """Messages of each turn that is sent, oldest first; they follow the system prompt in `messages`."""
         return tuple(len(turn.messages) for turn in self._line.turns if not turn.aside)
 
-    @property
-    def call_ids(self) -> frozenset[str]:
-        """Of every call that there has been, also in turns that may be gone back to."""
-        return frozenset(self._call_ids)
+    def has_call(self, call_id: str) -> bool:
+        """Whether there has been a call of that id, also in turns that may be gone back to."""
+        return call_id in self._call_ids
 
     @property
     def open(self) -> bool:
         """True within a turn: the last message is not the assistant's closing one."""
-        match self._line.turns[-1].messages[-1] if self._line.turns else None:
+        match self._line.last.messages[-1] if self._line.last is not None else None:
             case UserMessage() | ToolMessage():
                 return True
             case AssistantMessage(calls=calls):
@@ -194,7 +213,9 @@ class Conversation:
         if not text.strip():
             raise ValueError("a user message needs text")
         number = self._next(number)
-        self._line.begin(Turn(number, (UserMessage(text, tuple(images)),)))
+        turn = Turn(number, (UserMessage(text, tuple(images)),))
+        with self._growing(turn.messages):
+            self._line.begin(turn)
         return number
 
     def add_answer(self, text: str, thinking: str = "", parts: Sequence[Part] = ()) -> None:
@@ -232,7 +253,8 @@ class Conversation:
         results first.
         """
         self.add_answer(f"{text.rstrip()} {why}".strip())
-        self._line.change_last(replace(self._line.turns[-1], failed=failed))
+        with self._growing(()):
+            self._line.change_last(replace(self._last(), failed=failed))
 
     def reopen(self) -> int:
         """Open the last turn again behind the results of its calls, without what closed it; its number.
@@ -241,7 +263,7 @@ class Conversation:
         """
         if not self.can_retry_round:
             raise ValueError("no round of the last turn can be retried")
-        turn = self._line.turns[-1]
+        turn = self._last()
         again = replace(turn, messages=turn.messages[:-1], failed=False)
         self._line.go_on(again)
         return turn.number
@@ -276,9 +298,9 @@ class Conversation:
         What was set aside for it is sent again. Edits that came after it stay.
         """
         self._expect_closed()
-        if not self._line.turns:
+        if self._line.last is None:
             return None
-        question = self._line.turns[-1].question
+        question = self._line.last.question
         self._line.take_back()
         return question
 
@@ -288,7 +310,7 @@ class Conversation:
         Raises ValueError for a turn that is out of reach, and for the last one.
         """
         self._expect_closed()
-        if number == (self.numbers[-1] if self._line.turns else 0):
+        if number == self.last_number:
             raise ValueError(f"turn {number} is the last one")
         self._line.branch(number)
 
@@ -304,7 +326,7 @@ class Conversation:
     def set_system(self, text: str | None) -> None:
         """Have another system prompt from the next turn on; None for none."""
         self._expect_closed()
-        self._system = text
+        self._system, self._prompt = text, None
 
     def set_aside(self, numbers: Collection[int]) -> tuple[int, ...]:
         """Send the model these turns no more; their numbers, oldest first. They are kept.
@@ -384,8 +406,23 @@ class Conversation:
         return number
 
     def _add(self, *messages: Message) -> None:
-        turn = self._line.turns[-1]
-        self._line.change_last(replace(turn, messages=turn.messages + messages))
+        turn = self._last()
+        with self._growing(() if turn.aside else messages):
+            self._line.change_last(replace(turn, messages=turn.messages + messages))
+
+    @contextmanager
+    def _growing(self, messages: tuple[Message, ...]) -> Iterator[None]:
+        """A change of the timeline that adds these to what is sent, and does nothing else to it."""
+        known = self._sent_version == self._line.version
+        yield
+        if known:
+            self._sent += messages
+            self._sent_version = self._line.version
+            self._prompt = self._prompt if not messages else None
+
+    def _last(self) -> Turn:
+        assert self._line.last is not None
+        return self._line.last
 
     def _expect_closed(self) -> None:
         if self.open:
@@ -394,5 +431,5 @@ class Conversation:
     def _expect_generation(self) -> None:
         if self._pending:
             raise ValueError("pending calls have no results yet")
-        if not self._line.turns or not isinstance(self._line.turns[-1].messages[-1], UserMessage | ToolMessage):
+        if self._line.last is None or not isinstance(self._line.last.messages[-1], UserMessage | ToolMessage):
             raise ValueError("an assistant message follows a user's or a tool's")

@@ -201,5 +201,5 @@ class _Folder:
                 conversation.set_system(system)
 
     def _expect_last(self, turn: int) -> None:
-        if self.conversation.numbers[-1:] != (turn,):
+        if turn != self.conversation.last_number:
             raise ValueError(f"turn {turn} is not the last one")

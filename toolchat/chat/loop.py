@@ -227,7 +227,7 @@ class ChatLoop:
                     error,
                     self._conversation.messages,
                     toolbox.specs,
-                    self._conversation.turn_sizes[-1],
+                    len(self._conversation.last_turn),
                     self._needed(error.context_window, options),
                 )
                 if rounds == 1:
@@ -305,7 +305,7 @@ class ChatLoop:
 
     def _heard(self, toolbox: Toolbox) -> str:
         """The untrusted tool that has spoken in the turn that goes on; "" for none."""
-        for message in reversed(self._conversation.messages):
+        for message in reversed(self._conversation.last_turn):
             match message:
                 case UserMessage():
                     break
@@ -390,8 +390,7 @@ class ChatLoop:
             case deltas.CallEnded(_, call):
                 this.writing = None
                 # Up to v11 models write ids, also ones that they read before: results are kept by them.
-                taken = self._conversation.call_ids.union(one.id for one in this.calls)
-                while call.id in taken:
+                while self._conversation.has_call(call.id) or any(one.id == call.id for one in this.calls):
                     call = replace(call, id=self._new_id())
                 this.calls.append(call)
                 this.spoken.call()

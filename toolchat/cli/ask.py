@@ -17,8 +17,8 @@ from toolchat.cli.given import session_to_open, settings_flags
 if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.cli.piped import Note
+    from toolchat.models.choice import ModelChoice
     from toolchat.models.hub import RemoteSize
-    from toolchat.models.resolve import ModelChoice
     from toolchat.session.startup import Plan
     from toolchat.store.cassette_writer import CassetteWriter
     from toolchat.store.cassettes import Cassette
@@ -198,7 +198,7 @@ def _answer(
     """Ask one question, and print its answer in the form that the flags say."""
     from toolchat.cli.approval import ask_on_terminal
     from toolchat.cli.signals import Interrupts, run_async
-    from toolchat.session.session import open_session
+    from toolchat.session.opening import open_session
     from toolchat.ui.plain import PlainRenderer
 
     as_json, as_events = given["as_json"], given["stream_json"]

@@ -109,7 +109,7 @@ def _tools(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
     from toolchat.cli.tools_file import FOUND, choose_tools_file
     from toolchat.samples import sample_tools_path
     from toolchat.settings import resolve, user_path
-    from toolchat.tools.spec import read_tools_file
+    from toolchat.tools.tools_file import read_tools_file
     from toolchat.wire.errors import ToolchatError
 
     settings = resolve({name: params.get(name) for name in ("tools", "profile", "project")})
@@ -144,7 +144,7 @@ def _granted() -> Iterator[tuple[str, str]]:
 
 def _models() -> Iterator[tuple[str, str]]:
     from toolchat.models import hub_cache
-    from toolchat.models.resolve import DEMO
+    from toolchat.models.choice import DEMO
 
     yield DEMO, "built in"
     for model in hub_cache.models():

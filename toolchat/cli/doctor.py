@@ -100,8 +100,8 @@ def _server(flags: Mapping[str, Any]) -> Iterator[Check]:
 
 def _settings(flags: Mapping[str, Any] | None = None) -> Iterator[Check]:
     from toolchat.engine.vllm_options import read_engine_args, read_lora
+    from toolchat.models.choice import default_model
     from toolchat.models.health import ok
-    from toolchat.models.resolve import default_model
     from toolchat.settings import trace
 
     found = trace(flags or {})

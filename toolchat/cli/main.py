@@ -21,8 +21,8 @@ from toolchat.cli import (
     ending,
     engines,
     models,
-    repl,
-    replay,
+    quick,
+    repl_command,
     report,
     serve,
     sessions,
@@ -50,8 +50,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ask")(ask_command.ask)
-app.command("repl")(repl.repl)
-app.command("replay")(replay.replay)
+app.command("repl")(repl_command.repl)
+app.command("replay")(report.replay)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)
@@ -84,7 +84,7 @@ def run(arguments: list[str] | None = None) -> Never:
     """Run the command line and exit with its code; failures become one line on stderr."""
 
     def work() -> Any:
-        given = repl.with_value(sys.argv[1:] if arguments is None else arguments)
+        given = quick.with_value(sys.argv[1:] if arguments is None else arguments)
         try:
             return _app_for(given)(args=given, prog_name="toolchat", standalone_mode=False)
         except typer.Exit as error:

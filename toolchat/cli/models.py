@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from toolchat.models.choice import LocalModel, ModelChoice
     from toolchat.models.hub import RemoteSize
-    from toolchat.models.listing import LocalModel
-    from toolchat.models.resolve import ModelChoice
     from toolchat.ui.tables import ModelRow
 
 app = typer.Typer(help="The models on this machine.", no_args_is_help=True, rich_markup_mode=None)
@@ -29,8 +28,7 @@ Name = Annotated[
 @takes_settings("profile", "project")
 def list_(**given: Any) -> None:
     """List the models that are here, what they know of themselves, and the one used where none is named."""
-    from toolchat.models.listing import local_models
-    from toolchat.models.resolve import default_model
+    from toolchat.models.choice import default_model, local_models
     from toolchat.settings import cache_folder, resolve
     from toolchat.ui.tables import ModelRow, print_models
 
@@ -64,7 +62,7 @@ def _row(model: LocalModel, default: bool) -> ModelRow:
 @takes_settings("revision")
 def pull(name: Name, offline: Offline = False, **given: Any) -> None:
     """Fetch a model, or build the demo model, so that it can be used offline."""
-    from toolchat.models.resolve import choose_model
+    from toolchat.models.choice import choose_model
     from toolchat.settings import cache_folder
 
     typer.echo(obtain_with_progress(choose_model(name, cache_folder(), given["revision"]), _fits))
@@ -86,7 +84,7 @@ def _fits(size: RemoteSize) -> str:
 def path(name: Name, **given: Any) -> None:
     """Print the folder of a model that is here."""
     from toolchat.models import hub_cache
-    from toolchat.models.resolve import choose_model
+    from toolchat.models.choice import choose_model
     from toolchat.settings import cache_folder
     from toolchat.wire.errors import EngineError
 
@@ -105,7 +103,7 @@ def path(name: Name, **given: Any) -> None:
 def remove(name: Name) -> None:
     """Delete a model's files from this machine."""
     from toolchat.models import demo, hub
-    from toolchat.models.resolve import DEMO
+    from toolchat.models.choice import DEMO
     from toolchat.settings import cache_folder
     from toolchat.wire.errors import UsageError
 
@@ -122,7 +120,7 @@ def obtain_with_progress(choice: ModelChoice, fits: Callable[[RemoteSize], str])
     """
     if choice.folder is not None:
         return choice.folder
-    from toolchat.models.resolve import obtain
+    from toolchat.models.choice import obtain
     from toolchat.settings import cache_folder
     from toolchat.ui.progress import progress
 

@@ -1,7 +1,8 @@
-"""Reads a plain command line of `ask` as typer reads it, in a tenth of the time; whatever is not plain is typer's.
+"""Reads a plain command line of `ask` or `repl` as typer reads it, in a tenth of the time; any other is typer's.
 
-typer and the pydantic models that it makes of every option took 40 % of what a warm `ask` did before its first request.
-What is read here is what `ask_command` would have been given: tests compare the two.
+typer and the pydantic models that it makes of every option took 40 % of what a warm `ask` did before its first request,
+and as much of what `repl` did before its prompt. What is read here is what the command would have been given by typer:
+tests compare the two, and that neither command has a flag that is not considered here.
 """
 
 from __future__ import annotations
@@ -13,48 +14,67 @@ from toolchat.cli.given import parameter_of
 from toolchat.settings.table import SETTINGS
 
 TEXT, LIST, SWITCH = "text", "list", "switch"
-_OWN: Mapping[str, tuple[str, Any, tuple[str, ...]]] = {
-    "file": (LIST, None, ("--file", "-f")),
-    "no_tools": (SWITCH, False, ("--no-tools",)),
-    "tool": (LIST, None, ("--tool",)),
-    "yes": (SWITCH, False, ("--yes", "-y")),
-    "allow": (LIST, None, ("--allow",)),
-    "deny": (LIST, None, ("--deny",)),
-    "image": (LIST, None, ("--image", "-i")),
-    "session": (TEXT, None, ("--session",)),
-    "continue_": (SWITCH, False, ("--continue", "-c")),
-    "record": (TEXT, None, ("--record",)),
-    "replay": (TEXT, None, ("--replay",)),
-    "recorded_results": (SWITCH, False, ("--recorded-results",)),
-    "offline": (SWITCH, False, ("--offline",)),
-    "schema": (TEXT, None, ("--schema",)),
-    "as_json": (SWITCH, False, ("--json",)),
-    "stream_json": (SWITCH, False, ("--stream-json",)),
-    "quiet": (SWITCH, False, ("--quiet", "-q")),
-    "batch": (TEXT, None, ("--batch",)),
-    "output": (TEXT, None, ("--output", "-o")),
-    "no_stdin": (SWITCH, False, ("--no-stdin",)),
-    "no_system": (SWITCH, False, ("--no-system",)),
+Own = Mapping[str, tuple[str, tuple[str, ...]]]
+"""Flags that are no settings: by parameter, what it takes and how it is written."""
+_BOTH: Own = {
+    "no_tools": (SWITCH, ("--no-tools",)),
+    "yes": (SWITCH, ("--yes", "-y")),
+    "allow": (LIST, ("--allow",)),
+    "deny": (LIST, ("--deny",)),
+    "continue_": (SWITCH, ("--continue", "-c")),
+    "record": (TEXT, ("--record",)),
+    "replay": (TEXT, ("--replay",)),
+    "recorded_results": (SWITCH, ("--recorded-results",)),
+    "offline": (SWITCH, ("--offline",)),
+    "no_system": (SWITCH, ("--no-system",)),
 }
-"""By parameter: what it takes, what it is where it is not given, and how it is written. A flag that is missing here is
-left to typer."""
+_OWN: Mapping[str, Own] = {
+    "ask": {
+        **_BOTH,
+        "file": (LIST, ("--file", "-f")),
+        "tool": (LIST, ("--tool",)),
+        "image": (LIST, ("--image", "-i")),
+        "session": (TEXT, ("--session",)),
+        "schema": (TEXT, ("--schema",)),
+        "as_json": (SWITCH, ("--json",)),
+        "stream_json": (SWITCH, ("--stream-json",)),
+        "quiet": (SWITCH, ("--quiet", "-q")),
+        "batch": (TEXT, ("--batch",)),
+        "output": (TEXT, ("--output", "-o")),
+        "no_stdin": (SWITCH, ("--no-stdin",)),
+    },
+    "repl": {
+        **_BOTH,
+        "resume": (TEXT, ("--resume", "-r")),
+        "name": (TEXT, ("--name",)),
+        "plain": (SWITCH, ("--plain",)),
+        "no_history": (SWITCH, ("--no-history",)),
+    },
+}
+"""By command. A flag that is missing here is left to typer."""
+_ARGUMENT = {"ask": "question"}
+"""By command: the parameter of its one argument, which may be left out."""
+_LEFT_OUT: Mapping[str, Mapping[str, Any]] = {"ask": {"n": 1}}
+"""By command: the parameters whose flags typer reads, and what they are without these."""
 
 
-def read(arguments: Sequence[str]) -> dict[str, Any] | None:
-    """The parameters of `ask` for these arguments of the program; None for what typer is to read, and to refuse."""
-    if arguments[:1] != ["ask"]:
+def read(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
+    """The command that the arguments of the program call, and its parameters; None for what typer reads or refuses."""
+    command = arguments[0] if arguments else ""
+    if (own := _OWN.get(command)) is None:
         return None
-    flags, given = _flags(), {"question": None, "n": 1} | {name: default for name, (_, default, _) in _OWN.items()}
-    given |= {parameter_of(setting): None for setting in SETTINGS.values() if not setting.of_screen}
-    questions: list[str] = []
-    pending = list(arguments[:0:-1])
+    flags = _flags(own, screen=command == "repl")
+    given: dict[str, Any] = {name: False if kind == SWITCH else None for name, (kind, _) in own.items()}
+    given |= {name: None for name, _, _ in flags.values() if name not in own} | dict(_LEFT_OUT.get(command, {}))
+    values: list[str] = []
+    pending = with_value(arguments)[:0:-1]
     while pending:
         argument = pending.pop()
         if argument == "--":
-            questions += reversed(pending)
+            values += reversed(pending)
             break
         if not argument.startswith("-"):
-            questions.append(argument)
+            values.append(argument)
             continue
         written, joined, value = argument.partition("=") if argument.startswith("--") else (argument, "", "")
         if (found := flags.get(written)) is None:
@@ -70,17 +90,28 @@ def read(arguments: Sequence[str]) -> dict[str, Any] | None:
                 return None
             value = pending.pop()
         given[name] = [*(given[name] or ()), value] if kind == LIST else value
-    if len(questions) > 1:
+    argument_name = _ARGUMENT.get(command)
+    if len(values) > (argument_name is not None):
         return None
-    given["question"] = questions[0] if questions else None
-    return given
+    if argument_name is not None:
+        given[argument_name] = values[0] if values else None
+    return command, given
 
 
-def _flags() -> dict[str, tuple[str, str, bool]]:
-    """By how a flag is written: its parameter, what it takes, and what a switch sets."""
-    flags = {one: (name, kind, True) for name, (kind, _, written) in _OWN.items() for one in written}
+def with_value(arguments: Sequence[str]) -> list[str]:
+    """The arguments of the program, in which `--resume` without a value says "last": typer knows no optional values."""
+    made = list(arguments)
+    for at in reversed(range(len(made))):
+        if made[at] == "--resume" and (at + 1 == len(made) or made[at + 1].startswith("-")) and "--" not in made[:at]:
+            made.insert(at + 1, "last")
+    return made
+
+
+def _flags(own: Own, *, screen: bool) -> dict[str, tuple[str, str, bool]]:
+    """By how a flag is written: its parameter, what it takes, and what a switch sets. `screen`: those of the screen."""
+    flags = {one: (name, kind, True) for name, (kind, written) in own.items() for one in written}
     for setting in SETTINGS.values():
-        if setting.of_screen:
+        if setting.of_screen and not screen:
             continue
         name = parameter_of(setting)
         kind = SWITCH if setting.is_switch else LIST if setting.repeated else TEXT

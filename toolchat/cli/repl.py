@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shlex
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from toolchat.cli import completion, options, recording
+from toolchat.cli import recording
+from toolchat.cli.given import session_to_open, settings_flags
 
 if TYPE_CHECKING:  # the prompt is not to wait for any of these
     from toolchat.chat.approval import Ask
@@ -25,48 +25,25 @@ if TYPE_CHECKING:  # the prompt is not to wait for any of these
     from toolchat.store.sessions import Opened
     from toolchat.tools.code import ToolsCode
 
-Plain = Annotated[bool, typer.Option("--plain", help="Line by line, without live rows, colours or escape sequences.")]
-Resume = Annotated[
-    str | None,
-    typer.Option(
-        "--resume",
-        "-r",
-        help="Go on with a session: its name, its id, or last, which may be left out.",
-        metavar="[SESSION]",
-        autocompletion=completion.sessions,
-    ),
-]
-NoHistory = Annotated[bool, typer.Option("--no-history", help="Neither read nor keep what is typed.")]
 
+def chat(given: Mapping[str, Any]) -> int:
+    """Chat as the flags say, by the names of `repl_command.repl`'s parameters; the exit code. Raises ToolchatError."""
+    # The collector's rounds over modules would come before the prompt; `_Opening` has it look again.
+    gc.disable()
+    if given["offline"]:
+        from toolchat.offline import go_offline
 
-@options.takes_settings(screen=True)
-def repl(
-    no_tools: options.NoTools = False,
-    yes: options.Yes = False,
-    allow: options.Allow = None,
-    deny: options.Deny = None,
-    resume: Resume = None,
-    continue_: options.Continue = False,
-    name: options.Name = None,
-    record: options.Record = None,
-    replay: options.Replay = None,
-    recorded_results: options.RecordedResults = False,
-    offline: options.Offline = False,
-    plain: Plain = False,
-    no_history: NoHistory = False,
-    **given: Any,
-) -> int:
-    """Chat with the model. Ctrl-C stops an answer, Ctrl-D leaves."""
+        go_offline()
     from toolchat.cli.tools_file import choose_tools_file
     from toolchat.settings import resolve, state_folder
     from toolchat.store.state import open_state
 
-    flags = options.settings_flags(given)
+    flags = settings_flags(given)
     open_state(state_folder())
     settings = resolve(flags)
-    recording.check_record(record)
-    cassette = recording.cassette_to_replay(replay, recorded_results, flags)
-    opened = options.session_to_open(resume, continue_, settings.store, "--resume")
+    recording.check_record(given["record"])
+    cassette = recording.cassette_to_replay(given["replay"], given["recorded_results"], flags)
+    opened = session_to_open(given["resume"], given["continue_"], settings.store, "--resume")
     if opened is not None and cassette is None:
         from toolchat.session.past import with_model
 
@@ -74,29 +51,21 @@ def repl(
         settings = resolve(flags)
     opening = _Opening(
         flags,
-        None if no_tools or recorded_results else choose_tools_file(settings),
-        {"yes": yes, "allow": allow, "deny": deny},
+        None if given["no_tools"] or given["recorded_results"] else choose_tools_file(settings),
+        {name: given[name] for name in ("yes", "allow", "deny")},
         opened,
-        name,
-        record=record,
+        given["name"],
+        record=given["record"],
         cassette=cassette,
-        recorded_results=recorded_results,
+        recorded_results=given["recorded_results"],
         debug=bool(os.environ.get("TOOLCHAT_DEBUG")),
     )
     try:
-        return _chat(opening, settings, plain=plain or is_plain(os.environ), no_history=no_history)
+        plain = given["plain"] or is_plain(os.environ)
+        return _chat(opening, settings, plain=plain, no_history=given["no_history"])
     finally:
         if opening.hint and sys.stderr is not None and sys.stderr.isatty():
             print(opening.hint, file=sys.stderr)
-
-
-def with_value(arguments: Sequence[str]) -> list[str]:
-    """The arguments of the program, in which `--resume` without a value says "last": typer knows no optional values."""
-    made = list(arguments)
-    for at in reversed(range(len(made))):
-        if made[at] == "--resume" and (at + 1 == len(made) or made[at + 1].startswith("-")) and "--" not in made[:at]:
-            made.insert(at + 1, "last")
-    return made
 
 
 def _chat(opening: _Opening, settings: Settings, *, plain: bool, no_history: bool) -> int:
@@ -169,9 +138,11 @@ class _Opening:
         from toolchat.session.background import in_background
 
         await in_background(lambda _: _import())
+        gc.freeze()
+        gc.enable()
         from toolchat.cli.approval import make_policy
         from toolchat.cli.tools_file import choose_tools_file
-        from toolchat.session.session import open_session
+        from toolchat.session.opening import open_session
         from toolchat.session.startup import sketch
 
         def begin() -> Plan:

@@ -1,7 +1,12 @@
-"""`toolchat report`: one file for a bug report, with versions, doctor's lines and the last session. Sends nothing."""
+"""`toolchat report`: one file for a bug report, with versions, doctor's lines and the last session. Sends nothing.
+
+`toolchat replay` shows such a file, and every other cassette, again.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolchat.cli import completion
+from toolchat.cli.repl_command import Plain
 
 if TYPE_CHECKING:
     from toolchat.store.cassette_writer import CassetteWriter
@@ -65,7 +71,7 @@ def report(session: Which = None, output: Output = None, no_session: NoSession =
     redaction = Redaction.here(more=_own_secrets())
     program = f"toolchat {__version__}"
     tape = CassetteWriter(path, Header(program, "repl", found.model if found else "", round(time.time(), 3)), redaction)
-    tape.know_tools({})
+    tape.know_tools(_tools_secrets())
     lines = _doctor()
     versions = _versions()
     tape.report(Report(versions, tuple(lines)))
@@ -100,6 +106,26 @@ def _own_secrets() -> dict[str, str]:
     from toolchat.settings.check import keys
 
     return {f"API_KEY{number or ''}": key for number, key in enumerate(keys())}
+
+
+def _tools_secrets() -> dict[str, str]:
+    """What the tools file of this folder, or of the settings, gives tools by `${NAME}`. It is read, and nothing of it
+    imported: that it is not accepted yet, or that something is wrong with it, does not matter."""
+    from toolchat.cli.tools_file import FOUND
+    from toolchat.settings import resolve, user_path
+    from toolchat.tools.tools_file import scan_tools_file
+    from toolchat.wire.errors import ToolchatError
+
+    named = None
+    with contextlib.suppress(ToolchatError):  # doctor's lines have it
+        named = resolve({}).tools
+    try:
+        file, _ = scan_tools_file(user_path(named) if named is not None else FOUND)
+    except (ToolchatError, OSError):
+        return {}
+    given = [*(entry.options.given for entry in file.entries), *(server.given for server in file.servers)]
+    names = {name for some in given for name in some}
+    return {name: os.environ[name] for name in sorted(names) if name in os.environ}
 
 
 def _doctor() -> list[str]:
@@ -162,3 +188,21 @@ def _tell(
 
 def _number(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+Instant = Annotated[bool, typer.Option("--instant", help="All at once, and not at the speed of reading.")]
+
+
+def replay(
+    cassette: Annotated[
+        str, typer.Argument(help="What --record or toolchat report wrote.", metavar="FILE", show_default=False)
+    ],
+    instant: Instant = False,
+    plain: Plain = False,
+) -> None:
+    """Show a recorded chat again. No model is loaded, and no tool runs."""
+    from toolchat.settings import user_path
+    from toolchat.store.cassettes import read_cassette
+    from toolchat.ui.replay import show_cassette
+
+    show_cassette(read_cassette(user_path(cassette)), instant=instant, plain=plain)

@@ -19,7 +19,7 @@ from toolchat.cli.options import Offline, settings_flags, takes_settings
 if TYPE_CHECKING:
     from toolchat.engine.served import ServedModel
     from toolchat.engine.server_command import Place, ServerCommand
-    from toolchat.models.resolve import ModelChoice
+    from toolchat.models.choice import ModelChoice
 
 KEY_FILE = "serve-api-key"
 """In the state folder: the key that was made."""

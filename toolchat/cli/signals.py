@@ -1,4 +1,7 @@
-"""SIGINT, SIGTERM and SIGHUP unwind the program, so that every `finally` runs and no process is left."""
+"""SIGINT, SIGTERM and SIGHUP unwind the program, so that every `finally` runs and no process is left.
+
+Where SIGINT or SIGHUP are ignored when it starts, they stay so.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ def install() -> None:
         signal.signal(number, _raise)
 
 
-def _ending() -> list[signal.Signals]:
-    # nohup(1) has SIGHUP ignored, and means it.
-    hup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
-    return [signal.SIGTERM, *hup]
+def _ending(*more: signal.Signals) -> list[signal.Signals]:
+    # nohup(1) has SIGHUP ignored, and a script SIGINT for what it starts with "&": both mean it.
+    heeded = [number for number in (*more, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    return [signal.SIGTERM, *heeded]
 
 
 def _raise(number: int, _: FrameType | None) -> Never:
@@ -61,7 +64,7 @@ def run_async(main: Callable[[Interrupts], Coroutine[Any, Any, T]]) -> T:
                 task.cancel()
             came.append(number)
 
-        for number in (signal.SIGINT, *_ending()):
+        for number in _ending(signal.SIGINT):
             loop.add_signal_handler(number, stop, number)
         try:
             return await main(interrupts)

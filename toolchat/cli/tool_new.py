@@ -9,8 +9,9 @@ from pathlib import Path
 
 import yaml
 
+from toolchat.tools.file_keys import TOOL_NAME
 from toolchat.tools.problems import Place
-from toolchat.tools.spec import TOOL_NAME, read_tools_file, scan_tools_file
+from toolchat.tools.tools_file import read_tools_file, scan_tools_file
 from toolchat.tools.yaml_file import compose, read_bytes
 from toolchat.wire.errors import ToolchatError, UsageError
 

@@ -318,7 +318,7 @@ def _named(tool: str, given: Mapping[str, Any], store: GrantStore) -> list[str]:
     """The granted callables that are called `tool` now in the tools file that applies. Nothing of it runs."""
     from toolchat.cli.tools_file import FOUND
     from toolchat.settings import resolve, user_path
-    from toolchat.tools.spec import read_tools_file
+    from toolchat.tools.tools_file import read_tools_file
     from toolchat.wire.errors import UsageError
 
     path = user_path(resolve(settings_flags(given)).tools or str(FOUND))

@@ -210,9 +210,37 @@ def redacted(
 
 def count_key(messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None, redact: Redact) -> str:
     """What a count is found by: of two prompts with the same key, the tokens are the same."""
-    kept, specs = redacted(messages, tools, redact)
-    data = [[message_lines(message) for message in kept], [tool_lines(tool) for tool in specs], effort]
-    return hashlib.sha256(_json(data).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return CountKeys(redact).key(messages, tools, effort)
+
+
+class CountKeys:
+    """`count_key` for one prompt after the other: where one goes on with the last, only what came since is read."""
+
+    def __init__(self, redact: Redact) -> None:
+        self._redact = redact
+        self._begin()
+
+    def _begin(self) -> None:
+        self._messages: tuple[Message, ...] = ()
+        self._hash = hashlib.sha256(b"[[")
+
+    def key(self, messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None) -> str:
+        messages, known = tuple(messages), len(self._messages)
+        # Most of them are the same objects, which tuples see without a look at what is in them.
+        if messages[:known] != self._messages:
+            self._begin()
+            known = 0
+        more, specs = redacted(messages[known:], tools, self._redact)
+        for at, message in enumerate(more, known):
+            self._hash.update(_bytes(", " if at else "", message_lines(message)))
+        self._messages = messages
+        whole = self._hash.copy()
+        whole.update(_bytes("], ", [tool_lines(tool) for tool in specs]) + _bytes(", ", effort) + b"]")
+        return whole.hexdigest()[:32]
+
+
+def _bytes(before: str, value: Any) -> bytes:
+    return (before + _json(value)).encode("utf-8", "surrogatepass")
 
 
 def _labelled(label: str, text: str) -> list[str]:

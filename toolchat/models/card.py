@@ -1,15 +1,20 @@
-"""Reads what a model's publisher recommends, from its files or its card: sampling parameters and system prompt."""
+"""Reads what a model can (images, reasoning efforts) and how its publisher wants it used, from its files or card."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 from toolchat.engine.config import Sampling, sampling_file
+from toolchat.engine.params import Format, format_of, has_vision, read_params
+from toolchat.models.choice import ModelChoice
 from toolchat.models.files import SYSTEM_PROMPT
 from toolchat.private_file import UnfitFileError, read_file
+from toolchat.wire.errors import EngineError
 
 BY_CARD = "its model card"
 
@@ -118,3 +123,38 @@ def own_prompt(folder: Path, model: str, today: date) -> OwnPrompt:
 
 def _unusable(path: Path, why: str) -> OwnPrompt:
     return OwnPrompt(notice=f"{path} {why}: the model's own system prompt is left out; --system gives another")
+
+
+MAX_TOKENIZER = 256 * 1024**2
+"""Bytes of tekken.json, of which Mistral's have up to 20 million."""
+
+
+def reasoning_efforts(folder: Path) -> tuple[str, ...]:
+    """What `--reasoning-effort` may be, by the tokenizer's own file (v15 and later); empty where it knows none.
+
+    Raises EngineError where the file cannot be read.
+    """
+    path = folder / "tekken.json"
+    if not path.is_file():
+        return ()  # SentencePiece, which ends with v7
+    try:
+        written: Any = json.loads(read_file(path, MAX_TOKENIZER))
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineError(f"{path}: cannot be read: {error}") from None
+    match written:
+        case {"model_settings_builder": {"reasoning_effort": {"values": list(values)}}}:
+            return tuple(str(value) for value in values)
+    return ()
+
+
+def supports_images(choice: ModelChoice) -> bool | None:
+    """Whether the model knows images; None where that cannot be told yet, since its files are still to be fetched.
+
+    Raises EngineError where its params.json cannot be read.
+    """
+    if choice.kind == "demo":
+        return False
+    if choice.folder is None:
+        return None
+    # In the other format it is loaded without its image encoder.
+    return has_vision(read_params(choice.folder)) and format_of(choice.folder) is Format.MISTRAL

@@ -15,7 +15,7 @@ from pathlib import Path
 from toolchat.engine.params import CONFIG, has_vision, read_object, read_params
 from toolchat.engine.server_command import MistralTraits, Parsers
 from toolchat.engine.vllm_options import registered_parsers
-from toolchat.models.capabilities import MAX_TOKENIZER
+from toolchat.models.card import MAX_TOKENIZER
 from toolchat.models.files import FIRST_WORDS, lacking, lacking_kinds, lacks_tokenizer, needed, only_bare_tokenizer
 from toolchat.private_file import read_file
 from toolchat.wire.errors import EngineError

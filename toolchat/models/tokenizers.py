@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchat.models.capabilities import MAX_TOKENIZER
+from toolchat.models.card import MAX_TOKENIZER
 from toolchat.models.files import TOKENIZERS
 from toolchat.private_file import read_file
 from toolchat.wire.errors import EngineError, UsageError
@@ -103,7 +103,7 @@ def _chosen(wanted: str, cache: Path) -> tuple[str, Path]:
         here = dict.fromkeys(f"v{found} ({source})" for found, source, _ in _at_hand(cache))
         what = f"--tokenizer {wanted}: no tokenizer of that version is on this machine"
         raise UsageError(f"{what}; expected one of {', '.join(here)}; or pull a model that has it")
-    from toolchat.models.resolve import choose_model
+    from toolchat.models.choice import choose_model
 
     try:
         choice = choose_model(wanted, cache)
@@ -119,7 +119,7 @@ def _chosen(wanted: str, cache: Path) -> tuple[str, Path]:
 
 def _at_hand(cache: Path) -> Iterator[tuple[int, str, Path]]:
     """Version, owner and file of each; those of models first."""
-    from toolchat.models.listing import local_models
+    from toolchat.models.choice import local_models
 
     for model in local_models(cache):
         path = _file(model.folder) if model.folder is not None else None

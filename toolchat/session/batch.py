@@ -24,8 +24,9 @@ from toolchat.images.attached import read_images, refuse_unseen
 from toolchat.session.background import in_background
 from toolchat.session.batch_file import Row
 from toolchat.session.keeper import EngineKeeper
-from toolchat.session.session import check_tool_choice, generate_options, hooks_of, left_out, settled_or_closed
 from toolchat.session.startup import Plan
+from toolchat.session.tools import check_tool_choice, left_out, settled_or_closed
+from toolchat.session.turn_settings import generate_options, hooks_of
 from toolchat.store.record import new_session_id
 from toolchat.store.transcript import Transcript, TurnStory, call_json, turn_json
 from toolchat.wire.errors import ExitCode, ToolchatError

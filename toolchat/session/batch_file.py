@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from toolchat.session.session import generate_options
 from toolchat.session.startup import Plan
+from toolchat.session.turn_settings import generate_options
 from toolchat.settings import NO_SYSTEM, user_path
 from toolchat.wire.errors import UsageError
 

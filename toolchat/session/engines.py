@@ -21,6 +21,7 @@ from toolchat.engine.params import has_vision, read_params, weight_bytes
 from toolchat.engine.remote.config import COMMAND, Address, ServerConfig
 from toolchat.engine.vllm_options import read_engine_args, read_lora
 from toolchat.models.card import by_name, sampling
+from toolchat.models.choice import ModelChoice
 from toolchat.models.hardware import (
     engine_device,
     engine_gpu,
@@ -31,7 +32,6 @@ from toolchat.models.hardware import (
     vllm_build,
 )
 from toolchat.models.origins import quantized_repository
-from toolchat.models.resolve import ModelChoice
 from toolchat.private_file import open_private
 from toolchat.settings import PER_CHAT, Settings, state_folder
 from toolchat.wire.deltas import Delta

@@ -26,6 +26,7 @@ from toolchat.session.background import in_background
 from toolchat.settings import user_path
 from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.code import ToolsCode, read_code
+from toolchat.tools.file_keys import TOOL_NAME
 from toolchat.tools.hints import plain_function
 from toolchat.tools.load import tool_description
 from toolchat.tools.mcp.elicitation import Elicit
@@ -34,7 +35,6 @@ from toolchat.tools.problems import reason
 from toolchat.tools.result import MAX_KEPT, error_text
 from toolchat.tools.schema import ParametersError, SchemaError, function_schema
 from toolchat.tools.signatures import held_function
-from toolchat.tools.spec import TOOL_NAME
 from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, Toolbox
 from toolchat.wire.errors import ToolchatError, UsageError
 from toolchat.wire.excerpt import Excerpt
@@ -242,7 +242,7 @@ class ThreadCall:
     async def run(
         self, cancel: asyncio.Event, on_output: Callable[[str], None], on_part: Callable[[str], None]
     ) -> ToolResult:
-        from toolchat.tools.host.child import Executor, Outcome
+        from toolchat.tools.host.executor import Executor, Outcome
 
         loop = asyncio.get_running_loop()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.fold import Folded, fold_to_go_on
-from toolchat.models.resolve import choose_model
+from toolchat.models.choice import choose_model
 from toolchat.session.stream import KeptAnswers
 from toolchat.settings import cache_folder, resolve
 from toolchat.store.grants import read_grant

@@ -13,7 +13,7 @@ from toolchat.chat.calls import Decision, PendingCall, ShownResult
 from toolchat.engine.base import Engine
 from toolchat.engine.replay import ReplayEngine
 from toolchat.images.attached import read_images
-from toolchat.models.resolve import ModelChoice
+from toolchat.models.choice import ModelChoice
 from toolchat.session.startup import CASSETTE, ChooseTools, Plan
 from toolchat.settings import SETTINGS, Settings, resolve
 from toolchat.store.cassettes import Cassette

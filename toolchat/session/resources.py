@@ -13,6 +13,11 @@ Read = Callable[[str, str], Awaitable[str]]
 """The text of a server's resource, given its name and the URI. Raises ToolchatError."""
 
 
+def names_resource(mention: str) -> bool:
+    """Whether the words behind an "@" may be a server's name and a URI."""
+    return _NAMED.match(f"@{mention}") is not None
+
+
 async def with_resources(text: str, typed: str, servers: Collection[str], read: Read) -> str:
     """The question `text` with the resources behind it that `typed`, the user's own words in it, names.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,7 @@ from toolchat.wire.events import (
     TurnsSummarised,
 )
 from toolchat.wire.excerpt import Kept
-from toolchat.wire.messages import ToolMessage, ToolResult, ToolSpec
+from toolchat.wire.messages import ToolMessage, ToolResult, ToolSpec, UserMessage
 from toolchat.wire.tokens import TokenCount
 
 AGAIN = 0.05
@@ -72,6 +73,12 @@ class Compacted:
     cut_off: bool
 
 
+class Tools(Protocol):
+    """What the model is told of."""
+
+    def offered(self) -> list[ToolSpec]: ...
+
+
 class Chat(Protocol):
     """What room is made in: the session."""
 
@@ -84,8 +91,7 @@ class Chat(Protocol):
     @property
     def options(self) -> GenerateOptions: ...
     @property
-    def used_tokens(self) -> int: ...
-    def offered(self) -> list[ToolSpec]: ...
+    def tools(self) -> Tools: ...
     def edited(self, edit: Edit) -> None: ...
     def notify(self, text: str) -> None: ...
     def keep_result(self, result: ToolResult) -> Kept | None: ...
@@ -96,6 +102,10 @@ class Room:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
+        self.used_tokens = 0
+        self.used_is_estimate = False
+        """Whether `used_tokens` is one: a server has not counted what was changed since."""
+        self._counting: asyncio.Task[None] | None = None
         self._ask: AskRoom | None = None
         self._refused = 0.0
         """The part of the context that was full when the user did not want room to be made, or none could be."""
@@ -112,13 +122,42 @@ class Room:
 
     def see(self, finished: RoundFinished) -> None:
         """Note what the engine has just answered, before the conversation goes on."""
-        self._last = LastPrompt(self._chat.conversation.messages, tuple(self._chat.offered()), finished.usage)
+        self._last = LastPrompt(self._chat.conversation.messages, tuple(self._chat.tools.offered()), finished.usage)
         self._prompts += 1
-        self._has_cache = self._has_cache or finished.usage.cached_tokens > 0
+        usage = finished.usage
+        self._has_cache = self._has_cache or usage.cached_tokens > 0
+        self.used_tokens = usage.prompt_tokens + usage.completion_tokens
+        self.used_is_estimate = usage.estimated
 
     def forget_engine(self) -> None:
         """Another one answers from now on."""
         self._last, self._prompts, self._has_cache = None, 0, False
+
+    def count_again(self) -> None:
+        """Have the engine count what the conversation takes now; what it said before that stands until then."""
+        if self._counting is not None:
+            self._counting.cancel()
+        # Within a turn the rounds say it.
+        if self._chat.info is not None and not self._chat.conversation.open:
+            self._counting = asyncio.create_task(self._counted(), name="count")
+
+    async def stop_counting(self) -> None:
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
+
+    async def _counted(self) -> None:
+        with contextlib.suppress(EngineError):
+            count = await self._count()
+            self.used_tokens, self.used_is_estimate = count.total, count.estimated
+
+    async def tool_tokens(self, tool: ToolSpec) -> int | None:
+        """What a tool takes of every prompt, by the model's own tokenizer; None while no model is there to count."""
+        if self._chat.info is None:
+            return None
+        with contextlib.suppress(EngineError):
+            return (await self._chat.engine.count([UserMessage("x")], [tool])).tools[0]
+        return None
 
     async def view(self) -> ContextView:
         """What fills the context now. Raises EngineError, and UsageError while no model is there to count."""
@@ -131,7 +170,7 @@ class Room:
             info.context_window,
             count,
             conversation.system,
-            self._chat.offered(),
+            self._chat.tools.offered(),
             conversation.history,
             last=last,
             version=info.tokenizer_version,
@@ -158,7 +197,7 @@ class Room:
             f"summary-{id(self)}-{self._requests}",
             turns,
             system=conversation.system,
-            tools=chat.offered(),
+            tools=chat.tools.offered(),
             options=chat.options,
             limit=limit,
             words=words,
@@ -191,7 +230,7 @@ class Room:
         chat = self._chat
         if mode == "off" or chat.info is None or not chat.conversation.turns:
             return
-        full = chat.used_tokens / chat.info.context_window
+        full = self.used_tokens / chat.info.context_window
         if full < FULL:
             self._refused = 0.0
             return
@@ -276,16 +315,17 @@ class Room:
         if not found:
             raise UsageError(f"there is no result {place}; /trim lists them")
         changed: list[tuple[ResultView, int]] = []
+        total = view.total
         for one in found:
             message = self._result(one)
             content = await self._trimmed(message, most_tokens)
             if content is None:
                 continue
             images = bool(message.images) and most_tokens is not None
-            before = (await self._count()).total
             self._chat.conversation.trim(one.turn, one.call_id, content, images)
             self._chat.edited(ResultTrimmed(one.turn, one.call_id, content, images))
-            changed.append((one, one.tokens - (before - (await self._count()).total)))
+            before, total = total, (await self._count()).total
+            changed.append((one, one.tokens - (before - total)))
         return changed
 
     async def _trimmed(self, message: ToolMessage, most_tokens: int | None) -> str | None:
@@ -339,7 +379,7 @@ class Room:
 
     async def _count(self) -> TokenCount:
         chat = self._chat
-        return await chat.engine.count(chat.conversation.messages, chat.offered(), chat.options.reasoning_effort)
+        return await chat.engine.count(chat.conversation.messages, chat.tools.offered(), chat.options.reasoning_effort)
 
 
 def _estimated(turn: Turn) -> int:

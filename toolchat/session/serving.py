@@ -20,6 +20,7 @@ from toolchat.engine.server_command import (
     server_command,
 )
 from toolchat.engine.vllm_options import read_engine_args, read_lora
+from toolchat.models.choice import ModelChoice, choose_model
 from toolchat.models.families import (
     is_other_folder,
     is_other_repository,
@@ -28,7 +29,6 @@ from toolchat.models.families import (
     unloadable_modules,
 )
 from toolchat.models.hardware import engine_device, gpu_total
-from toolchat.models.resolve import ModelChoice, choose_model
 from toolchat.offline import hub_offline
 from toolchat.settings import Settings, cache_folder, resolve, user_path
 from toolchat.wire.errors import EngineError, UsageError

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import toolchat
-from toolchat.chat.approval import ApprovalPolicy, Ask, decider
-from toolchat.chat.calls import CallRunner, Decide, ServedRunner, allow_all
+from toolchat.chat.approval import ApprovalPolicy, Ask
+from toolchat.chat.calls import CallRunner, Decide
 from toolchat.chat.conversation import Conversation
-from toolchat.chat.eliciting import eliciting
-from toolchat.chat.hooks import Hooks
 from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
 from toolchat.images.attached import refuse_unseen
 from toolchat.models.card import OwnPrompt
 from toolchat.session.keeper import EngineKeeper
-from toolchat.session.past import Past, SessionState, changes, past_of, shown_again
-from toolchat.session.resources import with_resources
+from toolchat.session.past import Past, SessionState, past_of, shown_again
 from toolchat.session.room import Room
-from toolchat.session.startup import Plan
 from toolchat.session.stream import KeptAnswers, Show, Stream
-from toolchat.settings import SETTINGS, Settings, config_file, state_folder
+from toolchat.session.tools import SessionTools, check_tool_choice
+from toolchat.session.turn_settings import TurnSettings
+from toolchat.settings import Settings
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import KeptResults, keep_image
 from toolchat.store.sessions import Opened, SessionStore, StoredSession, open_session_of, stored_sessions
 from toolchat.store.transcript import Transcript
-from toolchat.tools.mcp.elicitation import Elicit
-from toolchat.tools.problems import did_you_mean
-from toolchat.tools.run import ToolRunner
-from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import (
     CallDecided,
@@ -57,10 +49,8 @@ from toolchat.wire.events import (
     TurnWithdrawn,
 )
 from toolchat.wire.excerpt import Kept
-from toolchat.wire.messages import Image, ToolResult, ToolSpec, UserMessage
+from toolchat.wire.messages import Image, ToolResult, UserMessage
 
-PATIENCE_SECONDS = 1.5
-"""So long a turn waits for servers without a word."""
 if TYPE_CHECKING:  # few chats are recorded
     from toolchat.store.cassette_writer import CassetteWriter
 
@@ -116,42 +106,24 @@ class Session:
         self.conversation = Conversation(settings.system or None)
         self._system_chosen = settings.system is not None
         """Whether the user has said which system prompt there is to be, or that there is to be none."""
-        self.switched_off: frozenset[str] = frozenset()
-        self.used_tokens = 0
-        self.used_is_estimate = False
-        """Whether `used_tokens` is one: a server has not counted what was changed since."""
         self._records = records
         self._stream = Stream(records, show, plain, opened.record if opened is not None else None, tape)
         self._tape = tape
         self._keeper = EngineKeeper(self._taped(engine), self._engine_told, self._engine_died)
-        self._settings = settings
-        self._set: dict[str, Any] = {}
-        """What the user has changed of them within the chat."""
-        self._options = generate_options(settings)
+        self._settings = TurnSettings(settings)
+        self._options = self._settings.options
         self._sources = sources
         self._kept = KeptAnswers()
         self.room = Room(self)
         """What fills the context, and the ways to make room in it."""
         self._crash_told = False
-        self._noted: set[str] = set()
+        self._told_prompts: set[str] = set()
         self._loop: ChatLoop | None = None
-        self._runner: CallRunner = ToolRunner.none()
-        self._policy: ApprovalPolicy | None = None
-        self._decide: Decide = allow_all
-        self._elicit: Elicit | None = None
-        self._settling: asyncio.Task[None] | None = None
-        """Waits for servers, before a turn."""
-        self._told_tools: tuple[ToolSpec, ...] = ()
-        """What the record says that the model is offered."""
-        self._counting: asyncio.Task[None] | None = None
+        self.tools = SessionTools(self, tape.know_tools if tape is not None else None)
         self._result_files = self._new_result_files()
         self._shown_again: list[Event] = []
         self._past: Past | None = None
         """What this session was when it was opened, where that is to be compared with the tools yet."""
-        self._only: frozenset[str] = frozenset()
-        """The tools that --tool names; empty for all."""
-        self._never_offered: frozenset[str] = frozenset()
-        """What --tool leaves out, whatever session is gone on with."""
         self._keeps_prompt = False
         """Whether the model's own system prompt stays as it was, with the date of then: what was sent stays."""
         self._saved_state = SessionState()
@@ -175,28 +147,15 @@ class Session:
         tools, the others are switched off. Raises UsageError where the tool that the model is to call, or one that the
         policy or `only` names, is not among them. Where `decide` says what was decided then, hooks do not run.
         """
-        self._policy = policy
         if decide is not None:
-            self._settings = replace(self._settings, before_tool=(), after_tool=())
-        self._decide = decide or (decider(policy, ask) if policy is not None else allow_all)
-        self._elicit = eliciting(ask) if ask is not None else None
-        self._use(runner)
-        if policy is not None:
-            policy.check(runner.toolbox)
-        self._only = frozenset(only)
-        self.switched_off = self._never_offered = left_out(runner.toolbox, only)
-        check_tool_choice(self._options.tool_choice, runner.toolbox, self.switched_off)
+            self._settings.leave_out_hooks()
+        self.tools.equip(runner, policy, ask, only, decide)
+        check_tool_choice(self._options.tool_choice, runner.toolbox, self.tools.switched_off)
         if self._past is not None:
             self._have_past_tools()
-            self._count()  # where the engine was ready before, it has counted without tools
+            self.room.count_again()  # where the engine was ready before, it has counted without tools
         elif runner.toolbox.tools:
-            self._tools_edited()
-
-    def names_unknown_tools(self, toolbox: Toolbox, policy: ApprovalPolicy, only: Collection[str]) -> bool:
-        """Whether the command line names a tool that is not in `toolbox`."""
-        choice = self._options.tool_choice
-        named = {*policy.named, *only, *([choice] if choice not in (*NEEDS_NO_TOOL, "required") else [])}
-        return bool(named.difference(toolbox.names)) or choice == "required"
+            self.tools.record_offered()
 
     def show_past(self) -> None:
         """Show the last turns of a session that goes on, as they were shown before."""
@@ -230,7 +189,7 @@ class Session:
 
         Raises ToolchatError; this session then goes on.
         """
-        self._expect_no_turn()
+        self.expect_no_turn()
         with self.stored() as store:
             session = store.find(key)
         if session.id == self.record.session:
@@ -240,7 +199,7 @@ class Session:
 
     def fork(self, name: str | None = None) -> str:
         """Go on in a copy of this session, which stays as it is; its handle. Raises ToolchatError."""
-        self._expect_no_turn()
+        self.expect_no_turn()
         with self.stored() as store:
             copied = store.copy(self._itself(store), name)
         self._change_to(copied.id, again=False)
@@ -259,8 +218,8 @@ class Session:
         if again:
             self.show_past()
         self._have_past_tools()
-        self._renew_loop()
-        self._count()
+        self.renew_loop()
+        self.room.count_again()
 
     def _go_on(self, opened: Opened, past: Past) -> None:
         """Be this session from now on; its tools are compared once there are any, see `_have_past_tools`."""
@@ -283,23 +242,15 @@ class Session:
         """Have the switched-off tools and the grants of the session that goes on, and tell what is different now."""
         assert self._past is not None
         past, self._past = self._past, None
-        self.switched_off = self._never_offered | past.state.switched_off & set(self.toolbox.names)
-        if self._policy is not None:
-            self._policy.have_session_grants(past.state.grants)
+        self.tools.have(past.state.switched_off, past.state.grants)
         if past.model != self.model:
             self.notify(f"{self.model} answers from here on; in this session it was {past.model}")
         if past.model != self.model or past.settings != asdict(self._options):
             self.edited(ModelChanged(self.model, asdict(self._options)))
-        offered = tuple(self.offered())
-        if told := changes(past.tools, offered):
-            self.notify(told)
-        if offered != past.tools:
-            self._tools_edited()
-        self._told_tools = offered
+        self.tools.compare(past.tools)
 
     def _keep_state(self) -> None:
-        grants = self._policy.session_grants if self._policy is not None else ()
-        state = SessionState(self.switched_off, grants, self._system_chosen)
+        state = SessionState(self.tools.switched_off, self.tools.session_grants, self._system_chosen)
         if state != self._saved_state and self.record.stored:
             self._saved_state = state
             self.record.keep_state(state.data())
@@ -309,11 +260,6 @@ class Session:
 
     def _keep_image(self, image: Image) -> Image:
         return keep_image(self.record.files, image, self.record.keeps_file)
-
-    def _server_told(self, text: str) -> None:
-        # What is wrong with a server stands among what is wrong with the tools, too.
-        self._noted.add(text)
-        self.notify(text)
 
     def notify(self, text: str) -> None:
         """Tell the user something that is no part of the conversation."""
@@ -332,10 +278,6 @@ class Session:
         return self._keeper.engine.info
 
     @property
-    def toolbox(self) -> Toolbox:
-        return self._runner.toolbox
-
-    @property
     def engine(self) -> Engine:
         return self._keeper.engine
 
@@ -343,27 +285,6 @@ class Session:
     def options(self) -> GenerateOptions:
         """How the model is asked to generate."""
         return self._options
-
-    def approval(self, tool: Tool) -> Approval:
-        return self._policy.standing(tool) if self._policy is not None else Approval.ALLOW
-
-    async def tool_tokens(self, tool: Tool) -> int | None:
-        """What a tool takes of every prompt, by the model's own tokenizer; None while no model is there to count."""
-        if self.info is None:
-            return None
-        with contextlib.suppress(EngineError):
-            return (await self._keeper.engine.count([UserMessage("x")], [tool.spec])).tools[0]
-        return None
-
-    @property
-    def prompts(self) -> Mapping[str, Mapping[str, Any]]:
-        """Prompts of MCP servers by "server:prompt"."""
-        return self._runner.prompts if isinstance(self._runner, ServedRunner) else {}
-
-    async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
-        """The text of one of `prompts`, and its images' files in base64. Raises ToolchatError."""
-        assert isinstance(self._runner, ServedRunner)
-        return await self._runner.prompt(name, arguments)
 
     @property
     def last_answer(self) -> str:
@@ -394,7 +315,7 @@ class Session:
             self.model = self.info.model
         if self.conversation.turns:
             # Another model counts otherwise.
-            self._count()
+            self.room.count_again()
 
     async def ask(
         self, text: str, images: Sequence[Image] = (), schema: dict[str, Any] | None = None, *, typed: str = ""
@@ -410,43 +331,10 @@ class Session:
         assert self._loop is not None
         if images and self.info is not None and not self.info.supports_images:
             raise refuse_unseen(self.model)
-        await self._tools_settled()
-        if isinstance(self._runner, ServedRunner):
-            text = await with_resources(text, typed, self._runner.serves_resources, self._runner.resource)
+        await self.tools.settle()
+        text = await self.tools.with_resources(text, typed)
         await self.room.make_room(self.turn_settings["compact"])
         return await self._play(self._loop.turn(text, images, schema))
-
-    async def _tools_settled(self) -> None:
-        """Wait for servers that are starting, and note what they offer by now: from this turn on the model is told."""
-        if not isinstance(self._runner, ServedRunner):
-            return
-        await self._servers(self._runner)
-        for line in (*self.toolbox.broken, *self.toolbox.notices):
-            if line not in self._noted:
-                self._noted.add(line)
-                self.notify(line)
-        if self._only:
-            # Those that came since; what the user has switched on stays on.
-            left = frozenset(self.toolbox.names).difference(self._only)
-            self.switched_off |= left - self._never_offered
-            self._never_offered |= left
-        self._know_secrets()
-        if tuple(self.offered()) != self._told_tools:
-            self._tools_edited()
-
-    async def _servers(self, runner: ServedRunner) -> None:
-        """Wait for its servers, unless the user interrupts that: those that are late join in at a later turn."""
-        if not runner.pending:
-            return
-        self._settling = settling = asyncio.create_task(runner.settled(), name="servers-settle")
-        try:
-            await asyncio.wait({settling}, timeout=PATIENCE_SECONDS)
-            if not settling.done():
-                self.notify(f"waiting for MCP servers: {', '.join(runner.pending)}; Ctrl-C goes on without them")
-            await asyncio.wait({settling})
-        finally:
-            settling.cancel()
-            self._settling = None
 
     @property
     def can_retry_round(self) -> bool:
@@ -469,10 +357,8 @@ class Session:
                     match event.body:
                         case EngineState("crashed"):
                             self._crash_told = True
-                        case RoundFinished(_, usage) as round_finished:
+                        case RoundFinished() as round_finished:
                             self.room.see(round_finished)
-                            self.used_tokens = usage.prompt_tokens + usage.completion_tokens
-                            self.used_is_estimate = usage.estimated
                         case TurnFinished() as ended:
                             finished = ended
                     self._stream.pass_on(event)
@@ -488,14 +374,13 @@ class Session:
         assert finished is not None
         # A server has just counted this itself, and better than it can be estimated here.
         if self.info is not None and self.info.exact_counts:
-            self._count()
+            self.room.count_again()
         return finished
 
     def interrupt(self) -> None:
         """Stop the turn under way, and what comes before it; `ask` then returns soon. Where it still waits for servers,
         it goes on without."""
-        if self._settling is not None:
-            self._settling.cancel()
+        if self.tools.stop_settling():
             return
         self.room.stop()
         if self._loop is not None:
@@ -545,8 +430,8 @@ class Session:
             return
         if prompt.text != self.conversation.system:
             self._put_system(prompt.text)
-        if prompt.notice and prompt.notice not in self._noted:
-            self._noted.add(prompt.notice)
+        if prompt.notice and prompt.notice not in self._told_prompts:
+            self._told_prompts.add(prompt.notice)
             self.notify(prompt.notice)
 
     def _put_system(self, text: str | None) -> None:
@@ -556,26 +441,23 @@ class Session:
     @property
     def turn_settings(self) -> dict[str, Any]:
         """What `set_for_turns` changes, by the settings' names, as it counts now; None for the model's own."""
-        now = replace(self._settings, **self._set)
-        return {name: getattr(now, name) for name, setting in SETTINGS.items() if setting.per_turn}
+        return self._settings.values
 
     def set_for_turns(self, name: str, value: Any) -> None:
         """Generate with this value of a setting from the next turn on, also with another model; None: as begun.
 
         Raises UsageError where there is no such tool, or the model knows no such reasoning effort.
         """
-        self._expect_no_turn()
+        self.expect_no_turn()
         if name == "tool_choice" and value is not None:
-            check_tool_choice(value, self.toolbox, self.switched_off)
+            check_tool_choice(value, self.tools.toolbox, self.tools.switched_off)
         if name == "reasoning_effort" and value is not None:
             self._check_effort(value)
-        self._set.pop(name, None)
-        if value is not None:
-            self._set[name] = value
-        options = generate_options(replace(self._settings, **self._set))
+        self._settings.change(name, value)
+        options = self._settings.options
         if options != self._options:
             self._options = options
-            self._renew_loop()
+            self.renew_loop()
             self.edited(ModelChanged(self.model, asdict(options)))
 
     def _check_effort(self, effort: str) -> None:
@@ -588,28 +470,6 @@ class Session:
         if effort not in known and self.info.tokenizer_version:
             knows = f"knows {', '.join(known)}" if known else "has no such setting (tokenizers have it from v15 on)"
             raise UsageError(f"--reasoning-effort {effort}: the model {self.model} {knows}")
-
-    def switch_tool(self, name: str, on: bool) -> None:
-        """Offer a tool to the model from the next turn on, or not. Raises UsageError for a name that there is not."""
-        if self.toolbox.get(name) is None:
-            names = self.toolbox.names
-            hint = did_you_mean(name, names, f"the tools are {', '.join(names)}") if names else "there are no tools"
-            raise UsageError(f"there is no tool {name}; {hint}")
-        if on is (name in self.switched_off):
-            self.switched_off ^= {name}
-            self._tools_edited()
-            self._keep_state()
-
-    async def reload_tools(self) -> None:
-        """Read the tools file and the functions' code again. Raises UsageError; the tools are then as they were."""
-        old, new = self._runner, await self._changeable().tools()
-        await settled_or_closed(new)
-        self.switched_off &= set(new.toolbox.names)
-        self._use(new)
-        try:
-            self._tools_edited()
-        finally:
-            await old.close()
 
     async def change_model(self, name: str) -> None:
         """Load another model and keep the conversation; returns when its loading is under way, see `ready`.
@@ -630,26 +490,24 @@ class Session:
             if not self.loading and (told or not (self.info is not None)):
                 self._stream.emit(EngineState("ready" if (self.info is not None) else "not loaded", self.model))
             raise
-        self.model, self._settings = found.model, found.settings
-        dropped = self._set.pop("reasoning_effort", None)
-        self._options = generate_options(replace(found.settings, **self._set))
+        self.model = found.model
+        dropped = self._settings.begin_with(found.settings)
+        self._options = self._settings.options
         self._keeps_prompt = False
         self.room.forget_engine()
-        self._renew_loop()
+        self.renew_loop()
         self.edited(ModelChanged(self.model, asdict(self._options)))
         if found.notice:
             self.notify(found.notice)
-        if dropped is not None:
+        if dropped:
             self.notify("the reasoning effort that was set is the model's own again: others have other efforts")
         self.use_own_prompt(found.own_prompt())
         await self.launch()
 
     async def close(self) -> None:
-        if self._counting is not None:
-            self._counting.cancel()
-            await asyncio.gather(self._counting, return_exceptions=True)
+        await self.room.stop_counting()
         await self._keeper.stop()
-        await self._runner.close()
+        await self.tools.runner.close()
         await self._keeper.close()
         self.record.close()
 
@@ -664,57 +522,41 @@ class Session:
         self._stream.emit(body)
         # Of a session that goes on it is shown what it takes before anything is asked.
         if isinstance(body, EngineState) and body.state == "ready" and self.conversation.turns:
-            self._count()
+            self.room.count_again()
 
     def _engine_died(self, how: str) -> None:
         # Within a turn the loop says so, before this or after it.
         if not self.conversation.open and not self._crash_told:
             self._stream.emit(EngineState("crashed", f"{how}; a message starts it again"))
 
-    def _expect_no_turn(self) -> None:
+    def expect_no_turn(self) -> None:
         if self.conversation.open:
             raise UsageError("a turn is under way; stop it first")
 
+    async def read_tools(self) -> CallRunner:
+        """Read the tools file and the functions' code again. Raises UsageError."""
+        return await self._changeable().tools()
+
     def _changeable(self) -> Sources:
-        self._expect_no_turn()
+        self.expect_no_turn()
         if self._sources is None:
             raise UsageError("this chat keeps the tools and the model that it began with")
         return self._sources
 
-    def _use(self, runner: CallRunner) -> None:
-        self._runner = runner
-        if isinstance(runner, ServedRunner):
-            runner.attach(self._server_told, self._elicit)
-        self._know_secrets()
-        self._renew_loop()
-        for text in (*runner.toolbox.broken, *runner.toolbox.notices):
-            self._noted.add(text)
-            self._stream.emit(Notice(text))
-
-    def _know_secrets(self) -> None:
-        if self._tape is not None:
-            # What the tools file gives tools is hidden in all that they say, and may be known to the user as well.
-            names = {name for tool in self.toolbox.tools for name in tool.options.given}
-            self._tape.know_tools({name: os.environ[name] for name in sorted(names) if name in os.environ})
-
-    def _renew_loop(self) -> None:
+    def renew_loop(self) -> None:
         self._loop = ChatLoop(
             engine=self._keeper.engine,
             conversation=self.conversation,
-            runner=self._runner,
+            runner=self.tools.runner,
             options=self._options,
             stamp=self._stream.stamp,
-            decide=self._decide,
+            decide=self.tools.decide,
             keep=self._keep,
             keep_part=self._result_files.add,
             keep_image=self._keep_image,
-            offered=self.offered,
-            hooks=hooks_of(self._settings),
+            offered=self.tools.offered,
+            hooks=self._settings.hooks,
         )
-
-    def offered(self) -> list[ToolSpec]:
-        """The tools that the model may call."""
-        return [spec for spec in self.toolbox.specs if spec.name not in self.switched_off]
 
     def keep_result(self, result: ToolResult) -> Kept | None:
         """The file that holds all of a result of which the model is shown a part; None where nothing is stored."""
@@ -726,138 +568,10 @@ class Session:
         self._kept.whole(result, kept)
         return kept
 
-    def _tools_edited(self) -> None:
-        self._told_tools = tuple(self.offered())
-        self.edited(ToolsChanged(self._told_tools))
-
     def edited(self, edit: Edit) -> None:
         """Tell, and so store, what was done to the history, the tools or the model."""
         self._kept.go_to(self.conversation.numbers)
         self._stream.emit(HistoryEdited(edit))
-        self._count()
-
-    def _count(self) -> None:
-        """Have the engine count what the conversation takes now; what it said before that stands until then."""
-        if self._counting is not None:
-            self._counting.cancel()
-        # Within a turn the rounds say it.
-        if self.info is not None and not self.conversation.open:
-            self._counting = asyncio.create_task(self._counted(), name="count")
-
-    async def _counted(self) -> None:
-        with contextlib.suppress(EngineError):
-            effort = self._options.reasoning_effort
-            count = await self._keeper.engine.count(self.conversation.messages, self.offered(), effort)
-            self.used_tokens, self.used_is_estimate = count.total, count.estimated
-
-
-def hooks_of(settings: Settings) -> Hooks:
-    """The user's hooks. They run in the folder of config.toml, which nobody else writes in."""
-    return Hooks(settings.before_tool, settings.after_tool, settings.hook_timeout, config_file().parent)
-
-
-def generate_options(settings: Settings) -> GenerateOptions:
-    """How the model is asked to generate, by these settings."""
-    return GenerateOptions(
-        max_tokens=settings.max_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        seed=settings.seed,
-        reasoning_effort=settings.reasoning_effort,
-        tool_choice=settings.tool_choice,
-        parallel_tool_calls=settings.parallel_calls,
-    )
-
-
-NEEDS_NO_TOOL = ("auto", "none")
-
-
-def left_out(toolbox: Toolbox, only: Collection[str]) -> frozenset[str]:
-    """The tools that are switched off where `only` names those to be offered; none where it names none.
-
-    Raises UsageError for a name that no tool has.
-    """
-    for name in only:
-        if name not in toolbox.names:
-            known = f"the tools are {', '.join(toolbox.names)}" if toolbox.tools else "there are no tools"
-            raise UsageError(f"--tool {name}: there is no such tool; {did_you_mean(name, toolbox.names, known)}")
-    return frozenset(toolbox.names).difference(only) if only else frozenset()
-
-
-def check_tool_choice(choice: str, toolbox: Toolbox, switched_off: Collection[str] = ()) -> None:
-    """Raise UsageError where `choice` has no meaning and names no tool, or there are no tools to call."""
-    if choice in NEEDS_NO_TOOL:
-        return
-    if not toolbox.tools:
-        raise UsageError(f"--tool-choice {choice}: there are no tools to call; see --tools and --no-tools")
-    if choice in switched_off:
-        raise UsageError(f"--tool-choice {choice}: that tool is not offered; name it with --tool, or leave --tool out")
-    if choice == "required" or choice in toolbox.names:
-        return
-    known = [*toolbox.names, *NEEDS_NO_TOOL, "required"]
-    hint = did_you_mean(choice, known, f"the tools are {', '.join(toolbox.names)}")
-    raise UsageError(f"--tool-choice {choice}: there is no such tool; {hint}")
-
-
-async def settled_or_closed(runner: CallRunner) -> None:
-    """Wait for servers that are starting; a runner that nobody has yet ends where that is stopped."""
-    if isinstance(runner, ServedRunner):
-        try:
-            await runner.settled()
-        except BaseException:
-            await runner.close()
-            raise
-
-
-@contextlib.asynccontextmanager
-async def open_session(
-    plan: Plan,
-    show: Show,
-    policy: ApprovalPolicy,
-    ask: Ask | None = None,
-    plain: Show | None = None,
-    opened: Opened | None = None,
-    *,
-    show_past: bool = False,
-    early_tools: bool = False,
-    start_tools: Callable[[], Awaitable[CallRunner]] | None = None,
-    decide: Decide | None = None,
-    tape: CassetteWriter | None = None,
-) -> AsyncIterator[Session]:
-    """A session with its tools, whose engine is loading: await `ready` before the first turn. Closed in any case.
-
-    `opened` is a stored session to go on with; with `show_past` its last turns are shown first. `start_tools` is for
-    tools that are not those of the plan, and `decide` for calls that neither `policy` nor `ask` decide on. `tape` is a
-    cassette to record the chat on, which is closed too. Call in a thread that lives as long as the session: its
-    processes end with it.
-
-    Raises UsageError, see `Session.equip`. With `early_tools`, see `Plan.start_tools`, it may be raised by a turn.
-
-    The engine's process starts before the tools' process, so that it imports vLLM while they are loaded.
-    """
-    sources = Sources(plan.start_tools_again, plan.with_model)
-    async with contextlib.AsyncExitStack() as ending:
-        if tape is not None:
-            ending.callback(tape.close)
-        engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
-        records = state_folder() / "sessions" if plan.settings.store else None
-        session = Session(plan.settings, plan.model, engine, records, show, sources, plain, opened, tape)
-        ending.push_async_callback(session.close)
-        if show_past:
-            session.show_past()
-        if opened is not None and plan.flags.get("system") is not None:
-            session.set_system(plan.settings.system or None)
-        if plan.folder is not None:
-            session.use_own_prompt(plan.own_prompt())
-        if plan.notice:
-            session.notify(plan.notice)
-        await session.launch()
-        ready = session.engine_ready if early_tools else None
-        runner: CallRunner = await (plan.start_tools(ready) if start_tools is None else start_tools())
-        if isinstance(runner, ServedRunner) and (
-            opened is not None or session.names_unknown_tools(runner.toolbox, policy, plan.only)
-        ):
-            # What the command line names, or the session had, may be a server's.
-            await settled_or_closed(runner)
-        session.equip(runner, policy, ask, plan.only, decide)
-        yield session
+        if isinstance(edit, ToolsChanged):
+            self._keep_state()
+        self.room.count_again()

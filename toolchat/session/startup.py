@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from toolchat.engine.base import Engine
 from toolchat.engine.remote.config import Address
 from toolchat.images.attached import read_images, refuse_unseen
-from toolchat.models.capabilities import reasoning_efforts, supports_images
-from toolchat.models.card import OwnPrompt, own_prompt
-from toolchat.models.resolve import ModelChoice, choose_model, default_model, obtain
+from toolchat.models.card import OwnPrompt, own_prompt, reasoning_efforts, supports_images
+from toolchat.models.choice import ModelChoice, choose_model, default_model, obtain
 from toolchat.session.background import in_background
 from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines, ServerEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder

@@ -102,8 +102,8 @@ class KeptAnswers:
     def __init__(self) -> None:
         self._turns: dict[int, tuple[str, str, tuple[ToolResult, ...]]] = {}
         """Answer, thinking and results by the turns' numbers, also of those that the chat has left."""
-        self._line: tuple[int, ...] = ()
-        """The turns that it has now."""
+        self._line: dict[int, None] = {}
+        """The numbers of the turns that it has now, in order."""
         self._text = ""
         self._thinking = ""
         self._thought_apart = False
@@ -171,7 +171,8 @@ class KeptAnswers:
                 self._came = {result.call_id: result for result in results}
             case events.TurnFinished():
                 self._turns[turn] = (self._text, self._thinking, self._ordered())
-                self._line = (*(number for number in self._line if number != turn), turn)
+                self._line.pop(turn, None)
+                self._line[turn] = None
                 self._came, self._thinking = {}, ""
 
     def _ordered(self) -> tuple[ToolResult, ...]:
@@ -179,8 +180,8 @@ class KeptAnswers:
 
     def go_to(self, numbers: tuple[int, ...]) -> None:
         """These are the turns now: some were taken back, summed up, or gone back to."""
-        self._line = numbers
+        self._line = dict.fromkeys(numbers)
 
     def forget(self) -> None:
         """All turns were."""
-        self._turns, self._line = {}, ()
+        self._turns, self._line = {}, {}

@@ -244,7 +244,7 @@ class SessionThread:
                 await session.launch()
             await session.ready()
             await session.ask(question.text, question.images, question.schema)
-            return Ended(session.transcript.turns[-1])
+            return Ended(session.transcript.last)
         except Exception as error:
             return Ended(error=error)
         finally:

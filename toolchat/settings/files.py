@@ -9,7 +9,6 @@ import errno
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +138,8 @@ def _unknown(place: str, values: Mapping[str, Any], elsewhere: tuple[str, ...] =
         if key in elsewhere:
             yield f"{place}: {key} cannot be set here; {_BELONGS[key]}"
         elif key not in SETTINGS:
+            from difflib import get_close_matches
+
             near = get_close_matches(key, SETTINGS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(SETTINGS)}"
             yield f"{place}: there is no setting {key!r}; {hint}"
@@ -154,6 +155,8 @@ _BELONGS = {
 
 
 def _known_profiles(name: str, profiles: Mapping[str, Any]) -> str:
+    from difflib import get_close_matches
+
     if near := get_close_matches(name, profiles, n=1):
         return f"did you mean {near[0]}?"
     return f"it has {', '.join(profiles)}" if profiles else "it has no profiles; docs/settings.md shows one"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.engine.base import EngineInfo
-from toolchat.engine.recorded import Generation, count_key
+from toolchat.engine.recorded import CountKeys, Generation
 from toolchat.environment import refused
 from toolchat.store.cassettes import FORMAT, VERSION, Counted, Header, Report, Written
 from toolchat.store.redaction import Redaction
@@ -41,6 +41,7 @@ class CassetteWriter:
         self._tools_known = False
         self._worth_keeping = False
         self._messages: tuple[Message, ...] = ()
+        self._count_keys = CountKeys(redaction.data)
         self._tools: tuple[ToolSpec, ...] | None = None
         self._early: list[tuple[str, dict[str, Any]]] = []
         """What was noted before the tools were known, and with them the secrets that they are given."""
@@ -61,6 +62,7 @@ class CassetteWriter:
     def know_tools(self, secrets: Mapping[str, str]) -> None:
         """Take these values out too. Nothing is written before this is called, or the chat is over."""
         self.redaction.hide(secrets)
+        self._count_keys = CountKeys(self.redaction.data)
         self._tools_known = True
         early, self._early = self._early, []
         for kind, data in early:
@@ -85,10 +87,12 @@ class CassetteWriter:
     def generation(self, generation: Generation) -> None:
         messages, kept = generation.messages or (), 0
         if generation.options is not None:
-            kept = next(
-                (at for at, (one, other) in enumerate(zip(messages, self._messages, strict=False)) if one != other),
-                min(len(messages), len(self._messages)),
-            )
+            kept = len(self._messages)
+            if messages[:kept] != self._messages:  # else it goes on with what was asked before
+                kept = next(
+                    (at for at, (one, other) in enumerate(zip(messages, self._messages, strict=False)) if one != other),
+                    min(len(messages), len(self._messages)),
+                )
         tools = None if generation.tools == self._tools else generation.tools
         self._messages, self._tools = messages, generation.tools
         written = Written(
@@ -109,7 +113,7 @@ class CassetteWriter:
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None, count: TokenCount
     ) -> None:
         before = self.redaction.found.copy()
-        key = count_key(messages, tools, effort, self.redaction.data)
+        key = self._count_keys.key(messages, tools, effort)
         self.redaction.found = before  # none of it is written
         self._note("count", codec.encode(Counted, Counted(key, count)))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.private_file import PrivateFile
+from toolchat.store.state import GRANTS
 from toolchat.tools.grant import Grant
 
-FILE = "grants.json"
 _VERSION = 1
 
 
@@ -18,7 +18,7 @@ class GrantStore:
     """Grants in `state_dir`. The file is read at every question, so that what is revoked elsewhere ends at once."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._file = PrivateFile(state_dir / FILE)
+        self._file = PrivateFile(state_dir / GRANTS)
 
     def granted(self) -> tuple[Grant, ...]:
         """All grants, oldest first. A file that is broken, as a whole or in part, grants nothing by that."""

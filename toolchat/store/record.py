@@ -165,7 +165,7 @@ class SessionRecord:
         """Give the session back to other programs. One without a question and without a name is forgotten."""
         if self._database is None:
             return
-        if self.stored and not self.transcript.turns:
+        if self.stored and not self.transcript.turn_count:
             self._change("DELETE FROM sessions WHERE name IS NULL AND title = ? AND number = ?", "")
         self._database.close()
         self._database = None
@@ -246,7 +246,7 @@ def update_session(rows: sqlite3.Connection, number: int, transcript: Transcript
         # One that was cleared is still known by what it began with.
         "UPDATE sessions SET title = coalesce(nullif(?, ''), title), model = ?, turns = ?, updated = ? "
         "WHERE number = ?",
-        (title[:_TITLE], model, len(transcript.turns), transcript.ended, number),
+        (title[:_TITLE], model, transcript.turn_count, transcript.ended, number),
     )
 
 

@@ -15,12 +15,12 @@ from toolchat.private_file import (
     open_file,
     private_folder,
 )
-from toolchat.store import grants
 from toolchat.wire.errors import ToolchatError
 
 HISTORY = "history"
+GRANTS = "grants.json"
 TOOLS_LOG = Path("logs", "tools.log")
-_BELIEVED = (grants.FILE, "trusted-tools.json", "trusted-settings.json")
+_BELIEVED = (GRANTS, "trusted-tools.json", "trusted-settings.json")
 """Those that let code run, or a folder's settings count."""
 
 

@@ -6,6 +6,7 @@ model is sent of the same events; this keeps what was shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -101,6 +102,10 @@ class TurnStory:
         return events.TurnFinished(self.status, self.rounds, self.usage, self.declined).exit_code
 
 
+_LINE = re.compile(r"\S[^\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]*")
+"""The first line of a text that has words, without what stands before them: a long text is not split for it."""
+
+
 class Transcript:
     """The turns of a session so far. Give it every event with `take`."""
 
@@ -125,17 +130,27 @@ class Transcript:
         return list(self._line.turns)
 
     @property
+    def last(self) -> TurnStory | None:
+        """The last of them; None where there is none."""
+        return self._line.last
+
+    @property
+    def turn_count(self) -> int:
+        """How many there are."""
+        return len(self._line)
+
+    @property
     def title(self) -> str:
         """The first question's first line; empty where nothing was asked."""
-        lines = (line for turn in self._line.turns for line in turn.question.splitlines())
-        return next((line for line in lines if line.strip()), "").strip()
+        lines = (_LINE.search(turn.question) for turn in self._line)
+        return next((line.group().rstrip() for line in lines if line is not None), "")
 
     def take(self, event: Event) -> None:
         """Add what the next event of the session tells."""
         self.session = event.session
         self.began = self.began or event.time
         self.ended = event.time
-        turn = self._line.turns[-1] if self._line.turns else TurnStory(0)
+        turn = self._line.last or TurnStory(0)
         match event.body:
             case events.SessionStarted(model=model, program=program, system=system, tools=tools):
                 self.model, self.program, self.system, self.tools = model, program, system, tools
@@ -158,7 +173,7 @@ class Transcript:
                 told.output += text
             case events.CallFinished(result) if (told := self._calls.get(result.call_id)) is not None:
                 told.result = result
-            case events.Notice(text) if event.turn and self._line.turns:
+            case events.Notice(text) if event.turn and self._line.last is not None:
                 turn.notices.append(text)
             case events.TurnFinished(status, rounds, usage, declined, closing):
                 turn.status, turn.rounds, turn.usage, turn.declined, turn.closing = (

@@ -28,8 +28,8 @@ from toolchat.tools.packages import Package
 from toolchat.tools.places import Installed, local_key
 from toolchat.tools.problems import Problems
 from toolchat.tools.rules import NO_RULES, Rules
-from toolchat.tools.spec import Known, ToolsFile, scan_tools_file
 from toolchat.tools.toolbox import Approval, Toolbox, ToolOptions
+from toolchat.tools.tools_file import Known, ToolsFile, scan_tools_file
 from toolchat.tools.yaml_file import read_bytes
 from toolchat.wire.errors import UsageError
 

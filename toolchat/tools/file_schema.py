@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from toolchat.tools.file_keys import FREE_KEYS, MAX_DESCRIPTION, METHOD_KEYS
 from toolchat.tools.keywords import KEYWORDS
 from toolchat.tools.mcp.entry import SERVER_NAME
 from toolchat.tools.mcp.reading import SERVER_OPTIONS
 from toolchat.tools.options import OPTIONS
-from toolchat.tools.spec import FREE_KEYS, MAX_DESCRIPTION, METHOD_KEYS
 
 _TEXT = {"type": "string", "pattern": r"\S"}
 _WORD = r"[^\s:./0-9-][^\s:./-]*"

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,12 +99,9 @@ def remember(code: ToolsCode, toolbox: Toolbox) -> None:
     if toolbox.notices or not all(_is_followed(code, tool) for tool in toolbox.tools):
         return
     file = _file(code)
-    # Before what is written: what changes meanwhile has another stamp. Packages are followed by more than their files.
-    led_to: list[str | Path] = (
-        [] if code.closed or code.packages else [code.real, *code.files, *map(code.folder.joinpath, code.included)]
-    )
     with suppress(OSError):
-        stamps = {str(one): _stamp(Path(one)) for one in led_to}
+        # Packages are followed by more than their files.
+        stamps = {} if code.closed or code.packages else _stamps(code.contents())
         private_folder(file.parent, doubtful="*")
         _write(file, encode_toolbox(toolbox))
         if stamps:
@@ -111,6 +109,19 @@ def remember(code: ToolsCode, toolbox: Toolbox) -> None:
         old = sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]
         for path in old:
             path.unlink()
+
+
+def _stamps(contents: Mapping[str, str]) -> dict[str, list[int]]:
+    """The stamps of files that still hold what was read of them, which is known by its digest; none at all where one
+    has changed since, as while its code was imported. Raises OSError."""
+    stamps = {}
+    for path, digest in contents.items():
+        # Before it is read: what changes meanwhile has another stamp.
+        stamps[path] = _stamp(Path(path))
+        with Path(path).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                return {}
+    return stamps
 
 
 def _write(file: Path, value: Any) -> None:

@@ -29,15 +29,14 @@ from toolchat.tools.classes import (
 from toolchat.tools.code import ToolsCode, read_code, source_digest
 from toolchat.tools.commands import Command, UnusableCommandError, command_of, function_of, installed_programs
 from toolchat.tools.entry import MethodEntry, ToolEntry
-from toolchat.tools.folders import working_folder_of
+from toolchat.tools.file_keys import MAX_DESCRIPTION, TOOL_NAME
 from toolchat.tools.importing import CallableError, ModuleError, functions_of, import_callable, quiet
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import Place, Problems, reason
 from toolchat.tools.schema import FunctionSchema, ParametersError, SchemaError, function_schema
 from toolchat.tools.signatures import is_record
-from toolchat.tools.spec import MAX_DESCRIPTION, TOOL_NAME
 from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, ToolOptions, Untyped
-from toolchat.tools.variables import MissingVariable, basic_environment, expanded
+from toolchat.tools.variables import MissingVariable, basic_environment, expanded, working_folder_of
 
 __all__ = ["load_tools", "sample_tools_path"]
 

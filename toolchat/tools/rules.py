@@ -26,7 +26,7 @@ from toolchat.tools.argument_patterns import (
     resolved_pattern,
     surely,
 )
-from toolchat.tools.folders import working_folder_of
+from toolchat.tools.variables import working_folder_of
 
 if TYPE_CHECKING:
     from toolchat.tools.toolbox import Tool

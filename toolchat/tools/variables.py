@@ -1,4 +1,4 @@
-"""Variables of the environment in a tools file: which of them tools see, `${NAME}` in values, and hiding their values.
+"""Variables of the environment in a tools file: which tools see, `${NAME}` in values and in `cwd:`, and hiding values.
 
 Values come from toolchat's own environment when tools are loaded. They are neither compared, nor recorded, nor shown.
 """
@@ -9,6 +9,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -173,3 +174,18 @@ def _forms(value: str) -> set[str]:
         forms |= {quote(text), quote(text, safe=""), quote_plus(text)}
         forms.add(base64.b64encode(text.encode("utf-8", "surrogateescape")).decode().rstrip("="))
     return {form for form in forms if len(form) >= MIN_SECRET}
+
+
+def working_folder_of(cwd: str, folder: Path, environment: Mapping[str, str]) -> tuple[Path, str | None]:
+    """The folder that `cwd` means in the tools file of `folder`, and what is wrong with it, if anything is."""
+    try:
+        text = expanded(cwd, environment)
+    except MissingVariable as missing:
+        what = f"cwd needs the variable {missing.name}, which is not set; set it before toolchat starts"
+        return folder, f"{what}, or write another folder"
+    if text == "~" or text.startswith("~/"):
+        text = f"{environment.get('HOME', '~')}{text[1:]}"
+    path = folder / text
+    if not path.is_dir():
+        return path, f'cwd is "{cwd}", and there is no such folder; expected one; make it, or correct it'
+    return path, None

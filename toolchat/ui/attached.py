@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from toolchat.session.resources import quoted
+from toolchat.session.resources import names_resource, quoted
 from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import Image
 
@@ -77,11 +77,34 @@ def mentions(text: str) -> list[Mention]:
 
 
 def names_file_among_words(text: str) -> bool:
-    """Whether `text` is more than one mention, and holds a mention of a file that there is."""
+    """Whether `text` is more than one mention, and holds a mention of a file that there is, or of a resource."""
     found = mentions(text)
     if len(found) == 1 and not (text[: found[0].begin] + text[found[0].end :]).strip():
         return False
-    return any(_file(mention.path) is not None for mention in found[:MAX_FILES])
+    return len(found) > MAX_FILES or any(map(_names_something, found))
+
+
+def _names_something(mention: Mention) -> bool:
+    return names_resource(mention.path) or _file(mention.path) is not None
+
+
+def named_but_not_sent(text: str, images: Iterable[Image] = ()) -> tuple[str, ...]:
+    """The mentions in a question that was sent, as they stand there, that name a file or a resource now and did not go
+    along then."""
+    blocks = _blocks(text)
+    sent = {block.name for block in blocks} | {image.source for image in images}
+    question = text[: blocks[0].begin] if blocks else text
+    return tuple(
+        dict.fromkeys(
+            question[mention.begin : mention.end]
+            for mention in mentions(question)
+            if _names_something(mention) and not (_sent_as(mention) & sent)
+        )
+    )
+
+
+def _sent_as(mention: Mention) -> set[str]:
+    return {str(_file(mention.path)), f"@{mention.path}", f"@{mention.path.rstrip(_TRAILING)}"}
 
 
 def written(path: str) -> str:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from itertools import islice
 
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.completion import Completer, DummyCompleter, DynamicCompleter, ThreadedCompleter
+from prompt_toolkit.completion import (
+    CompleteEvent,
+    Completer,
+    Completion,
+    DummyCompleter,
+    DynamicCompleter,
+    ThreadedCompleter,
+)
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition, has_completions, has_focus, is_searching, vi_navigation_mode
 from prompt_toolkit.history import History
@@ -55,7 +63,7 @@ def is_mention_begun(text: str) -> bool:
 
 
 def names_files(pasted: str) -> bool:
-    """Whether a paste, among other words, names files that are here: only who types `@path` means a file."""
+    """Whether a paste, among other words, names files that are here, or resources: only who types `@path` means one."""
     if "@" not in pasted:
         return False
     from toolchat.ui.attached import names_file_among_words
@@ -106,6 +114,29 @@ class LongLine(Processor):
         )
 
 
+class Watched(Completer):
+    """Another completer, of which is known while it is looking; `done` is called when it has ended."""
+
+    def __init__(self, completer: Completer, done: Callable[[], None]) -> None:
+        self._completer = completer
+        self._done = done
+        self.is_looking = False
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        return self._completer.get_completions(document, complete_event)
+
+    async def get_completions_async(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> AsyncGenerator[Completion, None]:
+        self.is_looking = True
+        try:
+            async for completion in self._completer.get_completions_async(document, complete_event):
+                yield completion
+        finally:
+            self.is_looking = False
+            self._done()
+
+
 class InputLine:
     """The editor, and the rows below it that belong to it. Enter hands its text to `submit`."""
 
@@ -130,12 +161,20 @@ class InputLine:
         self._pastes = pastes = Pastes()
         self._left = (0, 0)
         """Where in the history, and in its line, a search began."""
+        self._entered: set[str] = set()
+        self._tab: Document | None = None
+        """Where Tab was pressed while completions were looked for, which is then done."""
+        self._looking = Watched(
+            ThreadedCompleter(DynamicCompleter(lambda: completer() or DummyCompleter())),
+            # Later: then what was found is in the menu.
+            lambda: self._soon(self._looked),
+        )
         search = SearchToolbar(backward_search_prompt="search back: ", forward_search_prompt="search: ")
         self.buffer = Buffer(
-            history=FoldedHistory(history, pastes),
+            history=FoldedHistory(history, pastes, names_files),
             multiline=True,
             auto_suggest=AutoSuggestFromHistory(),
-            completer=ThreadedCompleter(DynamicCompleter(lambda: completer() or DummyCompleter())),
+            completer=self._looking,
             complete_while_typing=Condition(
                 lambda: self.buffer.text.startswith("/") or is_mention_begun(self.buffer.document.text_before_cursor)
             ),
@@ -200,9 +239,15 @@ class InputLine:
         self.buffer.save_to_undo_stack()
         self.buffer.document = Document()
 
-    def put(self, text: str) -> None:
-        """Put `text` before what is there, the cursor at the end of all."""
+    def put(self, text: str, words: Collection[str] = ()) -> None:
+        """Put `text` before what is there, the cursor at the end of all.
+
+        `words` in it name files, or resources, that did not go along: they stay words, unless `text` was entered here.
+        """
+        entered = text.strip() in self._entered
         text = self._pastes.fold_again(text)
+        if not entered:
+            text = self._pastes.fold_words(text, words)
         whole = f"{text}\n{self.buffer.text}" if self.buffer.text.strip() else text
         self.buffer.save_to_undo_stack()
         self.buffer.document = Document(whole, len(whole))
@@ -211,6 +256,29 @@ class InputLine:
         """Put the beginning of a command into the line, and offer what may follow: arrows choose, Enter takes."""
         self.put(text)
         self.buffer.start_completion(select_first=False)
+
+    @staticmethod
+    def _soon(call: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(call)
+
+    def _offers(self) -> bool:
+        """Whether there is a completion to choose."""
+        return self.buffer.complete_state is not None and bool(self.buffer.complete_state.completions)
+
+    def _begin_tab(self) -> None:
+        """Complete, now or once those who look for completions because of the last key have ended."""
+        if self._looking.is_looking:
+            self._tab = self.buffer.document
+        elif self.buffer.complete_state is None:
+            self.buffer.start_completion(insert_common_part=True)
+        else:
+            self.buffer.complete_next()
+
+    def _looked(self) -> None:
+        if self._tab is not None and not self._looking.is_looking:
+            pressed, self._tab = self._tab, None
+            if pressed == self.buffer.document:
+                self._begin_tab()
 
     def _prefix(self, line: int, wrapped: int) -> str:
         if (line, wrapped) != (0, 0):
@@ -236,6 +304,7 @@ class InputLine:
             typed = " ".join(part for part, is_typed in parts if is_typed)
             if text.strip():
                 buffer.append_to_history()
+                self._entered.add(text.strip())
             buffer.reset()
             self._submit(text, typed)
 
@@ -253,6 +322,11 @@ class InputLine:
                 buffer.insert_text(instead)
                 return
             buffer.insert_text(self._pastes.fold(text, short_too=names_files(text)))
+
+        @keys.add("tab", filter=here & ~Condition(self._offers))
+        def _complete(event: KeyPressEvent) -> None:
+            # Behind what the last key has begun, which prompt-toolkit would take for the answer to this one.
+            self._soon(self._begin_tab)
 
         @keys.add("c-g", filter=here & ~is_searching)
         def _open_editor(event: KeyPressEvent) -> None:

@@ -7,7 +7,7 @@ text that is short. The characters are from a private area of Unicode; one that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import History
@@ -18,8 +18,14 @@ FOLD_LINES = 10
 FOLD_CHARACTERS = 8192
 """Or of fewer characters."""
 
+_BEGIN, _END = "\U0010eff0", "\U0010eff1"
+"""Around what was pasted, in the entries that a history keeps."""
 _FIRST, _LAST = 0x10F000, 0x10FFFD
 _TOKEN = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
+_MARK = re.compile(f"[{_BEGIN}{_END}]")
+_MARKED = re.compile(f"{_BEGIN}([^{_BEGIN}{_END}]*){_END}")
+_SHOWN = 40
+"""Characters of a paste that is shown itself."""
 
 
 class Pastes:
@@ -29,11 +35,16 @@ class Pastes:
         self._texts: dict[str, str] = {}
         """What each character stands for."""
         self._tokens: dict[str, str] = {}
+        self._short: set[str] = set()
+        """Pastes that stand in the input as they are, and hold an "@": elsewhere it may begin the name of a file."""
 
     def fold(self, text: str, *, short_too: bool = False) -> str:
         """`text` as it goes into the input: a character where it is long, else itself."""
         if not short_too and text.count("\n") + 1 < FOLD_LINES and len(text) < FOLD_CHARACTERS:
-            return _TOKEN.sub("\ufffd", text)
+            text = _TOKEN.sub("\ufffd", text)
+            if "@" in text:
+                self._short.add(text)
+            return text
         if (token := self._tokens.get(text)) is None:
             if _FIRST + len(self._texts) > _LAST:
                 return _TOKEN.sub("\ufffd", text)
@@ -70,11 +81,46 @@ class Pastes:
             if piece
         ]
 
+    def fold_words(self, text: str, words: Collection[str]) -> str:
+        """`text` with each of `words` that stands in it folded, wherever nothing else is a part of that word."""
+        if not words:
+            return text
+        any_word = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+        found = re.compile(rf"(?<!\S)(?:{any_word})(?:(?<=\")|(?![^\s\"]))")
+        return found.sub(lambda match: self.fold(match[0], short_too=True), text)
+
+    def marked(self, text: str) -> str:
+        """The whole of what stands in the input, as `restored` reads it: what was pasted is marked."""
+        parts = []
+        for part, is_typed in self.typed_parts(text):
+            plain = _MARK.sub("\ufffd", part)
+            parts.append(self._mark_short(plain) if is_typed else f"{_BEGIN}{plain}{_END}")
+        return "".join(parts)
+
+    def _mark_short(self, text: str) -> str:
+        known = [re.escape(short) for short in sorted(self._short, key=len, reverse=True) if short in text]
+        return re.sub("|".join(known), lambda match: f"{_BEGIN}{match[0]}{_END}", text) if known else text
+
+    def restored(self, marked: str, is_folded: Callable[[str], bool]) -> str:
+        """A `marked` text as it goes into the input again: its pastes as if they were pasted once more.
+
+        Those that are short stand folded where `is_folded` says so.
+        """
+        out, at = [], 0
+        for match in _MARKED.finditer(marked):
+            out.append(_MARK.sub("\ufffd", marked[at : match.start()]))
+            out.append(self.fold(match[1], short_too=is_folded(match[1])))
+            at = match.end()
+        rest = _MARK.sub("\ufffd", marked[at:])
+        return "".join([*out, rest]) if out else self.fold_again(rest)
+
     def label(self, token: str) -> str | None:
         """What is shown for a character; None for one that stands for nothing."""
         text = self._texts.get(token)
         if text is None:
             return None
+        if len(text) <= _SHOWN and text.isprintable():
+            return f"[pasted {text}]"
         lines = text.count("\n") + (not text.endswith("\n"))
         return f"[pasted {lines:,} lines]" if lines > 1 else f"[pasted {len(text):,} characters]"
 
@@ -117,15 +163,20 @@ class PasteLabels(Processor):
 
 
 class FoldedHistory(History):
-    """Another history, whose long entries are folded where they come back; kept are the whole ones."""
+    """Another history, whose long entries are folded where they come back; kept are the whole ones.
 
-    def __init__(self, whole: History, pastes: Pastes) -> None:
+    What was pasted is marked in it: also in a later chat a file that only a paste names is none that the user named.
+    """
+
+    def __init__(self, whole: History, pastes: Pastes, is_folded: Callable[[str], bool] = lambda paste: False) -> None:
+        """`is_folded` says of a short paste that comes back whether it stands folded."""
         super().__init__()
         self._whole = whole
         self._pastes = pastes
+        self._is_folded = is_folded
 
     def load_history_strings(self) -> Iterable[str]:
-        return map(self._pastes.fold_again, self._whole.load_history_strings())
+        return (self._pastes.restored(entry, self._is_folded) for entry in self._whole.load_history_strings())
 
     def store_string(self, string: str) -> None:
-        self._whole.store_string(self._pastes.unfold(string))
+        self._whole.store_string(self._pastes.marked(string))

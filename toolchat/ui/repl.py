@@ -206,7 +206,7 @@ class Repl:
         if outcome.write:
             self._terminal.write_raw(outcome.write)
         if outcome.put is not None:
-            self._put(outcome.put, outcome.images)
+            self._put(outcome.put, outcome.images, words=outcome.words)
         if picks:
             self._input.pick(outcome.pick)
         self._turns.attached += outcome.attach
@@ -217,12 +217,14 @@ class Repl:
         if outcome.quit:
             self._terminal.leave(ExitCode.OK)
 
-    def _put(self, text: str, images: tuple[Image, ...], texts: tuple[Text, ...] = ()) -> None:
+    def _put(
+        self, text: str, images: tuple[Image, ...], texts: tuple[Text, ...] = (), words: tuple[str, ...] = ()
+    ) -> None:
         """Put a question into the input line, before what is there, with what goes along with it."""
         beside = not self._input.is_blank
         self._images = (*images, *self._images) if beside else images
         self._texts = (*texts, *self._texts) if beside else texts
-        self._input.put(text)
+        self._input.put(text, words)
 
     def _changed(self) -> None:
         since, before = self._turns.since, self._busy_since
@@ -263,7 +265,7 @@ class Repl:
         while True:
             await asyncio.sleep(_TICK)
             chat = self._turns.chat
-            before, used = used, chat.used_tokens if chat is not None else 0
+            before, used = used, chat.room.used_tokens if chat is not None else 0
             if self._turns.since is not None or used != before:
                 self._changed()
 
@@ -373,16 +375,16 @@ class Repl:
         )
         if chat is None:
             return status
-        tools = chat.toolbox.names
+        tools = chat.tools.toolbox.names
         info = chat.info
         return dataclasses.replace(
             status,
             model=model_text(chat.model, info),
-            used_tokens=chat.used_tokens,
-            used_is_estimate=chat.used_is_estimate,
+            used_tokens=chat.room.used_tokens,
+            used_is_estimate=chat.room.used_is_estimate,
             context=info.context_window if info is not None else None,
             tools=len(tools),
-            tools_on=len([name for name in tools if name not in chat.switched_off]),
+            tools_on=len([name for name in tools if name not in chat.tools.switched_off]),
         )
 
     def _state(self) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from toolchat.engine.base import EngineInfo
 from toolchat.ui.text.cells import cut, width_of
 from toolchat.ui.text.sanitize import sanitize_line
+
+if TYPE_CHECKING:
+    from toolchat.engine.base import EngineInfo
 
 SEPARATOR = " · "
 

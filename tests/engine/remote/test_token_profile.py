@@ -530,9 +530,11 @@ class TestModels:
     def test_one_that_loads_for_too_long_is_told(self, server, connection, monkeypatch):
         from toolchat.engine.remote import connection as connecting
 
-        monkeypatch.setattr(connecting, "LONGEST_WAIT", 0.2)
-        loading = as_json({"error": {"message": "Loading model"}}, 503, **{"retry-after": "0.15"})
-        server.on("/v1/models", loading)
+        monkeypatch.setattr(connecting, "LONGEST_WAIT", 60.0)
+        soon, late = (
+            as_json({"error": {"message": "Loading model"}}, 503, **{"retry-after": pause}) for pause in ("0", "60")
+        )
+        server.on("/v1/models", soon, late)
         with pytest.raises(EngineError, match=r"is not ready \(503\): Loading model; it may be loading its model"):
             connection.call(examine(connection, config(server), lambda _: None))
         assert len(server.asked) == 2

@@ -105,7 +105,13 @@ CACHE_DTYPE = """1 validation error for CacheConfig
 cache_dtype
   Input should be 'auto', 'float16', 'bfloat16', 'fp8' [type=literal_error, input_value='fp9', input_type=str]
 """
+OTHERS_LEFT = (
+    "Error in memory profiling. Initial free memory 46.09 GiB, current free memory 64.88 GiB. This happens when other "
+    "processes sharing the same container release GPU memory while vLLM is profiling during initialization. To fix "
+    "this, ensure consistent GPU memory allocation or isolate vLLM in its own container."
+)
 FAILURES = [
+    (OTHERS_LEFT, ("another program gave GPU memory back", "try again")),
     (OUT_OF_MEMORY, ("process 4194304 holds 20.01 GiB of it", "end that")),
     (NO_CACHE, ("close other programs on it", "--gpu-memory", "try --engine-arg kv_cache_dtype=fp8 or a smaller")),
     (TOO_LONG, ("holds 9824 tokens", "--context 9824")),
@@ -182,6 +188,7 @@ def test_what_vllm_raises_is_one_line_with_the_remedy(message: str, expected: tu
         ("v1/core/kv_cache_utils.py", "To serve at least one request with the model's max seq len "),
         ("v1/core/kv_cache_utils.py", "the estimated maximum model length is {"),
         ("v1/worker/utils.py", "Free memory on device {"),
+        ("v1/worker/gpu_worker.py", "Error in memory profiling. "),
         ("platforms/cuda.py", "Bfloat16 is only supported on GPUs "),
         ("platforms/interface.py", " quantization is currently not supported in {"),
         ("config/vllm.py", "is not supported for the current GPU. Minimum "),

@@ -1,29 +1,37 @@
-"""What a constraint lets a model write, told by the backends themselves, with the tokenizers as vLLM gives them."""
+"""What a constraint lets a model write, told by the backends themselves, with the tokenizers as vLLM gives them.
+
+The backends are imported where they are used: xgrammar brings torch and transformers along, and every process of
+`make test` imports this module to know the tests' names.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import llguidance
-import torch
-import xgrammar
-from mistral_common.guidance.tokenizer import from_mistral_tokenizer
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 from toolchat.mistral.grammar.constraint import Grammar
 
+if TYPE_CHECKING:
+    import llguidance
+    import xgrammar
+
 
 @cache
 def _guidance(tokenizer: MistralTokenizer) -> llguidance.LLTokenizer:
+    from mistral_common.guidance.tokenizer import from_mistral_tokenizer
+
     made: llguidance.LLTokenizer = from_mistral_tokenizer(tokenizer)
     return made
 
 
 @cache
 def _xgrammar(tokenizer: MistralTokenizer) -> xgrammar.GrammarCompiler:
+    import xgrammar
+
     # As in vllm/v1/structured_output/backend_xgrammar.py.
     inner: Any = tokenizer.instruct_tokenizer.tokenizer
     return xgrammar.GrammarCompiler(
@@ -42,9 +50,13 @@ def accepts(tokenizer: MistralTokenizer, grammar: Grammar, ids: Sequence[int], b
     if set(ids) & set(banned):
         return False
     if grammar.kind == "lark":
+        import llguidance
+
         matcher = llguidance.LLMatcher(_guidance(tokenizer), grammar.text)
         assert not matcher.is_error(), matcher.get_error()
         return matcher.try_consume_tokens(list(ids)) == len(ids) and matcher.is_accepting()
+    import xgrammar
+
     free = xgrammar.GrammarMatcher(_xgrammar(tokenizer).compile_grammar(grammar.text))
     end: int = tokenizer.instruct_tokenizer.tokenizer.eos_id
     return all(free.accept_token(token) for token in [*ids, end])
@@ -62,10 +74,19 @@ class Bytes:
         return list(text.encode() if isinstance(text, str) else text)
 
 
-_BYTES = llguidance.LLTokenizer(llguidance.TokenizerWrapper(Bytes()))
-_BYTES_COMPILER = xgrammar.GrammarCompiler(
-    xgrammar.TokenizerInfo(Bytes.tokens, vocab_type=xgrammar.VocabType.RAW, stop_token_ids=[256]), cache_enabled=False
-)
+@cache
+def _bytes_guidance() -> llguidance.LLTokenizer:
+    import llguidance
+
+    return llguidance.LLTokenizer(llguidance.TokenizerWrapper(Bytes()))
+
+
+@cache
+def _bytes_xgrammar() -> xgrammar.GrammarCompiler:
+    import xgrammar
+
+    vocabulary = xgrammar.TokenizerInfo(Bytes.tokens, vocab_type=xgrammar.VocabType.RAW, stop_token_ids=[256])
+    return xgrammar.GrammarCompiler(vocabulary, cache_enabled=False)
 
 
 class Walk:
@@ -74,12 +95,18 @@ class Walk:
     def __init__(self, grammar: Grammar) -> None:
         self._lark = self._free = None
         if grammar.kind == "lark":
-            self._lark = llguidance.LLMatcher(_BYTES, grammar.text)
+            import llguidance
+
+            self._lark = llguidance.LLMatcher(_bytes_guidance(), grammar.text)
             assert not self._lark.is_error(), self._lark.get_error()
         else:
-            self._free = xgrammar.GrammarMatcher(_BYTES_COMPILER.compile_grammar(grammar.text))
+            import xgrammar
+
+            self._free = xgrammar.GrammarMatcher(_bytes_xgrammar().compile_grammar(grammar.text))
 
     def allowed(self) -> list[int]:
+        import torch
+
         mask = torch.full((1, 9), -1, dtype=torch.int32)
         if self._lark is not None:
             import llguidance.torch

@@ -112,12 +112,12 @@ def test_what_a_process_claims_to_be_images_is_not_believed(files: Any) -> None:
 
 def test_a_process_that_lies_about_its_images_has_answered_nothing(start: Callable[..., Bench], tmp_path: Path) -> None:
     source = """
-import toolchat.tools.host.child as child
+import toolchat.tools.host.executor as executor
 
 
 def lie() -> str:
     '''Pretend.'''
-    child.b64encode = lambda data: b"AAAA"
+    executor.b64encode = lambda data: b"AAAA"
     return [b"\\x89PNG\\r\\n\\x1a\\n\\0\\0\\0\\rIHDR\\0\\0\\0\\1\\0\\0\\0\\1IEND"]
 """
     bench = start(write_tools(tmp_path, {"liar:lie": {}}, liar=source))

@@ -9,7 +9,7 @@ import pytest
 
 from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
-from toolchat.chat.eliciting import eliciting
+from toolchat.session.tools import eliciting
 from toolchat.tools.mcp.elicitation import Elicitation, Elicited, asked_for, first_answer, problem_of
 from toolchat.ui.approval import ApprovalDialog
 from toolchat.ui.approval_lines import ask_by_lines

@@ -21,8 +21,8 @@ from toolchat.tools.mcp.entry import McpServer, unpinned
 from toolchat.tools.mcp.naming import legal_name, signature, unique_name
 from toolchat.tools.problems import Place
 from toolchat.tools.rules import NO_RULES
-from toolchat.tools.spec import read_tools_file
 from toolchat.tools.toolbox import Approval, Privileges, Tool, ToolOptions
+from toolchat.tools.tools_file import read_tools_file
 from toolchat.wire.errors import UsageError
 
 WHOLE = """\

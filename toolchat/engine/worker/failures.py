@@ -97,6 +97,12 @@ _KNOWN: tuple[tuple[str, Explain], ...] = (
         _no_memory,
     ),
     (
+        r"Error in memory profiling",
+        _told(
+            "another program gave GPU memory back while the model was loaded, which vLLM does not allow for; try again"
+        ),
+    ),
+    (
         r"No space left on device",
         _told(
             "a disk is full ({line}): the engine writes to the temporary folder, to /dev/shm and to vLLM's cache "

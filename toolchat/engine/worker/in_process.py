@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.engine import gpu
 from toolchat.engine.config import EngineConfig, Sampling
-from toolchat.engine.gpu_memory import budget, check_fits
+from toolchat.engine.gpu_memory import budget, check_fits, useful
 from toolchat.engine.number_format import settled
 from toolchat.engine.params import Format, context_window, has_vision, read_params
 from toolchat.engine.worker.channel import Channel
@@ -188,7 +188,11 @@ def gpu_share(config: EngineConfig) -> float:
     # By its UUID: which of several GPUs is CUDA's first depends on CUDA_DEVICE_ORDER.
     measured = gpu.with_uuid(str(torch.cuda.get_device_properties(0).uuid)) or next(iter(gpu.gpus()), None)
     held_by = gpu.held_by(gpu.holders(measured)) if measured is not None else ""
-    share = budget(free, total, config.gpu_memory, held_by)
+    enough = None
+    if config.need is not None and config.kv_cache_bytes is None:
+        context = config.context or context_window(Path(config.folder)) or config.window
+        enough = useful(config.need, context, config.max_num_seqs) if context else None
+    share = budget(free, total, config.gpu_memory, held_by, enough)
     if config.need is not None:
         check_fits(config.model, config.need, share, total, free, held_by)
     return share

@@ -24,7 +24,6 @@ from toolchat.private_file import open_private, private_folder
 from toolchat.process import hide_memory
 from toolchat.settings import cache_folder
 from toolchat.tools.code import NotAccepted, ToolsCode
-from toolchat.tools.folders import working_folder_of
 from toolchat.tools.host import confine
 from toolchat.tools.host.call_process import CallProcess, Cause, NoAnswer, how_it_ended, seconds_text
 from toolchat.tools.host.channel import LOST_CHANNEL, AsyncChannel, Message, new_token, socket_pair
@@ -32,7 +31,14 @@ from toolchat.tools.host.process_tree import kill_marked, kill_tree
 from toolchat.tools.host.protocol import PYTHON_FLAGS, HostRequest, ProcessSetup, Share, decode_toolbox, to_descriptor
 from toolchat.tools.problems import ToolsFileError
 from toolchat.tools.toolbox import Toolbox
-from toolchat.tools.variables import Redactor, basic_environment, is_basic, named_environment, names_in
+from toolchat.tools.variables import (
+    Redactor,
+    basic_environment,
+    is_basic,
+    named_environment,
+    names_in,
+    working_folder_of,
+)
 from toolchat.wire.errors import ToolchatError, UsageError
 
 IMPORT_SECONDS = 30.0

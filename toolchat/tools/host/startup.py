@@ -26,8 +26,8 @@ from toolchat.tools.host.protocol import Share, encode_toolbox, shares
 from toolchat.tools.load import load_tools
 from toolchat.tools.problems import ToolsFileError
 from toolchat.tools.result import error_text
-from toolchat.tools.spec import ToolsFile
 from toolchat.tools.toolbox import LoadedToolbox
+from toolchat.tools.tools_file import ToolsFile
 from toolchat.tools.variables import Redactor
 from toolchat.wire.errors import ToolchatError, UsageError
 

@@ -17,7 +17,6 @@ from typing import Any
 from toolchat.environment import refused, working_folder
 from toolchat.tools.code import ToolsCode, asking
 from toolchat.tools.commands import CommandFailed, file_digest
-from toolchat.tools.folders import working_folder_of
 from toolchat.tools.host.channel import Message
 from toolchat.tools.mcp.bridge_process import Bridge
 from toolchat.tools.mcp.elicitation import Elicit, Elicitation
@@ -28,7 +27,7 @@ from toolchat.tools.mcp.wording import changes, remarks, typed_prompts
 from toolchat.tools.problems import Problems
 from toolchat.tools.rules import Rules
 from toolchat.tools.toolbox import Tool, ToolOptions
-from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment
+from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment, working_folder_of
 from toolchat.wire.errors import ToolchatError, UsageError
 
 SETTLE_SPARE = 5.0

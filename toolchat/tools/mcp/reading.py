@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
+from toolchat.tools.file_keys import KeyReader
 from toolchat.tools.mcp.entry import SERVER_NAME, McpServer
 from toolchat.tools.options import OPTIONS, Environment, OptionError, check_not_own, read_environment
 from toolchat.tools.problems import Problems, did_you_mean
@@ -32,19 +32,7 @@ _SPELLED = {"${env:": "${"}
 """How other programs write a variable of the environment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """What the reader of tools files lends, see `spec`."""
-
-    problems: Problems
-    mapping: Callable[[yaml.Node, str, tuple[str, ...]], dict[str, yaml.Node] | None]
-    options: Callable[[Mapping[str, yaml.Node]], dict[str, Any]]
-    patterns: Callable[[str, yaml.Node], tuple[str, ...]]
-    prefix: Callable[[Mapping[str, yaml.Node]], str]
-    notice: Callable[[yaml.Node, str], None]
-
-
-def read_servers(node: yaml.Node, reader: Reads, defaults: Mapping[str, Any]) -> list[McpServer]:
+def read_servers(node: yaml.Node, reader: KeyReader, defaults: Mapping[str, Any]) -> list[McpServer]:
     """The servers of a section `mcp` that are not switched off. Of `defaults`, those count that say how long a call may
     take and how long a result may be: whoever allows functions by default has not looked at a server yet."""
     if not isinstance(node, yaml.MappingNode):
@@ -68,7 +56,7 @@ def read_servers(node: yaml.Node, reader: Reads, defaults: Mapping[str, Any]) ->
     return servers
 
 
-def read_foreign(root: yaml.MappingNode, reader: Reads) -> list[McpServer] | None:
+def read_foreign(root: yaml.MappingNode, reader: KeyReader) -> list[McpServer] | None:
     """The servers of a file of another program, by `mcpServers` or `servers`; None where it is none.
 
     What it says beside how a server is started is that program's own, and is not taken: whoever allowed a tool there
@@ -124,7 +112,7 @@ def _server(
     name: str,
     key: yaml.Node,
     keys: Mapping[str, yaml.Node],
-    reader: Reads,
+    reader: KeyReader,
     options: Mapping[str, Any],
 ) -> McpServer | None:
     problems = reader.problems
@@ -165,7 +153,7 @@ def _server(
 _HOW = "write command: [npx, -y, package@1.2.3], or url: https://…"
 
 
-def _name(key: yaml.Node, reader: Reads) -> str | None:
+def _name(key: yaml.Node, reader: KeyReader) -> str | None:
     name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
     if SERVER_NAME.fullmatch(name):
         return name
@@ -174,7 +162,7 @@ def _name(key: yaml.Node, reader: Reads) -> str | None:
     return None
 
 
-def _command(keys: Mapping[str, yaml.Node], reader: Reads) -> tuple[str, ...]:
+def _command(keys: Mapping[str, yaml.Node], reader: KeyReader) -> tuple[str, ...]:
     if "command" not in keys:
         return ()
     node = keys["command"]
@@ -198,7 +186,7 @@ def _command(keys: Mapping[str, yaml.Node], reader: Reads) -> tuple[str, ...]:
     return tuple(map(_own_spelling, words))
 
 
-def _texts(key: str, node: yaml.Node, reader: Reads) -> list[str]:
+def _texts(key: str, node: yaml.Node, reader: KeyReader) -> list[str]:
     items = node.value if isinstance(node, yaml.SequenceNode) else []
     plain = all(isinstance(item, yaml.ScalarNode) and item.tag != "tag:yaml.org,2002:null" for item in items)
     if not isinstance(node, yaml.SequenceNode) or not plain:
@@ -211,7 +199,7 @@ def _texts(key: str, node: yaml.Node, reader: Reads) -> list[str]:
     return [str(item.value) for item in items]
 
 
-def _url(keys: Mapping[str, yaml.Node], reader: Reads) -> str:
+def _url(keys: Mapping[str, yaml.Node], reader: KeyReader) -> str:
     if "url" not in keys:
         return ""
     node = keys["url"]
@@ -231,7 +219,7 @@ def _url(keys: Mapping[str, yaml.Node], reader: Reads) -> str:
     return text
 
 
-def _transport(keys: Mapping[str, yaml.Node], reader: Reads) -> str:
+def _transport(keys: Mapping[str, yaml.Node], reader: KeyReader) -> str:
     if "transport" not in keys:
         return ""
     word = str(keys["transport"].value)
@@ -241,7 +229,7 @@ def _transport(keys: Mapping[str, yaml.Node], reader: Reads) -> str:
     return _TRANSPORTS.get(word, "")
 
 
-def _headers(keys: Mapping[str, yaml.Node], reader: Reads) -> tuple[tuple[str, str], ...]:
+def _headers(keys: Mapping[str, yaml.Node], reader: KeyReader) -> tuple[tuple[str, str], ...]:
     if "headers" not in keys:
         return ()
     node = keys["headers"]
@@ -265,7 +253,7 @@ def _headers(keys: Mapping[str, yaml.Node], reader: Reads) -> tuple[tuple[str, s
     return tuple(found)
 
 
-def _tools(node: yaml.Node, reader: Reads) -> dict[str, dict[str, Any]]:
+def _tools(node: yaml.Node, reader: KeyReader) -> dict[str, dict[str, Any]]:
     if not isinstance(node, yaml.MappingNode):
         what = f"tools is {shown(node)}; expected options by the server's names for its tools"
         reader.problems.add(node, f"{what}; write {{read_file: {{approval: allow}}}}")
@@ -278,7 +266,7 @@ def _tools(node: yaml.Node, reader: Reads) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _roots(keys: Mapping[str, yaml.Node], reader: Reads) -> bool:
+def _roots(keys: Mapping[str, yaml.Node], reader: KeyReader) -> bool:
     if "roots" not in keys:
         return False
     if (truth := _truth(keys["roots"])) is None:
@@ -286,7 +274,7 @@ def _roots(keys: Mapping[str, yaml.Node], reader: Reads) -> bool:
     return bool(truth)
 
 
-def _environment(keys: Mapping[str, yaml.Node], reader: Reads) -> Environment:
+def _environment(keys: Mapping[str, yaml.Node], reader: KeyReader) -> Environment:
     if "env" not in keys:
         return Environment()
     try:
@@ -298,7 +286,7 @@ def _environment(keys: Mapping[str, yaml.Node], reader: Reads) -> Environment:
     return Environment(read.names, tuple((name, _own_spelling(text)) for name, text in read.values))
 
 
-def _option(name: str, keys: Mapping[str, yaml.Node], reader: Reads) -> Any:
+def _option(name: str, keys: Mapping[str, yaml.Node], reader: KeyReader) -> Any:
     if name not in keys:
         return None
     option = next(option for option in OPTIONS if option.name == name)
@@ -309,7 +297,7 @@ def _option(name: str, keys: Mapping[str, yaml.Node], reader: Reads) -> Any:
         return None
 
 
-def _check_variables(key: str, text: str, node: yaml.Node, reader: Reads) -> None:
+def _check_variables(key: str, text: str, node: yaml.Node, reader: KeyReader) -> None:
     if "${input:" in text:
         what = f"{key} asks for an input of another program"
         reader.problems.add(node, f"{what}; expected a variable of the environment; write ${{NAME}}, and set it")

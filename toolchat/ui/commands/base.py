@@ -15,7 +15,7 @@ from toolchat.ui.text.sanitize import sanitize
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:
-    from toolchat.models.listing import LocalModel
+    from toolchat.models.choice import LocalModel
     from toolchat.session.session import Session
 
 QUIET = "dim"
@@ -35,6 +35,8 @@ class Outcome:
     """Whether to go on at once with the turn that the engine's failure ended."""
     put: str | None = None
     """What the input line is to hold, for the user to go on with."""
+    words: tuple[str, ...] = ()
+    """Mentions in `put` that stay words: what they name did not go along when it was sent."""
     images: tuple[Image, ...] = ()
     """Those of `ask`, or of `put`."""
     pick: str = ""
@@ -62,7 +64,7 @@ class Completion:
 
 def _models_here() -> Sequence[LocalModel]:
     # Not needed for a prompt to appear, and slow to import.
-    from toolchat.models.listing import local_models
+    from toolchat.models.choice import local_models
     from toolchat.settings import cache_folder
 
     return local_models(cache_folder())

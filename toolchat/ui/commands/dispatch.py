@@ -16,7 +16,7 @@ from toolchat.ui.commands.servers import complete_prompts, is_prompt, run_prompt
 from toolchat.wire.errors import ToolchatError, UsageError
 
 if TYPE_CHECKING:
-    from toolchat.models.listing import LocalModel
+    from toolchat.models.choice import LocalModel
     from toolchat.session.session import Session
 
 REMEMBERED_SECONDS = 60.0

@@ -1,16 +1,21 @@
-"""Commands about the conversation: undo, retry, clear, show and copy answers and results."""
+"""Commands about the conversation: undo, retry, clear, show and copy answers and results, begin the next question.
+
+Copying is by OSC 52, which works over ssh as well; whether the terminal did so cannot be known: it gives no answer.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
+import base64
+import re
+from dataclasses import dataclass, replace
 
 from rich.text import Text
 
-from toolchat.ui.attached import as_typed
+from toolchat.images.image import description
+from toolchat.ui.attached import as_typed, named_but_not_sent
 from toolchat.ui.calls import MARKS, content_lines, image_lines
 from toolchat.ui.commands.base import FAILURE, QUIET, Completion, Context, Outcome, say, told
-from toolchat.ui.commands.blocks import blocks
-from toolchat.ui.commands.clipboard import OSC52_BYTES, copied, copyable
 from toolchat.ui.commands.line import as_line
 from toolchat.ui.text.cells import cut
 from toolchat.ui.text.sanitize import sanitize_line
@@ -39,7 +44,8 @@ async def undo(context: Context, _: str) -> Outcome:
     if taken is None:
         return told(NOTHING, style=QUIET)
     line = say("The last turn is taken back. Its question can be edited and sent again.", QUIET)
-    return Outcome((line,), put=as_line(as_typed(taken.content)), images=taken.images)
+    words = named_but_not_sent(taken.content, taken.images)
+    return Outcome((line,), put=as_line(as_typed(taken.content)), words=words, images=taken.images)
 
 
 async def retry(context: Context, _: str) -> Outcome:
@@ -194,3 +200,74 @@ def _whole(result: ToolResult) -> list[Text]:
     rows += [say(f"  {row}") for row in content_lines(result.content)]
     rows += [say(f"  {row}", QUIET) for row in image_lines(result)]
     return rows
+
+
+OSC52_BYTES = 74_994
+"""Of the text: what fits into the 100,000 bytes of one sequence that xterm's descendants take."""
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def copyable(text: str) -> str:
+    """`text` without control characters other than newline and tab: it will be pasted into a shell some day."""
+    return _CONTROL.sub("", text.replace("\r\n", "\n"))
+
+
+def copied(text: str) -> str:
+    """The control sequence that copies `text`."""
+    # Ended by BEL and not by ST: every terminal that knows the sequence takes that.
+    return f"\x1b]52;c;{base64.b64encode(text.encode('utf-8', 'replace')).decode()}\x07"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What can be copied by itself."""
+
+    kind: str
+    """The language of code, or "code", or "table"."""
+    text: str
+
+
+def blocks(answer: str) -> list[Block]:
+    """The code blocks, without their fences, and the tables, as they were written, of a text in Markdown."""
+    from markdown_it import MarkdownIt
+
+    lines = answer.split("\n")
+    found = []
+    for token in MarkdownIt("commonmark").enable("table").parse(answer):
+        match token.type:
+            case "fence":
+                language = (token.info.split() or ["code"])[0]
+                found.append(Block(language, token.content.removesuffix("\n")))
+            case "code_block":
+                found.append(Block("code", token.content.removesuffix("\n")))
+            case "table_open" if token.map is not None:
+                rows = lines[token.map[0] : token.map[1]]
+                found.append(Block("table", "\n".join(rows).strip("\n")))
+    return found
+
+
+async def image(context: Context, argument: str) -> Outcome:
+    from toolchat.images.attached import read_image
+
+    if not argument:
+        raise UsageError("expected /image FILE or /image URL")
+    info = context.chat.info
+    if info is not None and not info.supports_images:
+        raise UsageError(f"/image: the model {context.chat.model} cannot see images; /model NAME loads another")
+    written = argument.strip()
+    if len(written) > 1 and written[0] == written[-1] and written[0] in "\"'":
+        written = written[1:-1]
+    # An address may take half a minute, and a file lie on a slow disk.
+    found = await asyncio.to_thread(read_image, written)
+    return Outcome((say(f"{sanitize_line(found.source)} ({description(found)}) goes along.", QUIET),), attach=(found,))
+
+
+async def edit(_: Context, argument: str) -> Outcome:
+    return Outcome(edit=argument)
+
+
+def complete_image(_: Context, text: str) -> list[Completion]:
+    from toolchat.ui.file_names import paths
+
+    return [Completion(path, "", len(text)) for path in paths(text)]

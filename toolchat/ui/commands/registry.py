@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from rich.text import Text
 
-from toolchat.ui.commands import handover, history, model, room, sessions, tools, turn_settings
+from toolchat.ui.commands import history, model, room, sessions, tools
 from toolchat.ui.commands.base import QUIET, Command, Context, Outcome, Waits
 
 WIDE = 60
@@ -65,10 +65,10 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "set",
         "show or set how it answers",
-        turn_settings.set_,
+        model.set_,
         "[NAME VALUE]",
         Waits.WITH_ARGUMENT,
-        complete=turn_settings.complete_set,
+        complete=model.complete_set,
     ),
     Command("undo", "take back what came last", history.undo, waits=Waits.ALWAYS),
     Command("retry", "ask the last question again", history.retry, waits=Waits.ALWAYS),
@@ -89,8 +89,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("clear", "forget the conversation", history.clear, waits=Waits.ALWAYS),
     Command("think", "show the last thinking", history.think, "[on|off]", complete=history.complete_think),
     Command("copy", "copy the answer, or a block", history.copy, "[NUMBER]", complete=history.complete_copy),
-    Command("image", "attach an image", handover.image, "FILE|URL", Waits.ALWAYS, complete=handover.complete_image),
-    Command("edit", "write in your $EDITOR", handover.edit, "[TEXT]"),
+    Command("image", "attach an image", history.image, "FILE|URL", Waits.ALWAYS, complete=history.complete_image),
+    Command("edit", "write in your $EDITOR", history.edit, "[TEXT]"),
     Command("save", "name this session", sessions.save, "NAME", Waits.ALWAYS),
     Command("sessions", "list sessions, or search", sessions.sessions, "[TEXT]"),
     Command(

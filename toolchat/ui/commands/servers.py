@@ -14,14 +14,14 @@ from toolchat.wire.errors import UsageError
 
 def is_prompt(context: Context, name: str) -> bool:
     """Whether a command's name is that of a server's prompt."""
-    return name in context.chat.prompts
+    return name in context.chat.tools.prompts
 
 
 async def run_prompt(context: Context, name: str, words: str) -> Outcome:
     """Ask what the server makes of the prompt. Raises UsageError where its arguments are wrong, and ToolchatError."""
-    prompt = context.chat.prompts[name]
+    prompt = context.chat.tools.prompts[name]
     arguments = _arguments(name, prompt.get("arguments") or [], words)
-    text, files = await context.chat.prompt(name, arguments)
+    text, files = await context.chat.tools.prompt(name, arguments)
     if not text.strip():
         raise UsageError(f"/{name}: the server's prompt is empty")
     return Outcome(ask=text, images=received(files, name) or ())
@@ -30,7 +30,7 @@ async def run_prompt(context: Context, name: str, words: str) -> Outcome:
 def complete_prompts(context: Context, text: str) -> list[Completion]:
     """What a line that begins with the name of a prompt, or with a part of one, may go on with."""
     name, space, rest = text.removeprefix("/").partition(" ")
-    prompts = context.chat.prompts
+    prompts = context.chat.tools.prompts
     if not space:
         return [
             Completion(f"/{found}{' ' if prompt.get('arguments') else ''}", _help(prompt), len(text))

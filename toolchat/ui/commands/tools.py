@@ -17,7 +17,7 @@ _APPROVALS = {Approval.ALLOW: "green", Approval.ASK: "yellow", Approval.DENY: "r
 
 
 async def tools(context: Context, _: str) -> Outcome:
-    toolbox = context.chat.toolbox
+    toolbox = context.chat.tools.toolbox
     broken = tuple(say(line, "red") for line in toolbox.broken)
     if not toolbox.tools and broken:
         return Outcome(broken)
@@ -31,21 +31,21 @@ async def tools(context: Context, _: str) -> Outcome:
 async def tool(context: Context, argument: str) -> Outcome:
     match argument.split():
         case [name]:
-            if (found := context.chat.toolbox.get(name)) is not None:
+            if (found := context.chat.tools.toolbox.get(name)) is not None:
                 return await _described(context, found)
             # The chat knows best what is wrong with a name; switching it to what it is changes nothing.
-            context.chat.switch_tool(name, name not in context.chat.switched_off)
+            context.chat.tools.switch(name, name not in context.chat.tools.switched_off)
         case [name, ("on" | "off") as state]:
-            context.chat.switch_tool(name, state == "on")
+            context.chat.tools.switch(name, state == "on")
             what = "is offered to the model" if state == "on" else "is not offered to the model"
             return told(f"{name} {what}, from the next turn on.", style=QUIET)
     raise UsageError("expected /tool NAME, /tool NAME on, or /tool NAME off")
 
 
 async def reload(context: Context, _: str) -> Outcome:
-    before = set(context.chat.toolbox.names)
-    await context.chat.reload_tools()
-    toolbox = context.chat.toolbox
+    before = set(context.chat.tools.toolbox.names)
+    await context.chat.tools.reload()
+    toolbox = context.chat.tools.toolbox
     lines = [say(f"{_tools(len(toolbox.tools))} read again from {toolbox.path}.", QUIET)]
     if new := [name for name in toolbox.names if name not in before]:
         lines.append(say(f"New: {', '.join(new)}.", QUIET))
@@ -57,7 +57,7 @@ async def reload(context: Context, _: str) -> Outcome:
 
 
 def complete_tool(context: Context, text: str) -> list[Completion]:
-    toolbox = context.chat.toolbox
+    toolbox = context.chat.tools.toolbox
     name, space, state = text.partition(" ")
     if not space:
         return [
@@ -66,7 +66,7 @@ def complete_tool(context: Context, text: str) -> list[Completion]:
     if toolbox.get(name) is None:
         return []
     states = [("off", "no longer offer it to the model"), ("on", "offer it to the model")]
-    if name in context.chat.switched_off:
+    if name in context.chat.tools.switched_off:
         states.reverse()
     word = state.lstrip()
     return [Completion(state_, help_, len(word)) for state_, help_ in states if state_.startswith(word)]
@@ -79,7 +79,7 @@ async def _described(context: Context, tool: Tool) -> Outcome:
     from toolchat.ui.tool_description import Cost, description, held
 
     chat, info = context.chat, context.chat.info
-    exact = await chat.tool_tokens(tool)
+    exact = await chat.room.tool_tokens(tool.spec)
     if exact is not None and info is not None:
         cost = Cost(exact, True, f"by {chat.model} (tokenizer v{info.tokenizer_version})")
     else:
@@ -87,15 +87,15 @@ async def _described(context: Context, tool: Tool) -> Outcome:
     # Versions before 11 may be SentencePiece, whose grammars hold less.
     tekken = info is None or info.tokenizer_version >= FIRST_NAMED
     grammar = held(tool, tekken=tekken) if info is None or info.constrains_calls else None
-    is_, other = ("off", "on") if tool.name in chat.switched_off else ("on", "off")
+    is_, other = ("off", "on") if tool.name in chat.tools.switched_off else ("on", "off")
     switch = say(f"{tool.name} is {is_}; /tool {tool.name} {other} switches it {other}.")
-    return Outcome((*description(tool, cost, grammar, approval=chat.approval(tool)), switch))
+    return Outcome((*description(tool, cost, grammar, approval=chat.tools.approval(tool)), switch))
 
 
 def _row(context: Context, tool: Tool, longest: int) -> Text:
     """`on  allow  calculate  Work out an expression.`; in narrow terminals without the description."""
-    off = tool.name in context.chat.switched_off
-    approval = context.chat.approval(tool)
+    off = tool.name in context.chat.tools.switched_off
+    approval = context.chat.tools.approval(tool)
     row = Text.assemble(
         ("off " if off else "on  ", QUIET if off else "bold"),
         (f"{approval:<6}", QUIET if off else _APPROVALS[approval]),

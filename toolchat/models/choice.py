@@ -1,4 +1,4 @@
-"""Resolves the name of a model to a folder with its files, and chooses the default model and its settings."""
+"""Chooses the model: by its name, or the default one for this machine. Lists those that are here, has them fetched."""
 
 from __future__ import annotations
 
@@ -173,3 +173,33 @@ def obtain(
     from toolchat.models import hub
 
     return hub.pull(choice.name, progress, before, choice.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """One that is on this machine."""
+
+    name: str
+    folder: Path | None
+    """None where its files are made when it is first used."""
+    source: str
+    """For people: "built in", "Hugging Face"."""
+    bytes: int = 0
+    """What it takes of the disk."""
+    lacks: str = ""
+    """What is missing of it or damaged, for people; empty where it is whole."""
+
+
+def local_models(cache: Path) -> list[LocalModel]:
+    """The demo model, which is always to be had, and those that the Hugging Face hub's cache holds."""
+    from toolchat.models import hub
+
+    built = demo.demo_folder(cache) if demo.is_built(cache) else None
+    size = sum(file.stat().st_size for file in built.iterdir()) if built is not None else 0
+    return [
+        LocalModel(DEMO, built, "built in", size),
+        *(
+            LocalModel(model.name, model.folder, "Hugging Face", model.bytes, model.lacks)
+            for model in hub.cached_models()
+        ),
+    ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from toolchat.tools.host.child import Executor
+from toolchat.tools.host.executor import Executor
 
 LONG = f"{'x' * 1333}\n[… 8,000 of 10,000 characters are left out here …]\n{'x' * 667}"
 
