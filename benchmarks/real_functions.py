@@ -1,14 +1,14 @@
 """How many functions that people already have become tools, and what becomes of their calls and results.
 
-Functions of the standard library and of packages, none of which was written for a model, are given as they are: without
-a tools file that helps. Counted are those that load, that give with right arguments what a plain call gives, that
-refuse a wrong argument before they run, whose result reaches the model as text, and that have a description. Then the
-same for a method of classes: toolchat is given the class by a tools file with the constructor's arguments, the others,
-which take no class, the bound method of an object that is made for them.
+Functions of the standard library and of packages, none of which was written for a model, are given as they are: to
+toolchat by an entry of a tools file that says no more than the name. Counted are those that load, that give with right
+arguments what a plain call gives, that refuse a wrong argument before they run, whose result reaches the model as text,
+and that have a description. Then the same for a method of classes: toolchat is given the class by a tools file with the
+constructor's arguments, the others, which take no class, the bound method of an object that is made for them.
 
 Where pydantic-ai, FastMCP and langchain-core are installed, they are given the same lists: install them into an
-environment that is thrown away again, with the packages (`pip install $(benchmarks/real_functions.py --packages)`), and
-run this file there with PYTHONPATH. `--reasons` says of each function what went wrong. The second list of functions
+environment that is thrown away again, with the packages (`pip install . $(.venv/bin/python benchmarks/real_functions.py
+--packages)`), and run this file there. `--reasons` says of each function what went wrong. The second list of functions
 was written when the rules for parameters without a type had been made with the first, to show what they are worth.
 """
 
@@ -36,8 +36,7 @@ from pydantic_core import to_jsonable_python
 from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.load import load_tools
 from toolchat.tools.result import result_text
-from toolchat.tools.schema import function_schema
-from toolchat.tools.toolbox import LoadedTool, Tool
+from toolchat.tools.toolbox import LoadedTool
 
 WRONG = {"no such": [[{"value": []}]]}
 """What no function below takes for its first argument; those that take anything have none to refuse."""
@@ -517,27 +516,15 @@ class Refused(Exception):  # noqa: N818 (it is an outcome)
     pass
 
 
-def with_toolchat(function: Callable[..., Any]) -> Made:
-    schema = function_schema(function)
-    tool = LoadedTool(
-        Tool("f", "F.", schema.parameters, "m:f", schema.signature, "t:1:1"),
-        getattr(schema, "call", function),
-        schema.model,
-    )
-
-    return Made(bool(schema.summary), runner(tool), result_text)
-
-
-def class_with_toolchat(reference: str, given: dict[str, Any], method: str) -> Made:
-    """The method of a class that a tools file names, with the constructor's arguments."""
+def with_toolchat(entry: dict[str, Any], reference: str) -> Made:
+    """What a tools file with this entry alone makes of the callable `reference`."""
     path = Path("tools.yaml")
-    path.write_text(
-        json.dumps({"version": 1, "tools": [{"callable": reference, "arguments": given}]}), encoding="utf-8"
-    )
+    path.write_text(json.dumps({"version": 1, "tools": [entry]}), encoding="utf-8")
     for tool in load_tools(path).tools:
-        if tool.tool.callable_ref == f"{reference}.{method}":
-            return Made(bool(tool.tool.description), runner(tool), result_text)
-    raise LookupError(f"{method} is no tool of the class")
+        if tool.tool.callable_ref == reference:
+            told = tool.tool.description != f"Calls {reference.replace(':', '.')}."
+            return Made(told, runner(tool), result_text)
+    raise LookupError(f"{reference} is no tool of the file")
 
 
 def runner(tool: LoadedTool) -> Callable[[dict[str, Any]], Any]:
@@ -626,7 +613,6 @@ def json_or_str(value: Any) -> str:
 
 
 def contenders() -> Iterator[tuple[str, Callable[[Callable[..., Any]], Made]]]:
-    yield "toolchat", with_toolchat
     if find_spec("pydantic_ai"):
         yield "pydantic-ai", with_pydantic_ai
     if find_spec("fastmcp"):
@@ -738,7 +724,7 @@ def function_row(line: str) -> Row | None:
     text = plain_text(function, arguments)
     if text is UNUSABLE:
         return None
-    return Row(name, {label: partial(make, function) for label, make in contenders()}, arguments, text)
+    return Row(name, makers_of(lambda: function, name, {"callable": name}), arguments, text)
 
 
 def class_row(line: str) -> Row | None:
@@ -755,14 +741,23 @@ def class_row(line: str) -> Row | None:
     text = plain_text(lambda **words: plainly(getattr(plain_object(made_of, given), method), words), arguments)
     if text is UNUSABLE:
         return None
+    reference = f"{name}.{method}"
+
+    def anew() -> Any:
+        # One object for all would be, for each of them, as the one before has left it.
+        return getattr(plain_object(made_of, given), method)
+
+    return Row(reference, makers_of(anew, reference, {"callable": name, "arguments": given}), arguments, text)
+
+
+def makers_of(find: Callable[[], Any], reference: str, entry: dict[str, Any]) -> dict[str, Callable[[], Made]]:
+    """By contender: what makes a tool of the callable that `find` gives; toolchat is given the entry of a file."""
 
     def of_its_own(make: Callable[[Callable[..., Any]], Made]) -> Made:
-        # One object for all would be, for each of them, as the one before has left it.
-        return make(getattr(plain_object(made_of, given), method))
+        return make(find())
 
-    makers = {label: partial(of_its_own, make) for label, make in contenders()}
-    makers["toolchat"] = partial(class_with_toolchat, name, given, method)
-    return Row(f"{name}.{method}", makers, arguments, text)
+    peers = {label: partial(of_its_own, make) for label, make in contenders()}
+    return {"toolchat": partial(with_toolchat, entry, reference), **peers}
 
 
 def plain_object(made_of: Any, given: dict[str, Any]) -> Any:
@@ -785,7 +780,7 @@ def main() -> None:
         ):
             rows = [row for line in lines if (row := make(line)) is not None]
             skipped = [line for line in lines if make(line) is None and '"self"' not in line]
-            scores = [Score(label) for label, _ in contenders()]
+            scores = [Score(label) for label in ("toolchat", *(label for label, _ in contenders()))]
             for score in scores:
                 for row in rows:
                     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

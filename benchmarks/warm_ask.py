@@ -175,7 +175,9 @@ def served(options: argparse.Namespace) -> None:
     print(f"\nSeconds of one command against vLLM's server, {options.runs} runs of each in turn:\n")
     rows = [[name, *common.spread([done.seconds for done in results[name]], 3)] for name in commands]
     print(common.table(("command", "median", "least", "most"), rows))
-    print("\n" + "\n".join(f"{name} answered: {first[name].output.strip()[-100:]!r}" for name in commands))
+    answers = {name: first[name].output.strip() for name in commands}
+    answers[CURL] = str(json.loads(answers[CURL])["choices"][0]["message"]["content"]).strip()
+    print("\n" + "\n".join(f"{name} answered: {answer[-100:]!r}" for name, answer in answers.items()))
 
 
 async def widths(options: argparse.Namespace) -> None:

@@ -68,8 +68,8 @@ class Greeter:
         return name
 
 
-def bare(name: str) -> str:
-    return name
+def opens(file: type) -> str:
+    return str(file)
 
 
 replaced = pid
@@ -179,9 +179,9 @@ def test_a_function_that_can_be_imported_runs_in_a_process_of_its_own_each_time(
 
 @pytest.mark.process
 def test_what_is_wrong_with_a_function_names_it_by_its_place(module: Any) -> None:
-    with pytest.raises(UsageError) as caught, Chat(tools=[module.pid, module.bare], engine=ScriptedEngine()):
+    with pytest.raises(UsageError) as caught, Chat(tools=[module.pid, module.opens], engine=ScriptedEngine()):
         pass
-    assert str(caught.value).startswith('tools[1]: "given_package.inner:bare" has no description')
+    assert str(caught.value).startswith('tools[1]: "given_package.inner:opens" cannot be a tool: its parameter file is')
 
 
 def test_two_tools_of_one_name_are_refused() -> None:

@@ -111,7 +111,7 @@ def test_yaml_that_does_not_parse_is_told_with_line_and_column(
         ("mine:f", "def f(:\n", r"SyntaxError: .* \(mine\.py:1\)"),
         ("mine:f", "import sys\nsys.exit(0)\n", r"SystemExit"),
         ("mine:f", "f = 3\n", r"an int"),
-        ("mine:f", SCHEMALESS, r"no description"),
+        ("mine:f", "def f(x: type) -> int: ...\n", r"its parameter x is a class, which JSON cannot hold"),
     ],
 )
 def test_a_callable_that_cannot_be_had(toolchat: Program, callable_: str, module: str, said: str) -> None:

@@ -62,6 +62,8 @@ def vllm_server(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     path = folder / "vllm.sock"
+    # A server that was killed leaves its socket, to which the next one cannot bind.
+    path.unlink(missing_ok=True)
     place = (f"--uds={path}",) if unix else ("--host=127.0.0.1", f"--port={port}")
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join((str(site), str(REPOSITORY))),

@@ -238,7 +238,7 @@ BY_LOADING = [
     (f"{STORE}arguments: {{path: x}}\n  name: {'s' * 60}", "3:13", "cannot be a tool's name; expected 1 to 64"),
     (f"{LOCAL}Empty", "3:13", 'the class "./broken_tools.py:Empty" has no public methods'),
     (f"{LOCAL}by_class", "3:13", "its parameter kind is a class, which JSON cannot hold; take its name as a string; wrap it in a def without kind, set it with arguments: {kind: VALUE}"),
-    (f"{LOCAL}by_store", "3:13", "its parameter store is a Store, which JSON cannot hold; wrap it in a def without store, set it with arguments: {store: VALUE}, or take str"),
+    (f"{LOCAL}by_store", "3:13", "its parameter store is a Store, which JSON cannot hold; wrap it in a def without store, set it with arguments: {store: VALUE}, or say parameters: {store: {type: string}}"),
     (f"{LOCAL}Bad", "3:13", '"./broken_tools.py:Bad.use" cannot be a tool: its parameter callback has no type, and what is said of it cannot be had from JSON; wrap it in a def without callback'),
     (f"{LOCAL}Half\n  untyped: refuse", "3:13", '"./broken_tools.py:Half.add" cannot be a tool: its parameter x has no type; add a type hint such as x: str'),
     (f"{LOCAL}Half.ad", "3:13", '"./broken_tools.py:Half" has no "ad"; expected a method of it; did you mean "add"?'),

@@ -128,7 +128,7 @@ def test_stateful_functions_of_one_module_are_one_group(tmp_path: Path) -> None:
 
 def test_an_error_shows_a_few_of_the_many_problems_of_one_class_and_keeps_all(tmp_path: Path) -> None:
     methods = "".join(f"    def m{number}(self, f: type) -> int:\n        return 1\n" for number in range(163))
-    (tmp_path / "many_methods.py").write_text(f"class Many:\n{methods}\n\ndef bare(x: int) -> int:\n    return x\n")
+    (tmp_path / "many_methods.py").write_text(f"class Many:\n{methods}\n\ndef bare(x: type) -> int:\n    return x\n")
     (tmp_path / "tools.yaml").write_text(
         "version: 1\ntools:\n  - callable: many_methods:Many\n  - callable: many_methods:bare\n"
     )
@@ -137,7 +137,7 @@ def test_an_error_shows_a_few_of_the_many_problems_of_one_class_and_keeps_all(tm
     rows = str(caught.value).splitlines()
     assert len(rows) == 7
     assert rows[5].endswith(":3:15: 158 more problems at this place; toolchat tools check lists all of them")
-    assert rows[6].endswith("add description: or a docstring")
+    assert rows[6].endswith("set it with arguments: {x: VALUE}")
     assert len(caught.value.problems) == 164
 
 
@@ -146,14 +146,14 @@ def test_what_a_method_lacks_is_not_advised_where_the_file_refuses_it(tmp_path: 
     file = tmp_path / "tools.yaml"
     file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare\n")
     toolbox = load_tools(file).toolbox
-    assert [tool.description for tool in toolbox.tools] == ["Calls Bare.m."]
+    assert [tool.description for tool in toolbox.tools] == ["Calls bare_class.Bare.m."]
     assert toolbox.notices[0].endswith(
         '"bare_class:Bare" has no description of m; the model is told the names only; add docstrings, or write '
         "methods: {NAME: {description: …}}"
     )
     file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare.m\n")
-    with pytest.raises(UsageError, match=r"; add description: or a docstring$"):
-        load_tools(file)
+    (notice,) = load_tools(file).toolbox.notices
+    assert notice.endswith("; the model is told the name only; add description: or a docstring")
     file.write_text("version: 1\ntools:\n  - callable: bare_class:Bare.m\n    description: Do it.\n")
     assert load_tools(file).toolbox.names == ("m",)
 
@@ -234,3 +234,35 @@ def test_classes_of_c_and_those_made_by_position_are_taken(
     checked = check_arguments(tool, arguments)
     assert isinstance(checked, Checked)
     assert tool.function(**checked.values) == result
+
+
+def test_methods_of_c_that_do_not_tell_what_they_take_are_named_with_what_the_file_may_say(tmp_path: Path) -> None:
+    (tmp_path / "silent_tools.py").write_text(
+        "class Silent:\n    top = staticmethod(max)\n\n"
+        'class Half(Silent):\n    def one(self) -> int:\n        """One."""\n        return 1\n'
+    )
+    with pytest.raises(UsageError) as caught:
+        load_tools(write(tmp_path, "- callable: ./silent_tools.py:Silent\n"))
+    assert str(caught.value).endswith(
+        'no method of the class "./silent_tools.py:Silent" has a readable signature; expected the parameters of one at '
+        "least; it has top; write methods: {top: {parameters: {}}}, with its parameters in their order"
+    )
+    described = "{top: {parameters: {a: {type: number}, b: {type: number}}}}"
+    path = write(tmp_path, f"- callable: ./silent_tools.py:Silent\n  methods: {described}\n")
+    (loaded,) = load_tools(path).tools
+    assert loaded.function(a=1, b=2) == 2
+    toolbox = load_tools(write(tmp_path, "- callable: ./silent_tools.py:Half\n")).toolbox
+    assert toolbox.names == ("one",)
+    assert 'Half" is offered without top, of which no signature can be read; write methods: {top:' in toolbox.notices[0]
+
+
+def test_where_the_arguments_of_a_single_method_stand_is_said(tmp_path: Path) -> None:
+    (tmp_path / "by_kind.py").write_text("class Shop:\n    def sell(self, kind: type) -> str:\n        return 'x'\n")
+    with pytest.raises(UsageError) as caught:
+        load_tools(write(tmp_path, "- callable: ./by_kind.py:Shop.sell\n"))
+    assert str(caught.value).endswith(
+        "set it with arguments: {kind: VALUE}; arguments of a method stand with its class, "
+        "methods: {sell: {arguments: …}}"
+    )
+    path = write(tmp_path, "- callable: ./by_kind.py:Shop\n  methods: {sell: {arguments: {kind: VALUE}}}\n")
+    assert load_tools(path).toolbox.names == ("sell",)

@@ -100,10 +100,21 @@ def test_a_bare_reference_is_a_tool(write: Write) -> None:
 
 def test_a_pattern_takes_the_functions_that_a_module_defines(write: Write) -> None:
     toolbox = load_tools(write("- callable: ./shelf_tools.py:*\n  approval: allow\n")).toolbox
-    assert toolbox.names == ("get_one", "get_two", "put")
+    assert toolbox.names == ("get_one", "get_two", "put", "get_undescribed")
     assert {tool.options.approval for tool in toolbox.tools} == {Approval.ALLOW}
     assert toolbox.tools[0].callable_ref == "./shelf_tools.py:get_one"
-    assert '"./shelf_tools.py:get_undescribed" has no description' in toolbox.notices[0]
+    assert toolbox.notices[-1].endswith(
+        '"./shelf_tools.py:*" has no description of get_undescribed; the model is told the names only; '
+        "add docstrings, or exclude: them"
+    )
+
+
+def test_of_what_a_pattern_fits_that_is_left_out_which_cannot_be_a_tool(write: Write, tmp_path: Path) -> None:
+    file = write("- callable: ./shelf_tools.py:*\n")
+    (tmp_path / "shelf_tools.py").write_text(f"{SOURCE}\ndef put_into(kind: type) -> None:\n    pass\n")
+    toolbox = load_tools(file).toolbox
+    assert toolbox.names == ("get_one", "get_two", "put", "get_undescribed")
+    assert '"./shelf_tools.py:put_into" cannot be a tool' in toolbox.notices[0]
     assert toolbox.notices[0].endswith("; it is left out")
 
 

@@ -252,8 +252,7 @@ def test_ctrl_c_during_an_import_is_no_problem_of_the_file(tmp_path: Path) -> No
         ("load_good:TABLE", '"load_good:TABLE" is a dict; expected a function'),
         ("load_good:Greeter", 'the class "load_good:Greeter" has no public methods'),
         ("load_good:shout", '"load_good:shout" cannot be a tool: it is a lambda'),
-        ("load_good:_quiet", '"load_good:_quiet" has no description; expected one sentence'),
-        ("toolchat.samples.weather:_celsius", "has no description"),
+        ("toolchat.samples.weather:_celsius", '"_celsius" is no sample of toolchat.samples.weather'),
         ("toolchat.samples.weather:nothing", "it has: get_current_weather"),
         ("toolchat.samples.wether:f", 'there is no module "toolchat.samples.wether" among the samples'),
         ("toolchat.samples.files:opened", '"opened" is no sample of toolchat.samples.files'),
@@ -261,11 +260,20 @@ def test_ctrl_c_during_an_import_is_no_problem_of_the_file(tmp_path: Path) -> No
     ],
 )  # fmt: skip
 def test_a_callable_that_is_none_is_named(tmp_path: Path, reference: str, message: str) -> None:
-    source = f"{GREET}TABLE = {{}}\nclass Greeter: pass\nshout = lambda x: x\ndef _quiet(x: int): pass\n"
+    source = f"{GREET}TABLE = {{}}\nclass Greeter: pass\nshout = lambda x: x\n"
     with pytest.raises(UsageError) as caught:
         load_tools(write(tmp_path, reference, load_good=source))
     assert str(caught.value).startswith(f"{tmp_path}/tools.yaml:3:15: ")
     assert message in str(caught.value)
+
+
+def test_a_function_without_a_docstring_is_a_tool_by_its_name_and_a_notice_says_so(tmp_path: Path) -> None:
+    toolbox = load_tools(write(tmp_path, "load_quiet:square", load_quiet="def square(x: int): return x * x\n")).toolbox
+    assert [tool.description for tool in toolbox.tools] == ["Calls load_quiet.square."]
+    assert toolbox.notices[0].endswith(
+        ':3:15: "load_quiet:square" has no description; the model is told the name only; '
+        "add description: or a docstring"
+    )
 
 
 def test_a_local_module_named_like_a_loaded_library_is_refused_rather_than_ignored(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Hashable, Itera
 from dataclasses import InitVar, dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, LiteralString, NewType, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, LiteralString, NewType, TypeVar, Union
 
 import pytest
 import typer
@@ -50,6 +50,7 @@ class Spelled(str):
 
 
 T = TypeVar("T", bound=int)
+Either = TypeVar("Either", int, str, bytes)
 UserId = NewType("UserId", int)
 Names = typing_extensions.TypeAliasType("Names", list[str])
 
@@ -505,6 +506,20 @@ def test_aliases_for_checkers_only_and_those_of_other_modules_refuse_no_function
         load_tools(path)
 
 
+Endless = set[int] | dict[int, Union["Endless", bool]]
+
+
+def test_a_type_that_holds_itself_by_name_is_left_out_where_it_is_optional_and_told_where_it_is_needed() -> None:
+    def optional(x: int, include: Endless | None = None) -> None: ...
+    def needed(include: Endless) -> None: ...
+
+    schema = function_schema(optional)
+    assert list(schema.parameters["properties"]) == ["x"]
+    assert "is offered without include, which JSON cannot hold" in schema.notes
+    with pytest.raises(SchemaError, match="its parameter include is a"):
+        function_schema(needed)
+
+
 @dataclass
 class Made:
     """A thing that is made."""
@@ -531,6 +546,9 @@ class Model(BaseModel):
         (os.PathLike[str], STRING, "a", Path("a")),
         (typing.AnyStr, STRING, "a", "a"),
         (T, {"type": "integer"}, 1, 1),
+        (Either, {"anyOf": [{"type": "integer"}, STRING]}, 1, 1),
+        (list[Either], {"type": "array", "items": {"anyOf": [{"type": "integer"}, STRING]}}, [1, "a"], [1, "a"]),
+        (typing.Final[int], {"type": "integer"}, 1, 1),
         (UserId, {"type": "integer"}, 1, 1),
         (Names, {"type": "array", "items": STRING}, ["a"], ["a"]),
         (Annotated[int, object(), "Words"], {"type": "integer", "description": "Words"}, 1, 1),

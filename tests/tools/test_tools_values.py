@@ -22,8 +22,10 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from enum import Enum, IntFlag
 from fractions import Fraction
+from http.client import HTTPResponse
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.request import urlopen
 from xml.etree import ElementTree
 
 import numpy
@@ -205,6 +207,16 @@ def answer_of(library: str) -> Any:
     return of(library, "Response", status_code=404, text="not here")
 
 
+def answer_of_http() -> HTTPResponse:
+    class Wire:
+        def makefile(self, mode: str) -> io.BytesIO:
+            return io.BytesIO(b"HTTP/1.1 404 Not Found\r\nContent-Length: 8\r\n\r\nnot here")
+
+    answer = HTTPResponse(Wire())  # type: ignore[arg-type]  # all that it needs of a socket
+    answer.begin()
+    return answer
+
+
 STRUCTURED = numpy.array([(1, 0.5)], dtype=[("n", "i4"), ("x", "f8")])
 FORM = ", for which JSON has no form: this is its repr]"
 
@@ -248,6 +260,8 @@ VALUES: list[tuple[str, Callable[[], Any], str]] = [
     ("element of XML", lambda: ElementTree.fromstring('<a x="1"><b>t</b></a>'), '<a x="1"><b>t</b></a>'),
     ("answer of requests", lambda: answer_of("requests"), "not here\n[the text of a response with the status 404]"),
     ("answer of httpx", lambda: answer_of("httpx"), "not here\n[the text of a response with the status 404]"),
+    ("answer of urllib", lambda: urlopen("data:text/plain,hi%0Ayou"), "hi\nyou\n[the text of a response]"),
+    ("answer of http.client", answer_of_http, "not here\n[the text of a response with the status 404]"),
     ("bytes that can be changed", lambda: bytearray(b"ab"), "ab"),
     ("no bytes", lambda: b"", ""),
     ("bytes of text", lambda: "5 °C".encode(), "5 °C"),

@@ -187,9 +187,7 @@ def thread_tool(function: Any, place: str) -> LoadedTool:
         except BaseException as error:
             why = f"it cannot be looked at: {reason(error, Path.cwd())}"
             raise SchemaError(f"{why}; expected a signature and a docstring; wrap it in a def") from None
-        if schema.summary is None:
-            raise SchemaError("it has no description; expected one sentence for the model; add a docstring")
-        description = tool_description(None, schema.summary, name)
+        description = tool_description(schema.summary, name)
     except SchemaError as error:
         raise UsageError(f"{place}: {error}") from None
     tool = Tool(name, description, schema.parameters, name, schema.signature, place, notes=schema.notes)

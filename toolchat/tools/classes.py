@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from toolchat.environment import wanting
+from toolchat.tools.advice import listed
 from toolchat.tools.bound import Problem, by_name, expanded_arguments, fit_arguments
 from toolchat.tools.entry import ToolEntry
 from toolchat.tools.problems import did_you_mean, reason
@@ -40,9 +41,11 @@ def class_problems(entry: ToolEntry, made_of: type) -> list[Problem]:
             problems.append((entry.places[f"methods.{name}"], f"{what}; {did_you_mean(name, available, 'correct it')}"))
     if entry.methods is None and not available and not entry.settings:
         what = f'the class "{entry.callable_ref}" has no public methods'
-        problems.append(
-            (entry.place, f"{what}; expected at least one; add one, or choose inherited ones with methods:")
-        )
+        fix = "expected at least one; add one, or choose inherited ones with methods:"
+        if silent := silent_methods(made_of):
+            what = f'no method of the class "{entry.callable_ref}" has a readable signature'
+            fix = f"expected the parameters of one at least; it has {listed(silent)}; {_described(silent[0])}"
+        problems.append((entry.place, f"{what}; {fix}"))
     elif not problems and not method_names(entry, made_of):
         key = next((key for key in ("include", "exclude") if key in entry.places), "callable")
         what = f'{key} leaves no method of "{entry.callable_ref}"'
@@ -122,6 +125,21 @@ def make_instance(
         return None, [(entry.place, f"{what}; expected its constructor to succeed; correct it, or arguments:")]
 
 
+def without_silent(entry: ToolEntry, made_of: type) -> str | None:
+    """A notice of the methods of C that are left out, where the file could say what they take."""
+    if entry.methods is not None:
+        return None
+    silent = [name for name in silent_methods(made_of) if name not in entry.settings and entry.takes(name)]
+    if not silent:
+        return None
+    what = f'"{entry.callable_ref}" is offered without {listed(silent)}, of which no signature can be read'
+    return f"{what}; {_described(silent[0])}, or exclude: them"
+
+
+def _described(name: str) -> str:
+    return f"write methods: {{{name}: {{parameters: {{}}}}}}, with its parameters in their order"
+
+
 def has_signature(item: Any) -> bool:
     """Whether it tells what it takes, as not all functions of C do."""
     try:
@@ -131,21 +149,29 @@ def has_signature(item: Any) -> bool:
     return True
 
 
+def silent_methods(made_of: type) -> tuple[str, ...]:
+    """Public methods of C that do not tell what they take, and so are tools only where the file says it."""
+    return tuple(name for name, tells in _routines(made_of).items() if not tells)
+
+
 def _public(made_of: type) -> tuple[str, ...]:
     """Public methods of the class and of its bases that are of the same module or package, oldest base first.
 
     Those of a base from elsewhere (a framework's, the standard library's) are no tools unless the file names them.
     """
+    return tuple(name for name, tells in _routines(made_of).items() if tells)
+
+
+def _routines(made_of: type) -> dict[str, bool]:
+    """By name of a public method, whether it tells what it takes."""
     top = made_of.__module__.partition(".")[0]
-    names: dict[str, None] = {}
+    names: dict[str, bool] = {}
     for base in reversed(made_of.__mro__):
         if base.__module__.partition(".")[0] != top or base is object:
             continue
         for name, item in vars(base).items():
             if isinstance(item, staticmethod | classmethod):
                 item = item.__func__
-            # The methods of classes of C count where they tell what they take.
-            plain = inspect.isfunction(item) or (inspect.isroutine(item) and has_signature(item))
-            if plain and not name.startswith("_"):
-                names[name] = None
-    return tuple(names)
+            if inspect.isroutine(item) and not name.startswith("_"):
+                names[name] = inspect.isfunction(item) or has_signature(item)
+    return names

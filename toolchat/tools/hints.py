@@ -180,6 +180,8 @@ def _rewritten(hint: Any, inside: tuple[Any, ...]) -> Any:
             return instead
     if origin in (None, typing.Literal, collections.abc.Callable):
         return hint
+    if origin is typing.Final:
+        return _rewritten(arguments[0], inside)
     if origin is typing.Annotated:
         inner = _rewritten(arguments[0], inside)
         extras = [_described(item) for item in arguments[1:]]
@@ -222,25 +224,29 @@ def _union(hint: Any, choices: tuple[Any, ...], inside: tuple[Any, ...]) -> Any:
     return hint if kept == list(choices) else typing.Union[tuple(kept)]  # noqa: UP007
 
 
-def holdable(hint: Any) -> bool:
-    """Whether pydantic can describe the type in JSON."""
+def holdable(hint: Any, *, needed: bool = True) -> bool:
+    """Whether pydantic can describe the type in JSON.
+
+    `needed`: what pydantic cannot find the parts of counts as well, so that it is told with what to do about it; a
+    parameter that may be left out need not be right.
+    """
     if any(hint is plain for plain in _PLAIN):
         return True
     try:
-        return _holdable_once(hint)
+        return _holdable_once(hint, needed)
     except TypeError:
         # What is put into an Annotated need not have a hash.
-        return _holdable(hint)
+        return _holdable(hint, needed)
 
 
-def _holdable(hint: Any) -> bool:
+def _holdable(hint: Any, needed: bool) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             TypeAdapter(hint).json_schema()
     except PydanticUserError as error:
         # These are told with what to do about them.
-        return error.code in ("typed-dict-version", "class-not-fully-defined")
+        return error.code == "typed-dict-version" or (needed and error.code == "class-not-fully-defined")
     except (TypeError, ValueError, AttributeError, RecursionError):
         return False
     return True
@@ -266,10 +272,11 @@ def _of_pydantic(item: Any) -> bool:
 def _of_variable(hint: typing.TypeVar, inside: tuple[Any, ...]) -> Any:
     if hint.__bound__ is not None and not isinstance(hint.__bound__, typing.ForwardRef):
         return _rewritten(hint.__bound__, inside)
-    if str in hint.__constraints__:
-        # AnyStr and its like: text, which of its choices JSON holds as it is.
-        return str
-    return _union(hint, hint.__constraints__, inside) if hint.__constraints__ else hint
+    choices = hint.__constraints__
+    if str in choices:
+        # AnyStr and its like: of text and bytes, JSON holds text as it is.
+        choices = tuple(choice for choice in choices if choice not in (bytes, bytearray, memoryview))
+    return _union(typing.Union[choices], choices, inside) if choices else hint  # noqa: UP007
 
 
 def _holds(value: Any, hint: Any) -> bool:

@@ -299,8 +299,10 @@ def _attribute(module: ModuleType, entry: ToolEntry, folder: Path) -> tuple[Call
     if not callable(value) and held_function(value) is None:
         what = f'"{entry.callable_ref}" is {with_article(type(value).__name__)}'
         raise CallableError(f"{what}; expected a function; name one that can be called")
-    # A tools file of samples alone is used without asking: only what the samples themselves define counts.
-    if entry.from_samples and getattr(value, "__module__", None) != entry.target.where:
+    # A tools file of samples alone is used without asking: only what the samples themselves offer counts, not a step of
+    # one that leaves out what the sample checks.
+    private = any(part.startswith("_") for part in entry.target.attribute.split("."))
+    if entry.from_samples and (private or getattr(value, "__module__", None) != entry.target.where):
         raise CallableError(
             f'"{entry.target.attribute}" is no sample of {entry.target.where}; expected one; see tools.yaml'
         )

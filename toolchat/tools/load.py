@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from toolchat.tools.classes import (
     method_names,
     method_problems,
     plumbing,
+    without_silent,
 )
 from toolchat.tools.code import ToolsCode, read_code, source_digest
 from toolchat.tools.commands import Command, UnusableCommandError, command_of, function_of, installed_programs
@@ -209,6 +210,7 @@ class _Loader:
     ) -> Iterator[tuple[LoadedTool, _Digest]]:
         """The functions that a pattern fits. One that cannot be a tool is left out: nobody has named it."""
         found = False
+        undescribed: list[str] = []
         for name, function in functions.items():
             if not entry.takes(name):
                 continue
@@ -218,7 +220,10 @@ class _Loader:
             loaded = self._tool(entry, source, named=False)
             if loaded is not None:
                 found = True
+                if loaded[0].tool.description == _undescribed(reference):
+                    undescribed.append(name)
                 yield loaded
+        self._told_the_names(entry, undescribed, "add docstrings, or exclude: them")
         # Of a package, others of its entry points may be what is meant.
         if not found and entry.package is None:
             what = f'"{entry.callable_ref}" fits no function that can be a tool'
@@ -270,6 +275,8 @@ class _Loader:
             names = ", ".join(hidden)
             what = f'"{entry.callable_ref}" is offered without what manages its object ({names})'
             self.notices.append(f"{where}: {what}; name it in methods: if it is meant, or in exclude: if not")
+        if only is None and (silent := without_silent(entry, made_of)) is not None:
+            self.notices.append(f"{self._problems.where(entry.place)}: {silent}")
         # As with a pattern: who names the class has named none of its methods.
         named = only is not None or entry.methods is not None or entry.options.untyped is Untyped.REFUSE
         unfit: dict[str, SchemaError] = {}
@@ -285,16 +292,18 @@ class _Loader:
             loaded = self._tool(entry, source, refusals=refusals)
             if loaded is not None:
                 found = True
-                if loaded[0].tool.description == _undescribed(source.reference):
+                if only is None and loaded[0].tool.description == _undescribed(source.reference):
                     undescribed.append(method)
                 yield loaded
         self._left_out(entry, unfit, found=found)
+        self._told_the_names(entry, undescribed, "add docstrings, or write methods: {NAME: {description: …}}")
+
+    def _told_the_names(self, entry: ToolEntry, undescribed: Collection[str], fix: str) -> None:
+        """Says which of the tools of an entry have no description: in one line, however many."""
         if undescribed:
-            what = (
-                f'"{entry.callable_ref}" has no description of {listed(undescribed)}; the model is told the names only'
-            )
-            fix = "add docstrings, or write methods: {NAME: {description: …}}"
-            self.notices.append(f"{self._problems.where(entry.place)}: {what}; {fix}")
+            what = f'"{entry.callable_ref}" has no description of {listed(undescribed)}'
+            where = self._problems.where(entry.place)
+            self.notices.append(f"{where}: {what}; the model is told the names only; {fix}")
 
     def _method(
         self, entry: ToolEntry, made_of: type, instance: Any, group: str, method: str, *, only: str | None
@@ -368,10 +377,8 @@ class _Loader:
         try:
             bound = self._bound(source)
             schema = self._schema(source, bound)
-            summary = schema.whole if source.made_of is not None else schema.summary
-            if source.made_of is not None and source.reference != entry.callable_ref:
-                summary = summary or _undescribed(source.reference)
-            description = tool_description(source.description, summary, source.reference)
+            words = source.description or (schema.whole if source.made_of is not None else schema.summary)
+            description = tool_description(words, source.reference)
             if not TOOL_NAME.fullmatch(source.name):
                 what = f'"{source.name}" cannot be a tool\'s name; expected 1 to 64 of the characters a-z A-Z 0-9 _ -'
                 raise _NameProblem(f"{what}; shorten or change name:")
@@ -380,6 +387,10 @@ class _Loader:
                 self._problems.add(place, message)
             return None
         except SchemaError as problem:
+            if source.made_of is not None and source.reference == entry.callable_ref and "arguments:" in str(problem):
+                method = source.reference.rpartition(".")[2]
+                fix = f"arguments of a method stand with its class, methods: {{{method}: {{arguments: …}}}}"
+                problem = SchemaError(f"{problem}; {fix}")
             if named or refusals is not None:
                 self._refuse(entry, source.reference, problem, refusals)
             else:
@@ -407,6 +418,9 @@ class _Loader:
         )
         where = self._problems.where(entry.place)
         self.notices.extend(f'{where}: "{source.reference}" {note}' for note in schema.notes)
+        if words is None and source.reference == entry.callable_ref:
+            what = f'"{source.reference}" has no description; the model is told the name only'
+            self.notices.append(f"{where}: {what}; add description: or a docstring")
 
         def digest(code: ToolsCode, imported: tuple[str, ...]) -> str:
             return source_digest(
@@ -470,19 +484,19 @@ def _refusal(reference: str, problem: SchemaError) -> str:
 
 
 def _undescribed(reference: str) -> str:
-    """What the model is told of a method without a docstring, in a class whose others may have one."""
-    return f"Calls {reference.rpartition(':')[2]}."
+    where, _, name = reference.rpartition(":")
+    return f"Calls {name}." if where.endswith(".py") or not where else f"Calls {where}.{name}."
 
 
-def tool_description(own: str | None, summary: str | None, reference: str) -> str:
-    """What the model is told that a tool does: the words of the tools file, else a docstring's, no longer than may be.
+def tool_description(words: str | None, reference: str) -> str:
+    """What the model is told that a tool does, no longer than may be.
 
-    Raises SchemaError where there are none.
+    Args:
+        words: those of the tools file or of a docstring. A function without is told by its name, which often says
+            enough, rather than refused: it can be called all the same.
+        reference: `module:name`, or a name alone.
     """
-    text = own or summary
-    if text is None:
-        what = f'"{reference}" has no description'
-        raise SchemaError(f"{what}; expected one sentence for the model; add description: or a docstring")
+    text = words or _undescribed(reference)
     return text if len(text) <= MAX_DESCRIPTION else _whole_sentences(text)
 
 

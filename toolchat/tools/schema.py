@@ -268,7 +268,7 @@ def _check_type(name: str, hint: Any) -> None:
         if isinstance(error, PydanticUserError) and error.code == "typed-dict-version":
             reason = f"its parameter {name} holds a TypedDict inside another type; import it from typing_extensions"
             raise SchemaError(f"{reason}; expected that before Python 3.12") from None
-        raise SchemaError(f"{reason}; {no_json_fix(name)}, or take str, int, float, bool, a list or a dict") from None
+        raise SchemaError(f"{reason}; {no_json_fix(name)}, or say parameters: {{{name}: {{type: string}}}}") from None
 
 
 def _probe(hint: Any) -> type[BaseModel]:

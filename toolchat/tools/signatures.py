@@ -264,7 +264,8 @@ class _Reader:
             raise SchemaError(f"its parameter {name} has no type; add a type hint such as {name}: str")
         try:
             hint = self._typed(name, parameter) if typed else self._found(parameter.replace(default=default))
-            unfit = (described or default is not EMPTY) and hint is not SCALAR and not holdable(hint)
+            free = described or default is not EMPTY
+            unfit = free and hint is not SCALAR and not holdable(hint, needed=False)
         except HintError as error:
             if default is EMPTY and not described:
                 fix = "" if "arguments:" in str(error) else f"; {no_json_fix(name)}"

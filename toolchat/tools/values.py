@@ -26,6 +26,8 @@ MAX_ITEMS = 1_000
 """Of an iterator, which may never end, and of what a generator yields."""
 MAX_ELEMENTS = 1_000
 """Of an array that is written out; numpy and torch abbreviate theirs from there on, too."""
+_MAX_BODY = 1_000_000
+"""Bytes of an answer over the network, which may never end."""
 _MAX_DEPTH = 50
 _MAX_BITS = 14_000
 """Of an integer that Python converts to decimal digits (4,300 of them) without being asked twice."""
@@ -225,6 +227,12 @@ class _Writer:
         if ("requests", "Response") in names or ("httpx", "Response") in names:
             self.notes[f"the text of a response with the status {value.status_code}"] = None
             return value.text
+        if ("http", "HTTPResponse") in names or ("urllib", "addinfourl") in names:
+            body = value.read(_MAX_BODY + 1)
+            status = f" with the status {value.status}" if value.status is not None else ""
+            more = f", its first {_MAX_BODY:,} bytes" if len(body) > _MAX_BODY else ""
+            self.notes[f"the text of a response{status}{more}"] = None
+            return _of_bytes(body[:_MAX_BODY])
         if ("xml", "Element") in names or ("lxml", "_Element") in names:
             library = sys.modules["lxml.etree" if ("lxml", "_Element") in names else "xml.etree.ElementTree"]
             return str(library.tostring(value, encoding="unicode"))

@@ -285,7 +285,7 @@ REFUSALS = [
     (as_json(error("boom"), 500), "", "the server failed (500): boom; its log says more"),
     (Reply([HTML], 502, "text/html"), "", "answers 502 with a web page (Sign in)"),
     (Reply([b"upstream timed out"], 504, "text/plain"), "", "the server failed (504): upstream timed out"),
-    (as_json({}, 302, location="https://elsewhere"), "", "is redirected to https://elsewhere; name that address"),
+    (as_json({}, 302, location="https://elsewhere"), "", "is redirected to https://elsewhere (302); name that address"),
     (as_json(error("You exceeded your current quota", code="insufficient_quota"), 429), "", "too many requests (429)"),
     (as_json(error("slow down"), 429, **{"retry-after": "9000"}), "", "too many requests for 9000 s (429)"),
     (
@@ -414,6 +414,22 @@ class TestUnreachable:
         told = str(unreachable(error, Address.read("https://h/v1")))
         assert "its certificate is not trusted (self-signed certificate)" in told
         assert "SSL_CERT_FILE" in told
+
+    @pytest.mark.parametrize(
+        ("why", "remedy"),
+        [
+            ("Hostname mismatch, certificate is not valid for 'h'.", "'h'); name the server as its certificate does"),
+            ("certificate has expired", "expired); it needs a new one, or the clock of this machine is wrong"),
+        ],
+    )
+    def test_a_certificate_for_another_name_or_time(self, why, remedy):
+        refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        refused.verify_message = why
+        assert str(unreachable(refused, Address.read("https://h/v1"))).endswith(remedy)
+
+    def test_a_file_in_a_sockets_place(self, line, tmp_path):
+        (tmp_path / "s").write_text("")
+        assert "it is no socket; is the server running" in line(f"unix:{tmp_path}/s")
 
     @pytest.mark.parametrize(
         ("error", "says"),

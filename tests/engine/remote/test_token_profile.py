@@ -473,7 +473,15 @@ class TestModels:
         assert "has several models: m0, m1" in self.line(connection, server)
         assert "m19 and 2 more; name one with --model" in self.line(connection, server)
 
+    def test_a_server_without_a_list_may_be_the_wrong_address(self, server, connection):
+        told = self.line(connection, server)
+        assert (
+            "has no list of models (404); check the path of the address, which ends in /v1 as a rule, or name" in told
+        )
+        assert seen(connection, server, asked="m").model == "m"
+
     def test_none_must_be_named(self, server, connection):
+        server.on("/v1/models", as_json({"data": []}))
         assert "does not say which models it has; name one with --model" in self.line(connection, server)
         assert seen(connection, server, asked="m").model == "m"
 
@@ -527,7 +535,7 @@ class TestModels:
             as_json({"error": {"message": "Loading model"}}, 503, **{"retry-after": pause}) for pause in ("0", "60")
         )
         server.on("/v1/models", soon, late)
-        with pytest.raises(EngineError, match=r"the server failed \(503\): Loading model"):
+        with pytest.raises(EngineError, match=r"is not ready \(503\): Loading model; it may be loading its model"):
             connection.call(examine(connection, config(server), lambda _: None))
         assert len(server.asked) == 2
 
@@ -541,6 +549,9 @@ ADDRESSES = [
     ("http://h:8000/v1", "http://h:8000", "http://h:8000/v1", "h:8000"),
     ("https://openrouter.ai/api/v1", "https://openrouter.ai/api", "https://openrouter.ai/api/v1", "openrouter.ai"),
     ("https://g.com/v1beta/openai", "https://g.com/v1beta/openai", "https://g.com/v1beta/openai", "g.com"),
+    ("https://h/api/v1/chat/completions", "https://h/api", "https://h/api/v1", "h"),
+    ("http://h:1/v1/models/", "http://h:1", "http://h:1/v1", "h:1"),
+    ("http://h:1/completions", "http://h:1", "http://h:1/v1", "h:1"),
     ("unix:/run/vllm.sock", "http://localhost", "http://localhost/v1", "vllm.sock"),
 ]
 

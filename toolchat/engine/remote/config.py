@@ -18,6 +18,7 @@ WIDTH = 8
 """Requests that a batch asks of a server at the same time: none says how many it takes, and hosted ones limit them."""
 
 _VERSION = re.compile(r"/v\d+[a-z0-9]*$")
+_ENDPOINT = re.compile(r"/(chat/completions|completions|models|responses|embeddings)$")
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 
 
@@ -42,6 +43,8 @@ class Address:
         if written.startswith("unix:"):
             path = written.removeprefix("unix:")
             return cls(written, "http://localhost", "http://localhost/v1", path, loopback=True)
+        # What is copied from an example of a request ends in what is asked there.
+        written = _ENDPOINT.sub("", written.rstrip("/"))
         parts = urlsplit(written)
         url = written.rstrip("/")
         local = _LOOPBACK.fullmatch(parts.hostname or "") is not None

@@ -23,7 +23,9 @@ from toolchat.engine.remote.failures import (
     broken,
     refused,
     unreachable,
+    unusable_proxy,
 )
+from toolchat.engine.remote.network import proxy_to, trusted
 
 CONNECT_SECONDS = 10.0
 ASK_SECONDS = 30.0
@@ -54,6 +56,7 @@ class Connection:
     """One server. Coroutines run in the loop's thread; `call` and `spawn` may be called from any other."""
 
     def __init__(self, address: Address, api_key: str = "") -> None:
+        """Raises EngineError where the environment names a proxy or certificates that cannot be used."""
         self.address = address
         self.models: tuple[str, ...] = ()
         """Those that the server has, once that was asked: a refusal of a model names them."""
@@ -61,17 +64,23 @@ class Connection:
         headers = {"User-Agent": "toolchat", "Accept-Encoding": "identity"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
-        self._client = httpx.AsyncClient(
-            headers=headers,
-            transport=httpx.AsyncHTTPTransport(uds=address.socket) if address.socket is not None else None,
-            # Reading the certificates takes 30 ms, which only https needs.
-            verify=address.root.startswith("https:"),
-            # What stays on this machine needs no proxy, whatever the environment says.
-            trust_env=not address.loopback,
-            timeout=httpx.Timeout(ASK_SECONDS, connect=CONNECT_SECONDS),
-            # uvicorn closes idle connections after 5 s: a request must not meet that end.
-            limits=httpx.Limits(keepalive_expiry=3),
-        )
+        proxy = proxy_to(address)
+        try:
+            self._client = httpx.AsyncClient(
+                headers=headers,
+                transport=httpx.AsyncHTTPTransport(uds=address.socket) if address.socket is not None else None,
+                verify=trusted(address),
+                # httpx would read all proxies of the environment, and fail on those that are not for this server.
+                trust_env=False,
+                proxy=proxy.url if proxy is not None else None,
+                timeout=httpx.Timeout(ASK_SECONDS, connect=CONNECT_SECONDS),
+                # uvicorn closes idle connections after 5 s: a request must not meet that end.
+                limits=httpx.Limits(keepalive_expiry=3),
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            if proxy is None:
+                raise
+            raise unusable_proxy(error, proxy, address) from None
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="server", daemon=True).start()
 

@@ -61,7 +61,7 @@ async def examine(connection: Connection, config: ServerConfig, wait: Wait | Non
 
     `wait` is told of waits for a server that is not ready; None has that be an error.
     """
-    cards = await _models(connection, wait)
+    cards = await _models(connection, config.asked, wait)
     address = connection.address
     connection.models = tuple(str(card["id"]) for card in cards)
     listed = _chosen(cards, config.asked, address)
@@ -135,8 +135,11 @@ def _installed(name: str) -> bool:
         return False
 
 
-async def _models(connection: Connection, wait: Wait | None) -> Sequence[Mapping[str, Any]]:
-    """What the server lists; nothing where it lists nothing. Completes the connection's address by a missing /v1."""
+async def _models(connection: Connection, asked: str | None, wait: Wait | None) -> Sequence[Mapping[str, Any]]:
+    """What the server lists; nothing where it lists nothing. Completes the connection's address by a missing /v1.
+
+    Raises EngineError where it has no list and no model is `asked` for: the address may be wrong then.
+    """
     try:
         answer = await connection.get(f"{connection.address.api}/models", wait=wait)
     except RefusedError as error:
@@ -149,6 +152,11 @@ async def _models(connection: Connection, wait: Wait | None) -> Sequence[Mapping
                 connection.address = other
             except RefusedError:
                 answer = None
+        if answer is None and asked is None:
+            raise EngineError(
+                f"{connection.address.text}: has no list of models ({error.status}); check the path of the address, "
+                "which ends in /v1 as a rule, or name a model with --model"
+            ) from None
     data = answer.get("data") if isinstance(answer, dict) else answer
     return [one for one in data if isinstance(one, dict) and one.get("id")] if isinstance(data, list) else []
 

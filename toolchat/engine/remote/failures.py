@@ -8,11 +8,14 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 
 from toolchat.engine.remote.config import Address
+from toolchat.engine.remote.network import Proxy, proxy_to
 from toolchat.wire.errors import EngineError
 
 _SHOWN = 300
@@ -74,17 +77,40 @@ def _number(digits: str) -> int:
     return int(digits.replace(",", ""))
 
 
+def unusable_proxy(error: Exception, proxy: Proxy, address: Address) -> EngineError:
+    """Why a proxy cannot be asked at all."""
+    otherwise = "or put the server's name into NO_PROXY"
+    if isinstance(error, ImportError):
+        return UnreachableError(
+            f"{address.text}: {proxy.variable} names a SOCKS proxy, which takes one more package; "
+            f"pip install 'httpx[socks]', {otherwise}"
+        )
+    return UnreachableError(
+        f"{address.text}: {proxy.variable} names no proxy that can be used; expected http://HOST:PORT or "
+        f"socks5://HOST:PORT; correct it, {otherwise}"
+    )
+
+
 def unreachable(error: Exception, address: Address) -> EngineError:
     """Why no answer came."""
     where = address.text
     causes = list(_causes(error))
+    if (proxy := proxy_to(address)) is not None:
+        for cause in causes:
+            if isinstance(cause, socket.gaierror | httpx.ConnectTimeout) or (
+                isinstance(cause, OSError)
+                and cause.errno in (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
+            ):
+                return UnreachableError(
+                    f"{where}: the proxy that {proxy.variable} names cannot be reached ({_short(cause)}); correct it, "
+                    "or put the server's name into NO_PROXY"
+                )
+    # What is spoken at an address of http may be https.
+    tls = " (or it speaks https)" if address.socket is None and address.root.startswith("http:") else ""
     for cause in causes:
         match cause:
             case ssl.SSLCertVerificationError():
-                return UnreachableError(
-                    f"{where}: its certificate is not trusted ({cause.verify_message}); name the file of the authority "
-                    "that signed it in SSL_CERT_FILE"
-                )
+                return UnreachableError(f"{where}: its certificate is not trusted ({_certificate(cause)}")
             case ssl.SSLError():
                 return UnreachableError(f"{where}: no TLS is spoken there ({_short(cause)}); is it http and not https?")
             case socket.gaierror():
@@ -95,6 +121,9 @@ def unreachable(error: Exception, address: Address) -> EngineError:
                 return UnreachableError(f"{where}: there is no such socket; is the server running?")
             case PermissionError():
                 return UnreachableError(f"{where}: the socket is another user's; you may not connect to it")
+            case OSError(errno=errno.ECONNREFUSED) if address.socket is not None and Path(address.socket).exists():
+                what = "nobody listens on this socket" if Path(address.socket).is_socket() else "it is no socket"
+                return UnreachableError(f"{where}: {what}; is the server running, and is this its socket?")
             case OSError(errno=errno.ECONNREFUSED):
                 return UnreachableError(
                     f"{where}: the connection is refused; is the server running there, and its model loaded? "
@@ -103,7 +132,7 @@ def unreachable(error: Exception, address: Address) -> EngineError:
             case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH):
                 return UnreachableError(f"{where}: cannot be reached ({cause.strerror}); check the network")
             case OSError(errno=errno.ECONNRESET | errno.EPIPE):
-                return UnreachableError(f"{where}: the server closed the connection; see its log")
+                return UnreachableError(f"{where}: the server closed the connection; see its log{tls}")
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
         return UnreachableError(f"{where}: no connection within the time allowed; check address, port and firewall")
     if isinstance(error, httpx.TimeoutException | TimeoutError):
@@ -111,8 +140,19 @@ def unreachable(error: Exception, address: Address) -> EngineError:
     if isinstance(error, httpx.ProxyError):
         return UnreachableError(f"{where}: the proxy refuses ({_short(error)}); see HTTPS_PROXY and NO_PROXY")
     if isinstance(error, httpx.RemoteProtocolError):
-        return UnreachableError(f"{where}: what answers speaks no HTTP, or closed the connection ({_short(error)})")
+        why = f"what answers speaks no HTTP, or closed the connection ({_short(error)})"
+        return UnreachableError(f"{where}: {why}; check the port{tls}")
     return UnreachableError(f"{where}: cannot be reached ({_short(error)})")
+
+
+def _certificate(error: ssl.SSLCertVerificationError) -> str:
+    """Why a certificate is not taken, and what to do about it."""
+    why = error.verify_message
+    if "mismatch" in why:
+        return f"{why.rstrip('.')}); name the server as its certificate does"
+    if "expired" in why or "not yet valid" in why:
+        return f"{why}); it needs a new one, or the clock of this machine is wrong"
+    return f"{why}); name the file of the authority that signed it in SSL_CERT_FILE"
 
 
 def broken(error: Exception, address: Address) -> BrokenStreamError:
@@ -156,8 +196,20 @@ def refused(
         case 429:
             wait = f" for {after:.0f} s" if after is not None else ""
             line = f"{where}: too many requests{wait} ({status}){words}; wait, or ask for a higher limit"
-        case 301 | 302 | 307 | 308:
-            line = f"{where}: is redirected to {headers.get('location', 'another place')}; name that address"
+        case 301 | 302 | 303 | 307 | 308:
+            target = headers.get("location")
+            whole = urljoin(f"{address.api}/models", target) if target else "another place"
+            place = Address.read(whole).text if target else whole
+            if place.removesuffix("/v1") == where.removesuffix("/v1"):
+                line = f"{where}: is redirected to {whole} ({status}), as no API is; check what answers there"
+            else:
+                line = f"{where}: is redirected to {place} ({status}); name that address"
+        case _ if status < 300:
+            line = (
+                f"{where}: what answers is no JSON{words}; check that the address is that of an OpenAI-compatible API"
+            )
+        case 503:
+            line = f"{where}: is not ready ({status}){words}; it may be loading its model: ask again in a while"
         case _ if status >= 500:
             line = f"{where}: the server failed ({status}){words}; its log says more"
         case _:
