@@ -1,11 +1,10 @@
 """The lists that questions to the demo model are drawn from, and how an answer is judged. None of it is in training/.
 
-The lists were chosen by measuring, so that a test of 20 does not fail by chance: they say that the model does what it
-can do with words it has not seen, not how often it fails. Of a first, unchosen list (83 cities, 8 phrasings, both
-units) it answered 1189 of 1328 right (90 %); it misspells some cities (Norfolk, Dayton, Erie, Topeka), and some
-phrasings ("What would a thermometer show in ...") have it call another tool. Of the lists below, every
-combination of city, phrasing and unit once: 1492 of 1500 (99.5 %); of drawn sums 360 of 360; of what `draw` gives,
-298 of 300. With that, 3 wrong ones of 20 come once in several thousand runs.
+The lists are not chosen by measuring: the cities are those of a list written down first that training/ does not have, also
+those that the first edition of the model misspelled. Of 300 questions of `draw` 282 were answered right (94 %): all 150 sums,
+and 132 of 150 about the weather. 4 of the 18 wrong ones had a name with blanks in it, by a mistake of the list that is mended;
+in the others the call had another name of a city (Lynfield for Lynchburg, Dover for Daytona Beach, "E Erie"). With 10 % wrong
+about the weather, 6 wrong ones of 20 come once in some seven thousand runs.
 """
 
 from __future__ import annotations
@@ -23,16 +22,17 @@ UNITS = ("celsius", "fahrenheit")
 CITIES = tuple(
     (name.rsplit(" ", 1)[0], name.rsplit(" ", 1)[1])
     for name in """
-    Savannah GA, Fresno CA, Wichita KS, Madison WI, Spokane WA, Richmond VA, El Paso TX, Fort Worth TX, Reno NV,
-    Lincoln NE, Chattanooga TN, Knoxville TN, Birmingham AL, Little Rock AR, Baton Rouge LA, Lubbock TX, Toledo OH,
-    Akron OH, Rochester NY, Hartford CT, Santa Fe NM, Boulder CO, Tacoma WA, Bakersfield CA,
-    Arlington TX, Plano TX, Laredo TX, Durham NC, Scottsdale AZ, Jackson MS, Provo UT,
-    Salem OR, Macon GA, Springfield IL, Peoria IL, Lansing MI, Duluth MN, Billings MT,
-    Concord NH, Newark NJ, Albany NY, Charleston SC, Columbia SC, Greenville SC, Waco TX, Amarillo TX,
-    Burlington VT, Yakima WA, Helena MT, Juneau AK, Pasadena CA, Oakland CA, Stockton CA, Modesto CA, Lexington KY,
-    Shreveport LA, Worcester MA, Providence RI, Henderson NV, Scranton PA, Midland TX, Odessa TX,
-    Roanoke VA, Bellevue WA, Green Bay WI, Casper WY, Evansville IN, Fort Wayne IN, South Bend IN, Cedar Rapids IA,
-    Davenport IA, Gainesville FL, Pensacola FL, Huntsville AL, Montgomery AL
+    Baton Rouge LA, Arlington TX, Scottsdale AZ, Provo UT, Springfield IL, Columbia SC, Greenville SC, Yakima WA,
+    Helena MT, Henderson NV, Midland TX, Odessa TX, Casper WY, Fort Wayne IN, South Bend IN, Davenport IA,
+    Norfolk VA, Dayton OH, Erie PA, Chandler AZ, Glendale AZ, Chesapeake VA, Garland TX, Hialeah FL, Fremont CA,
+    Irving TX, Kalamazoo MI, Mesquite TX, Killeen TX, Hampton VA, Lynchburg VA, Grand Forks ND, Great Falls MT,
+    Idaho Falls ID, Nampa ID, Gillette WY, Fort Collins CO, Greeley CO, Visalia CA, Redding CA, Palmdale CA,
+    Oxnard CA, Torrance CA, Corvallis OR, Kennewick WA, Independence MO, Sedalia MO, Lawrence KS, Salina KS,
+    Dodge City KS, Grand Island NE, Decatur IL, Terre Haute IN, Kokomo IN, Altoona PA, Schenectady NY, Elmira NY,
+    Lewiston ME, Pittsfield MA, New Bedford MA, Danbury CT, Waterbury CT, Paterson NJ, Hickory NC, Spartanburg SC,
+    Valdosta GA, Marietta GA, Lakeland FL, Daytona Beach FL, Dothan AL, Tuscaloosa AL, Gulfport MS, Lake Charles LA,
+    Texarkana AR, Jonesboro AR, Fort Smith AR, Enid OK, Stillwater OK, Johnson City TN, Owensboro KY,
+    Parkersburg WV, Huntington WV, Oshkosh WI, Eau Claire WI, La Crosse WI, Mankato MN, Saint Cloud MN, Bemidji MN
     """.replace("\n", " ")
     .strip()
     .split(",")
@@ -50,6 +50,9 @@ WEATHER = (
     "Show me the weather in {city}, {state}, in {unit}.",
     "Could you check how the weather is in {city}, {state}? In {unit}, please.",
     "I want to know the weather in {city}, {state} in {unit}.",
+    "What would a thermometer show in {city}, {state}, in {unit}?",
+    "Is it warm in {city}, {state} at the moment? In {unit}, please.",
+    "{city}, {state}: tell me the weather there, in {unit}.",
 )
 
 SUMS: tuple[tuple[str, Callable[[int, int], int]], ...] = (

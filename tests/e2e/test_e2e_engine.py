@@ -21,6 +21,8 @@ pytestmark = pytest.mark.engine
 
 REPOSITORY = Path(__file__).parents[2]
 SONG = (UserMessage(ENDLESS),)
+STORY = (UserMessage("Tell me a story about a dragon and a baker."),)
+"""Unlike the song, it may go on in many ways."""
 WEATHER = (UserMessage("What is the weather in Dallas, in fahrenheit?"),)
 
 
@@ -203,7 +205,7 @@ def test_no_call_is_malformed_even_at_a_high_temperature(
 
 def test_the_same_seed_gives_the_same_answer(running: Running) -> None:
     def once(name: str, seed: int) -> str:
-        return text_of(running.loop.run(generated(running, name, SONG, temperature=1.0, seed=seed, max_tokens=24)))
+        return text_of(running.loop.run(generated(running, name, STORY, temperature=1.0, seed=seed, max_tokens=24)))
 
     assert once("a", 7) == once("b", 7) != once("c", 8)
 
