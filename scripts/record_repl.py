@@ -62,24 +62,14 @@ shop.run("stdio")
 '''
 """The MCP server of the scene of that name."""
 DOCS = (
-    "architecture.md",
-    "benchmarks.md",
     "engines.md",
-    "gpu-check.md",
     "images.md",
     "install.md",
     "python.md",
-    "repl.jsonl",
     "repl.md",
-    "repl.svg",
-    "replay.md",
     "scripts.md",
     "security.md",
-    "sessions.md",
-    "settings.md",
-    "tools-reference.md",
     "tools.md",
-    "your-functions.md",
 )
 """What the folder docs of the scene has: always the same, so that a new page does not change the picture."""
 

@@ -22,11 +22,16 @@ from toolchat.models.demo.checkpoint import Tensors
 DROPPED = 45
 """Bits of a float64's fraction that a bfloat16 lacks."""
 
+ENOUGH = 2.0**-40
+"""By which part of its terms a sum must change to leave a middle: far above the rounding error of 33 additions."""
+
 ROUNDS = 10
 """How often --mend tries: a value that is changed moves a whole row of weights."""
 
 
-def undecided(base: NDArray[np.uint16], b: NDArray[np.uint16], a: NDArray[np.uint16]) -> tuple[int, list[tuple[int, int]]]:
+def undecided(
+    base: NDArray[np.uint16], b: NDArray[np.uint16], a: NDArray[np.uint16]
+) -> tuple[int, list[tuple[int, int]]]:
     """How many weights of `base` + `b`·`a` lie near a middle, and those of them that an order of additions could change."""
     weight, up, down = (bf16.to_float64(bits) for bits in (base, b, a))
     total = up @ down + weight
@@ -69,12 +74,14 @@ def check(base: Tensors, adapter: Tensors) -> tuple[int, int, dict[str, list[tup
     return weights, near, unsafe
 
 
-def nudge(adapter: Tensors, name: str, row: int, column: int) -> None:
-    """Make the value of B that weighs least in a weight the next bfloat16 away from zero."""
-    down = np.abs(bf16.to_float64(adapter[f"{name}.A"][:, column]))
-    down[down == 0] = math.inf  # would change nothing
+def nudge(base: Tensors, adapter: Tensors, name: str, row: int, column: int) -> None:
+    """Make one value of B the next bfloat16 away from zero: the one that changes the weight least, but enough."""
     b = adapter[f"{name}.B"] = adapter[f"{name}.B"].copy()
-    b[row, int(np.argmin(down))] += 1
+    up, down = bf16.to_float64(b[row]), bf16.to_float64(adapter[f"{name}.A"][:, column])
+    steps = np.abs((bf16.to_float64(b[row] + 1) - up) * down)
+    size = np.abs(up) @ np.abs(down) + abs(bf16.to_float64(base[f"{name}.weight"][row, column : column + 1])[0])
+    enough = np.where(steps > ENOUGH * size, steps, math.inf)
+    b[row, int(np.argmin(enough) if np.isfinite(enough).any() else np.argmax(steps))] += 1
 
 
 def main() -> None:
@@ -95,7 +102,7 @@ def main() -> None:
     for _ in range(ROUNDS):
         for name, places in unsafe.items():
             for row, column in places:
-                nudge(adapter, name, row, column)
+                nudge(base, adapter, name, row, column)
         if not (unsafe := check(base, {key: adapter[key] for key in adapter if key.rpartition(".")[0] in unsafe})[2]):
             checkpoint.write_tensors(arguments.mend, adapter)
             print(f"{arguments.mend} has none")

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-RANK = 16
+RANK = 32
 N_SPECIAL = 48
 """Control tokens, the first rows of the embedding; each has a trainable part."""
 

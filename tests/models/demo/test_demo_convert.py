@@ -120,7 +120,7 @@ def test_the_shipped_adapter_is_the_measured_one() -> None:
     from toolchat.models.demo.build import ADAPTER
 
     digest = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
-    assert digest == "1dc1c3d9a23aca4ebb0a425cda51034c17183cb6eb855751463677d464383f4a"
+    assert digest == "fafd10ed6afb7d5850f2eb5fc9367400d46a0ad389b5084bbe683c79bca33249"
 
 
 def test_tekken_order_puts_all_bytes_first() -> None:

@@ -59,7 +59,7 @@ from pathlib import Path
 sys.path[:0] = ["training", "."]
 import numpy as np, torch
 from safetensors.torch import load_file, save_file
-from lora import GROUPS, DemoModel, Projection
+from lora import GROUPS, RANK, DemoModel, Projection
 from toolchat.models.demo import bf16, checkpoint
 from toolchat.models.demo.merge import merge
 
@@ -101,7 +101,7 @@ run = Run(DemoModel(folder, torch.float32), folder, 0.02, 200)
 first, *_, last = [run.learn(batch, 0.0).item() for _ in range(25)]
 print("learned", last < first / 2)
 
-wide = DemoModel(folder, torch.bfloat16, rank=20)
+wide = DemoModel(folder, torch.bfloat16, rank=RANK + 4)
 wide.load_adapter(folder / "adapter.safetensors")
 widened = wide.logits(wide.hidden(long))
 print("widened", (widened - adapted).abs().max().item() < 0.02 * adapted.abs().max().item())
