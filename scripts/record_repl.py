@@ -71,7 +71,10 @@ DOCS = (
     "security.md",
     "tools.md",
 )
-"""What the folder docs of the scene has: always the same, so that a new page does not change the picture."""
+"""What the folder docs of the scene has: always the same, so that a new page does not change the picture, and few.
+
+The demo model tells eight names of files truly and eighteen not (training/README.md).
+"""
 
 
 class _Screen(pyte.HistoryScreen):

@@ -93,7 +93,7 @@ def texts(value: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def training() -> str:
-    """Every text of the training data, slots unfilled but their values among them, and of the scripts that draw more."""
+    """Every text of the training data, slots unfilled but their values among them, and of what draws more."""
     folder = REPOSITORY / "training" / "data"
     scripts = sorted(folder.parent.glob("*.py"))
     assert scripts
