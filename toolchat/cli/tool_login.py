@@ -60,7 +60,7 @@ def log_in_at(source: Path | ToolsCode, name: str, *, scope: str | None, browser
 def log_out_at(source: Path | ToolsCode, name: str) -> None:
     """Forget the login at the server of that name, and have it ended where it was made. Raises ToolchatError."""
     hide_memory()
-    url = _wanted(_named(source, name), None).url
+    url = _address(_named(source, name))
     logins = Logins(state_folder())
     login = logins.get(url)
     if login is None:
@@ -91,20 +91,29 @@ def _named(source: Path | ToolsCode, name: str) -> McpServer:
     return servers[name]
 
 
+def _address(server: McpServer) -> str:
+    """Where it is, and by which its login is kept."""
+    return _expanded(server, server.url)
+
+
 def _wanted(server: McpServer, scope: str | None) -> Wanted:
     from toolchat.tools.mcp.login import Wanted
 
-    known = basic_environment(os.environ) | named_environment(server.given, os.environ)
     oauth = server.oauth
+    return Wanted(
+        url=_address(server),
+        headers={key: _expanded(server, text) for key, text in server.headers},
+        client_id=_expanded(server, oauth.client_id),
+        client_secret=_expanded(server, oauth.client_secret),
+        scope=scope if scope is not None else oauth.scope,
+        port=oauth.port,
+    )
+
+
+def _expanded(server: McpServer, text: str) -> str:
+    known = basic_environment(os.environ) | named_environment(server.given, os.environ)
     try:
-        return Wanted(
-            url=str(expanded(server.url, known)),
-            headers={key: str(expanded(text, known)) for key, text in server.headers},
-            client_id=str(expanded(oauth.client_id, known)),
-            client_secret=str(expanded(oauth.client_secret, known)),
-            scope=scope if scope is not None else oauth.scope,
-            port=oauth.port,
-        )
+        return str(expanded(text, known))
     except MissingVariable as missing:
         raise UsageError(f"{server.name}: it needs the variable {missing.name}, which is not set; set it") from None
 
