@@ -91,7 +91,17 @@ CALLS = {
                 "answers_ahead",
                 "same_id",
             ),
-            *("unknown_notices", "odd_logs", "ask_wide", "ask_flood", "ask_back", "ask_late", "descriptors", "terminal", "spy"),
+            *(
+                "unknown_notices",
+                "odd_logs",
+                "ask_wide",
+                "ask_flood",
+                "ask_back",
+                "ask_late",
+                "descriptors",
+                "terminal",
+                "spy",
+            ),
             *("fill_log", "changes_of_all", "same_id", "late"),
         )
     },

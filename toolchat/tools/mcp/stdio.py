@@ -151,9 +151,7 @@ class StdioServer:
                 self.ended.set()
             incoming.close()
 
-    async def _let_in(
-        self, message: types.JSONRPCMessage, outgoing: MemoryObjectReceiveStream[SessionMessage]
-    ) -> None:
+    async def _let_in(self, message: types.JSONRPCMessage, outgoing: MemoryObjectReceiveStream[SessionMessage]) -> None:
         """Wait while too many requests of the server are open: each costs memory until its answer is read.
 
         Answers that wait to be written count for themselves: a request that is cancelled then is answered all the same.
@@ -174,7 +172,7 @@ class StdioServer:
         if number is not None:
             self._open.subtract([coerce_request_id(number)])
             self._open = +self._open  # only those that are open, of which this may have been none
-        self._room.set()
+            self._room.set()
 
     def _messages(self, line: bytes) -> Sequence[types.JSONRPCMessage]:
         """What a line says; several messages where it is a batch, as of the protocol of March 2025."""
@@ -201,8 +199,10 @@ class StdioServer:
                 text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 process.stdin.write(text.encode() + b"\n")
                 await process.stdin.drain()
-                answers = isinstance(message.message, types.JSONRPCResponse | types.JSONRPCError)
-                self._close(message.message.id if answers else None)
+                match message.message:
+                    case types.JSONRPCResponse(id=number) | types.JSONRPCError(id=number):
+                        self._close(number)
+                self._room.set()
 
     async def _listens(
         self, process: asyncio.subprocess.Process, incoming: MemoryObjectSendStream[SessionMessage | Exception]
