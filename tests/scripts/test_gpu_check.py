@@ -14,6 +14,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 import gpu_check
 from gpu_check import Done, FailedError, Report, SkippedError, full, pull, wait_for_progress
 
+from toolchat.engine.kept.place import folder_for_sockets
+
 Start = Callable[[str], subprocess.Popen[bytes]]
 
 
@@ -92,6 +94,34 @@ def test_a_full_card_must_be_refused_with_its_numbers(
     else:
         with pytest.raises(FailedError):
             full(Report(False, "m"))
+
+
+def test_the_checks_neither_use_nor_end_an_engine_of_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users = tmp_path / "toolchat"
+    users.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert folder_for_sockets() == users
+    seen: list[Path] = []
+
+    def check(report: Report) -> str:
+        folder = folder_for_sockets()
+        assert folder is not None
+        # Before anything was kept, too.
+        assert not list(folder.iterdir())
+        seen.append(folder)
+        return "seen"
+
+    monkeypatch.setattr(gpu_check, "CHECKS", {"a kept engine": check})
+    monkeypatch.setattr(gpu_check, "facts", list)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["gpu_check.py"])
+    assert gpu_check.main() == 0
+    assert "| a kept engine | passed |" in capsys.readouterr().out
+    assert users not in seen
+    assert not seen[0].exists()
+    assert folder_for_sockets() == users
 
 
 @pytest.mark.process
