@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,12 +97,19 @@ def test_a_full_card_must_be_refused_with_its_numbers(
             full(Report(False, "m"))
 
 
+@pytest.fixture
+def runtime_folder() -> Iterator[Path]:
+    """The user's, as short as the path of a socket must be."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 def test_the_checks_neither_use_nor_end_an_engine_of_the_users(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runtime_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    users = tmp_path / "toolchat"
+    users = runtime_folder / "toolchat"
     users.mkdir(mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime_folder))
     assert folder_for_sockets() == users
     seen: list[Path] = []
 
