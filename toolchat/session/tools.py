@@ -52,6 +52,7 @@ class SessionTools:
         self.runner: CallRunner = ToolRunner.none()
         self.decide: Decide = allow_all
         self.switched_off: frozenset[str] = frozenset()
+        """Names of tools, also of some that are not there now: such a tool is off when it comes back."""
         self._policy: ApprovalPolicy | None = None
         self._elicit: Elicit | None = None
         self._only: frozenset[str] = frozenset()
@@ -133,7 +134,6 @@ class SessionTools:
         """Read the tools file and the functions' code again. Raises UsageError; the tools are then as they were."""
         old, new = self.runner, await self._chat.read_tools()
         await settled_or_closed(new)
-        self.switched_off &= set(new.toolbox.names)
         self._use(new)
         try:
             self.record_offered()
@@ -142,7 +142,7 @@ class SessionTools:
 
     def have(self, switched_off: Collection[str], grants: Sequence[Grant]) -> None:
         """Be as a session had them that goes on."""
-        self.switched_off = self._never_offered | frozenset(switched_off) & set(self.toolbox.names)
+        self.switched_off = self._never_offered | frozenset(switched_off)
         if self._policy is not None:
             self._policy.have_session_grants(grants)
 
@@ -243,7 +243,7 @@ def check_tool_choice(choice: str, toolbox: Toolbox, switched_off: Collection[st
         return
     if not toolbox.tools:
         raise UsageError(f"--tool-choice {choice}: there are no tools to call; see --tools and --no-tools")
-    if choice in switched_off:
+    if choice in switched_off and choice in toolbox.names:
         raise UsageError(f"--tool-choice {choice}: that tool is not offered; name it with --tool, or leave --tool out")
     if choice == "required" or choice in toolbox.names:
         return
