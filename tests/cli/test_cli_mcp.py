@@ -82,14 +82,14 @@ def test_logging_out_needs_the_address_alone(
     monkeypatch.setattr(tool_login, "hide_memory", lambda: None)  # of this process, the tests'
     # As without the extra mcp.
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    for name in ("authorization", "login"):
+    for name in ("authorization", "fetching", "login"):
         monkeypatch.delitem(sys.modules, f"toolchat.tools.mcp.{name}", raising=False)
     path = write(
         tmp_path,
         s={
             "url": "https://${HOST_OF_S}/mcp",
             "headers": {"X-Key": "${NO_SUCH_KEY}"},
-            "oauth": {"client_id": "toolchat", "client_secret": "${NO_SUCH_SECRET}"},
+            "oauth": {"client_id": "toolchat", "client_secret": "${NO_SUCH_SECRET}", "issuer": "https://login.example"},
         },
     )
     with pytest.raises(UsageError, match="s: it needs the variable HOST_OF_S, which is not set; set it"):
