@@ -43,6 +43,8 @@ class Chats:
         self.tools = load_tools(sample_tools_path())
         self.others: tuple[Tool, ...] | None = None
         """The tools that there are by now, where they are others."""
+        self.only: tuple[str, ...] = ()
+        """--tool."""
 
     def play(
         self,
@@ -67,7 +69,7 @@ class Chats:
                 runner = InProcessRunner(self.tools)
                 if self.others is not None:
                     runner.toolbox = replace(runner.toolbox, tools=self.others)
-                session.equip(runner, self.policy)
+                session.equip(runner, self.policy, only=self.only)
                 await session.launch()
                 await session.ready()
                 await scene(session)
@@ -232,6 +234,31 @@ def test_a_tool_that_was_switched_off_stays_off_through_a_time_without_it(chats:
     chats.play(without, "last")
     chats.play(comes_back, "last")
     chats.others = None
+    chats.play(whole, "last")
+
+
+def test_what_one_start_leaves_out_by_its_flag_is_on_again_without_it_and_what_was_off_stays_off(chats: Chats) -> None:
+    everything = [tool.name for tool in chats.tools.toolbox.tools]
+
+    async def switch(session: Session) -> None:
+        session.tools.switch("calculate", False)
+        await asking(chats, "first")(session)
+
+    async def only_time(session: Session) -> None:
+        session.tools.switch("current_time", False)
+        session.tools.switch("current_time", True)
+        await asking(chats, "second")(session)
+        assert [spec.name for spec in chats.engine.requests[-1].tools] == ["current_time"]
+
+    async def whole(session: Session) -> None:
+        await asking(chats, "third")(session)
+        offered = [spec.name for spec in chats.engine.requests[-1].tools]
+        assert offered == [name for name in everything if name != "calculate"]
+
+    chats.play(switch)
+    chats.only = ("current_time",)
+    chats.play(only_time, "last")
+    chats.only = ()
     chats.play(whole, "last")
 
 

@@ -251,7 +251,7 @@ class Session:
 
     def _keep_state(self) -> None:
         # Until `_have_past_tools` the tools know nothing of what this session had switched off and granted.
-        tools = SessionState(self.tools.switched_off, self.tools.session_grants)
+        tools = SessionState(self.tools.kept_off, self.tools.session_grants)
         state = replace(tools if self._past is None else self._past.state, system_chosen=self._system_chosen)
         if state != self._saved_state and self.record.stored:
             self._saved_state = state

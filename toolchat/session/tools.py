@@ -59,6 +59,8 @@ class SessionTools:
         """The tools that --tool names; empty for all."""
         self._never_offered: frozenset[str] = frozenset()
         """What --tool leaves out, whatever session is gone on with."""
+        self._had_off: frozenset[str] = frozenset()
+        """What the session that goes on had switched off."""
         self._recorded: tuple[ToolSpec, ...] = ()
         """What the record says that the model is offered."""
         self._told: set[str] = set()
@@ -90,6 +92,11 @@ class SessionTools:
     def offered(self) -> list[ToolSpec]:
         """The tools that the model may call."""
         return [spec for spec in self.toolbox.specs if spec.name not in self.switched_off]
+
+    @property
+    def kept_off(self) -> frozenset[str]:
+        """What the session keeps as switched off: not what only --tool leaves out, which is for this start alone."""
+        return self.switched_off - (self._never_offered - self._had_off)
 
     def approval(self, tool: Tool) -> Approval:
         return self._policy.standing(tool) if self._policy is not None else Approval.ALLOW
@@ -142,7 +149,8 @@ class SessionTools:
 
     def have(self, switched_off: Collection[str], grants: Sequence[Grant]) -> None:
         """Be as a session had them that goes on."""
-        self.switched_off = self._never_offered | frozenset(switched_off)
+        self._had_off = frozenset(switched_off)
+        self.switched_off = self._never_offered | self._had_off
         if self._policy is not None:
             self._policy.have_session_grants(grants)
 
