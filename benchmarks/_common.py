@@ -149,9 +149,17 @@ class Finished:
 
 
 def run(
-    command: Sequence[str], *, environment: Mapping[str, str], folder: Path, codes: Sequence[int] = (0,)
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    codes: Sequence[int] = (0,),
+    seconds: float = TIMEOUT,
 ) -> Finished:
-    """Run a contender to its end in `folder`. Raises SystemExit with its last words where it fails."""
+    """Run a contender to its end in `folder`. Raises SystemExit with its last words where it fails.
+
+    After `seconds` it counts as hung, and subprocess.TimeoutExpired is raised.
+    """
     began = time.time()
     process = started(
         command,
@@ -163,7 +171,7 @@ def run(
         text=True,
         encoding="utf-8",
     )
-    output, errors = process.communicate(timeout=TIMEOUT)
+    output, errors = process.communicate(timeout=seconds)
     ended = time.time()
     if process.returncode not in codes:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{errors[-2000:]}")

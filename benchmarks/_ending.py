@@ -1,6 +1,9 @@
-"""Ends what a benchmark has started with it, also where a time limit or a closed terminal ends the benchmark.
+"""Ends what a benchmark has started by `started` with it, also where SIGTERM, SIGALRM or SIGHUP ends the benchmark.
 
 By default these signals end a process at once: no `finally` runs, and a server or engine that it started stays.
+
+A process that still runs is killed with its group. What has left the group, what is left of the group of a process that
+has ended, and what runs where the benchmark itself is killed (SIGKILL), is not ended here.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ _came: list[int] = []
 
 
 def unwind_when_ended() -> None:
-    """Have the signals raise SystemExit, once; those that are ignored, as below nohup, stay so."""
+    """Have the signals raise SystemExit, once; those that are ignored, as below nohup, or handled stay so."""
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)

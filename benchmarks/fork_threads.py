@@ -89,11 +89,14 @@ def main() -> None:
         child(options.only, options.forks)
         return
     rows = []
+    # All of a library's children may hang: that is a row, too.
+    seconds = options.forks * SECONDS + 60
     # As toolchat starts its hosts: numpy's OpenBLAS would start threads of its own.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in USES:
         command = [sys.executable, __file__, options.folder, "--forks", str(options.forks), "--only", name]
-        rows.append(common.run(command, environment=os.environ, folder=Path.cwd()).output.strip().split("\t"))
+        done = common.run(command, environment=os.environ, folder=Path.cwd(), seconds=seconds)
+        rows.append(done.output.strip().split("\t"))
     print(common.table(["library", "threads after its import", "children", "hung", "failed"], rows))
 
 

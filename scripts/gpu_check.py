@@ -471,6 +471,22 @@ CHECKS: dict[str, Callable[[Report], str]] = {
 }
 
 
+@contextlib.contextmanager
+def engines_apart() -> Iterator[None]:
+    """Have toolchat know no engine but the checks' own: an engine of the user's would answer them, and be ended."""
+    # In /tmp: a socket's path is short. Without the folder in it, toolchat would look for engines elsewhere.
+    with tempfile.TemporaryDirectory(prefix="toolchat-check-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        Path(folder, "toolchat").mkdir(mode=0o700)
+        before = os.environ.get("XDG_RUNTIME_DIR")
+        os.environ["XDG_RUNTIME_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["XDG_RUNTIME_DIR"]
+            if before is not None:
+                os.environ["XDG_RUNTIME_DIR"] = before
+
+
 def stop(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -490,9 +506,10 @@ def main() -> int:
     print("# toolchat on this machine\n")
     print("\n".join(facts()))
     print("\n| check | result | seconds | seen |\n| --- | --- | ---: | --- |")
-    for name, run in CHECKS.items():
-        if not options.only or name in options.only:
-            report.check(name, run)
+    with engines_apart():
+        for name, run in CHECKS.items():
+            if not options.only or name in options.only:
+                report.check(name, run)
     print(f"\n{report.failed} failed")
     return 1 if report.failed else 0
 

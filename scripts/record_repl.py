@@ -180,9 +180,9 @@ def _colour(name: str) -> str | None:
 def prepare(name: str, folder: Path) -> None:
     """Fill the folder that a scene plays in."""
     if name == "mcp":
-        (folder / "shop.py").write_text(SHOP)
+        (folder / "shop.py").write_text(SHOP, encoding="utf-8")
         shop = {"command": [sys.executable, "shop.py"], "tools": {"get_price": {"approval": "allow"}}}
-        (folder / "tools.yaml").write_text(json.dumps({"version": 1, "mcp": {"shop": shop}}))
+        (folder / "tools.yaml").write_text(json.dumps({"version": 1, "mcp": {"shop": shop}}), encoding="utf-8")
         return
     (folder / "docs").mkdir()
     shutil.copy("tools.yaml", folder)

@@ -11,13 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 HERE = Path(__file__).parent
 READ_AHEAD = 4
 """Batches of each worker that wait in memory."""
+LOOK_SECONDS = 0.1
+"""How often who waits for a batch looks whether to stop: a signal alone does not end the wait."""
+
+_Item = TypeVar("_Item")
 
 
 class Sample(NamedTuple):
@@ -49,29 +53,41 @@ def _batch(line: str) -> list[Sample]:
     return [Sample(*row) for row in json.loads(line)]
 
 
-def in_turn(streams: Sequence[Iterator[list[Sample]]]) -> Iterator[list[Sample]]:
-    """A batch of each stream in turn, read ahead by a thread each; ends with the first that ends."""
+def in_turn(
+    streams: Sequence[Iterator[list[Sample]]], stop: Callable[[], bool] = lambda: False
+) -> Iterator[list[Sample]]:
+    """A batch of each stream in turn, read ahead by a thread each; ends with the first that ends, and when `stop` says so.
+
+    What a stream raises is raised here. An empty batch says that there is none yet, and is left out.
+    """
     ended = threading.Event()
 
-    def read(stream: Iterator[list[Sample]], waiting: queue.Queue[list[Sample] | None]) -> None:
+    def read(stream: Iterator[list[Sample]], waiting: queue.Queue[list[Sample] | BaseException | None]) -> None:
+        last: BaseException | None = None
         try:
-            for batch in stream:
-                waiting.put(batch)
-                if ended.is_set():
-                    break
-        finally:
-            if isinstance(stream, Generator):
-                stream.close()  # ends its process
-            waiting.put(None)
+            try:
+                for batch in stream:
+                    if batch:
+                        waiting.put(batch)
+                    if ended.is_set():
+                        break
+            finally:
+                if isinstance(stream, Generator):
+                    stream.close()  # ends its process
+        except BaseException as error:  # a thread's own would only be printed
+            last = error
+        waiting.put(last)
 
-    queues: list[queue.Queue[list[Sample] | None]] = [queue.Queue(READ_AHEAD) for _ in streams]
+    queues: list[queue.Queue[list[Sample] | BaseException | None]] = [queue.Queue(READ_AHEAD) for _ in streams]
     for stream, waiting in zip(streams, queues, strict=True):
         threading.Thread(target=read, args=(stream, waiting), daemon=True).start()
     try:
         for waiting in itertools.cycle(queues):
-            batch = waiting.get()
+            batch = _taken(waiting, stop)
             if batch is None:
                 return
+            if isinstance(batch, BaseException):
+                raise batch
             yield batch
     finally:
         ended.set()
@@ -81,10 +97,18 @@ def in_turn(streams: Sequence[Iterator[list[Sample]]]) -> Iterator[list[Sample]]
                     waiting.get_nowait()
 
 
-def drawn(files: Sequence[Path], wait: float = 0.05) -> Iterator[list[Sample]]:
-    """A line of each file in turn, over and over; a file that batches.py --count is still writing is waited for.
+def _taken(waiting: queue.Queue[_Item], stop: Callable[[], bool]) -> _Item | None:
+    """The next of a queue, waited for until `stop` says that nothing more is wanted: then None."""
+    while not stop():
+        with contextlib.suppress(queue.Empty):
+            return waiting.get(timeout=LOOK_SECONDS)
+    return None
 
-    It has ended where a line is the empty list.
+
+def drawn(files: Sequence[Path], skip: int = 0, wait: float = 0.05) -> Iterator[list[Sample]]:
+    """A line of each file in turn, over and over, without the first `skip`. It has ended where a line is the empty list.
+
+    Where batches.py --count is still writing a line, an empty batch is given every `wait` seconds.
     """
     while True:
         opened = [path.open(encoding="utf-8") for path in files]
@@ -94,20 +118,33 @@ def drawn(files: Sequence[Path], wait: float = 0.05) -> Iterator[list[Sample]]:
                 for file in tuple(opened):
                     line = file.readline()
                     while not line.endswith("\n"):
+                        yield []
                         time.sleep(wait)
                         line += file.readline()
-                    batch = _batch(line)
-                    if batch:
-                        found = True
-                        yield batch
-                    else:
+                    if line.strip() == "[]":
                         file.close()
                         opened.remove(file)
+                        continue
+                    found = True
+                    if skip:
+                        skip -= 1
+                    else:
+                        yield _drawn_batch(line, file.name)
         finally:
             for file in opened:
                 file.close()
         if not found:
             raise SystemExit(f"--drawn: {', '.join(map(str, files))}: there is no batch in them")
+
+
+def _drawn_batch(line: str, name: str) -> list[Sample]:
+    batch: list[Sample] = []
+    with contextlib.suppress(ValueError, TypeError):
+        batch = _batch(line)
+    if not batch:
+        what = f"--drawn: {name}: a line is {line[:40]!r}; expected a batch"
+        raise SystemExit(f"{what}; write the file anew with batches.py --count")
+    return batch
 
 
 def micro_batches(batch: list[Sample], most: int) -> Iterator[list[Sample]]:

@@ -11,7 +11,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,15 @@ def learning_rate(peak: float, step: int, fraction: float) -> float:
     return peak * warm * (0.5 * (1 + math.cos(math.pi * min(1, fraction))) * 0.95 + 0.05)
 
 
-def training_batches(arguments: argparse.Namespace, seed: str) -> Iterator[list[Sample]]:
-    """The batches to train on: drawn before, or as they are needed."""
+def training_batches(arguments: argparse.Namespace, step: int, stop: Callable[[], bool]) -> Iterator[list[Sample]]:
+    """The batches to train on from `step` on: drawn before, or as they are needed."""
     if arguments.drawn:
-        return in_turn([drawn(arguments.drawn)])
+        return in_turn([drawn(arguments.drawn, skip=step)], stop)
+    seed = f"{arguments.seed}-{step}"
     tekken = arguments.base / "tekken.json"
     size = str(arguments.batch_tokens)
     seeds = [seed] if arguments.workers == 1 else [f"{seed}-{worker}" for worker in range(arguments.workers)]
-    return in_turn([batches(tekken, arguments.files, "--seed", one, "--batch-tokens", size) for one in seeds])
+    return in_turn([batches(tekken, arguments.files, "--seed", one, "--batch-tokens", size) for one in seeds], stop)
 
 
 def learned_scores(model: DemoModel, samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,7 +191,7 @@ def train(run: Run, arguments: argparse.Namespace, held_out: list[list[Sample]])
     def fraction() -> float:
         return run.step / arguments.steps if arguments.steps else run.seconds / 60 / arguments.minutes
 
-    stream = training_batches(arguments, f"{arguments.seed}-{run.step}")
+    stream = training_batches(arguments, run.step, lambda: bool(stopped))
     if held_out and not run.step:
         run.measure(held_out)
     saved, measured, began = time.monotonic(), run.seconds, run.tokens
@@ -198,11 +199,16 @@ def train(run: Run, arguments: argparse.Namespace, held_out: list[list[Sample]])
     spent = 0.0
     while fraction() < 1 and not stopped:
         start = time.monotonic()
-        batch = next(stream, None)
-        if batch is None and stopped:
-            break
+        try:
+            batch = next(stream, None)
+            if batch is None and not stopped:
+                raise SystemExit("batches.py ended; its message stands above")
+        except SystemExit:
+            if run.step:
+                run.save()
+            raise
         if batch is None:
-            raise SystemExit("batches.py ended; its message stands above")
+            break
         loss = run.learn(batch, fraction())
         said = run.step % often == 0 or run.step < 6
         now = loss.item() if said else 0.0  # waits for the device, so the time below counts its work

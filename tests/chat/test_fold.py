@@ -110,6 +110,12 @@ def test_events_that_no_session_can_have_had_are_refused_by_name(body: EventBody
         fold(stamped(*UP_TO_THE_CALL, body))
 
 
+@pytest.mark.parametrize("edit", [events.TurnUndone(0), events.RoundRetried(0)])
+def test_no_turn_is_undone_or_retried_where_there_is_none(edit: events.Edit) -> None:
+    with pytest.raises(FoldError, match="turn 0 is not the last one"):
+        fold(stamped(events.HistoryEdited(edit)))
+
+
 def test_conversations_differ_where_an_undo_would_tell_them_apart() -> None:
     first, second = Conversation(), Conversation()
     for conversation in (first, second):

@@ -171,7 +171,7 @@ def test_what_the_editor_leaves_is_checked(config: Call, monkeypatch: pytest.Mon
             "/nowhere/editor",
             "/nowhere/editor: cannot be started (No such file or directory); set EDITOR to your editor",
         ),
-        ("'", 'VISUAL: expected a command, not "\'"'),
+        ("vim 'x", 'VISUAL: expected a command, not "vim \'x" (No closing quotation); set it to your editor'),
         ("false", "false ended with the code 1; "),
     ],
 )

@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 
+from toolchat.cli import tool_login
+from toolchat.cli.main import app
+from toolchat.cli.tool_login import log_out_at
 from toolchat.cli.trust_question import allowed, describe
+from toolchat.settings import state_folder
 from toolchat.tools.code import read_code
+from toolchat.tools.mcp.logins import Login, Logins
+from toolchat.wire.errors import UsageError
 
 SCRIPTED = Path(__file__).with_name("scripted_program.py")
 HOSTILE = Path(__file__).parents[1] / "tools" / "mcp" / "hostile_server.py"
@@ -68,6 +74,43 @@ def test_servers_are_shown_and_one_that_fails_is_a_problem(forked_toolchat: Prog
     checked = forked_toolchat("tools", "check", str(path))
     assert checked.code == 2
     assert "the server gone is not there: there is no program" in checked.out
+
+
+def test_logging_out_needs_the_address_alone(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tool_login, "hide_memory", lambda: None)  # of this process, the tests'
+    # As without the extra mcp.
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    for name in ("authorization", "fetching", "login"):
+        monkeypatch.delitem(sys.modules, f"toolchat.tools.mcp.{name}", raising=False)
+    path = write(
+        tmp_path,
+        s={
+            "url": "https://${HOST_OF_S}/mcp",
+            "headers": {"X-Key": "${NO_SUCH_KEY}"},
+            "oauth": {"client_id": "toolchat", "client_secret": "${NO_SUCH_SECRET}", "issuer": "https://login.example"},
+        },
+    )
+    with pytest.raises(UsageError, match="s: it needs the variable HOST_OF_S, which is not set; set it"):
+        log_out_at(path, "s")
+    monkeypatch.setenv("HOST_OF_S", "s.example")
+    with pytest.raises(UsageError, match="s: you are not logged in there"):
+        log_out_at(path, "s")
+    url, issuer = "https://s.example/mcp", "https://login.example"
+    Logins(state_folder()).keep(Login(url, url, issuer, f"{issuer}/token", "toolchat", "secret-token"))
+    log_out_at(path, "s")
+    told = f"You are logged out at s; {issuer} was not told, or did not say that it knows.\n"
+    assert capsys.readouterr() == ("", told)
+    assert Logins(state_folder()).get(url) is None
+
+
+@pytest.mark.parametrize("command", [("login", "s"), ("logout", "s")])
+def test_json_before_a_command_that_prints_none_is_refused(tmp_path: Path, command: tuple[str, ...]) -> None:
+    path = write(tmp_path, s={"url": "https://s.example/mcp"})
+    line = f"tools mcp {command[0]} prints no JSON; leave --json out"
+    with pytest.raises(UsageError, match=line):
+        app(args=["tools", "mcp", "--json", "--tools", str(path), *command], standalone_mode=False)
 
 
 @pytest.mark.process

@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import gpu_check
 from gpu_check import Done, FailedError, Report, SkippedError, full, pull, wait_for_progress
+
+from toolchat.engine.kept.place import folder_for_sockets
 
 Start = Callable[[str], subprocess.Popen[bytes]]
 
@@ -92,6 +95,41 @@ def test_a_full_card_must_be_refused_with_its_numbers(
     else:
         with pytest.raises(FailedError):
             full(Report(False, "m"))
+
+
+@pytest.fixture
+def runtime_folder() -> Iterator[Path]:
+    """The user's, as short as the path of a socket must be."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_the_checks_neither_use_nor_end_an_engine_of_the_users(
+    runtime_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users = runtime_folder / "toolchat"
+    users.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime_folder))
+    assert folder_for_sockets() == users
+    seen: list[Path] = []
+
+    def check(report: Report) -> str:
+        folder = folder_for_sockets()
+        assert folder is not None
+        # Before anything was kept, too.
+        assert not list(folder.iterdir())
+        seen.append(folder)
+        return "seen"
+
+    monkeypatch.setattr(gpu_check, "CHECKS", {"a kept engine": check})
+    monkeypatch.setattr(gpu_check, "facts", list)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["gpu_check.py"])
+    assert gpu_check.main() == 0
+    assert "| a kept engine | passed |" in capsys.readouterr().out
+    assert users not in seen
+    assert not seen[0].exists()
+    assert folder_for_sockets() == users
 
 
 @pytest.mark.process

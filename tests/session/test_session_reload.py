@@ -145,15 +145,19 @@ def test_a_file_that_is_gone_is_said_and_the_tools_stay(bench: Bench, folder: Pa
     bench.play(scene)
 
 
-def test_what_was_off_stays_off_and_what_is_gone_is_forgotten(bench: Bench, folder: Path) -> None:
+def test_what_was_off_stays_off_also_where_it_was_gone_for_a_while(bench: Bench, folder: Path) -> None:
     async def scene(session: Session) -> None:
         write(folder, SECOND, "greet", "part")
         await equip(bench, plan())
         session.tools.switch("greet", False)
         session.tools.switch("part", False)
-        write(folder, SECOND, "greet")
-        await session.tools.reload()
-        assert session.tools.switched_off == {"greet"}
+        for names in (("greet",), ("greet", "part")):
+            write(folder, SECOND, *names)
+            await session.tools.reload()
+            assert session.tools.toolbox.names == names
+            assert session.tools.offered() == []
+        session.tools.switch("part", True)
+        assert [tool.name for tool in session.tools.offered()] == ["part"]
 
     bench.play(scene)
 

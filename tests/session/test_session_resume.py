@@ -13,6 +13,7 @@ from toolchat.chat.approval import ApprovalPolicy
 from toolchat.chat.fold import CUT, fold
 from toolchat.cli.repl import _hint
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
+from toolchat.models.card import OwnPrompt
 from toolchat.session.past import SHOWN_TURNS, with_model
 from toolchat.session.session import Session
 from toolchat.settings import Settings
@@ -40,12 +41,22 @@ class Chats:
         self.engine = ScriptedEngine()
         self.shown: list[Event] = []
         self.tools = load_tools(sample_tools_path())
-        self.others: tuple[Tool, ...] = ()
+        self.others: tuple[Tool, ...] | None = None
         """The tools that there are by now, where they are others."""
+        self.only: tuple[str, ...] = ()
+        """--tool."""
 
     def play(
-        self, scene: Scene, resume: str | None = None, model: str = "m", *, store: bool = True, **settings: Any
+        self,
+        scene: Scene,
+        resume: str | None = None,
+        model: str = "m",
+        *,
+        store: bool = True,
+        early: Callable[[Session], None] = lambda session: session.show_past(),
+        **settings: Any,
     ) -> Session:
+        """`early` is what is done to the session before it has tools."""
         opened = open_session_of(self.folder, resume) if resume is not None else None
         self.engine, self.shown = ScriptedEngine(), []
         self.policy = ApprovalPolicy(self.grants)
@@ -54,11 +65,11 @@ class Chats:
 
         async def run() -> None:
             try:
-                session.show_past()
+                early(session)
                 runner = InProcessRunner(self.tools)
-                if self.others:
+                if self.others is not None:
                     runner.toolbox = replace(runner.toolbox, tools=self.others)
-                session.equip(runner, self.policy)
+                session.equip(runner, self.policy, only=self.only)
                 await session.launch()
                 await session.ready()
                 await scene(session)
@@ -189,6 +200,94 @@ def test_switched_off_tools_and_grants_of_the_session_come_back_and_the_other_on
         other = next(one for one in store.latest() if one.name is None)
         store.rename(other, "other")
     chats.play(switch)
+
+
+@pytest.mark.parametrize("there", [[], ["current_time"]], ids=["--no-tools", "some of them"])
+def test_a_tool_that_was_switched_off_stays_off_through_a_time_without_it(chats: Chats, there: list[str]) -> None:
+    tools = chats.tools.toolbox.tools
+
+    def offered() -> list[str]:
+        return [spec.name for spec in chats.engine.requests[-1].tools]
+
+    async def switch(session: Session) -> None:
+        session.tools.switch("calculate", False)
+        await asking(chats, "first")(session)
+
+    async def without(session: Session) -> None:
+        with pytest.raises(UsageError, match=r"there are no tools|there is no such tool"):
+            session.set_for_turns("tool_choice", "calculate")
+        await asking(chats, "second")(session)
+        assert offered() == there
+
+    async def comes_back(session: Session) -> None:
+        session.tools.runner.toolbox = replace(session.tools.toolbox, tools=tools)
+        await asking(chats, "third")(session)
+        assert session.tools.switched_off == {"calculate"}
+        assert [spec.name for spec in session.tools.offered()] == [one.name for one in tools if one.name != "calculate"]
+
+    async def whole(session: Session) -> None:
+        await asking(chats, "fourth")(session)
+        assert offered() == [tool.name for tool in tools if tool.name != "calculate"]
+
+    chats.play(switch)
+    chats.others = tuple(tool for tool in tools if tool.name in there)
+    chats.play(without, "last")
+    chats.play(comes_back, "last")
+    chats.others = None
+    chats.play(whole, "last")
+
+
+def test_what_one_start_leaves_out_by_its_flag_is_on_again_without_it_and_what_was_off_stays_off(chats: Chats) -> None:
+    everything = [tool.name for tool in chats.tools.toolbox.tools]
+
+    async def switch(session: Session) -> None:
+        session.tools.switch("calculate", False)
+        await asking(chats, "first")(session)
+
+    async def only_time(session: Session) -> None:
+        session.tools.switch("current_time", False)
+        session.tools.switch("current_time", True)
+        await asking(chats, "second")(session)
+        assert [spec.name for spec in chats.engine.requests[-1].tools] == ["current_time"]
+
+    async def whole(session: Session) -> None:
+        await asking(chats, "third")(session)
+        offered = [spec.name for spec in chats.engine.requests[-1].tools]
+        assert offered == [name for name in everything if name != "calculate"]
+
+    chats.play(switch)
+    chats.only = ("current_time",)
+    chats.play(only_time, "last")
+    chats.only = ()
+    chats.play(whole, "last")
+
+
+def test_a_system_prompt_that_is_given_on_resuming_takes_neither_switched_off_tools_nor_grants(chats: Chats) -> None:
+    grants = (Grant("d" * 64, None, "f", "mine:f"),)
+
+    async def choose(session: Session) -> None:
+        session.tools.switch("calculate", False)
+        chats.policy.have_session_grants(grants)
+        await asking(chats, "first")(session)
+
+    async def leave(_: Session) -> None:
+        pass
+
+    async def look(session: Session) -> None:
+        assert (session.tools.switched_off, session.tools.session_grants) == ({"calculate"}, grants)
+        assert session.conversation.system == "Be brief."
+        session.use_own_prompt(OwnPrompt("Be Magistral."))
+        assert session.conversation.system == "Be brief."
+
+    def fail(session: Session) -> None:
+        session.set_system("Be brief.")
+        raise UsageError("the tools cannot be read")
+
+    chats.play(choose)
+    chats.play(leave, "last", early=lambda session: session.set_system("Be long."))
+    with pytest.raises(UsageError):
+        chats.play(leave, "last", early=fail)
+    chats.play(look, "last", "n")
 
 
 def test_it_is_told_that_another_model_answers_and_that_the_tools_are_others(chats: Chats) -> None:

@@ -31,6 +31,7 @@ class Served:
 
     prompts: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     serves_resources = ("s",)
+    resources: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> tuple[str, list[str]]:
         raise AssertionError

@@ -9,6 +9,7 @@ import pytest
 
 from toolchat.tools.code import read_code
 from toolchat.tools.load import load_tools
+from toolchat.tools.problems import ToolsFileError
 from toolchat.tools.toolbox import Approval
 from toolchat.tools.tools_file import read_tools_file
 from toolchat.wire.errors import UsageError
@@ -322,3 +323,11 @@ def test_each_mistake_is_named_at_its_place(write: Write, tool: str, message: st
     with pytest.raises(UsageError) as caught:
         names(write(tool))
     assert message in str(caught.value)
+
+
+def test_a_command_without_a_description_is_refused_and_never_described_by_its_words(write: Write) -> None:
+    with pytest.raises(ToolsFileError) as caught:
+        names(write("- command: [echo, 'https://wttr.in/{city}']\n  name: weather\n"))
+    (problem,) = caught.value.problems
+    assert problem.endswith(":3:12: description is missing; expected one sentence for the model; add description:")
+    assert caught.value.notes == ()  # a program has no docstring to be told of

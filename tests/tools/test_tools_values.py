@@ -32,6 +32,7 @@ import numpy
 import pytest
 from pydantic import BaseModel
 
+from toolchat.tools import byte_text
 from toolchat.tools.host.executor import Executor
 from toolchat.tools.result import NO_RESULT, error_text, result_text
 from toolchat.tools.values import MAX_ITEMS, Yielded
@@ -207,10 +208,13 @@ def answer_of(library: str) -> Any:
     return of(library, "Response", status_code=404, text="not here")
 
 
-def answer_of_http() -> HTTPResponse:
+def answer_of_http(body: bytes = b"not here", charset: str | None = None) -> HTTPResponse:
+    head = f"HTTP/1.1 404 Not Found\r\nContent-Length: {len(body)}\r\n"
+    head += f"Content-Type: text/plain; charset={charset}\r\n" if charset is not None else ""
+
     class Wire:
         def makefile(self, mode: str) -> io.BytesIO:
-            return io.BytesIO(b"HTTP/1.1 404 Not Found\r\nContent-Length: 8\r\n\r\nnot here")
+            return io.BytesIO(head.encode() + b"\r\n" + body)
 
     answer = HTTPResponse(Wire())  # type: ignore[arg-type]  # all that it needs of a socket
     answer.begin()
@@ -332,6 +336,64 @@ VALUES: list[tuple[str, Callable[[], Any], str]] = [
 @pytest.mark.parametrize(("make", "text"), [pytest.param(make, text, id=kind) for kind, make, text in VALUES])
 def test_each_kind_of_value_has_its_text(make: Callable[[], Any], text: str) -> None:
     assert result_text(make()) == text
+
+
+ANSWERED = "[the text of a response with the status 404]"
+PAGE = "Köln, Łódź, 東京"
+
+
+@pytest.mark.parametrize(
+    ("body", "charset", "text"),
+    [
+        (PAGE.encode(), None, PAGE),
+        (PAGE.encode("utf-16"), "UTF-16", PAGE),
+        ("Köln, 5 °C".encode("latin-1"), "ISO-8859-1", "Köln, 5 °C"),
+        ("東京".encode("shift_jis"), '"Shift_JIS"', "東京"),
+        ("Köln".encode("latin-1"), None, "[4 bytes of binary data]"),
+        # Not what the server says.
+        (PAGE.encode(), "us-ascii", PAGE),
+        (PAGE.encode(), "no-such-charset", PAGE),
+        (b"61", "hex", "61"),
+        (b"a-b", "punycode", "a-b"),
+        (b"\x00\xff", "ISO-8859-1", "[2 bytes of binary data]"),
+    ],
+)
+def test_an_answer_is_read_in_the_charset_that_its_server_declares(body: bytes, charset: str | None, text: str) -> None:
+    assert result_text(answer_of_http(body, charset)) == f"{text}\n{ANSWERED}"
+
+
+@pytest.mark.parametrize(
+    ("character", "charset"),
+    [("é", None), ("東", None), ("🙂", None), ("é", "utf-16-le"), ("🙂", "utf-16"), ("東", "gb18030")],
+)
+def test_a_long_answer_that_is_cut_within_a_character_is_text_up_to_it(
+    monkeypatch: pytest.MonkeyPatch, character: str, charset: str | None
+) -> None:
+    monkeypatch.setattr(byte_text, "MAX_BODY", 1_000)
+    for before in ("", "a", "ab", "abc"):
+        whole = (before + character * 510).encode(charset or "utf-8")
+        text, _, note = result_text(answer_of_http(whole, charset)).rpartition("\n")
+        assert note == "[the text of a response with the status 404, its first 1,000 bytes]"
+        assert set(text[len(before) :]) == {character}
+        assert 1_000 - len(text.encode(charset or "utf-8")) < 4
+
+
+def test_a_long_answer_that_is_no_text_is_told_by_its_kind() -> None:
+    text = result_text(answer_of_http(b"%PDF-1.7\xff" + bytes(1_000_000)))
+    assert text.startswith("[1,000,000 bytes of a PDF file]\n")
+
+
+def test_an_answer_that_was_read_or_closed_before_is_not_said_to_be_empty() -> None:
+    said = "[a response with the status 404 that was read or closed before; return what its read() gives]"
+    with answer_of_http() as closed:
+        pass
+    read = answer_of_http()
+    assert read.read() == b"not here"
+    assert [result_text(answer) for answer in (closed, read)] == [said, said]
+    with urlopen("data:text/plain,hi") as other:
+        pass
+    assert result_text([other]) == json.dumps([said.replace(" with the status 404", "")])
+    assert result_text(answer_of_http(b"")) == f"\n{ANSWERED}"
 
 
 def test_there_are_more_kinds_than_the_43_that_were_counted() -> None:

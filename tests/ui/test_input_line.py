@@ -12,13 +12,15 @@ from prompt_toolkit.application import Application
 from prompt_toolkit.application.current import set_app
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
+from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.input import DummyInput
 from prompt_toolkit.key_binding.key_processor import KeyPress
+from prompt_toolkit.key_binding.vi_state import InputMode
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import HSplit, Layout
 from prompt_toolkit.output import DummyOutput
 
-from toolchat.ui.attached import named_but_not_sent, with_files
+from toolchat.ui.attached import Text, as_typed, named_but_not_sent, with_files
 from toolchat.ui.history import PrivateHistory
 from toolchat.ui.input import InputLine
 from toolchat.ui.pastes import FoldedHistory, Pastes
@@ -108,6 +110,17 @@ def test_what_was_typed_or_pasted_alone_still_counts_in_a_later_chat(here: Path)
     assert entered(here / "history", Keys.Up, Keys.Enter) == [(whole, whole)]
 
 
+@pytest.mark.parametrize("forged", ["\U0010eff0", "\U0010eff1"])
+def test_a_short_paste_with_the_character_of_a_mark_is_marked_in_the_history(
+    here: Path, monkeypatch: pytest.MonkeyPatch, forged: str
+) -> None:
+    (here / "other").mkdir()
+    monkeypatch.chdir(here / "other")
+    assert entered(here / "history", PASTE + f"{forged}see @notes.txt", Keys.Enter)
+    monkeypatch.chdir(here)
+    assert entered(here / "history", Keys.Up, Keys.Enter) == [("\ufffdsee @notes.txt", "")]
+
+
 @pytest.mark.parametrize("forged", ["\U0010eff1 @notes.txt \U0010eff0", "\U0010eff1", "\U0010eff0a\U0010eff0"])
 def test_no_text_ends_the_mark_of_a_paste(here: Path, forged: str) -> None:
     history = PrivateHistory(here / "history")
@@ -130,6 +143,37 @@ def test_undo_of_an_earlier_chats_question_makes_no_mention_of_a_word(here: Path
     ((text, typed),) = entered(here / "history", (question, words), Keys.Enter)
     assert text == question
     assert with_files(text, typed=typed).text == sent
+
+
+def put_again(here: Path, sent: str) -> tuple[str, str]:
+    """What Enter hands over, and of it what was typed, once `/undo` has put back what was sent in an earlier chat."""
+    (both,) = entered(here / "history", (as_typed(sent), named_but_not_sent(sent)), Keys.Enter)
+    return both
+
+
+@pytest.mark.parametrize("mention", ["@notes.txt", "@s:u://x"])
+@pytest.mark.parametrize("name", ["log", "notes.txt", "@s:u://x"])
+def test_what_was_printed_or_pasted_names_nothing_once_it_is_taken_back(here: Path, mention: str, name: str) -> None:
+    printed = with_files("what is it?", texts=[Text("output of `echo`", f"see {mention}")], typed="what is it?").text
+    pasted = f"{name}:\n```\nerr\n```\n\nsee {mention}"
+    both = with_files(pasted, texts=[Text("output of `echo`", f"see {mention} again")], typed="").text
+    for sent in (printed, pasted, both):
+        text, typed = put_again(here, sent)
+        assert text == sent
+        assert mention not in typed
+        assert with_files(text, typed=typed).text == sent
+
+
+def test_a_file_that_went_along_does_so_again_behind_what_was_printed(here: Path) -> None:
+    (here / "other.txt").write_text("also mine")
+    output = Text("output of `echo`", "see @notes.txt and @other.txt")
+    sent = with_files("compare @notes.txt", texts=[output]).text
+    text, typed = put_again(here, sent)
+    assert "@notes.txt" in typed
+    assert "@other.txt" not in typed
+    assert text == "compare @notes.txt\n\noutput of `echo`:\n```\nsee @notes.txt and @other.txt\n```"
+    again = with_files(text, typed=typed).text
+    assert (again.count("\nmine\n"), again.count("also mine")) == (1, 0)
 
 
 def test_a_resource_and_an_image_that_went_along_do_so_again() -> None:
@@ -182,3 +226,31 @@ def test_tab_completes_while_completions_for_the_last_key_are_looked_for(
             await app.cancel_and_wait_for_background_tasks()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("mode", ["emacs", "insert", "navigation", "operator", "selection"])
+def test_tab_completes_only_where_text_is_inserted(here: Path, mode: str) -> None:
+    begun = []
+
+    async def run() -> None:
+        line = InputLine(PrivateHistory(here / "history"), lambda *_: None, completer=lambda: None, most_rows=lambda: 5)
+        app: Application[None] = Application(
+            Layout(HSplit(line.rows), line.window),
+            key_bindings=line.bindings,
+            editing_mode=EditingMode.EMACS if mode == "emacs" else EditingMode.VI,
+            input=DummyInput(),
+            output=DummyOutput(),
+        )
+        line.buffer.start_completion = lambda **_: begun.append(mode)  # type: ignore[method-assign]
+        with set_app(app):
+            line.buffer.insert_text("hello")
+            if mode not in ("emacs", "insert"):
+                app.vi_state.input_mode = InputMode.NAVIGATION
+            keys = {"operator": "d", "selection": "v"}.get(mode, "")
+            app.key_processor.feed_multiple([*map(KeyPress, keys), KeyPress(Keys.ControlI, "\t")])
+            app.key_processor.process_keys()
+            await asyncio.sleep(0)
+        assert line.buffer.text == "hello"
+
+    asyncio.run(run())
+    assert begun == ([mode] if mode in ("emacs", "insert") else [])

@@ -201,5 +201,6 @@ class _Folder:
                 conversation.set_system(system)
 
     def _expect_last(self, turn: int) -> None:
-        if turn != self.conversation.last_number:
+        # 0 is the number of no turn, and `last_number` where there is none.
+        if not turn or turn != self.conversation.last_number:
             raise ValueError(f"turn {turn} is not the last one")

@@ -182,18 +182,17 @@ def _report() -> None:
     typer.echo("The settings are right.")
 
 
-_EDITORS = ("sensible-editor", "editor", "nano", "vi")
-"""Tried in this order where neither VISUAL nor EDITOR is set."""
-
-
 def edit_config(file: Path) -> None:
     """Have the user edit `file`, which is made where it is missing, and return when the editor ends.
 
     Raises UsageError where there is no editor, ToolchatError where the file cannot be made or the editor fails.
     """
+    import os
     import subprocess
 
-    editor = _editor()
+    from toolchat.ui.editor import editor_of
+
+    editor = editor_of(os.environ)
     _make(file)
     try:
         code = subprocess.run([*editor, str(file)], check=False).returncode
@@ -212,23 +211,6 @@ def template() -> str:
         lines += ["", f"# {setting.help}", f"#{name} = "]
     lines += ["", "# What stands in a profile counts with --profile work.", "#[profiles.work]", '#model = "demo"', ""]
     return "\n".join(lines)
-
-
-def _editor() -> list[str]:
-    import os
-    import shlex
-    import shutil
-
-    for name in ("VISUAL", "EDITOR"):
-        if written := os.environ.get(name, "").strip():
-            try:
-                return shlex.split(written)
-            except ValueError as error:
-                raise UsageError(f"{name}: expected a command, not {written!r} ({error})") from None
-    found = next((path for name in _EDITORS if (path := shutil.which(name))), None)
-    if found is None:
-        raise UsageError("there is no editor; set EDITOR to one")
-    return [found]
 
 
 def _make(file: Path) -> None:

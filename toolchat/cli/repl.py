@@ -171,7 +171,7 @@ class _Opening:
 def _hint(session: Session) -> str:
     from toolchat.wire.errors import ToolchatError
 
-    if not session.record.stored or not session.transcript.turns:
+    if not session.record.stored or not session.transcript.turn_count:
         return ""
     try:
         with session.stored() as store:

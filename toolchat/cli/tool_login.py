@@ -15,7 +15,7 @@ from toolchat.process import hide_memory
 from toolchat.settings import state_folder
 from toolchat.tools.code import ToolsCode, read_code
 from toolchat.tools.mcp.entry import McpServer
-from toolchat.tools.mcp.logins import Logins
+from toolchat.tools.mcp.logins import Login, Logins
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment
 from toolchat.ui.text.sanitize import sanitize_line
@@ -50,7 +50,7 @@ def log_in_at(source: Path | ToolsCode, name: str, *, scope: str | None, browser
             login = await log_in(wanted, show, _line if sys.stdin.isatty() else None)
         except ToolchatError as error:
             raise type(error)(f"{name}: {error}") from None
-        Logins(state_folder()).keep(login)
+        await Logins(state_folder()).log_in(login)
         until = "" if login.refresh_token else ", until its token ends"
         print(f"You are logged in at {name}{until}.", file=sys.stderr)
 
@@ -60,22 +60,23 @@ def log_in_at(source: Path | ToolsCode, name: str, *, scope: str | None, browser
 def log_out_at(source: Path | ToolsCode, name: str) -> None:
     """Forget the login at the server of that name, and have it ended where it was made. Raises ToolchatError."""
     hide_memory()
-    url = _wanted(_named(source, name), None).url
-    logins = Logins(state_folder())
-    login = logins.get(url)
-    if login is None:
-        raise UsageError(f"{name}: you are not logged in there")
-    logins.forget(url)
+    url = _address(_named(source, name))
 
-    async def main(_: Any) -> bool:
-        from toolchat.tools.mcp.authorization import http_client, revoked
+    async def main(_: Any) -> tuple[Login | None, bool]:
+        login = await Logins(state_folder()).log_out(url)
+        if login is None or find_spec("httpx2") is None:
+            return login, False
+        from toolchat.tools.mcp.authorization import revoked
+        from toolchat.tools.mcp.fetching import http_client
 
         async with http_client() as client:
             with suppress(ToolchatError):
-                return await revoked(client, login)
-        return False
+                return login, await revoked(client, login)
+        return login, False
 
-    ended = find_spec("httpx2") is not None and run_async(main)
+    login, ended = run_async(main)
+    if login is None:
+        raise UsageError(f"{name}: you are not logged in there")
     where = "" if ended else f"; {sanitize_line(login.issuer)} was not told, or did not say that it knows"
     print(f"You are logged out at {name}{where}.", file=sys.stderr)
 
@@ -91,20 +92,30 @@ def _named(source: Path | ToolsCode, name: str) -> McpServer:
     return servers[name]
 
 
+def _address(server: McpServer) -> str:
+    """Where it is, and by which its login is kept."""
+    return _expanded(server, server.url)
+
+
 def _wanted(server: McpServer, scope: str | None) -> Wanted:
     from toolchat.tools.mcp.login import Wanted
 
-    known = basic_environment(os.environ) | named_environment(server.given, os.environ)
     oauth = server.oauth
+    return Wanted(
+        url=_address(server),
+        headers={key: _expanded(server, text) for key, text in server.headers},
+        client_id=_expanded(server, oauth.client_id),
+        client_secret=_expanded(server, oauth.client_secret),
+        issuer=_expanded(server, oauth.issuer),
+        scope=scope if scope is not None else _expanded(server, oauth.scope),
+        port=oauth.port,
+    )
+
+
+def _expanded(server: McpServer, text: str) -> str:
+    known = basic_environment(os.environ) | named_environment(server.given, os.environ)
     try:
-        return Wanted(
-            url=str(expanded(server.url, known)),
-            headers={key: str(expanded(text, known)) for key, text in server.headers},
-            client_id=str(expanded(oauth.client_id, known)),
-            client_secret=str(expanded(oauth.client_secret, known)),
-            scope=scope if scope is not None else oauth.scope,
-            port=oauth.port,
-        )
+        return str(expanded(text, known))
     except MissingVariable as missing:
         raise UsageError(f"{server.name}: it needs the variable {missing.name}, which is not set; set it") from None
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from toolchat.cli.options import takes_settings
+from toolchat.wire.errors import UsageError
 
 app = typer.Typer(
     help="Start the MCP servers of the tools file, and show each: its state, version, protocol and what it offers.",
@@ -27,6 +28,8 @@ def show(
 ) -> None:
     """Start the MCP servers of the tools file, and show each: its state, version, protocol and what it offers."""
     if context.invoked_subcommand is not None:
+        if as_json:
+            raise UsageError(f"tools mcp {context.invoked_subcommand} prints no JSON; leave --json out")
         context.obj = given
         return
     from toolchat.cli.tool_servers import server_json, server_row, started_servers

@@ -40,8 +40,8 @@ PCI_ORDER = "PCI_BUS_ID"
 OWN_SAMPLER = ("VLLM_USE_FLASHINFER_SAMPLER", "0")
 """Default of an engine's environment: vLLM samples with its own kernels.
 
-Otherwise vLLM samples with FlashInfer, which compiles its kernel when the first request with a top-p or top-k comes.
-That needs nvcc, which vLLM does not check and which a machine without the CUDA toolkit lacks.
+Otherwise vLLM samples with FlashInfer, whose kernels are compiled when the engine starts. That needs nvcc, which vLLM
+does not check and which a machine without the CUDA toolkit lacks: seen to end the start.
 """
 
 _Value = TypeVar("_Value")

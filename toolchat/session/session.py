@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -250,7 +250,9 @@ class Session:
         self.tools.compare(past.tools)
 
     def _keep_state(self) -> None:
-        state = SessionState(self.tools.switched_off, self.tools.session_grants, self._system_chosen)
+        # Until `_have_past_tools` the tools know nothing of what this session had switched off and granted.
+        tools = SessionState(self.tools.kept_off, self.tools.session_grants)
+        state = replace(tools if self._past is None else self._past.state, system_chosen=self._system_chosen)
         if state != self._saved_state and self.record.stored:
             self._saved_state = state
             self.record.keep_state(state.data())

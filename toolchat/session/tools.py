@@ -52,12 +52,15 @@ class SessionTools:
         self.runner: CallRunner = ToolRunner.none()
         self.decide: Decide = allow_all
         self.switched_off: frozenset[str] = frozenset()
+        """Names of tools, also of some that are not there now: such a tool is off when it comes back."""
         self._policy: ApprovalPolicy | None = None
         self._elicit: Elicit | None = None
         self._only: frozenset[str] = frozenset()
         """The tools that --tool names; empty for all."""
         self._never_offered: frozenset[str] = frozenset()
         """What --tool leaves out, whatever session is gone on with."""
+        self._had_off: frozenset[str] = frozenset()
+        """What the session that goes on had switched off."""
         self._recorded: tuple[ToolSpec, ...] = ()
         """What the record says that the model is offered."""
         self._told: set[str] = set()
@@ -89,6 +92,11 @@ class SessionTools:
     def offered(self) -> list[ToolSpec]:
         """The tools that the model may call."""
         return [spec for spec in self.toolbox.specs if spec.name not in self.switched_off]
+
+    @property
+    def kept_off(self) -> frozenset[str]:
+        """What the session keeps as switched off: not what only --tool leaves out, which is for this start alone."""
+        return self.switched_off - (self._never_offered - self._had_off)
 
     def approval(self, tool: Tool) -> Approval:
         return self._policy.standing(tool) if self._policy is not None else Approval.ALLOW
@@ -133,7 +141,6 @@ class SessionTools:
         """Read the tools file and the functions' code again. Raises UsageError; the tools are then as they were."""
         old, new = self.runner, await self._chat.read_tools()
         await settled_or_closed(new)
-        self.switched_off &= set(new.toolbox.names)
         self._use(new)
         try:
             self.record_offered()
@@ -142,7 +149,8 @@ class SessionTools:
 
     def have(self, switched_off: Collection[str], grants: Sequence[Grant]) -> None:
         """Be as a session had them that goes on."""
-        self.switched_off = self._never_offered | frozenset(switched_off) & set(self.toolbox.names)
+        self._had_off = frozenset(switched_off)
+        self.switched_off = self._never_offered | self._had_off
         if self._policy is not None:
             self._policy.have_session_grants(grants)
 
@@ -243,7 +251,7 @@ def check_tool_choice(choice: str, toolbox: Toolbox, switched_off: Collection[st
         return
     if not toolbox.tools:
         raise UsageError(f"--tool-choice {choice}: there are no tools to call; see --tools and --no-tools")
-    if choice in switched_off:
+    if choice in switched_off and choice in toolbox.names:
         raise UsageError(f"--tool-choice {choice}: that tool is not offered; name it with --tool, or leave --tool out")
     if choice == "required" or choice in toolbox.names:
         return

@@ -69,7 +69,7 @@ class Hit:
     session: StoredSession
     turn: int
     kind: str
-    """One of "question", "answer", "call", "result"."""
+    """See `Message.kind`."""
     excerpt: str
     """One line."""
 

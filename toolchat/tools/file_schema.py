@@ -86,9 +86,14 @@ def _server(options: dict[str, Any]) -> dict[str, Any]:
                 "properties": {
                     "client_id": {**_TEXT, "description": "Of toolchat, where you have registered it yourself."},
                     "client_secret": {**_TEXT, "description": "To it, where there is one: ${NAME}."},
+                    "issuer": {
+                        **_TEXT,
+                        "description": "The authorization server that the secret is for, as https://host.",
+                    },
                     "scope": {**_TEXT, "description": "What a login is to cover. Default: what the server asks for."},
                     "port": {"type": "integer", "minimum": 1024, "maximum": 65535, "description": "Of 127.0.0.1."},
                 },
+                "dependencies": {"client_secret": ["client_id", "issuer"]},
                 "description": "Of a url: how `toolchat tools mcp login` logs in there. Mostly needs nothing.",
             },
             "env": {

@@ -20,27 +20,16 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
+from toolchat.tools.byte_text import of_answer, of_bytes
 from toolchat.tools.frames import class_names, rows_of, shape_text
 
 MAX_ITEMS = 1_000
 """Of an iterator, which may never end, and of what a generator yields."""
 MAX_ELEMENTS = 1_000
 """Of an array that is written out; numpy and torch abbreviate theirs from there on, too."""
-_MAX_BODY = 1_000_000
-"""Bytes of an answer over the network, which may never end."""
 _MAX_DEPTH = 50
 _MAX_BITS = 14_000
 """Of an integer that Python converts to decimal digits (4,300 of them) without being asked twice."""
-_MAGIC = (
-    (b"%PDF", "PDF"),
-    (b"PK\x03\x04", "ZIP"),
-    (b"\x1f\x8b", "gzip"),
-    (b"SQLite format 3", "SQLite"),
-    (b"\x7fELF", "ELF"),
-    (b"ID3", "MP3"),
-    (b"OggS", "Ogg"),
-    (b"RIFF", "RIFF"),
-)
 
 
 def value_text(value: Any) -> str:
@@ -158,7 +147,7 @@ class _Writer:
             case set() | frozenset():
                 return [self._plain(item) for item in _sorted(value)]
             case bytes() | bytearray() | memoryview():
-                return _of_bytes(bytes(value))
+                return of_bytes(bytes(value))
             case _Part():
                 self.notes[value.note] = None
                 return [self._plain(item) for item in value.values]
@@ -176,7 +165,7 @@ class _Writer:
             case io.StringIO():
                 return value.getvalue()
             case io.BytesIO():
-                return _of_bytes(value.getvalue())
+                return of_bytes(value.getvalue())
             case type():
                 return repr(value)
             case _ if ("pandas", "NAType") in class_names(value):
@@ -228,11 +217,9 @@ class _Writer:
             self.notes[f"the text of a response with the status {value.status_code}"] = None
             return value.text
         if ("http", "HTTPResponse") in names or ("urllib", "addinfourl") in names:
-            body = value.read(_MAX_BODY + 1)
-            status = f" with the status {value.status}" if value.status is not None else ""
-            more = f", its first {_MAX_BODY:,} bytes" if len(body) > _MAX_BODY else ""
-            self.notes[f"the text of a response{status}{more}"] = None
-            return _of_bytes(body[:_MAX_BODY])
+            text, note = of_answer(value)
+            self.notes.update({note: None} if note is not None else {})
+            return text
         if ("xml", "Element") in names or ("lxml", "_Element") in names:
             library = sys.modules["lxml.etree" if ("lxml", "_Element") in names else "xml.etree.ElementTree"]
             return str(library.tostring(value, encoding="unicode"))
@@ -327,19 +314,6 @@ def _of_time(value: Any) -> str:
     except (ValueError, TypeError):
         # That of pandas which stands for none.
         return str(value)
-
-
-def _of_bytes(data: bytes) -> str:
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        text = ""
-    if text and not any(character < " " and character not in "\t\n\r\f" for character in text):
-        return text
-    if not data:
-        return ""
-    kind = next((name for magic, name in _MAGIC if data.startswith(magic)), None)
-    return f"[{len(data):,} byte{'s' if len(data) > 1 else ''} of {f'a {kind} file' if kind else 'binary data'}]"
 
 
 def _scalar(value: Any) -> Any:

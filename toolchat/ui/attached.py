@@ -89,17 +89,15 @@ def _names_something(mention: Mention) -> bool:
 
 
 def named_but_not_sent(text: str, images: Iterable[Image] = ()) -> tuple[str, ...]:
-    """The mentions in a question that was sent, as they stand there, that name a file or a resource now and did not go
-    along then."""
-    blocks = _blocks(text)
-    sent = {block.name for block in blocks} | {image.source for image in images}
-    question = text[: blocks[0].begin] if blocks else text
+    """The mentions in `as_typed(text)` that name a file or a resource now and did not go along when `text` was sent.
+
+    What a command printed, and what was pasted, is a part of it, and full of words that begin with "@".
+    """
+    sent = _read_again(text, _blocks(text)) | {image.source for image in images}
+    question = as_typed(text)
+    found = {question[mention.begin : mention.end]: mention for mention in mentions(question)}
     return tuple(
-        dict.fromkeys(
-            question[mention.begin : mention.end]
-            for mention in mentions(question)
-            if _names_something(mention) and not (_sent_as(mention) & sent)
-        )
+        words for words, mention in found.items() if _names_something(mention) and not (_sent_as(mention) & sent)
     )
 
 
@@ -200,16 +198,24 @@ def shown(text: str, most_lines: int = 30) -> str:
 def as_typed(text: str) -> str:
     """A question that was sent, as it is typed again: without what it names, which is read again."""
     blocks = _blocks(text)
-    if not blocks:
+    named = _read_again(text, blocks)
+    if not named:
         return text
-    question = text[: blocks[0].begin]
-    named = {str(path) for mention in mentions(question) if (path := _file(mention.path)) is not None}
-    named |= {block.name for block in blocks if block.name.startswith("@") and block.name in question}
     parts, at = [], 0
     for block in blocks:
         parts.append(text[at : block.begin if block.name in named else block.end])
         at = block.end
-    return "".join([*parts, text[at:]]).rstrip("\n") if named else text
+    return "".join([*parts, text[at:]]).rstrip("\n")
+
+
+def _read_again(text: str, blocks: Sequence[_Block]) -> set[str]:
+    """The names of the blocks that the words before the first of them name."""
+    if not blocks:
+        return set()
+    question = text[: blocks[0].begin]
+    files = {str(path) for mention in mentions(question) if (path := _file(mention.path)) is not None}
+    names = {block.name for block in blocks}
+    return {name for name in names if name in files or (name.startswith("@") and name in question)}
 
 
 def _blocks(text: str) -> list[_Block]:

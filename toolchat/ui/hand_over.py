@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
-import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ from prompt_toolkit.document import Document
 
 from toolchat.private_file import UnfitFileError, read_file
 from toolchat.ui.attached import Text, dropped_images, lines_of, written
+from toolchat.ui.editor import editor_of
 from toolchat.ui.input import InputLine
 from toolchat.ui.terminal import Terminal
 from toolchat.ui.text.sanitize import sanitize_line
@@ -73,13 +72,9 @@ class HandOver:
             self._editing = asyncio.create_task(self._edit(text), name="editor")
 
     async def _edit(self, text: str | None) -> None:
-
-        arguments = editor_of(os.environ)
-        if arguments is None:
-            self._say(NO_EDITOR, "red")
-            return
         before = self._line.text
         try:
+            arguments = editor_of(os.environ)
             with temporary_text(before if text is None else text) as path:
                 code = await self._terminal.lend([*arguments, str(path)])
                 edited = text_of(path) if not code else ""
@@ -158,21 +153,6 @@ class Completions(Completer):
 
 
 MOST_BYTES = 1024**2
-NO_EDITOR = "There is no editor: set EDITOR to one, such as nano or vim."
-_USUAL = ("nano", "vi", "vim", "emacs")
-
-
-def editor_of(environment: Mapping[str, str]) -> list[str] | None:
-    """The editor's command and its arguments, by VISUAL and EDITOR, else one that is usual; None without any."""
-    for name in ("VISUAL", "EDITOR"):
-        written = environment.get(name, "").strip()
-        if written:
-            try:
-                return shlex.split(written) or None
-            except ValueError:
-                return [written]
-    path = environment.get("PATH")
-    return next(([name] for name in _USUAL if shutil.which(name, path=path)), None)
 
 
 @contextmanager

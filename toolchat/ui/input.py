@@ -18,7 +18,15 @@ from prompt_toolkit.completion import (
     ThreadedCompleter,
 )
 from prompt_toolkit.document import Document
-from prompt_toolkit.filters import Condition, has_completions, has_focus, is_searching, vi_navigation_mode
+from prompt_toolkit.filters import (
+    Condition,
+    emacs_insert_mode,
+    has_completions,
+    has_focus,
+    is_searching,
+    vi_insert_mode,
+    vi_navigation_mode,
+)
 from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bindings
 from prompt_toolkit.key_binding.bindings.auto_suggest import load_auto_suggest_bindings
@@ -288,6 +296,8 @@ class InputLine:
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
         here = has_focus(self.buffer)
+        # As prompt-toolkit's own Tab: in vi's other modes, also behind an operator and in a selection, it does nothing.
+        inserting = vi_insert_mode | emacs_insert_mode
 
         @keys.add("enter", filter=here)
         def _enter(event: KeyPressEvent) -> None:
@@ -323,7 +333,7 @@ class InputLine:
                 return
             buffer.insert_text(self._pastes.fold(text, short_too=names_files(text)))
 
-        @keys.add("tab", filter=here & ~Condition(self._offers))
+        @keys.add("tab", filter=here & inserting & ~Condition(self._offers))
         def _complete(event: KeyPressEvent) -> None:
             # Behind what the last key has begun, which prompt-toolkit would take for the answer to this one.
             self._soon(self._begin_tab)

@@ -36,14 +36,17 @@ class Pastes:
         """What each character stands for."""
         self._tokens: dict[str, str] = {}
         self._short: set[str] = set()
-        """Pastes that stand in the input as they are, and hold an "@": elsewhere it may begin the name of a file."""
+        """Pastes that stand in the input as they are, and hold an "@": elsewhere it may begin the name of a file.
+
+        As `marked` looks for them: without characters that mark a paste.
+        """
 
     def fold(self, text: str, *, short_too: bool = False) -> str:
         """`text` as it goes into the input: a character where it is long, else itself."""
         if not short_too and text.count("\n") + 1 < FOLD_LINES and len(text) < FOLD_CHARACTERS:
             text = _TOKEN.sub("\ufffd", text)
             if "@" in text:
-                self._short.add(text)
+                self._short.add(_MARK.sub("\ufffd", text))
             return text
         if (token := self._tokens.get(text)) is None:
             if _FIRST + len(self._texts) > _LAST:

@@ -17,7 +17,7 @@ from scripted_server import Reply, ScriptedServer, as_json, delta, events, strea
 from toolchat.engine.base import GenerateOptions
 from toolchat.engine.remote import connection as connection_module
 from toolchat.engine.remote.config import Address
-from toolchat.engine.remote.failures import unreachable
+from toolchat.engine.remote.failures import refused, unreachable
 from toolchat.wire.deltas import FinishReason
 from toolchat.wire.messages import AssistantMessage, FailedCall, ToolCall, ToolMessage, UserMessage
 
@@ -306,6 +306,56 @@ def test_a_refusal_is_one_line_with_the_remedy(server, reply, key, line):
     assert KEY not in said
     if reply.status == 404:
         assert "one, two" in said
+
+
+ELSEWHERE = [
+    ("https://h/v1/models", "https://h/v1"),
+    ("https://h/v1/chat/completions", "https://h/v1"),
+    ("https://h/v1/models?from=http#top", "https://h/v1"),
+    ("https://h/base/models", "https://h/base"),
+    ("//other:81/v1/models/", "http://other:81/v1"),
+    ("/llm/v1/models", "http://h/llm/v1"),
+    ("https://models", "https://models"),
+]
+
+
+@pytest.mark.parametrize(("target", "place"), ELSEWHERE)
+def test_a_redirect_names_the_address_to_give(target, place):
+    told = str(refused(307, {"location": target}, b"", Address.read("http://h"), ""))
+    assert told == f"http://h: is redirected to {place} (307); name that address"
+
+
+NO_ADDRESS = [
+    ("//a]b/", "//a]b/"),
+    ("http://h:99999/v1/models", "http://h:99999/v1/models"),
+    ("mailto:admin@h", "mailto:admin@h"),
+    ("unix:/s", "unix:/s"),
+    ("https://me:pass@h/v1", "https://me:pass@h/v1"),
+    ("https://h/v1 beta", "https://h/v1 beta"),
+    ("https:///v1", "https:///v1"),
+    ("/login?next=/v1/models", "http://h/login?next=/v1/models"),
+    ("https://sso/#/login", "https://sso/#/login"),
+    ("/v1/models", "http://h/v1/models"),
+    ("https://sso/" + "x" * 9000, None),
+    ("https://sso/login?key=" + KEY, "https://sso/login?key=…"),
+    ("", "another place"),
+]
+
+
+@pytest.mark.parametrize(("target", "shown"), NO_ADDRESS, ids=[row[0][:24] for row in NO_ADDRESS])
+def test_a_redirect_to_what_is_no_address_advises_none(target, shown):
+    told = str(refused(302, {"location": target}, b"", Address.read("http://h/v1"), KEY))
+    assert len(told) < 500
+    if shown is not None:
+        assert told == f"http://h/v1: is redirected to {shown} (302), as no API is; check what answers there"
+
+
+def test_a_redirect_within_a_socket_names_no_address_and_one_away_from_it_does():
+    def told(target: str) -> str:
+        return str(refused(302, {"location": target}, b"", Address.read("unix:/s"), ""))
+
+    assert told("/ui") == "unix:/s: is redirected to http://localhost/ui (302), as no API is; check what answers there"
+    assert told("https://h/v1/models") == "unix:/s: is redirected to https://h/v1 (302); name that address"
 
 
 def test_the_key_is_sent_as_a_bearer_token(server):

@@ -46,6 +46,16 @@ def test_the_proxy_is_the_schemes_then_that_of_all_and_none_for_this_machine(mon
     assert proxy_to(FAR) is None
 
 
+@pytest.mark.parametrize("written", ["fe80::1", "[fe80::1]", "[fe80::1]:8000", "h,FE80::1"])
+def test_an_ipv6_address_needs_no_proxy_however_no_proxy_names_it(
+    monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://p:1")
+    monkeypatch.setenv("NO_PROXY", written)
+    assert proxy_to(Address.read("http://[fe80::1]:8000")) is None
+    assert proxy_to(Address.read("http://[fe80::2]:8000")) is not None
+
+
 def test_a_proxy_that_cannot_be_used_is_told_with_its_variable_and_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -552,6 +552,14 @@ ADDRESSES = [
     ("https://h/api/v1/chat/completions", "https://h/api", "https://h/api/v1", "h"),
     ("http://h:1/v1/models/", "http://h:1", "http://h:1/v1", "h:1"),
     ("http://h:1/completions", "http://h:1", "http://h:1/v1", "h:1"),
+    ("https://g.com/v1beta/openai/models", "https://g.com/v1beta/openai", "https://g.com/v1beta/openai", "g.com"),
+    ("https://h/api/models", "https://h/api/models", "https://h/api/models", "h"),
+    ("https://h/api/models/v1", "https://h/api/models", "https://h/api/models/v1", "h"),
+    ("http://models", "http://models", "http://models/v1", "models"),
+    ("https://responses/", "https://responses", "https://responses/v1", "responses"),
+    ("http://embeddings/v1/embeddings", "http://embeddings", "http://embeddings/v1", "embeddings"),
+    ("http://completions:1/?", "http://completions:1", "http://completions:1/v1", "completions:1"),
+    ("http://v1", "http://v1", "http://v1/v1", "v1"),
     ("unix:/run/vllm.sock", "http://localhost", "http://localhost/v1", "vllm.sock"),
 ]
 

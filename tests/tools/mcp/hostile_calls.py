@@ -91,7 +91,17 @@ CALLS = {
                 "answers_ahead",
                 "same_id",
             ),
-            *("unknown_notices", "odd_logs", "ask_wide", "ask_flood", "ask_late", "descriptors", "terminal", "spy"),
+            *(
+                "unknown_notices",
+                "odd_logs",
+                "ask_wide",
+                "ask_flood",
+                "ask_back",
+                "ask_late",
+                "descriptors",
+                "terminal",
+                "spy",
+            ),
             *("fill_log", "changes_of_all", "same_id", "late"),
         )
     },
@@ -349,6 +359,13 @@ def call(asked: Any) -> None:
                 send({"jsonrpc": "2.0", "id": f"q{number}", "method": "elicitation/create", "params": params})
             got = [json.loads(sys.stdin.readline()).get("result", {}).get("action") for _ in range(50)]
             answer(asked, text(f"{got.count('accept')} accepted"))
+        case "ask_back":
+            for number in range(200):
+                params = {"message": f"question {number}", "requestedSchema": NO_FIELDS}
+                send({"jsonrpc": "2.0", "id": f"{number}", "method": "elicitation/create", "params": params})
+                notify("notifications/cancelled", requestId=number)
+            request("ping")
+            answer(asked, text("done"))
         case "ask_late":
             answer(asked, text("done"))
             got = request("elicitation/create", message="Your password?", requestedSchema=NO_FIELDS)

@@ -45,7 +45,7 @@ mcp:
   docs:
     url: https://docs.example/mcp
     headers: {Authorization: "Bearer ${DOCS_TOKEN}"}
-    oauth: {client_id: me, client_secret: "${DOCS_SECRET}", scope: "a b", port: 8123}
+    oauth: {client_id: me, client_secret: "${DOCS_SECRET}", issuer: "https://${ISSUER}", scope: "${SCOPE}", port: 8123}
     prefix: d-
     untrusted: false
   off: {command: [false], enabled: false}
@@ -75,8 +75,8 @@ def test_a_right_section_becomes_servers_in_order(tmp_path: Path) -> None:
     assert files.start_timeout == 60
     assert files.allows
     assert docs.headers == (("Authorization", "Bearer ${DOCS_TOKEN}"),)
-    assert docs.oauth == OAuth("me", "${DOCS_SECRET}", "a b", 8123)
-    assert docs.given == ("DOCS_SECRET", "DOCS_TOKEN")
+    assert docs.oauth == OAuth("me", "${DOCS_SECRET}", "https://${ISSUER}", "${SCOPE}", 8123)
+    assert docs.given == ("DOCS_SECRET", "DOCS_TOKEN", "ISSUER", "SCOPE")
     assert docs.options_of("any") == {"untrusted": False}
     jsonschema.Draft7Validator(file_schema()).validate(yaml.safe_load(WHOLE))
 
@@ -125,6 +125,14 @@ def test_approval_by_pattern_is_that_of_other_tools(tmp_path: Path) -> None:
         ("{a: {url: https://x, oauth: {port: 80}}}", r"port is 80; expected 1024 to 65535"),
         ("{a: {url: https://x, oauth: {port: ²}}}", r"port is .*; expected 1024 to 65535"),
         ("{a: {url: https://x, oauth: {client_secret: x}}}", r"client_secret stands without client_id; add that"),
+        (
+            "{a: {url: https://x, oauth: {client_id: a, client_secret: b}}}",
+            r"client_secret stands without issuer, .*; add issuer: https://",
+        ),
+        ("{a: {url: https://x, oauth: {issuer: docs}}}", r'issuer is "docs"; expected https://host'),
+        ("{a: {url: https://x, oauth: {port: null}}}", r"port is .*; expected one line of text"),
+        ("{a: {url: https://x, oauth: {port: 0}}}", r"port is 0; expected 1024 to 65535"),
+        ("{a: {url: https://x, oauth: {client_id: null, client_secret: x, issuer: https://y}}}", r"client_id is .*"),
         ('{a: {url: https://x, oauth: {client_id: "${TOOLCHAT_KEY}"}}}', r"expected no TOOLCHAT_ name"),
         ("{a: {command: x, start_timeout: soon}}", r'timeout is "soon"; expected seconds'),
     ],
@@ -219,8 +227,9 @@ def test_a_grant_ends_with_command_address_tool_and_file() -> None:
         digest({"fingerprint": "1"}, command=(), url="https://x"),
         digest({"fingerprint": "1"}, sets=(("A", "b"),)),
         digest({"fingerprint": "1"}, {"server.py": "0"}),
+        digest({"fingerprint": "1"}, oauth=OAuth(issuer="https://y")),
     ]
-    assert len({same, *others}) == 6
+    assert len({same, *others}) == 7
 
 
 @settings(max_examples=40)

@@ -6,12 +6,17 @@ import asyncio
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import anyio
+import mcp_types as types
 import pytest
+from mcp.shared.message import SessionMessage
 from mcp_bench import McpBench, hostile, start, write_servers
 
 from toolchat.tools.mcp.elicitation import Elicitation, Elicited, asked_for, first_answer
+from toolchat.tools.mcp.stdio import StdioServer
 from toolchat.wire.messages import CutResult, ResultStatus
 
 pytestmark = pytest.mark.process
@@ -341,6 +346,52 @@ def test_a_log_message_is_a_bounded_line_whatever_it_is(calls: McpBench) -> None
     assert len(lines[0]) <= 501
 
 
+def test_questions_that_are_taken_back_leave_room_for_more(calls: McpBench) -> None:
+    async def elicit(_: Elicitation) -> Elicited:
+        await asyncio.Event().wait()
+        return Elicited(True)
+
+    calls.attach(elicit)
+    try:
+        assert calls.call("c_ask_back").result.content == "done"
+    finally:
+        calls.attach()
+
+
+def test_a_server_that_reads_no_answers_is_not_read_on_whatever_it_takes_back() -> None:
+    async def main() -> list[bool]:
+        server = StdioServer((), {}, None, lambda _: None)
+        send, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+
+        async def let_in(number: int) -> bool:
+            message = types.JSONRPCRequest(jsonrpc="2.0", id=number, method="ping")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await server._let_in(message, outgoing)
+                    return True
+            return False
+
+        async with anyio.create_task_group() as answering:
+            admitted = [await let_in(1)]
+            for number in range(64):
+                answer = types.JSONRPCResponse(jsonrpc="2.0", id=number, result={})
+                answering.start_soon(send.send, SessionMessage(answer))
+            await anyio.wait_all_tasks_blocked()
+            cancelled = {"requestId": 1}
+            server._withdraw(
+                types.JSONRPCNotification(jsonrpc="2.0", method="notifications/cancelled", params=cancelled)
+            )
+            admitted.append(await let_in(2))
+            outgoing.receive_nowait()
+            admitted.append(await let_in(3))
+            answering.cancel_scope.cancel()
+        send.close()
+        outgoing.close()
+        return admitted
+
+    assert asyncio.run(main()) == [True, False, True]
+
+
 def test_many_questions_at_once_are_few_for_the_user(calls: McpBench) -> None:
     asked: list[Elicitation] = []
     before_the_user = set()
@@ -429,7 +480,7 @@ def test_other_servers_do_not_notice(calls: McpBench) -> None:
 
 IN_TESTS = {
     *("bomb", "image", "big", "very_big", "progress", "flood_logs", "flood_progress", "stuck", "odd_logs"),
-    *("ask_flood", "ask_wide", "ask_late", "spy", "fill_log", "no_reading"),
+    *("ask_back", "ask_flood", "ask_wide", "ask_late", "spy", "fill_log", "no_reading"),
 }
 """Behaviours of calls that have a test of their own above."""
 IN_LIVES = {
@@ -447,7 +498,7 @@ def test_the_hostile_server_does_more_than_a_hundred_things_and_each_is_tested()
     called = [*RESULTS, *HARDLY_JSON, *(set(HANGING) - RESULTS.keys()), *IN_TESTS, *IN_LIVES]
     assert len(starts) == len(set(starts))
     assert len(called) == len(set(called))
-    assert len(starts) + len(called) == 145
+    assert len(starts) + len(called) == 146
     for source in ("hostile_server.py", "hostile_calls.py"):
         text = (Path(__file__).parent / source).read_text()
         cases = set(re.findall(r"\w+", " ".join(re.findall(r'^ +case ((?:"\w+"[ |]*)+)', text, re.M))))

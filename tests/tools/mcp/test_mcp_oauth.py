@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import stat
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +22,30 @@ from oauth_server import OAuthWorld, Reply, as_json, oauth_world
 
 from toolchat.cli import tool_login
 from toolchat.settings import state_folder
-from toolchat.tools.mcp.addresses import LoginError, challenge, checked, covers
-from toolchat.tools.mcp.authorization import Attempt, AuthorizationServer, code_of, http_client, refreshed
+from toolchat.tools.mcp.addresses import (
+    LoginError,
+    canonical,
+    challenge,
+    check_reach,
+    checked,
+    covers,
+    origin,
+    same,
+)
+from toolchat.tools.mcp.authorization import (
+    Attempt,
+    AuthorizationServer,
+    Protected,
+    code_of,
+    protected,
+    refreshed,
+)
 from toolchat.tools.mcp.bearer import Bearer, right_scope
+from toolchat.tools.mcp.bridge import Bridge
+from toolchat.tools.mcp.fetching import http_client
 from toolchat.tools.mcp.login import Wanted, log_in
 from toolchat.tools.mcp.logins import FILE, Login, Logins
+from toolchat.tools.mcp.protocol import BridgeRequest
 from toolchat.wire.errors import ToolchatError, UsageError
 
 
@@ -60,11 +82,11 @@ def logged_in(
     return asyncio.run(main()), shown[0]
 
 
-def refused(world: OAuthWorld, line: str, **how: Any) -> None:
+def refused(world: OAuthWorld, line: str, token_requests: int = 0, **how: Any) -> None:
     with pytest.raises(LoginError, match=line) as told:
         logged_in(world, **how)
     assert str(told.value).isprintable()
-    assert not world.tokens or "/token" in world.paths()
+    assert world.paths().count("/token") == token_requests
 
 
 def test_a_login_finds_its_server_registers_and_gets_tokens(world: OAuthWorld) -> None:
@@ -118,7 +140,7 @@ def test_a_client_that_the_file_names_is_not_registered(world: OAuthWorld, metho
     world.metadata = {"token_endpoint_auth_methods_supported": methods, "registration_endpoint": None}
     if in_head:
         world.instead["/token"] = lambda: as_json(200, {"access_token": "t", "token_type": "bearer"})
-    login, _ = logged_in(world, client_id="own", client_secret="s3cret/+", scope="a b")
+    login, _ = logged_in(world, client_id="own", client_secret="s3cret/+", issuer=world.origin, scope="a b")
     assert "/register" not in world.paths()
     headers, body = next((headers, body) for _, path, headers, body in world.seen if path == "/token")
     assert ("Authorization" in headers) is in_head
@@ -272,6 +294,52 @@ HOSTILE: dict[str, tuple[Callable[[OAuthWorld], Any], str]] = {
         r"the login was refused: access_denied: no\?\]0;x",
     ),
     "a code that is none": (lambda world: world.answer.update(code="a\nb"), "has no code"),
+    "an address that is none as the issuer": (
+        lambda world: world.resource.update(authorization_servers=["https://999.1.1.1"]),
+        "https://999.1.1.1 cannot be asked: ",
+    ),
+    "a host that is no name as the issuer": (
+        lambda world: world.resource.update(authorization_servers=[f"https://{'x' * 64}.example"]),
+        "https://x{64}.example cannot be asked: ",
+    ),
+    "a resource that is no address": (
+        lambda world: world.resource.update(resource="http://["),
+        r"it says to be another resource than its address: http://\[",
+    ),
+    "a resource at a port that is none": (
+        lambda world: world.resource.update(resource="http://127.0.0.1:99999/mcp"),
+        "it says to be another resource than its address",
+    ),
+    "metadata of an issuer that is no address": (
+        lambda world: world.metadata.update(issuer="http://["),
+        "its authorization server says to be another",
+    ),
+    "metadata of an issuer with somebody's name before it": (
+        lambda world: world.metadata.update(issuer=f"http://bank.example@127.0.0.1:{world.port}"),
+        "its authorization server says to be another",
+    ),
+    **{
+        f"a registration that returns to {places!r}": (
+            lambda world, places=places: world.registration.update(redirect_uris=places),
+            "registered toolchat with another address to return to",
+        )
+        for places in (None, 5, {}, [], "x http://127.0.0.1:1/callback http://127.0.0.1:2/callback")
+    },
+    "a registration that returns to a longer text": (
+        lambda world: world.instead.update(
+            {"/register": lambda: as_json(201, {"client_id": "c", "redirect_uris": f"{_asked_redirect(world)}/x"})}
+        ),
+        "registered toolchat with another address to return to",
+    ),
+}
+"""What is refused before anything goes to the token endpoint."""
+
+
+def _asked_redirect(world: OAuthWorld) -> str:
+    return str(json.loads(world.seen[-1][3])["redirect_uris"][0])
+
+
+HOSTILE_TOKENS: dict[str, tuple[Callable[[OAuthWorld], Any], str]] = {
     "tokens that redirect": (
         lambda world: world.instead.update({"/token": redirect()}),
         "gave no token: it answered 307",
@@ -294,6 +362,167 @@ def test_a_hostile_server_gets_no_login_and_one_line(world: OAuthWorld, what: st
     misbehave, line = HOSTILE[what]
     misbehave(world)
     refused(world, line)
+
+
+@pytest.mark.parametrize("what", HOSTILE_TOKENS)
+def test_a_hostile_token_endpoint_is_asked_once_and_gives_no_login(world: OAuthWorld, what: str) -> None:
+    misbehave, line = HOSTILE_TOKENS[what]
+    misbehave(world)
+    refused(world, line, token_requests=1)
+
+
+def test_a_secret_of_the_file_goes_to_the_issuer_that_the_file_names_alone(world: OAuthWorld) -> None:
+    world.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_post"]
+    own = {"client_id": "own", "client_secret": "s3cret"}
+    refused(world, f"client_secret stands without issuer, whose it is; is it for {world.origin}", **own)
+    line = f"it wants a login at {world.origin}, and its oauth: names the issuer https://right.example; correct that"
+    refused(world, line, **own, issuer="https://right.example")
+    refused(world, "names the issuer https://right.example", client_id="own", issuer="https://right.example")
+    assert not [path for path in world.paths() if path in ("/register", "/authorize")]
+    login, _ = logged_in(world, **own, issuer=f"{world.origin}/")
+    assert (login.client_secret, login.issuer) == ("s3cret", world.origin)
+    assert [path for _, path, _, body in world.seen if b"s3cret" in body] == ["/token"]
+
+
+def streamed(data: Any) -> httpx2.Response:
+    return httpx2.Response(200, stream=httpx2.ByteStream(json.dumps(data).encode()))
+
+
+def outside(
+    monkeypatch: pytest.MonkeyPatch, numbers: dict[str, list[str]], authorization: str, **endpoints: str
+) -> tuple[Protected, set[str]]:
+    """What is found out of https://mcp.example, without a network; and the hosts that were asked."""
+    asked: set[str] = set()
+
+    def lookup(host: str, *_: Any, **__: Any) -> list[Any]:
+        if host not in numbers:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (number, 0)) for number in numbers[host]]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.add(request.url.host)
+        about = {"authorization_endpoint": f"{authorization}/a", "token_endpoint": f"{authorization}/t", **endpoints}
+        match request.url.path:
+            case "/mcp":
+                return httpx2.Response(401)
+            case "/.well-known/oauth-protected-resource/mcp":
+                found: Any = {"resource": "https://mcp.example/mcp", "authorization_servers": [authorization]}
+            case _:
+                found = {"issuer": authorization, "code_challenge_methods_supported": ["S256"], **about}
+        return streamed(found)
+
+    async def found() -> Protected:
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client:
+            return await protected(client, "https://mcp.example/mcp", {})
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    return asyncio.run(found()), asked
+
+
+@pytest.mark.parametrize(
+    ("server", "other", "right"),
+    [
+        (["93.184.216.34"], ["93.184.216.35"], True),
+        (["93.184.216.34"], ["10.0.0.5"], False),
+        (["93.184.216.34"], ["93.184.216.35", "192.168.1.1"], False),
+        (["93.184.216.34"], ["127.0.0.1"], False),
+        (["93.184.216.34"], ["::ffff:10.0.0.5"], False),
+        (["93.184.216.34"], ["fd00::1"], False),
+        (["93.184.216.34", "10.0.0.2"], ["10.0.0.5"], False),
+        (["10.0.0.2"], ["10.0.0.5"], True),
+        (["10.0.0.2"], ["127.0.0.1"], False),
+        (["127.0.1.1"], ["127.0.0.1"], True),
+        (["127.0.1.1", "10.0.0.2"], ["127.0.0.1"], False),
+        ([], ["10.0.0.5"], False),
+        ([], [], True),
+    ],
+)
+def test_a_name_that_leads_within_is_not_asked_for_a_server_outside(
+    monkeypatch: pytest.MonkeyPatch, server: list[str], other: list[str], right: bool
+) -> None:
+    numbers = {name: some for name, some in (("mcp.example", server), ("auth.example", other)) if some}
+    if right:
+        of, asked = outside(monkeypatch, numbers, "https://auth.example")
+        assert (of.server.issuer, asked) == ("https://auth.example", {"mcp.example", "auth.example"})
+        return
+    with pytest.raises(LoginError, match=r"^https://auth.example is within your own network \(.*\); it is not asked$"):
+        outside(monkeypatch, numbers, "https://auth.example")
+
+
+@pytest.mark.parametrize("host", ["a..example", f"{'x' * 64}.example"])
+def test_a_host_that_is_no_name_is_not_asked(host: str) -> None:
+    with pytest.raises(LoginError, match=rf"^{re.escape(host)} is no name of a host; it is not asked$"):
+        asyncio.run(check_reach(f"https://{host}/", "https://93.184.216.34/mcp"))
+
+
+def test_a_page_that_leads_within_is_not_opened_for_a_server_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = {"mcp.example": ["93.184.216.34"], "auth.example": ["93.184.216.35"], "router.example": ["192.168.1.1"]}
+    with pytest.raises(LoginError, match=r"^https://router.example is within your own network \(192.168.1.1\)"):
+        outside(monkeypatch, numbers, "https://auth.example", authorization_endpoint="https://router.example/reboot")
+
+
+def test_a_token_endpoint_that_leads_within_is_not_asked_by_a_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lookup(host: str, *_: Any, **__: Any) -> list[Any]:
+        number = "10.0.0.5" if host == "auth.example" else "93.184.216.34"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (number, 0))]
+
+    async def again() -> Login:
+        client = httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: streamed({})))
+        async with client:
+            token_endpoint = "https://auth.example/t"
+            url = "https://mcp.example/mcp"
+            return await refreshed(client, Login(url, url, "https://auth.example", token_endpoint, "c", "a", "r"))
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    with pytest.raises(LoginError, match=r"^https://auth.example is within your own network"):
+        asyncio.run(again())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://Docs.Example.org", "https://docs.example.org/"),
+        ("HTTPS://docs.example.org:443/a", "https://docs.example.org/a/"),
+        ("http://docs.example.org:80", "http://docs.example.org"),
+        ("https://[2001:DB8::1]:443/", "https://[2001:db8::1]"),
+        ("https://docs.example.org//a/", "https://DOCS.example.org//a"),
+    ],
+)
+def test_two_spellings_of_an_address_are_one_server(one: str, other: str) -> None:
+    assert same(one, other)
+    assert origin(one) == origin(other)
+    assert canonical(one) == canonical(other)
+    assert covers(one, other)
+    assert covers(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://a.example:8443", "https://a.example"),
+        ("https://a.example:80", "http://a.example"),
+        ("https://a.example/A", "https://a.example/a"),
+        ("https://a.example/?x", "https://a.example/"),
+        ("https://a.example/#x", "https://a.example/"),
+        ("https://you@a.example/", "https://a.example/"),
+        ("https://a.example:0/", "https://a.example/"),
+        ("https://[::1]/", "https://::1/"),
+        ("http://[", "http://["),
+    ],
+)
+def test_another_address_is_another_server(one: str, other: str) -> None:
+    assert not same(one, other)
+
+
+def test_letter_case_and_usual_ports_make_no_other_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    of, _ = outside(monkeypatch, {}, "https://Auth.Example:443")
+    assert same(of.server.issuer, "https://auth.example")
+
+
+def test_scopes_that_are_no_list_are_none(world: OAuthWorld) -> None:
+    world.resource["scopes_supported"] = "read"
+    world.metadata["scopes_supported"] = "offline_access"
+    assert "scope" not in parse_qs(urlsplit(logged_in(world)[1]).query)
 
 
 def test_an_answer_of_another_login_is_none_and_the_login_goes_on(world: OAuthWorld) -> None:
@@ -346,6 +575,8 @@ def test_an_answer_that_says_a_thing_twice_is_refused() -> None:
         ("http://auth.example", "https://mcp.example/mcp", False),
         ("http://127.0.0.1:5000/x", "https://mcp.example/mcp", False),
         ("https://localhost/x", "https://mcp.example/mcp", False),
+        ("https://a.LocalHost./x", "https://mcp.example/mcp", False),
+        ("http://a.localhost:1/x", "http://127.0.0.1:2/mcp", True),
         ("https://169.254.169.254/latest", "https://mcp.example/mcp", False),
         ("https://10.0.0.1/", "https://mcp.example/mcp", False),
         ("https://[::ffff:127.0.0.1]/", "https://mcp.example/mcp", False),
@@ -449,15 +680,169 @@ def test_a_refreshed_login_that_cannot_be_written_is_used_all_the_same(world: OA
         async with httpx2.AsyncClient(auth=Bearer("s", world.url, logins, lambda _: None)) as client:
             world.tokens.clear()
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(logins, "keep", unwritable)
-                first = await client.post(world.url, json={})
-            return [first.status_code, (await client.post(world.url, json={})).status_code]
+                patch.setattr(logins, "renew", unwritable)
+                answers = [await client.post(world.url, json={})]
+                answers.append(await client.post(world.url, json={}))
+                world.tokens.clear()
+                answers.append(await client.post(world.url, json={}))
+            world.tokens.clear()
+            answers.append(await client.post(world.url, json={}))
+            return [answer.status_code for answer in answers]
 
-    def unwritable(_: Login) -> None:
+    def unwritable(*_: Login) -> bool:
         raise ToolchatError("cannot be written")
 
-    assert asyncio.run(asked()) == [202, 202]
-    assert world.paths().count("/token") == 2
+    assert asyncio.run(asked()) == [202, 202, 202, 202]
+    assert world.paths().count("/token") == 4
+    kept = logins.get(world.url)
+    assert kept is not None
+    assert world.tokens == {kept.access_token}
+
+
+def test_what_could_not_be_written_hides_no_later_login(world: OAuthWorld, tmp_path: Path) -> None:
+    login, _ = logged_in(world)
+    logins = Logins(tmp_path)
+    logins.keep(login)
+
+    async def asked() -> list[str | None]:
+        sent = []
+        async with httpx2.AsyncClient(auth=Bearer("s", world.url, logins, lambda _: None)) as client:
+            world.tokens.clear()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(logins, "renew", unwritable)
+                await client.post(world.url, json={})
+            world.tokens.add("other")
+            for change in (lambda: logins.keep(replace(login, access_token="other")), lambda: logins.forget(world.url)):
+                change()
+                await client.post(world.url, json={})
+                sent.append(world.seen[-1][2].get("Authorization"))
+        return sent
+
+    def unwritable(*_: Login) -> bool:
+        raise ToolchatError("cannot be written")
+
+    assert asyncio.run(asked()) == ["Bearer other", None]
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_refresh_under_way_undoes_no_logout_and_no_new_login(
+    world: OAuthWorld, tmp_path: Path, status: int, again: bool
+) -> None:
+    login, _ = logged_in(world)
+    logins = Logins(tmp_path)
+    # Its last seconds, in which it would be good still.
+    logins.keep(replace(login, expires=time.time() + 10))
+    other = replace(login, access_token="other", refresh_token="more")
+    world.tokens |= {"other", "new"}
+
+    def meanwhile() -> Reply:
+        logins.keep(other) if again else logins.forget(world.url)
+        return as_json(status, {"access_token": "new", "refresh_token": "r", "token_type": "Bearer"})
+
+    async def asked() -> None:
+        async with httpx2.AsyncClient(auth=Bearer("s", world.url, logins, lambda _: None)) as client:
+            await client.post(world.url, json={})
+
+    world.instead["/token"] = meanwhile
+    asyncio.run(asked())
+    assert logins.get(world.url) == (other if again else None)
+    assert world.paths()[-2:] == ["/token", "/mcp"]
+    assert world.seen[-1][2].get("Authorization") == ("Bearer other" if again else None)
+
+
+class SlowTokens:
+    """A token endpoint whose answer waits for `go`."""
+
+    def __init__(self, world: OAuthWorld) -> None:
+        self.asked = threading.Event()
+        self.go = threading.Event()
+        self._world = world
+        world.instead["/token"] = self
+
+    def __call__(self) -> Reply:
+        self.asked.set()
+        assert self.go.wait(10)
+        self._world.tokens.add("new")
+        return as_json(200, {"access_token": "new", "refresh_token": "r-new", "token_type": "Bearer"})
+
+
+@pytest.mark.parametrize("out", [False, True])
+def test_a_login_and_a_logout_wait_for_a_refresh(world: OAuthWorld, tmp_path: Path, out: bool) -> None:
+    old = replace(logged_in(world)[0], expires=1.0)
+    other = replace(old, access_token="other")
+    logins = Logins(tmp_path)
+    logins.keep(old)
+
+    async def main() -> Login | None:
+        slow = SlowTokens(world)
+        async with httpx2.AsyncClient(auth=Bearer("s", world.url, logins, lambda _: None)) as client:
+            request = asyncio.create_task(client.post(world.url, json={}))
+            await asyncio.to_thread(slow.asked.wait, 10)
+            command = asyncio.create_task(logins.log_out(world.url) if out else logins.log_in(other))
+            await asyncio.sleep(0)
+            assert logins.get(world.url) == old
+            slow.go.set()
+            await request
+            return await command
+
+    ended = asyncio.run(main())
+    # What is ended at the authorization server is what the refresh came to.
+    assert (ended.refresh_token if ended is not None else None) == ("r-new" if out else None)
+    assert logins.get(world.url) == (None if out else other)
+
+
+def test_a_refresh_goes_on_where_the_request_for_it_is_cancelled(world: OAuthWorld, tmp_path: Path) -> None:
+    login, _ = logged_in(world)
+    logins = Logins(tmp_path)
+    logins.keep(replace(login, expires=1.0))
+
+    async def main() -> None:
+        slow, refreshes = SlowTokens(world), set[asyncio.Task[Login | None]]()
+        async with httpx2.AsyncClient(auth=Bearer("s", world.url, logins, lambda _: None, refreshes)) as client:
+            request = asyncio.create_task(client.post(world.url, json={}))
+            await asyncio.to_thread(slow.asked.wait, 10)
+            request.cancel()
+            await asyncio.wait({request})
+            (refresh,) = refreshes
+            slow.go.set()
+            await refresh
+            async with logins.refreshing(world.url):
+                pass
+
+    asyncio.run(main())
+    kept = logins.get(world.url)
+    assert kept is not None
+    assert (kept.access_token, kept.refresh_token) == ("new", "r-new")
+
+
+def test_a_refresh_is_waited_for_at_the_end_of_the_bridge(tmp_path: Path) -> None:
+    request = BridgeRequest(0, "", 0, False, 0, (), "/", str(tmp_path), str(tmp_path), ())
+
+    async def main() -> str:
+        bridge, ending = Bridge(request), asyncio.Event()
+
+        async def call() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ending.set()
+
+        async def refresh() -> str:
+            await ending.wait()
+            for _ in range(50):  # turns of the loop, until long after the calls have ended
+                await asyncio.sleep(0)
+            return "kept"
+
+        bridge._start(call(), "call")
+        task: Any = asyncio.create_task(refresh())
+        bridge._refreshes.add(task)
+        asyncio.get_running_loop().call_soon(bridge._ended.set)
+        await bridge.run(lambda *_: None)  # type: ignore[arg-type, return-value]  # nothing is said
+        assert task.done()
+        return str(task.result())
+
+    assert asyncio.run(main()) == "kept"
 
 
 def test_a_token_goes_to_its_servers_origin_alone(world: OAuthWorld, tmp_path: Path) -> None:
@@ -487,10 +872,14 @@ def test_a_server_is_used_with_the_login_and_says_nothing_of_it(
     logins.keep(login)
     with oauth_world() as other:
         bench = served(
-            s={"url": world.url}, t={"url": other.url}, u={"url": other.url, "headers": {"authorization": "x"}}
+            s={"url": world.url},
+            t={"url": other.url},
+            u={"url": other.url, "headers": {"authorization": "x"}},
+            v={"url": "https://999.1.1.1/mcp"},
         )
     assert bench.state("t").why == "it wants you to log in; run: toolchat tools mcp login t"
     assert "it wants other headers:" in bench.state("u").why
+    assert "999.1.1.1" in bench.state("v").why
     assert bench.state("s").state == "ready", bench.state("s").why
     assert bench.call("s_token").result.content == "it is Bearer ${ACCESS_TOKEN_0}"
     bench.call("s_away")
@@ -523,7 +912,8 @@ def test_the_commands_log_in_and_out(
     monkeypatch.setattr(tool_login, "_opened", opened)
     monkeypatch.setenv("MCP_PORT", str(world.port))
     monkeypatch.setenv("OAUTH_ID", "own")
-    oauth = {"client_id": "${OAUTH_ID}", "scope": "all"}
+    monkeypatch.setenv("OAUTH_SCOPE", "all")
+    oauth = {"client_id": "${OAUTH_ID}", "scope": "${OAUTH_SCOPE}", "issuer": "http://127.0.0.1:${MCP_PORT}"}
     entry = {"url": "http://127.0.0.1:${MCP_PORT}/mcp", "oauth": oauth}
     signed = {"url": world.url, "headers": {"Authorization": "x"}}
     path = write_servers(tmp_path, {"s": entry, "here": {"command": "x"}, "signed": signed})

@@ -18,7 +18,10 @@ WIDTH = 8
 """Requests that a batch asks of a server at the same time: none says how many it takes, and hosted ones limit them."""
 
 _VERSION = re.compile(r"/v\d+[a-z0-9]*$")
-_ENDPOINT = re.compile(r"/(chat/completions|completions|models|responses|embeddings)$")
+_ENDPOINT = re.compile(
+    r"(?:/chat/completions|/completions|/responses|/embeddings|(?P<base>/(?:v\d+[a-z0-9]*|openai))/models)$"
+)
+"""Of a path. A base path may itself end in /models; behind a version, or /openai as with Gemini, that is the list."""
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 
 
@@ -44,11 +47,11 @@ class Address:
             path = written.removeprefix("unix:")
             return cls(written, "http://localhost", "http://localhost/v1", path, loopback=True)
         # What is copied from an example of a request ends in what is asked there.
-        written = _ENDPOINT.sub("", written.rstrip("/"))
         parts = urlsplit(written)
-        url = written.rstrip("/")
+        path = _ENDPOINT.sub(r"\g<base>", parts.path.rstrip("/")).rstrip("/")
+        url = parts._replace(path=path).geturl()
         local = _LOOPBACK.fullmatch(parts.hostname or "") is not None
-        if not parts.path.strip("/"):
+        if not path:
             return cls(url, url, f"{url}/v1", None, local)
         return cls(url, _VERSION.sub("", url), url, None, local)
 

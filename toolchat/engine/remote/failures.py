@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
@@ -197,13 +197,7 @@ def refused(
             wait = f" for {after:.0f} s" if after is not None else ""
             line = f"{where}: too many requests{wait} ({status}){words}; wait, or ask for a higher limit"
         case 301 | 302 | 303 | 307 | 308:
-            target = headers.get("location")
-            whole = urljoin(f"{address.api}/models", target) if target else "another place"
-            place = Address.read(whole).text if target else whole
-            if place.removesuffix("/v1") == where.removesuffix("/v1"):
-                line = f"{where}: is redirected to {whole} ({status}), as no API is; check what answers there"
-            else:
-                line = f"{where}: is redirected to {place} ({status}); name that address"
+            line = f"{where}: is redirected to {_redirection(hide(headers.get('location', ''), key), status, address)}"
         case _ if status < 300:
             line = (
                 f"{where}: what answers is no JSON{words}; check that the address is that of an OpenAI-compatible API"
@@ -215,6 +209,38 @@ def refused(
         case _:
             line = f"{where}: the request is refused ({status}){words}"
     return RefusedError(line, status, said, after)
+
+
+def _redirection(target: str, status: int, address: Address) -> str:
+    """Where the Location `target` of a redirect leads, and what to do: only an address that can be given is advised."""
+    try:
+        target = urljoin(f"{address.api}/models", target) if target else "another place"
+        place = _address(target)
+    except ValueError:
+        place = None
+    # What is elsewhere on the same socket has no address.
+    if place is not None and address.socket is not None and place.loopback:
+        place = None
+    if place is None or place.text.removesuffix("/v1") == address.text.removesuffix("/v1"):
+        return f"{_flat(target)} ({status}), as no API is; check what answers there"
+    return f"{place.text} ({status}); name that address"
+
+
+def _address(url: str) -> Address | None:
+    """The server that a request for its list of models was redirected to; None for what is no address of one.
+
+    Raises ValueError for what is no URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or parts.port == 0:
+        return None
+    if any(map(str.isspace, url)) or len(url) > _SHOWN:
+        return None
+    path = parts.path.rstrip("/").removesuffix("/models")
+    address = Address.read(parts._replace(path=path, query="", fragment="").geturl())
+    # No request of ours has a query: behind a path that does not end as ours do, it is that of a login.
+    ours = urlsplit(address.text).path != parts.path.rstrip("/")
+    return address if ours or not (parts.query or parts.fragment) else None
 
 
 def server_words(body: bytes, kind: str = "") -> str:

@@ -26,7 +26,8 @@ class Proxy:
 def proxy_to(address: Address) -> Proxy | None:
     """The proxy by which a server is reached; None where there is none. What stays on this machine needs none."""
     parts = urlsplit(address.root)
-    if address.loopback or proxy_bypass(parts.netloc):
+    # An IPv6 address stands in brackets in the one, and without them in most NO_PROXY.
+    if address.loopback or any(proxy_bypass(host) for host in (parts.netloc, parts.hostname or "")):
         return None
     proxies = getproxies()
     for kind in (parts.scheme, "all"):

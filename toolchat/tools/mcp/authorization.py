@@ -4,31 +4,38 @@ RFC 9728 (who issues tokens for a resource), RFC 8414 and OpenID Connect Discove
 (registration), RFC 7636 (PKCE), RFC 8707 (what a token is for), RFC 9207 (who answered), RFC 7009 (revocation).
 
 Every answer is a stranger's: addresses are https (http on this machine only), nothing is redirected, documents are
-bounded, and a secret goes to the endpoint of the issuer that it came from, or to the MCP server, and nowhere else.
+bounded. A secret that an issuer gave goes to endpoints that this issuer names, an access token to the MCP server; a
+client's secret of the tools file goes to the issuer that the file names beside it. Nothing goes anywhere else.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
-import json
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import httpx2
 
-from toolchat.tools.mcp.addresses import LoginError, canonical, challenge, checked, covers, origin, shown
+from toolchat.tools.mcp.addresses import (
+    LoginError,
+    canonical,
+    challenge,
+    check_reach,
+    checked,
+    covers,
+    origin,
+    same,
+    shown,
+)
+from toolchat.tools.mcp.fetching import Answer, fetch
 from toolchat.tools.mcp.logins import Login
 
-REQUEST_SECONDS = 20.0
-_MOST = 256 * 1024
-"""Bytes of a document."""
 _LONGEST = 2000
 """Characters of a client's identity."""
 _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
@@ -82,18 +89,6 @@ class Attempt:
         return base64.urlsafe_b64encode(hashlib.sha256(self.verifier.encode()).digest()).rstrip(b"=").decode()
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    headers: httpx2.Headers
-    data: Mapping[str, Any]
-    """What it holds, where that is a JSON object."""
-
-
-def http_client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(follow_redirects=False, timeout=REQUEST_SECONDS)
-
-
 # What is found out
 
 
@@ -102,9 +97,9 @@ async def protected(client: httpx2.AsyncClient, url: str, headers: Mapping[str, 
     checked(url, "the server's address", url)
     body = {"jsonrpc": "2.0", "id": 0, "method": "ping"}
     accepted = {"Accept": "application/json, text/event-stream"}
-    answer = await _fetch(client, "POST", url, headers={**headers, **accepted}, json=body, read=False)
+    answer = await fetch(client, url, "POST", url, headers={**headers, **accepted}, json=body, read=False)
     if answer.status in (404, 405):  # HTTP with SSE, the transport of 2024
-        answer = await _fetch(client, "GET", url, headers={**headers, **accepted}, read=False)
+        answer = await fetch(client, url, "GET", url, headers={**headers, **accepted}, read=False)
     if answer.status not in (401, 403):
         raise LoginError(f"it wants no login: it answered {answer.status} to a request without one")
     told = challenge(answer.headers.get_list("www-authenticate"))
@@ -132,7 +127,7 @@ async def _resource(client: httpx2.AsyncClient, url: str, named: str) -> Mapping
             raise LoginError(f"what it says of itself lies at another server: {shown(named)}")
         places = [named]
     for place in places:
-        answer = await _fetch(client, "GET", place)
+        answer = await fetch(client, url, "GET", place)
         if answer.status == 200 and answer.data:
             return answer.data
         if answer.status >= 500 or named:
@@ -148,9 +143,12 @@ async def _server(client: httpx2.AsyncClient, issuer: str, url: str) -> Authoriz
         *([f"{home}{path}/.well-known/openid-configuration"] if path else []),
     ]
     for place in places:
-        answer = await _fetch(client, "GET", place)
+        answer = await fetch(client, url, "GET", place)
         if answer.status == 200 and answer.data:
-            return _described(answer.data, issuer, url)
+            server = _described(answer.data, issuer, url)
+            # The browser goes there.
+            await check_reach(server.authorization_endpoint, url)
+            return server
         if answer.status >= 500:
             break
     raise LoginError(f"its authorization server does not say what it is: {shown(issuer)}")
@@ -158,7 +156,7 @@ async def _server(client: httpx2.AsyncClient, issuer: str, url: str) -> Authoriz
 
 def _described(data: Mapping[str, Any], issuer: str, url: str) -> AuthorizationServer:
     said = _text(data, "issuer", "its authorization server")
-    if said != issuer and {said, issuer} != {origin(issuer), f"{origin(issuer)}/"}:
+    if not same(said, issuer):
         raise LoginError(f"its authorization server says to be another: {shown(said)} in place of {shown(issuer)}")
     methods = data.get("code_challenge_methods_supported")
     if not isinstance(methods, list) or "S256" not in methods:
@@ -180,15 +178,16 @@ def _described(data: Mapping[str, Any], issuer: str, url: str) -> AuthorizationS
     names_itself = data.get("authorization_response_iss_parameter_supported") is True
     by_scope = OFFLINE in _words(data.get("scopes_supported")).split()
     return AuthorizationServer(
-        said, **addresses, names_itself=names_itself, methods=tuple(known), refreshes_by_scope=by_scope
+        issuer, **addresses, names_itself=names_itself, methods=tuple(known), refreshes_by_scope=by_scope
     )
 
 
 # The login
 
 
-async def registered(client: httpx2.AsyncClient, server: AuthorizationServer, redirect: str, scope: str) -> Client:
-    """toolchat as a client of this authorization server (RFC 7591). Raises LoginError."""
+async def registered(client: httpx2.AsyncClient, of: Protected, redirect: str, scope: str) -> Client:
+    """toolchat as a client of this server's authorization server (RFC 7591). Raises LoginError."""
+    server = of.server
     if not server.registration_endpoint:
         what = f"{shown(server.issuer)} takes no registrations of programs"
         raise LoginError(f"{what}; register toolchat there, with {redirect}, and write oauth: {{client_id: …}}")
@@ -201,14 +200,15 @@ async def registered(client: httpx2.AsyncClient, server: AuthorizationServer, re
         "application_type": "native",
         **({"scope": scope} if scope else {}),
     }
-    answer = await _fetch(client, "POST", server.registration_endpoint, json=asked)
+    answer = await fetch(client, of.url, "POST", server.registration_endpoint, json=asked)
     if answer.status not in (200, 201):
         raise LoginError(f"{shown(server.issuer)} did not register toolchat{_reason(answer)}")
     data = answer.data
     number, secret = data.get("client_id"), data.get("client_secret") or ""
     if not isinstance(number, str) or not re.fullmatch(rf"[\x20-\x7e]{{1,{_LONGEST}}}", number):
         raise LoginError(f"{shown(server.issuer)} registered toolchat without a client_id")
-    if redirect not in data.get("redirect_uris", [redirect]):
+    places = data.get("redirect_uris", [redirect])
+    if not isinstance(places, list) or redirect not in places:
         raise LoginError(f"{shown(server.issuer)} registered toolchat with another address to return to")
     method = data.get("token_endpoint_auth_method", "none")
     if method not in _METHODS or not isinstance(secret, str) or (method != "none" and not secret):
@@ -255,7 +255,7 @@ def code_of(query: str, server: AuthorizationServer, attempt: Attempt) -> str | 
     if len(found) != len(pairs):
         raise LoginError("the answer to the login says the same thing twice")
     issuer = found.get("iss")
-    if issuer is not None and issuer != server.issuer:
+    if issuer is not None and not same(issuer, server.issuer):
         raise LoginError(f"another server answered to the login: {shown(issuer)} in place of {shown(server.issuer)}")
     if issuer is None and server.names_itself:
         raise LoginError("the answer to the login does not say whose it is (iss), as was promised")
@@ -302,14 +302,14 @@ async def revoked(client: httpx2.AsyncClient, login: Login) -> bool:
         return False
     form = {"token": login.refresh_token or login.access_token}
     data, headers = _said_who(login, form)
-    answer = await _fetch(client, "POST", login.revocation_endpoint, data=data, headers=headers)
+    answer = await fetch(client, login.url, "POST", login.revocation_endpoint, data=data, headers=headers)
     return answer.status == 200
 
 
 async def _tokens(client: httpx2.AsyncClient, login: Login, form: Mapping[str, str]) -> Login:
     data, headers = _said_who(login, form)
     started = time.time()
-    answer = await _fetch(client, "POST", login.token_endpoint, data=data, headers=headers)
+    answer = await fetch(client, login.url, "POST", login.token_endpoint, data=data, headers=headers)
     said = answer.data
     if answer.status != 200:
         kind = LoginOver if answer.status in (400, 401, 403) else LoginError
@@ -344,7 +344,7 @@ def _said_who(login: Login, form: Mapping[str, str]) -> tuple[dict[str, str], di
 
 
 def _words(value: Any) -> str:
-    return " ".join(one for one in value if isinstance(one, str)) if isinstance(value, Sequence) else ""
+    return " ".join(one for one in value if isinstance(one, str)) if isinstance(value, list) else ""
 
 
 def _text(data: Mapping[str, Any], name: str, whose: str) -> str:
@@ -354,45 +354,10 @@ def _text(data: Mapping[str, Any], name: str, whose: str) -> str:
     return value
 
 
-def _reason(answer: _Answer) -> str:
+def _reason(answer: Answer) -> str:
     return f": it answered {answer.status}{_why(answer.data)}"
 
 
 def _why(data: Mapping[str, Any]) -> str:
     said = [data.get(name) for name in ("error", "error_description")]
     return "".join(f": {shown(one)}" for one in said if isinstance(one, str) and one)
-
-
-async def _fetch(
-    client: httpx2.AsyncClient,
-    method: str,
-    address: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    read: bool = True,
-    **what: Any,
-) -> _Answer:
-    """An answer, never that of where it redirects to. Raises LoginError where there is none in time."""
-    # Nothing compressed: a few bytes may stand for gigabytes.
-    plain = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
-    try:
-        async with asyncio.timeout(REQUEST_SECONDS):
-            async with client.stream(method, address, headers=plain, follow_redirects=False, **what) as answer:
-                body = b""
-                if read:
-                    async for part in answer.aiter_raw():
-                        body += part
-                        if len(body) > _MOST:
-                            raise LoginError(f"{shown(origin(address))} answered with more than {_MOST // 1024} KiB")
-    except TimeoutError:
-        raise LoginError(f"{shown(origin(address))} did not answer within {REQUEST_SECONDS:g} seconds") from None
-    except httpx2.HTTPError as error:
-        # Without the address: it may hold a secret.
-        raise LoginError(
-            f"{shown(origin(address))} cannot be asked: {shown(str(error)) or type(error).__name__}"
-        ) from None
-    try:
-        data = json.loads(body) if body else {}
-    except (ValueError, RecursionError):
-        data = {}
-    return _Answer(answer.status_code, answer.headers, data if isinstance(data, dict) else {})

@@ -5,16 +5,17 @@ A token goes to the server's own origin and nowhere else, whatever a server redi
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 from shlex import quote
 
 import httpx2
 
 from toolchat.tools.mcp.addresses import challenge
-from toolchat.tools.mcp.authorization import http_client, refreshed
+from toolchat.tools.mcp.authorization import refreshed
+from toolchat.tools.mcp.fetching import http_client
 from toolchat.tools.mcp.logins import Login, Logins
 from toolchat.wire.errors import ToolchatError
 
@@ -25,16 +26,26 @@ SPARE_SECONDS = 30.0
 class Bearer(httpx2.Auth):
     """The tokens of one server; `problem` is a line for the user where it did not take them."""
 
-    def __init__(self, name: str, url: str, logins: Logins, on_login: Callable[[Login], None]) -> None:
-        """`on_login` is told of each login whose tokens are used, before they are."""
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        logins: Logins,
+        on_login: Callable[[Login], None],
+        refreshes: set[asyncio.Task[Login | None]] | None = None,
+    ) -> None:
+        """`on_login` is told of each login whose tokens are used, before they are. `refreshes` has those under way: one
+        goes on where the request that wants it is cancelled."""
         self.problem = ""
         self._name = name
         self._url = url
         self._origin = _origin(httpx2.URL(url))
         self._logins = logins
         self._on_login = on_login
-        self._unkept: Login | None = None
-        """What a refresh came to that could not be written: a refresh token often works once."""
+        self._refreshes = refreshes if refreshes is not None else set()
+        self._unkept: tuple[Login, Login] | None = None
+        """What a refresh of the first came to that could not be written: a refresh token often works once. It counts as
+        long as the first is what is kept."""
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         if _origin(request.url) != self._origin:
@@ -42,7 +53,8 @@ class Bearer(httpx2.Auth):
             return
         login = self._login()
         if login is not None and login.expires and login.expires - SPARE_SECONDS < time.time():
-            login = await self._newer(login) or login
+            # Before its end it may be good though there is no newer one, but not where the user has logged out.
+            login = await self._newer(login) or self._login()
         self._sign(request, login)
         response = yield request
         if response.status_code == 401 and login is not None and (newer := await self._newer(login)) is not None:
@@ -54,10 +66,16 @@ class Bearer(httpx2.Auth):
             self.problem = ""
 
     def _login(self) -> Login | None:
-        login = self._unkept or self._logins.get(self._url)
+        login = self._current(self._logins.get(self._url))
         if login is not None:
             self._on_login(login)
         return login
+
+    def _current(self, kept: Login | None) -> Login | None:
+        if self._unkept is not None and self._unkept[0] == kept:
+            return self._unkept[1]
+        self._unkept = None
+        return kept
 
     def _sign(self, request: httpx2.Request, login: Login | None) -> None:
         if login is not None:
@@ -65,22 +83,32 @@ class Bearer(httpx2.Auth):
 
     async def _newer(self, login: Login) -> Login | None:
         """The login with other tokens than these; None where there are none."""
+        # A task of its own: cancelled midway, the old refresh token would be used up, and the new one lost.
+        task = asyncio.create_task(self._refreshed(login), name="mcp-refresh")
+        self._refreshes.add(task)
+        task.add_done_callback(self._refreshes.discard)
+        return await asyncio.shield(task)
+
+    async def _refreshed(self, login: Login) -> Login | None:
         try:
             async with self._logins.refreshing(self._url):
-                now = self._login()
+                kept = self._logins.get(self._url)
+                now = self._current(kept)
                 # Another program may have been first, or may have logged in or out.
-                if now is None or now.access_token != login.access_token:
-                    return now
+                if kept is None or now is None or now.access_token != login.access_token:
+                    return self._login()
                 if not now.refresh_token:
                     return None
                 async with http_client() as client:
                     newer = await refreshed(client, now)
                 self._on_login(newer)
-                self._unkept = newer
-                with suppress(ToolchatError):
-                    self._logins.keep(newer)
+                try:
+                    if not self._logins.renew(kept, newer):
+                        return self._login()
                     self._unkept = None
-                return newer
+                except ToolchatError:
+                    self._unkept = kept, newer
+                return self._login()
         except (ToolchatError, OSError, TimeoutError):
             return None
 

@@ -31,6 +31,7 @@ from toolchat.tools.variables import Redactor
 
 if TYPE_CHECKING:  # the SDK is imported once the channel to the chat is there
     from toolchat.tools.mcp.bearer import Bearer
+    from toolchat.tools.mcp.logins import Login
     from toolchat.tools.mcp.stdio import StdioServer
 
 _MOST_LINES = 100
@@ -115,6 +116,8 @@ class Bridge:
         self._questions = 0
         self._writer = Writer(Path(request.files))
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refreshes: set[asyncio.Task[Login | None]] = set()
+        """Of logins: they are not cancelled at the end, but waited for."""
         self._ended = asyncio.Event()
 
     async def run(self, channel: Callable[[Callable[[Message], None], Callable[[], None]], AsyncChannel]) -> None:
@@ -125,7 +128,8 @@ class Bridge:
         await self._ended.wait()
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait({asyncio.gather(*self._tasks, return_exceptions=True)}, timeout=_CLOSE_SECONDS)
+        ending = asyncio.gather(*self._tasks, *self._refreshes, return_exceptions=True)
+        await asyncio.wait({ending}, timeout=_CLOSE_SECONDS)
 
     def _start(self, work: Any, name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)
@@ -162,7 +166,6 @@ class Bridge:
         from toolchat.tools.mcp.stdio import StdioServer
 
         served, ready = server.served, False
-        server.login = self._login(server)
         process: StdioServer | None = None
         server.lost = asyncio.Event()
         if served.command:
@@ -170,6 +173,7 @@ class Bridge:
             process = StdioServer(served.command, served.environment, served.cwd, log)
         server.process = process
         try:
+            server.login = self._login(server)
             async with asyncio.timeout(served.start_timeout) as limit:
                 async with self._connected(server, process, modern=modern) as connection:
                     server.connection = connection
@@ -193,7 +197,7 @@ class Bridge:
         if not served.url or any(name.lower() == "authorization" for name in served.headers):
             return None
         from toolchat.tools.mcp.bearer import Bearer
-        from toolchat.tools.mcp.logins import Login, Logins
+        from toolchat.tools.mcp.logins import Logins
 
         def used(login: Login) -> None:
             # Earlier ones may still be in what it says.
@@ -203,7 +207,7 @@ class Bridge:
                 server.tokens |= new
                 server.redactor = Redactor({**served.secrets, **server.tokens})
 
-        return Bearer(served.name, served.url, Logins(Path(self._request.logins)), used)
+        return Bearer(served.name, served.url, Logins(Path(self._request.logins)), used, self._refreshes)
 
     async def _alive(self, server: _Server, process: Any) -> None:
         """Wait until a server that is ready ends."""

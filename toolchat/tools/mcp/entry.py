@@ -36,6 +36,9 @@ class OAuth:
     client_id: str = ""
     """Of toolchat, where somebody has registered it at the authorization server; empty to have it registered."""
     client_secret: str = field(default="", repr=False)
+    issuer: str = ""
+    """The authorization server that a login must be at, and the only one that is told `client_secret`; empty where
+    there is no secret, and the server may say."""
     scope: str = ""
     port: int = 0
     """Of 127.0.0.1, where the answer to a login comes; 0 for one that is free."""
@@ -95,7 +98,7 @@ class McpServer:
     def given(self) -> tuple[str, ...]:
         """The variables, basic ones left out, that its texts name; sorted."""
         texts = [self.command, self.url, [text for _, text in (*self.headers, *self.sets)], self.cwd]
-        texts += [self.oauth.client_id, self.oauth.client_secret]
+        texts += [self.oauth.client_id, self.oauth.client_secret, self.oauth.issuer, self.oauth.scope]
         return tuple(sorted({name for name in names_in(texts) if not is_basic(name)}))
 
     @property
@@ -127,9 +130,10 @@ class McpServer:
         return [str(path) for path in paths if path.is_file()]
 
     def digest(self, tool: Mapping[str, Any], files: Mapping[str, str]) -> str:
-        """A SHA-256 (hexadecimal) of who the server is, of `tool` as it describes it, and of the local files that it
-        runs: a grant ends with any of them."""
+        """A SHA-256 (hexadecimal) of who the server and its issuer are, of `tool` as it describes it, and of the local
+        files that it runs: a grant ends with any of them."""
         who = [self.command, self.url, self.headers, sorted(self.env), self.sets, self.cwd, self.roots]
+        who += [self.oauth.issuer] if self.oauth.issuer else []
         return hashlib.sha256(json.dumps([who, tool, sorted(files.items())], sort_keys=True).encode()).hexdigest()
 
 

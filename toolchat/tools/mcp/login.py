@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from toolchat.tools.mcp.addresses import LoginError
+from toolchat.tools.mcp.addresses import LoginError, same, shown
 from toolchat.tools.mcp.authorization import (
     OFFLINE,
     Attempt,
@@ -22,10 +22,10 @@ from toolchat.tools.mcp.authorization import (
     code_of,
     exchanged,
     given_client,
-    http_client,
     protected,
     registered,
 )
+from toolchat.tools.mcp.fetching import http_client
 from toolchat.tools.mcp.logins import Login
 
 PERSON_SECONDS = 300.0
@@ -47,6 +47,8 @@ class Wanted:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
+    issuer: str = ""
+    """The authorization server that it must be; empty where the MCP server may say, and there is no secret."""
     scope: str = ""
     port: int = 0
     """Of 127.0.0.1; 0 for one that is free."""
@@ -66,6 +68,7 @@ async def log_in(
     attempt = Attempt()
     async with http_client() as client:
         of = await protected(client, wanted.url, wanted.headers)
+        _check_issuer(of.server, wanted)
         scope = wanted.scope or of.scope
         if scope and not wanted.scope and of.server.refreshes_by_scope and OFFLINE not in scope.split():
             scope = f"{scope} {OFFLINE}"
@@ -74,7 +77,7 @@ async def log_in(
             if wanted.client_id:
                 who = given_client(of.server, wanted.client_id, wanted.client_secret)
             else:
-                who = await registered(client, of.server, redirect, scope)
+                who = await registered(client, of, redirect, scope)
             await show(of.server.issuer, authorization_url(of, who, redirect, attempt, scope))
             pasting = asyncio.create_task(_pasted(paste, of.server, attempt, answer)) if paste is not None else None
             try:
@@ -85,6 +88,15 @@ async def log_in(
                 if pasting is not None:
                     pasting.cancel()
         return await exchanged(client, of, who, code=code, redirect=redirect, attempt=attempt, scope=scope)
+
+
+def _check_issuer(server: AuthorizationServer, wanted: Wanted) -> None:
+    """A server says itself who issues its tokens: a secret of the user's is not for whom it names."""
+    if wanted.client_secret and not wanted.issuer:
+        raise LoginError(f"client_secret stands without issuer, whose it is; is it for {shown(server.issuer)}?")
+    if wanted.issuer and not same(server.issuer, wanted.issuer):
+        what = f"it wants a login at {shown(server.issuer)}, and its oauth: names the issuer {shown(wanted.issuer)}"
+        raise LoginError(f"{what}; correct that where you trust the first")
 
 
 async def _pasted(

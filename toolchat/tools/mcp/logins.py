@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,21 +56,44 @@ class Logins:
         self._file = PrivateFile(folder / FILE)
 
     def get(self, url: str) -> Login | None:
-        match self._all(self._file.read()).get(url):
-            case dict(entry):
-                try:
-                    return Login(**entry)
-                except TypeError:  # by another version
-                    return None
-        return None
+        return _login(self._all(self._file.read()).get(url))
 
     def keep(self, login: Login) -> None:
-        """Raises ToolchatError where it cannot be written."""
+        """In place of whatever is kept. Raises ToolchatError where it cannot be written."""
         self._file.change(lambda data: {**self._all(data), login.url: asdict(login)})
+
+    def renew(self, old: Login, new: Login) -> bool:
+        """Keep `new` in place of `old`; False where that is not what is kept: the user has logged in anew, or out.
+
+        Raises ToolchatError where it cannot be written.
+        """
+        renewed = False
+
+        def change(data: Any) -> dict[str, Any]:
+            nonlocal renewed
+            kept = self._all(data)
+            renewed = _login(kept.get(old.url)) == old
+            return {**kept, old.url: asdict(new)} if renewed else kept
+
+        self._file.change(change)
+        return renewed
 
     def forget(self, url: str) -> None:
         """Raises ToolchatError where that cannot be written."""
         self._file.change(lambda data: {key: entry for key, entry in self._all(data).items() if key != url})
+
+    async def log_in(self, login: Login) -> None:
+        """As `keep`, once no program refreshes the login before it."""
+        async with self._unrefreshed(login.url):
+            self.keep(login)
+
+    async def log_out(self, url: str) -> Login | None:
+        """As `forget`, once no program refreshes the login: the one that there was, with its newest tokens."""
+        async with self._unrefreshed(url):
+            login = self.get(url)
+            if login is not None:
+                self.forget(url)
+            return login
 
     @asynccontextmanager
     async def refreshing(self, url: str) -> AsyncIterator[None]:
@@ -92,5 +115,20 @@ class Logins:
         finally:
             lock.release()
 
+    @asynccontextmanager
+    async def _unrefreshed(self, url: str) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            # One that hangs does not stop the user: what comes of it is not kept, see `renew`.
+            with suppress(TimeoutError, OSError):
+                await stack.enter_async_context(self.refreshing(url))
+            yield
+
     def _all(self, data: Any) -> dict[str, Any]:
         return data if isinstance(data, dict) else {}
+
+
+def _login(entry: Any) -> Login | None:
+    try:
+        return Login(**entry) if isinstance(entry, dict) else None
+    except TypeError:  # by another version
+        return None

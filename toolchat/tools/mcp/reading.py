@@ -24,7 +24,7 @@ SERVER_OPTIONS = ("approval", "timeout", "max_result_tokens", "effects", "untrus
 """Options of tools that a server, or one of its tools, may have."""
 _OWN = ("command", "args", "url", "transport", "headers", "env", "cwd", "privileges", "enabled")
 SERVER_KEYS = (*_OWN, "include", "exclude", "prefix", "start_timeout", "roots", "oauth", "tools", *SERVER_OPTIONS)
-OAUTH_KEYS = ("client_id", "client_secret", "scope", "port")
+OAUTH_KEYS = ("client_id", "client_secret", "issuer", "scope", "port")
 _FOREIGN = ("command", "args", "url", "type", "transport", "headers", "env", "cwd", "disabled", "enabled")
 """Keys of other programs' files that mean something here."""
 _TRANSPORTS = {"http": "http", "streamable-http": "http", "streamableHttp": "http", "sse": "sse"}
@@ -280,17 +280,23 @@ def _oauth(node: yaml.Node, reader: KeyReader) -> OAuth:
             continue
         _check_variables(word, text, value, reader)
         said[word] = text
-    port = said.pop("port", "0")
-    right = re.fullmatch(r"\d{1,5}", port, re.ASCII) and int(port) <= 65535
-    if not right or ("port" in keys and int(port) < 1024):
+    port = said.pop("port", "")
+    right = re.fullmatch(r"\d{4,5}", port, re.ASCII) and 1024 <= int(port) <= 65535
+    if port and not right:
         reader.problems.add(keys["port"], f"port is {shown(keys['port'])}; expected 1024 to 65535; correct it")
-        return OAuth()
-    if "client_secret" in said and "client_id" not in said:
+        port = ""
+    if "client_secret" in said and "client_id" not in keys:
         reader.problems.add(keys["client_secret"], "client_secret stands without client_id; add that")
+    elif "client_secret" in said and "issuer" not in keys:
+        what = "client_secret stands without issuer, the authorization server that it is for"
+        reader.problems.add(keys["client_secret"], f"{what}; add issuer: https://…")
+    issuer = said.get("issuer", "https://")
+    if not issuer.startswith(("https://", "http://", "${")) or any(character.isspace() for character in issuer):
+        reader.problems.add(keys["issuer"], f"issuer is {shown(keys['issuer'])}; expected https://host; correct it")
     if "client_secret" in said and looks_expanded(said["client_secret"]) is None:
         what = "client_secret holds its secret as text"
         reader.notice(keys["client_secret"], f"{what}; write ${{NAME}}, and set the variable, to keep it out of there")
-    return OAuth(**said, port=int(port))
+    return OAuth(**said, port=int(port or 0))
 
 
 def _roots(keys: Mapping[str, yaml.Node], reader: KeyReader) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 import anyio
 import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.dispatcher import coerce_request_id
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 from mcp.shared.message import SessionMessage
 
 from toolchat.tools.host.call_process import how_it_ended
@@ -35,7 +37,7 @@ _BOM = b"\xef\xbb\xbf"
 _KEPT_LINES = 8
 _MOST_LINES = 3
 _MOST_OPEN = 64
-"""Requests of a server that are not answered yet: beyond that it is not read on."""
+"""Requests of a server that are not answered yet, and messages to it that wait: beyond that it is not read on."""
 _MOST_SAID = 400
 """Characters of what a server printed last that a failure quotes."""
 
@@ -62,7 +64,8 @@ class StdioServer:
         self.ended = asyncio.Event()
         """Set once it does not speak any more, by itself."""
         self._ending = False
-        self._open = 0
+        self._open: Counter[types.RequestId] = Counter()
+        """Its requests that are to be answered still, by their ids: it may use one twice."""
         self._room = asyncio.Event()
         self.noise = 0
         """Lines on its standard output that were no messages."""
@@ -98,7 +101,7 @@ class StdioServer:
         incoming, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
         tasks = [
-            asyncio.create_task(self._read(process, incoming), name="mcp-read"),
+            asyncio.create_task(self._read(process, incoming, outgoing), name="mcp-read"),
             asyncio.create_task(self._write(process, outgoing), name="mcp-write"),
             asyncio.create_task(self._listens(process, incoming), name="mcp-listens"),
             asyncio.create_task(self._said(process), name="mcp-said"),
@@ -111,7 +114,10 @@ class StdioServer:
                 stream.close()
 
     async def _read(
-        self, process: asyncio.subprocess.Process, incoming: MemoryObjectSendStream[SessionMessage | Exception]
+        self,
+        process: asyncio.subprocess.Process,
+        incoming: MemoryObjectSendStream[SessionMessage | Exception],
+        outgoing: MemoryObjectReceiveStream[SessionMessage],
     ) -> None:
         assert process.stdout is not None
         pieces: list[bytes] = []
@@ -123,8 +129,9 @@ class StdioServer:
                     whole = b"".join([*pieces, line])
                     pieces, size = [], 0
                     for message in self._messages(whole):
-                        await self._let_in(message)
+                        await self._let_in(message, outgoing)
                         await incoming.send(SessionMessage(message))
+                        self._withdraw(message)
                 pieces.append(rest)
                 size += len(rest)
                 if size > MAX_LINE:
@@ -144,14 +151,28 @@ class StdioServer:
                 self.ended.set()
             incoming.close()
 
-    async def _let_in(self, message: types.JSONRPCMessage) -> None:
-        """Wait while too many requests of the server are open: each costs memory until its answer is read."""
+    async def _let_in(self, message: types.JSONRPCMessage, outgoing: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        """Wait while too many requests of the server are open: each costs memory until its answer is read.
+
+        Answers that wait to be written count for themselves: a request that is cancelled then is answered all the same.
+        """
         if not isinstance(message, types.JSONRPCRequest):
             return
-        while self._open >= _MOST_OPEN:
+        while max(self._open.total(), outgoing.statistics().tasks_waiting_send) >= _MOST_OPEN:
             self._room.clear()
             await self._room.wait()
-        self._open += 1
+        self._open[coerce_request_id(message.id)] += 1
+
+    def _withdraw(self, message: types.JSONRPCMessage) -> None:
+        """Close the request that a message cancels: the SDK will not answer it."""
+        if isinstance(message, types.JSONRPCNotification) and message.method == "notifications/cancelled":
+            self._close(cancelled_request_id_from_params(message.params))
+
+    def _close(self, number: types.RequestId | None) -> None:
+        if number is not None:
+            self._open.subtract([coerce_request_id(number)])
+            self._open = +self._open  # only those that are open, of which this may have been none
+            self._room.set()
 
     def _messages(self, line: bytes) -> Sequence[types.JSONRPCMessage]:
         """What a line says; several messages where it is a batch, as of the protocol of March 2025."""
@@ -178,9 +199,10 @@ class StdioServer:
                 text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 process.stdin.write(text.encode() + b"\n")
                 await process.stdin.drain()
-                if isinstance(message.message, types.JSONRPCResponse | types.JSONRPCError):
-                    self._open -= 1
-                    self._room.set()
+                match message.message:
+                    case types.JSONRPCResponse(id=number) | types.JSONRPCError(id=number):
+                        self._close(number)
+                self._room.set()
 
     async def _listens(
         self, process: asyncio.subprocess.Process, incoming: MemoryObjectSendStream[SessionMessage | Exception]

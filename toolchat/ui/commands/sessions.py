@@ -53,7 +53,7 @@ async def export(context: Context, argument: str) -> Outcome:
     form = _SUFFIXES.get(path.suffix.lower())
     if form is None:
         raise UsageError(f"{argument}: expected a file's name that ends in .md, .json or .html")
-    if not context.chat.transcript.turns:
+    if not context.chat.transcript.turn_count:
         return told("There is nothing to export yet.", style=QUIET)
     _write(path, exported(context.chat.transcript, ExportFormat(form)))
     return told(f"{sanitize_line(str(path))} is written.", style=QUIET)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -20,11 +23,12 @@ def training() -> Iterator[Any]:
     """The modules of training/, which import one another by their bare names."""
     sys.path.insert(0, str(TRAINING))
     try:
+        import exchanges
         import made
         import values
         import varied
 
-        yield type("Training", (), {"made": made, "values": values, "varied": varied})
+        yield SimpleNamespace(exchanges=exchanges, made=made, values=values, varied=varied)
     finally:
         sys.path.remove(str(TRAINING))
 
@@ -46,10 +50,39 @@ def test_every_made_tool_is_asked_for_with_calls_that_fit_it(training: Any) -> N
         assert not set("{}[]") & set(asked.say), asked.say
 
 
+def leaves(value: Any) -> Iterator[Any]:
+    """The values of arguments, those within objects and lists too."""
+    for inside in value.values() if isinstance(value, Mapping) else value:
+        if isinstance(inside, Mapping | list):
+            yield from leaves(inside)
+        else:
+            yield inside
+
+
+def places(question: str, value: Any) -> list[int]:
+    """Where the question has the value as it is written in the call."""
+    written = re.escape(f"{value}".casefold())
+    return [found.start() for found in re.finditer(rf"(?<![\w.,:-]){written}(?!\w|[.,:-]\w)", question.casefold())]
+
+
+def own_places(question: str, calls: Any) -> list[list[int]]:
+    """For each call, where the question has the values that are no other call's, and that stand there once.
+
+    Not those of one digit: 9 is the value 0.09 of another call too, where the question says 9 percent.
+    """
+    said = [{leaf for leaf in leaves(call["arguments"]) if len(f"{leaf}") > 1} for call in calls]
+    found = []
+    for number, values in enumerate(said):
+        others = set[Any]().union(*said[:number], *said[number + 1 :])
+        found.append([at[0] for value in values - others if len(at := places(question, value)) == 1])
+    return found
+
+
 @pytest.mark.parametrize(("kind", "least"), [("single", 1), ("parallel", 2), ("parallel_multiple", 2)])
 def test_what_is_asked_at_once_is_called_in_its_order_with_its_values(training: Any, kind: str, least: int) -> None:
     rng = random.Random(5)
     pool = training.made.pool(held_out=False)
+    located = several = 0
     for _ in range(60):
         asked = getattr(training.made, kind)(pool, rng)
         assert len(asked.calls) == len(asked.results) >= least
@@ -57,20 +90,35 @@ def test_what_is_asked_at_once_is_called_in_its_order_with_its_values(training: 
         names = {tool["name"] for tool in training.made.offered(asked.tools, pool, rng)}
         assert asked.needed <= names
         for call in asked.calls:
-            for value in call["arguments"].values():
+            for value in leaves(call["arguments"]):
                 if isinstance(value, str) and not value[0].isdigit() and "_" not in value:
                     assert value.casefold() in asked.question.casefold()
+        rows = [row for row in own_places(asked.question, asked.calls) if row]
+        assert all(max(row) < min(following) for row, following in itertools.pairwise(rows)), asked.question
+        located, several = located + len(rows), several + len(asked.calls)
+    assert located > several * 0.8
 
 
-def test_what_is_declined_is_offered_no_tool_for_it(training: Any) -> None:
+def test_what_is_declined_is_offered_no_tool_for_it(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(7)
     pool = training.made.pool(held_out=False)
-    named = {tool.name: tool for tool in pool}
+    single, drawn = training.made.single, []
+
+    def kept(*arguments: Any) -> Any:
+        drawn.append(single(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(training.made, "single", kept)
     for _ in range(60):
         asked, offered = training.made.declined(pool, rng)
+        assert asked.question == drawn[-1].question
         assert offered
         assert not asked.calls
-        assert {tool["name"] for tool in offered} <= set(named)
+        names = {tool["name"] for tool in offered}
+        assert names <= {tool.name for tool in pool}
+        assert len(drawn[-1].needed) == 1
+        assert not names & drawn[-1].needed
+        assert not training.exchanges.clash(drawn[-1], offered)
 
 
 def test_held_out_tools_are_never_trained_on(training: Any) -> None:
