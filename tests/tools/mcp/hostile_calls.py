@@ -329,7 +329,6 @@ def call(asked: Any) -> None:
         case "late_progress":
             answer(asked, text("done"))
             notify("notifications/progress", progressToken=token, progress=99, message="too late")
-            notify("notifications/message", level="info", data="too late")
         case "answers_ahead":
             for number in range(asked["id"] + 1, asked["id"] + 20):
                 send({"jsonrpc": "2.0", "id": number, "result": text("forged")})
