@@ -22,6 +22,17 @@ def coloured(text: str, width: int = 80) -> str:
     return stream.feed(text) + stream.finish()
 
 
+UNFENCED = ["def f(n):", "    a, b = 0, 1", "    for _ in range(n):", "        a, b = b, a_b * 2", "    return `a`"]
+
+
+def test_code_that_no_fence_is_around_keeps_its_indentation() -> None:
+    text = "\n".join(UNFENCED)
+    assert plain(text) == UNFENCED
+    assert SGR.sub("", coloured(text)).splitlines() == [row.replace("`", "") for row in UNFENCED]
+    # A row that hangs by less is one of the paragraph's.
+    assert plain("- item\n  more\n   of it") == ["- item", "  more", "  of it"]
+
+
 @pytest.mark.parametrize(
     ("source", "rows"),
     [

@@ -240,7 +240,8 @@ class Blocks:
         elif isinstance(leaf, Table) and "|" in body:
             self._add(leaf, body)
         elif isinstance(leaf, Paragraph):
-            self._in_paragraph(leaf, body, whole)
+            # Such a row is code that a model has not fenced: its indentation says as much as its words.
+            self._in_paragraph(leaf, rest if indent > 3 else body, whole)
         else:
             self._add(self._begin(Paragraph()), body)
 

@@ -41,6 +41,7 @@ def _parser() -> MarkdownIt:
     rules.at("emphasis", _emphasis)
     rules.at("strikethrough", _emphasis)
     rules.at("backticks", _code)
+    rules.at("newline", _newline)
     rules.before("emphasis", "mark_escape", _escape)
     rules.before("emphasis", "visible_entity", _entity)
     rules.before("autolink", "no_address", _no_address)
@@ -93,6 +94,17 @@ def _code(state: StateInline, silent: bool) -> bool:
             inner.endswith(" ") and not inner.startswith(" ") and after.isalnum()
         )
         token.meta = {"source": source, "doubtful": doubtful}
+    return True
+
+
+def _newline(state: StateInline, silent: bool) -> bool:
+    """A new line, whose blanks stay: those that say nothing are gone already."""
+    if state.src[state.pos] != "\n":
+        return False
+    if not silent:
+        state.pending = state.pending.rstrip(" ")
+        state.push("softbreak", "br", 0)
+    state.pos += 1
     return True
 
 
