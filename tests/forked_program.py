@@ -39,7 +39,7 @@ IMPORTS = (
     "toolchat.cli.main",
     "toolchat.cli.approval",
     "toolchat.cli.batch",
-    "toolchat.cli.schema",
+    "toolchat.cli.input_text",
     "toolchat.session.opening",
     "toolchat.session.startup",
     "toolchat.tools.run",

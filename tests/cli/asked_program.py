@@ -16,7 +16,7 @@ from typing import Any
 
 from scripted_program import answer
 
-from toolchat.cli import piped, start
+from toolchat.cli import input_text, start
 from toolchat.engine.base import GenerateOptions
 from toolchat.engine.scripted import ScriptedEngine
 from toolchat.session.startup import Plan
@@ -83,5 +83,5 @@ if __name__ == "__main__":
     scripted = [replace(answer(item), delay=given.delay) for item in given.answers]
     engine = Engine(scripted, context=10**6, log=Path(given.log) if given.log else None)
     Plan.engine = lambda _: engine  # type: ignore[method-assign,assignment]
-    piped.WAIT_SECONDS = given.wait
+    input_text.WAIT_SECONDS = given.wait
     start.run(sys.argv[2:])

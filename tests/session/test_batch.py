@@ -13,7 +13,7 @@ from image_files import image_file
 from inprocess_tools import InProcessRunner
 
 from toolchat.chat.approval import ApprovalPolicy
-from toolchat.cli.schema import check_schema
+from toolchat.cli.input_text import check_schema
 from toolchat.engine.base import EngineCrashedError, EngineInfo, GenerateOptions
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.session.batch import RowAsker, failure

@@ -16,7 +16,7 @@ from toolchat.cli.given import session_to_open, settings_flags
 
 if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
-    from toolchat.cli.piped import Note
+    from toolchat.cli.input_text import Note
     from toolchat.models.choice import ModelChoice
     from toolchat.models.hub import RemoteSize
     from toolchat.session.startup import Plan
@@ -104,7 +104,7 @@ def _errors_too(as_json: bool) -> Iterator[None]:
 
 
 def _note(quiet: bool) -> Note:
-    from toolchat.cli.piped import tell
+    from toolchat.cli.input_text import tell
 
     return (lambda _: None) if quiet else tell
 
@@ -151,7 +151,7 @@ def _obtain(choice: ModelChoice, fits: Callable[[RemoteSize], str]) -> Path:
 
 def _batch(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
     from toolchat.cli.batch import run_batch
-    from toolchat.cli.schema import check_schema, read_schema
+    from toolchat.cli.input_text import check_schema, read_schema
     from toolchat.session.batch_file import read_rows
     from toolchat.settings import user_path
 
@@ -163,8 +163,7 @@ def _batch(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
 
 
 def _one(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
-    from toolchat.cli.question import read_question
-    from toolchat.cli.schema import read_schema
+    from toolchat.cli.input_text import read_question, read_schema
     from toolchat.settings import resolve
 
     schema = read_schema(given["schema"]) if given["schema"] is not None else None

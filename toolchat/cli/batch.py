@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.chat.approval import ApprovalPolicy
-from toolchat.cli.piped import Note
+from toolchat.cli.input_text import Note
 from toolchat.session.batch import open_asker
 from toolchat.session.batch_file import Results, Row, asked_with
 from toolchat.session.startup import Plan

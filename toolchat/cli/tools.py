@@ -153,7 +153,7 @@ def call(
     **given: Any,
 ) -> None:
     """Call a tool by hand, as a chat would: with the same checks and limits. Exit code 1 if the tool fails."""
-    from toolchat.cli.piped import piped_text
+    from toolchat.cli.input_text import piped_text
     from toolchat.cli.tool_call import call_tool
     from toolchat.settings import user_path
     from toolchat.wire.errors import UsageError

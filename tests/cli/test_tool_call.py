@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchat.cli.tool_arguments import arguments_in, arguments_of
+from toolchat.cli.tool_call import arguments_in, arguments_of
 from toolchat.tools.toolbox import Tool
 from toolchat.wire.errors import UsageError
 

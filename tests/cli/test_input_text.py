@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from toolchat.cli.question import read_question
+from toolchat.cli.input_text import read_question
 from toolchat.wire.errors import UsageError
 
 
