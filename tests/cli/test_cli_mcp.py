@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 
-from toolchat.cli import tool_login
+from toolchat.cli import tools_mcp
 from toolchat.cli.main import app
-from toolchat.cli.tool_login import log_out_at
+from toolchat.cli.tools_mcp import log_out_at
 from toolchat.cli.trust_question import allowed, describe
 from toolchat.settings import state_folder
 from toolchat.tools.code import read_code
@@ -79,7 +79,7 @@ def test_servers_are_shown_and_one_that_fails_is_a_problem(forked_toolchat: Prog
 def test_logging_out_needs_the_address_alone(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tool_login, "hide_memory", lambda: None)  # of this process, the tests'
+    monkeypatch.setattr(tools_mcp, "hide_memory", lambda: None)  # of this process, the tests'
     # As without the extra mcp.
     monkeypatch.setitem(sys.modules, "httpx2", None)
     for name in ("authorization", "fetching", "login"):

@@ -1,4 +1,4 @@
-"""`toolchat tools`: lists, describes and trusts the tools of a file."""
+"""The command lines of `toolchat tools`, with `tools mcp`: the tools and servers of a file, listed, tried and trusted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchat.cli import completion, tools_mcp
+from toolchat.cli import completion
 from toolchat.cli.options import Allow, Deny, Yes, settings_flags, takes_settings
 
 if TYPE_CHECKING:
@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from toolchat.tools.toolbox import Toolbox
 
 app = typer.Typer(help="The Python functions that the model may call.", no_args_is_help=True, rich_markup_mode=None)
-
-app.add_typer(tools_mcp.app, name="mcp")
+mcp_app = typer.Typer(
+    help="Start the MCP servers of the tools file, and show each: its state, version, protocol and what it offers.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(mcp_app, name="mcp")
 
 ToolName = Annotated[str, typer.Argument(help="The tool's name.", metavar="NAME", autocompletion=completion.tools)]
+ServerName = Annotated[str, typer.Argument(help="The server's name in the tools file.", metavar="NAME")]
 OF_TOOLS = ("tools", "profile", "project")
 """The settings that say which tools file applies."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -55,7 +60,7 @@ def serve(yes: Yes = False, allow: Allow = None, deny: Deny = None, **given: Any
 
     Calls are checked and isolated as in a chat. One that is to be asked about is put to the other program's user.
     """
-    from toolchat.cli.tool_serve import serve_tools
+    from toolchat.cli.tools_mcp import serve_tools
 
     serve_tools(chosen_tools(given), yes=yes, allow=allow, deny=deny)
 
@@ -324,3 +329,62 @@ def schema() -> None:
     from toolchat.tools.file_schema import file_schema
 
     typer.echo(json.dumps(file_schema(), indent=2, ensure_ascii=False))
+
+
+@mcp_app.callback()
+@takes_settings(*OF_TOOLS)
+def show_servers(context: typer.Context, as_json: AsJson = False, **given: Any) -> None:
+    """Start the MCP servers of the tools file, and show each: its state, version, protocol and what it offers."""
+    from toolchat.wire.errors import UsageError
+
+    if context.invoked_subcommand is not None:
+        if as_json:
+            raise UsageError(f"tools mcp {context.invoked_subcommand} prints no JSON; leave --json out")
+        context.obj = given
+        return
+    from toolchat.cli.tools_mcp import server_json, server_row, started_servers
+    from toolchat.ui.tables import print_servers
+
+    states = started_servers(chosen_tools(given))
+    if as_json:
+        print_json({"servers": [server_json(state) for state in states]})
+    else:
+        print_servers([server_row(state) for state in states])
+    if any(state.state != "ready" for state in states):
+        raise typer.Exit(1)
+
+
+@mcp_app.command()
+@takes_settings(*OF_TOOLS)
+def login(
+    context: typer.Context,
+    name: ServerName,
+    scope: Annotated[
+        str | None,
+        typer.Option("--scope", help="What it is to cover [default: what the server asks for].", metavar="WORDS"),
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page for it.")] = True,
+    **given: Any,
+) -> None:
+    """Log in at a server (OAuth): a page opens, and its address is shown for a browser elsewhere.
+
+    The tokens are kept in the state folder, for you alone, and are sent to that server only.
+    """
+    from toolchat.cli.tools_mcp import log_in_at
+
+    log_in_at(chosen_tools(_merged(context, given)), name, scope=scope, browser=browser)
+
+
+@mcp_app.command()
+@takes_settings(*OF_TOOLS)
+def logout(context: typer.Context, name: ServerName, **given: Any) -> None:
+    """End the login at a server, there where it can be told, and here."""
+    from toolchat.cli.tools_mcp import log_out_at
+
+    log_out_at(chosen_tools(_merged(context, given)), name)
+
+
+def _merged(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """Flags may stand before the command's name, too."""
+    before = context.obj if isinstance(context.obj, dict) else {}
+    return {name: before.get(name) if value is None else value for name, value in given.items()}

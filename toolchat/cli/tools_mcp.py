@@ -1,83 +1,235 @@
-"""`toolchat tools mcp`: shows the MCP servers of a tools file, and logs in and out at them."""
+"""The Model Context Protocol on the command line: a file's servers, logins at them, and its tools as a server.
+
+These are `toolchat tools mcp`, its `login` and `logout`, and `toolchat tools serve`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+from toolchat.chat.calls import PendingCall
+from toolchat.cli.approval import make_policy
+from toolchat.cli.signals import run_async
+from toolchat.process import hide_memory
+from toolchat.settings import state_folder
+from toolchat.store.state import appendable
+from toolchat.tools.code import ToolsCode, read_code
+from toolchat.tools.mcp.client import McpTools, ServerState
+from toolchat.tools.mcp.entry import McpServer, unpinned
+from toolchat.tools.mcp.logins import Login, Logins
+from toolchat.tools.problems import did_you_mean
+from toolchat.tools.run import ToolRunner
+from toolchat.tools.trust import note_refusal
+from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment
+from toolchat.ui.tables import ServerRow
+from toolchat.ui.text.sanitize import sanitize_line
+from toolchat.wire.errors import ToolchatError, UsageError
 
-from toolchat.cli.options import takes_settings
-from toolchat.wire.errors import UsageError
-
-app = typer.Typer(
-    help="Start the MCP servers of the tools file, and show each: its state, version, protocol and what it offers.",
-    invoke_without_command=True,
-    rich_markup_mode=None,
-)
-OF_TOOLS = ("tools", "profile", "project")
-
-ServerName = Annotated[str, typer.Argument(help="The server's name in the tools file.", metavar="NAME")]
-
-
-@app.callback()
-@takes_settings(*OF_TOOLS)
-def show(
-    context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
-    **given: Any,
-) -> None:
-    """Start the MCP servers of the tools file, and show each: its state, version, protocol and what it offers."""
-    if context.invoked_subcommand is not None:
-        if as_json:
-            raise UsageError(f"tools mcp {context.invoked_subcommand} prints no JSON; leave --json out")
-        context.obj = given
-        return
-    from toolchat.cli.tool_servers import server_json, server_row, started_servers
-    from toolchat.cli.tools import chosen_tools, print_json
-    from toolchat.ui.tables import print_servers
-
-    states = started_servers(chosen_tools(given))
-    if as_json:
-        print_json({"servers": [server_json(state) for state in states]})
-    else:
-        print_servers([server_row(state) for state in states])
-    if any(state.state != "ready" for state in states):
-        raise typer.Exit(1)
+if TYPE_CHECKING:
+    from toolchat.tools.mcp.login import Wanted
 
 
-@app.command()
-@takes_settings(*OF_TOOLS)
-def login(
-    context: typer.Context,
-    name: ServerName,
-    scope: Annotated[
-        str | None,
-        typer.Option("--scope", help="What it is to cover [default: what the server asks for].", metavar="WORDS"),
-    ] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page for it.")] = True,
-    **given: Any,
-) -> None:
-    """Log in at a server (OAuth): a page opens, and its address is shown for a browser elsewhere.
+def started_servers(source: Path | ToolsCode) -> Sequence[ServerState]:
+    """The servers of the file, each as it was once it had told its tools, or failed; they have ended by now.
 
-    The tokens are kept in the state folder, for you alone, and are sent to that server only.
+    Raises UsageError where something is wrong with the file.
     """
-    from toolchat.cli.tool_login import log_in_at
-    from toolchat.cli.tools import chosen_tools
+    code = source if isinstance(source, ToolsCode) else read_code(source)
 
-    log_in_at(chosen_tools(_merged(context, given)), name, scope=scope, browser=browser)
+    async def main(_: Any) -> Sequence[ServerState]:
+        mcp = McpTools.start(code, appendable(state_folder() / "logs" / "tools.log"))
+        try:
+            await mcp.settled()
+            return mcp.states
+        finally:
+            await mcp.close()
 
-
-@app.command()
-@takes_settings(*OF_TOOLS)
-def logout(context: typer.Context, name: ServerName, **given: Any) -> None:
-    """End the login at a server, there where it can be told, and here."""
-    from toolchat.cli.tool_login import log_out_at
-    from toolchat.cli.tools import chosen_tools
-
-    log_out_at(chosen_tools(_merged(context, given)), name)
+    return run_async(main)
 
 
-def _merged(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Flags may stand before the command's name, too."""
-    before = context.obj if isinstance(context.obj, dict) else {}
-    return {name: before.get(name) if value is None else value for name, value in given.items()}
+def server_row(state: ServerState) -> ServerRow:
+    about, server = state.about, state.server
+    is_ = " ".join(filter(None, (str(about.get("name", "")), str(about.get("version", "")))))
+    offers = ", ".join(map(str, about.get("capabilities", ())))
+    loose = unpinned(server.command)
+    where = f"{server.shown} (not pinned)" if loose is not None else server.shown
+    tools = str(len(state.tools)) if state.state == "ready" else ""
+    return ServerRow(server.name, state.state, is_, str(about.get("protocol", "")), offers, tools, where, state.why)
+
+
+def server_json(state: ServerState) -> dict[str, Any]:
+    server = state.server
+    return {
+        "name": server.name,
+        "state": state.state,
+        "why": state.why or None,
+        "command": list(server.command) or None,
+        "url": server.url or None,
+        "unpinned": unpinned(server.command),
+        "about": dict(state.about),
+        "tools": [tool.name for tool in state.tools],
+        "notes": list(state.notes),
+    }
+
+
+def log_in_at(source: Path | ToolsCode, name: str, *, scope: str | None, browser: bool) -> None:
+    """Have the user log in at the server of that name. Raises ToolchatError."""
+    server = _named(source, name)
+    if any(key.lower() == "authorization" for key, _ in server.headers):
+        raise UsageError(f"{name}: its headers: say who you are (Authorization); remove that to log in instead")
+    if find_spec("httpx2") is None:
+        raise UsageError("the package mcp is not installed; run: pip install 'toolchat[mcp]'")
+    from toolchat.tools.mcp.login import log_in
+
+    hide_memory()
+    wanted = _wanted(server, scope)
+
+    async def show(issuer: str, address: str) -> None:
+        print(f"You log in at {sanitize_line(issuer)}, for the server {name}. The page for it:", file=sys.stderr)
+        print(sanitize_line(address), flush=True)
+        opened = browser and await _opened(address)
+        what = "It is open in your browser." if opened else "Open it in a browser."
+        here = " If that is on another machine, paste the address that it ends at here." if sys.stdin.isatty() else ""
+        print(f"{what}{here} Ctrl-C ends the waiting.", file=sys.stderr, flush=True)
+
+    async def main(_: Any) -> None:
+        try:
+            login = await log_in(wanted, show, _line if sys.stdin.isatty() else None)
+        except ToolchatError as error:
+            raise type(error)(f"{name}: {error}") from None
+        await Logins(state_folder()).log_in(login)
+        until = "" if login.refresh_token else ", until its token ends"
+        print(f"You are logged in at {name}{until}.", file=sys.stderr)
+
+    run_async(main)
+
+
+def log_out_at(source: Path | ToolsCode, name: str) -> None:
+    """Forget the login at the server of that name, and have it ended where it was made. Raises ToolchatError."""
+    hide_memory()
+    url = _address(_named(source, name))
+
+    async def main(_: Any) -> tuple[Login | None, bool]:
+        login = await Logins(state_folder()).log_out(url)
+        if login is None or find_spec("httpx2") is None:
+            return login, False
+        from toolchat.tools.mcp.authorization import revoked
+        from toolchat.tools.mcp.fetching import http_client
+
+        async with http_client() as client:
+            with suppress(ToolchatError):
+                return login, await revoked(client, login)
+        return login, False
+
+    login, ended = run_async(main)
+    if login is None:
+        raise UsageError(f"{name}: you are not logged in there")
+    where = "" if ended else f"; {sanitize_line(login.issuer)} was not told, or did not say that it knows"
+    print(f"You are logged out at {name}{where}.", file=sys.stderr)
+
+
+def _named(source: Path | ToolsCode, name: str) -> McpServer:
+    code = source if isinstance(source, ToolsCode) else read_code(source)
+    servers = {server.name: server for server in code.servers()}
+    if name not in servers:
+        hint = did_you_mean(name, servers, "toolchat tools mcp lists those there are")
+        raise UsageError(f"{sanitize_line(name)}: the tools file has no server of that name; {hint}")
+    if not servers[name].url:
+        raise UsageError(f"{name}: it is started here, by command:; only a server with url: has logins")
+    return servers[name]
+
+
+def _address(server: McpServer) -> str:
+    """Where it is, and by which its login is kept."""
+    return _expanded(server, server.url)
+
+
+def _wanted(server: McpServer, scope: str | None) -> Wanted:
+    from toolchat.tools.mcp.login import Wanted
+
+    oauth = server.oauth
+    return Wanted(
+        url=_address(server),
+        headers={key: _expanded(server, text) for key, text in server.headers},
+        client_id=_expanded(server, oauth.client_id),
+        client_secret=_expanded(server, oauth.client_secret),
+        issuer=_expanded(server, oauth.issuer),
+        scope=scope if scope is not None else _expanded(server, oauth.scope),
+        port=oauth.port,
+    )
+
+
+def _expanded(server: McpServer, text: str) -> str:
+    known = basic_environment(os.environ) | named_environment(server.given, os.environ)
+    try:
+        return str(expanded(text, known))
+    except MissingVariable as missing:
+        raise UsageError(f"{server.name}: it needs the variable {missing.name}, which is not set; set it") from None
+
+
+async def _opened(address: str) -> bool:
+    """Whether a browser with a window has the page. One in this terminal would take it over."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    import webbrowser
+
+    return await asyncio.to_thread(webbrowser.open, address)
+
+
+async def _line() -> str:
+    """The next line that is typed or pasted; never comes where nothing more can."""
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[str] = loop.create_future()
+    pieces = b""
+
+    def read() -> None:
+        nonlocal pieces
+        data = os.read(sys.stdin.fileno(), 64 * 1024)
+        pieces += data
+        if not came.done() and (b"\n" in pieces or not data):
+            came.set_result(pieces.decode("utf-8", "replace"))
+
+    loop.add_reader(sys.stdin.fileno(), read)
+    try:
+        text = await came
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+    if not text:
+        await asyncio.Event().wait()
+    return text
+
+
+def serve_tools(
+    source: Path | ToolsCode, *, yes: bool, allow: Sequence[str] | None, deny: Sequence[str] | None
+) -> None:
+    """Serve on standard input and output until the client goes. Raises UsageError."""
+    if find_spec("mcp") is None:
+        raise UsageError("the package mcp is not installed; run: pip install 'toolchat[mcp]'")
+    if sys.stdin.isatty():
+        print("toolchat: serves a program on standard input and output; Ctrl-C ends it", file=sys.stderr)
+    from toolchat.tools.mcp.offer import Offer
+
+    policy = make_policy(yes=yes, allow=allow, deny=deny)
+
+    async def main(_: Any) -> None:
+        log = appendable(state_folder() / "logs" / "tools.log")
+        debug = bool(os.environ.get("TOOLCHAT_DEBUG"))
+        runner = await ToolRunner.start(source, log, debug=debug, on_refusal=partial(note_refusal, source))
+        try:
+            await runner.settled()
+            for line in (*runner.toolbox.broken, *runner.toolbox.notices):
+                print(f"toolchat: {sanitize_line(line)}", file=sys.stderr)
+            policy.check(runner.toolbox)
+            await Offer(runner, lambda tool, call: policy.judge(PendingCall(call, tool))).serve()
+        finally:
+            await runner.close()
+
+    run_async(main)

@@ -20,7 +20,7 @@ import pytest
 from mcp_bench import McpBench, write_servers
 from oauth_server import OAuthWorld, Reply, as_json, oauth_world
 
-from toolchat.cli import tool_login
+from toolchat.cli import tools_mcp
 from toolchat.settings import state_folder
 from toolchat.tools.mcp.addresses import (
     LoginError,
@@ -909,7 +909,7 @@ def test_the_commands_log_in_and_out(
         return True
 
     tasks: list[asyncio.Task[Any]] = []
-    monkeypatch.setattr(tool_login, "_opened", opened)
+    monkeypatch.setattr(tools_mcp, "_opened", opened)
     monkeypatch.setenv("MCP_PORT", str(world.port))
     monkeypatch.setenv("OAUTH_ID", "own")
     monkeypatch.setenv("OAUTH_SCOPE", "all")
@@ -917,7 +917,7 @@ def test_the_commands_log_in_and_out(
     entry = {"url": "http://127.0.0.1:${MCP_PORT}/mcp", "oauth": oauth}
     signed = {"url": world.url, "headers": {"Authorization": "x"}}
     path = write_servers(tmp_path, {"s": entry, "here": {"command": "x"}, "signed": signed})
-    tool_login.log_in_at(path, "s", scope=None, browser=True)
+    tools_mcp.log_in_at(path, "s", scope=None, browser=True)
     login = Logins(state_folder()).get(world.url)
     assert login is not None
     assert (login.client_id, login.scope) == ("own", "all")
@@ -926,7 +926,7 @@ def test_the_commands_log_in_and_out(
     assert f"You log in at {world.origin}, for the server s." in said.err
     assert "You are logged in at s." in said.err
     assert login.access_token not in said.out + said.err
-    tool_login.log_out_at(path, "s")
+    tools_mcp.log_out_at(path, "s")
     assert world.revoked == [login.refresh_token]
     assert capsys.readouterr().err == "You are logged out at s.\n"
     assert Logins(state_folder()).get(world.url) is None
@@ -936,9 +936,9 @@ def test_the_commands_log_in_and_out(
         ("here", "here: it is started here, by command:; only a server with url: has logins"),
     ):
         with pytest.raises(UsageError, match=re.escape(line)):
-            tool_login.log_out_at(path, name)
+            tools_mcp.log_out_at(path, name)
     with pytest.raises(UsageError, match="signed: its headers: say who you are"):
-        tool_login.log_in_at(path, "signed", scope=None, browser=True)
+        tools_mcp.log_in_at(path, "signed", scope=None, browser=True)
     world.metadata["issuer"] = ELSEWHERE
     with pytest.raises(LoginError, match=r"^s: its authorization server says to be another"):
-        tool_login.log_in_at(path, "s", scope=None, browser=True)
+        tools_mcp.log_in_at(path, "s", scope=None, browser=True)
