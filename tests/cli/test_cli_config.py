@@ -18,7 +18,7 @@ from cli_program import PROGRAM, Program, Ran
 from test_cli_small_commands import HEAVY, MODULES_AT_EXIT
 from typer import Exit
 
-from toolchat.cli import project_settings
+from toolchat.cli.given import ask_to_accept
 from toolchat.cli.main import app
 from toolchat.settings import SETTINGS, config_file, read_project, resolve
 from toolchat.store.sessions import SessionStore
@@ -223,7 +223,7 @@ def test_a_person_is_asked_and_no_leaves_the_file_out_of_this_command(
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr("toolchat.cli.approval.confirm", confirm)
     monkeypatch.setattr("toolchat.cli.signals.run_async", lambda main: __import__("asyncio").run(main(None)))
-    flags = project_settings.ask_to_accept({"seed": "3"})
+    flags = ask_to_accept({"seed": "3"})
     assert "system = Be " in screen.getvalue()
     assert "\x1b" not in screen.getvalue()
     assert resolve(flags).seed == 3

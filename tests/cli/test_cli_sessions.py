@@ -10,8 +10,8 @@ import pytest
 
 from toolchat.cli.main import app
 from toolchat.cli.options import session_to_open
-from toolchat.cli.quick import with_value
 from toolchat.cli.sessions import age
+from toolchat.cli.start import with_value
 from toolchat.settings import resolve, state_folder
 from toolchat.store.record import SessionRecord
 from toolchat.wire import events

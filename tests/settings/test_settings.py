@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.cli.ask_command import ask
+from toolchat.cli.chat_commands import ask, repl
 from toolchat.cli.options import settings_flags
-from toolchat.cli.repl_command import repl
 from toolchat.settings import NO_HOME, SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.wire.errors import UsageError
 

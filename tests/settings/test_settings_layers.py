@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from toolchat.cli.project_settings import describe
+from toolchat.cli.given import describe
 from toolchat.settings import Origin, Project, Resolved, Settings, UnacceptedError, check, read_project, resolve, trace
 from toolchat.settings.table import SETTINGS, variable
 from toolchat.wire.errors import UsageError

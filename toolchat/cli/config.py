@@ -60,7 +60,7 @@ def check() -> None:
 @app.command()
 def trust() -> None:
     """Accept the .toolchat.toml of this folder, until it changes."""
-    from toolchat.cli.project_settings import describe
+    from toolchat.cli.given import describe
     from toolchat.settings import PROJECT_NAME, read_project
     from toolchat.settings.layers import project_file
     from toolchat.ui.text.sanitize import sanitize_line

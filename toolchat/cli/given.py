@@ -1,14 +1,25 @@
-"""What a command was given: its settings, and the stored session that it goes on with. Knows nothing of typer."""
+"""What a command was given: its settings, and the stored session that it goes on with. Knows nothing of typer.
+
+The settings of a folder may be another's: whether those of a found .toolchat.toml count is asked here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from toolchat.settings.table import SETTINGS, Setting
+from toolchat.settings.layers import UnacceptedError, unaccepted
+from toolchat.settings.table import SETTINGS, Setting, variable
 
 if TYPE_CHECKING:
+    from toolchat.settings.files import Project
     from toolchat.store.sessions import Opened
+
+
+_LONG = 400
+"""Characters of a value; of a longer one it is said how many it has: who sees its end knows how far up it begins."""
 
 
 def parameter_of(setting: Setting) -> str:
@@ -22,8 +33,6 @@ def settings_flags(given: Mapping[str, Any]) -> dict[str, Any]:
     Where a .toolchat.toml of this folder has to be accepted first, a person at the terminal is asked now. Raises
     UsageError, see `_system`, and where that file cannot be read.
     """
-    from toolchat.cli.project_settings import ask_to_accept
-
     flags = {name: given.get(parameter_of(setting)) for name, setting in SETTINGS.items()}
     flags["system"] = _system(given.get("system"), given.get("no_system", False))
     return ask_to_accept(flags)
@@ -55,3 +64,45 @@ def _system(system: str | None, no_system: bool) -> str | None:
     if no_system and system is not None:
         raise UsageError("--system and --no-system contradict each other; leave one of them out")
     return NO_SYSTEM if no_system else system
+
+
+def ask_to_accept(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags as they count: where a person at the terminal does not accept this folder's settings, without them.
+
+    Raises UsageError where a .toolchat.toml has to be accepted and nobody can be asked.
+    """
+    if (project := unaccepted(flags)) is None:
+        return dict(flags)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UnacceptedError(project)
+    from toolchat.cli.approval import confirm, terminal_width
+    from toolchat.cli.signals import run_async
+    from toolchat.ui.text.sanitize import sanitize_line
+    from toolchat.ui.text.wrapping import hanging
+
+    first = f"{sanitize_line(str(project.file))} has settings for this folder:"
+    for row in (first, *describe(project)):
+        sys.stderr.write("\n".join(hanging(row, terminal_width())) + "\n")
+    if run_async(lambda _: confirm("Use them here, until the file changes? [y/N] ")):
+        project.accept()
+        return dict(flags)
+    return {**flags, "project": False}
+
+
+def describe(project: Project) -> Iterator[str]:
+    """What is to be accepted, in rows that are safe to show."""
+    from toolchat.ui.text.sanitize import look_alikes, sanitize_line
+
+    for name in project.asks_for:
+        shown = "(a key, not shown)" if name == "api_key" else sanitize_line(str(project.values[name]))
+        if len(shown) > _LONG:
+            yield f"  The next value has {len(shown):,} characters:"
+        yield f"  {name} = {shown}"
+        if name not in ("api_key", "system"):
+            yield from (f"  Mind its letters: {mark}." for mark in look_alikes(str(project.values[name])))
+    if "server" in project.values and os.environ.get(variable("api_key")):
+        yield f"  Your {variable('api_key')} goes to that server."
+    if "tools" in project.values:
+        yield "  The code of that tools file is asked about apart from this."
+    if harmless := [name for name in project.values if name in SETTINGS and SETTINGS[name].harmless]:
+        yield f"  It also sets {', '.join(harmless)}, which needs no question."

@@ -15,19 +15,18 @@ from typer.exceptions import TyperException
 
 import toolchat
 from toolchat.cli import (
-    ask_command,
+    chat_commands,
     config,
     doctor,
     ending,
     engines,
     models,
-    quick,
-    repl_command,
     report,
     serve,
     sessions,
     tools,
 )
+from toolchat.cli.start import with_value
 from toolchat.wire.errors import ExitCode
 
 EPILOG = """
@@ -49,8 +48,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("ask")(ask_command.ask)
-app.command("repl")(repl_command.repl)
+app.command("ask")(chat_commands.ask)
+app.command("repl")(chat_commands.repl)
 app.command("replay")(report.replay)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
@@ -84,7 +83,7 @@ def run(arguments: list[str] | None = None) -> Never:
     """Run the command line and exit with its code; failures become one line on stderr."""
 
     def work() -> Any:
-        given = quick.with_value(sys.argv[1:] if arguments is None else arguments)
+        given = with_value(sys.argv[1:] if arguments is None else arguments)
         try:
             return _app_for(given)(args=given, prog_name="toolchat", standalone_mode=False)
         except typer.Exit as error:

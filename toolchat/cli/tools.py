@@ -1,4 +1,4 @@
-"""The command lines of `toolchat tools`, with `tools mcp`: the tools and servers of a file, listed, tried and trusted."""
+"""The commands of `toolchat tools`, with `tools mcp`: tools and servers of a file, listed, tried and trusted."""
 
 from __future__ import annotations
 

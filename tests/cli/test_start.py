@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.exceptions import TyperException
 
-from toolchat.cli import ask_command, main, quick, repl, repl_command, start
+from toolchat.cli import chat_commands, main, repl, start
 from toolchat.settings import SETTINGS
 
-WORK: Mapping[str, tuple[ModuleType, str]] = {"ask": (ask_command, "answer"), "repl": (repl_command, "chat")}
+WORK: Mapping[str, tuple[ModuleType, str]] = {"ask": (chat_commands, "answer"), "repl": (chat_commands, "chat")}
 """By command: the function that typer's reading ends in."""
-COMMANDS: Mapping[str, Callable[..., int]] = {"ask": ask_command.ask, "repl": repl_command.repl}
+COMMANDS: Mapping[str, Callable[..., int]] = {"ask": chat_commands.ask, "repl": chat_commands.repl}
 
 
 @functools.cache
@@ -34,7 +34,7 @@ def by_typer(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str,
     """What the command is given by typer; None where it refuses."""
     found: list[dict[str, Any]] = []
     monkeypatch.setattr(*WORK[arguments[0]], lambda given: found.append(dict(given)) or 0)
-    written = quick.with_value(arguments)
+    written = start.with_value(arguments)
     try:
         built(arguments[0])(args=written, prog_name="toolchat", standalone_mode=False)
     except TyperException:
@@ -111,7 +111,7 @@ PLAIN = [
 
 @pytest.mark.parametrize("arguments", PLAIN, ids=" ".join)
 def test_a_plain_command_line_is_read_as_typer_reads_it(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert quick.read(arguments) == (arguments[0], by_typer(arguments, monkeypatch))
+    assert start.read(arguments) == (arguments[0], by_typer(arguments, monkeypatch))
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_a_plain_command_line_is_read_as_typer_reads_it(arguments: list[str], mo
     ids=" ".join,
 )
 def test_whatever_is_not_plain_is_left_to_typer(arguments: list[str]) -> None:
-    assert quick.read(arguments) is None
+    assert start.read(arguments) is None
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_parameter_of_a_command_is_read_and_has_its_default(command: str) -> None:
     parameters = inspect.signature(COMMANDS[command]).parameters
-    assert quick.read([command]) == (command, {name: one.default for name, one in parameters.items()})
+    assert start.read([command]) == (command, {name: one.default for name, one in parameters.items()})
 
 
 @pytest.mark.parametrize(("command", "work"), [("ask", "toolchat.cli.ask.answer"), ("repl", "toolchat.cli.repl.chat")])
@@ -226,6 +226,6 @@ WORDS = ["--", "-", "", "x", "-x", "--json=1", "--plain=1", "--model=x", "--mod"
 def test_what_is_read_is_never_anything_else_than_typer_reads(command: str, data: st.DataObject) -> None:
     words = st.sampled_from([*SWITCHES[command], *VALUED[command], *WORDS])
     arguments = [command, *data.draw(st.lists(words, max_size=5))]
-    if (found := quick.read(arguments)) is not None:
+    if (found := start.read(arguments)) is not None:
         with pytest.MonkeyPatch.context() as patch:
             assert found == (command, by_typer(arguments, patch))
