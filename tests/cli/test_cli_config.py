@@ -222,7 +222,7 @@ def test_a_person_is_asked_and_no_leaves_the_file_out_of_this_command(
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr("toolchat.cli.approval.confirm", confirm)
-    monkeypatch.setattr("toolchat.cli.signals.run_async", lambda main: __import__("asyncio").run(main(None)))
+    monkeypatch.setattr("toolchat.cli.running.run_async", lambda main: __import__("asyncio").run(main(None)))
     flags = ask_to_accept({"seed": "3"})
     assert "system = Be " in screen.getvalue()
     assert "\x1b" not in screen.getvalue()

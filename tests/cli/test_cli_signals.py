@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_program import PROGRAM, Program
 
-from toolchat.cli.signals import Interrupts, run_async
+from toolchat.cli.running import Interrupts, run_async
 from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import ExitCode
 from toolchat.wire.events import TurnFinished, TurnStatus

@@ -140,11 +140,11 @@ def test_a_group_without_a_command_shows_its_help(toolchat: Program, arguments: 
 
 BEFORE_THE_PROMPT = """
 import sys
-from toolchat.cli import repl, signals, start
+from toolchat.cli import repl, running, start
 def prompt(*_):
     print(" ".join(sys.modules))
     return 0
-signals.run_async = prompt
+running.run_async = prompt
 repl.is_plain = lambda _: False
 start.run(["repl", "--model", "demo"])
 """
@@ -178,11 +178,11 @@ def test_the_prompt_waits_for_no_typer_and_nothing_that_reads_tools_files_or_sto
 
 BEFORE_THE_QUESTION = """
 import sys
-from toolchat.cli import signals, start
+from toolchat.cli import running, start
 def chat(*_):
     print(" ".join(sys.modules))
     return 0
-signals.run_async = chat
+running.run_async = chat
 start.run()
 """
 

@@ -169,7 +169,7 @@ def test_a_plain_command_line_runs_its_command(command: str, work: str, monkeypa
         raise SystemExit(made())
 
     monkeypatch.setattr(work, lambda given: f"{command} {given['model']}")
-    monkeypatch.setattr("toolchat.cli.ending.run", run)
+    monkeypatch.setattr("toolchat.cli.running.run", run)
     try:
         with pytest.raises(SystemExit) as ended:
             start.run([command, "--model", "x"])

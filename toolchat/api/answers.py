@@ -1,13 +1,12 @@
-"""What a program is given: answers, calls, and the requests for calls that it decides on; schemas of answers."""
+"""What a program is given: answers, calls, requests for calls that it decides on, and messages in the API's words."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from toolchat.api.wording import worded
 from toolchat.wire.deltas import Usage
 from toolchat.wire.errors import ExitCode, ToolchatError, UsageError
 from toolchat.wire.events import TurnStatus
@@ -15,6 +14,25 @@ from toolchat.wire.messages import Image, ToolCall
 
 if TYPE_CHECKING:
     from toolchat.store.transcript import CallStory, TurnStory
+
+E = TypeVar("E", bound=BaseException)
+
+_NOT_FLAGS = {"--image": "images", "--yes": 'approve="allow"', "--no-store": "store=False", "--no-tools": "tools=[]"}
+
+
+def worded(text: str) -> str:
+    """What toolchat says of its flags, in the words of the API."""
+    from toolchat.settings import SETTINGS
+
+    known = {setting.flag: name for name, setting in SETTINGS.items()} | _NOT_FLAGS
+    return re.sub(r"--[a-z][a-z-]*[a-z]", lambda match: known.get(match[0], match[0]), text)
+
+
+def worded_error(error: E) -> E:
+    """The same error, with its message so."""
+    if isinstance(error, ToolchatError) and len(error.args) == 1 and isinstance(error.args[0], str):
+        error.args = (worded(error.args[0]),)
+    return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from contextlib import suppress
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from toolchat.api.answers import Answer, CallRequest, Schema, answer_of
+from toolchat.api.answers import Answer, CallRequest, Schema, answer_of, worded_error
 from toolchat.api.opening import Config, logger, open_chat, refuse_while_importing, tell_beside
-from toolchat.api.wording import worded_error
 from toolchat.wire import events
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import Event, TurnStatus

@@ -9,10 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-from toolchat.api.answers import Answer, CallRequest
+from toolchat.api.answers import Answer, CallRequest, worded_error
 from toolchat.api.base import BaseChat, BaseStream, give_reply, request_of
 from toolchat.api.opening import Options, read_config, read_given_images
-from toolchat.api.wording import worded_error
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.events import Event
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from toolchat.api.wording import worded
+from toolchat.api.answers import worded
 from toolchat.wire import events
 from toolchat.wire.errors import UsageError
 from toolchat.wire.events import Event

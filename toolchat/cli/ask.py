@@ -11,8 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchat.cli import recording
-from toolchat.cli.given import session_to_open, settings_flags
+from toolchat.cli.given import (
+    cassette_to_replay,
+    check_record,
+    recorded_tools,
+    session_to_open,
+    settings_flags,
+    tape_for,
+)
 
 if TYPE_CHECKING:
     from toolchat.chat.approval import ApprovalPolicy
@@ -171,8 +177,8 @@ def _one(given: Mapping[str, Any], policy: ApprovalPolicy) -> int:
     question = read_question(given["question"], given["file"] or (), read_stdin=not given["no_stdin"], note=note)
     images = (*(given["image"] or ()), *question.images)
     flags = settings_flags(given)
-    recording.check_record(given["record"])
-    cassette = recording.cassette_to_replay(given["replay"], given["recorded_results"], flags)
+    check_record(given["record"])
+    cassette = cassette_to_replay(given["replay"], given["recorded_results"], flags)
     stored = resolve(flags).store
     opened = session_to_open(given["session"], given["continue_"], stored, "--session")
     plan = _plan(given, flags, images, opened, cassette)
@@ -196,14 +202,14 @@ def _answer(
 ) -> int:
     """Ask one question, and print its answer in the form that the flags say."""
     from toolchat.cli.approval import ask_on_terminal
-    from toolchat.cli.signals import Interrupts, run_async
+    from toolchat.cli.running import Interrupts, run_async
     from toolchat.session.opening import open_session
     from toolchat.ui.plain import PlainRenderer
 
     as_json, as_events = given["as_json"], given["stream_json"]
     streams = schema is None and not as_json and not as_events
     renderer = PlainRenderer(sys.stdout if streams else None, quiet=given["quiet"])
-    replaying = recording.replaying(cassette if given["recorded_results"] else None)
+    recorded = recorded_tools(cassette if given["recorded_results"] else None)
     answer = None
     if not streams:
         from toolchat.ui.machine import Answer
@@ -214,9 +220,9 @@ def _answer(
     async def main(_: Interrupts) -> int:
         with renderer:
             ask_person = ask_on_terminal(renderer.pause)
-            tape = recording.tape_for(given["record"], "ask", plan)
+            tape = tape_for(given["record"], "ask", plan)
             async with open_session(
-                plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True, tape=tape, **replaying
+                plan, shown.show, policy, ask_person, shown.show_plain, opened, early_tools=True, tape=tape, **recorded
             ) as chat:
                 await chat.ready()
                 code = (await chat.ask(question, plan.images, schema, typed=given["question"] or "")).exit_code

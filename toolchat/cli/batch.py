@@ -96,7 +96,7 @@ def _ask(
     *,
     quiet: bool,
 ) -> None:
-    from toolchat.cli.signals import Interrupts, run_async
+    from toolchat.cli.running import Interrupts, run_async
 
     with _progress(quiet) as (report, note):
 

@@ -1,4 +1,4 @@
-"""What a command was given: its settings, and the stored session that it goes on with. Knows nothing of typer.
+"""What a command was given: its settings, and the session or cassette that its flags name. Knows nothing of typer.
 
 The settings of a folder may be another's: whether those of a found .toolchat.toml count is asked here.
 """
@@ -14,7 +14,10 @@ from toolchat.settings.layers import UnacceptedError, unaccepted
 from toolchat.settings.table import SETTINGS, Setting, variable
 
 if TYPE_CHECKING:
+    from toolchat.session.startup import Plan
     from toolchat.settings.files import Project
+    from toolchat.store.cassette_writer import CassetteWriter
+    from toolchat.store.cassettes import Cassette
     from toolchat.store.sessions import Opened
 
 
@@ -76,7 +79,7 @@ def ask_to_accept(flags: Mapping[str, Any]) -> dict[str, Any]:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UnacceptedError(project)
     from toolchat.cli.approval import confirm, terminal_width
-    from toolchat.cli.signals import run_async
+    from toolchat.cli.running import run_async
     from toolchat.ui.text.sanitize import sanitize_line
     from toolchat.ui.text.wrapping import hanging
 
@@ -106,3 +109,64 @@ def describe(project: Project) -> Iterator[str]:
         yield "  The code of that tools file is asked about apart from this."
     if harmless := [name for name in project.values if name in SETTINGS and SETTINGS[name].harmless]:
         yield f"  It also sets {', '.join(harmless)}, which needs no question."
+
+
+def cassette_to_replay(replay: str | None, recorded_results: bool, flags: Mapping[str, Any]) -> Cassette | None:
+    """The cassette that --replay names. Raises UsageError where it cannot be read, or contradicts other flags."""
+    from toolchat.wire.errors import UsageError
+
+    if replay is None:
+        if recorded_results:
+            raise UsageError("--recorded-results: is for the cassette of --replay FILE; name one")
+        return None
+    for name in ("model", "server"):
+        if flags[name] is not None:
+            raise UsageError(f"--replay and --{name} do not go together: a cassette answers, and no model")
+    from toolchat.settings import user_path
+    from toolchat.store.cassettes import read_cassette
+
+    return read_cassette(user_path(replay))
+
+
+def check_record(record: str | None) -> None:
+    """Raise UsageError where --record names what is there already: nothing is to be loaded for that."""
+    if record is None:
+        return
+    from toolchat.settings import user_path
+    from toolchat.wire.errors import UsageError
+
+    if os.path.lexists(user_path(record)):
+        raise UsageError(f"--record {record}: is there already; remove it, or name another file")
+
+
+def tape_for(record: str | None, command: str, plan: Plan) -> CassetteWriter | None:
+    """The cassette that --record names, a new file. Raises UsageError where it cannot be written."""
+    if record is None:
+        return None
+    import time
+
+    import toolchat
+    from toolchat.settings import user_path
+    from toolchat.settings.check import keys
+    from toolchat.store.cassette_writer import CassetteWriter
+    from toolchat.store.cassettes import Header
+    from toolchat.store.redaction import Redaction
+
+    header = Header(f"toolchat {toolchat.__version__}", command, plan.model, round(time.time(), 3))
+    known = dict.fromkeys((*([plan.settings.api_key] if plan.settings.api_key else []), *keys()))
+    more = {f"API_KEY{number or ''}": key for number, key in enumerate(known)}
+    return CassetteWriter(user_path(record), header, Redaction.here(more=more))
+
+
+def recorded_tools(cassette: Cassette | None) -> dict[str, Any]:
+    """What `open_session` is given to have the recorded results of calls; nothing where tools run."""
+    if cassette is None:
+        return {}
+    from toolchat.session.replaying import RecordedRunner
+
+    runner = RecordedRunner(cassette)
+
+    async def start() -> RecordedRunner:
+        return runner
+
+    return {"start_tools": start, "decide": runner.decide}

@@ -18,10 +18,10 @@ from toolchat.cli import (
     chat_commands,
     config,
     doctor,
-    ending,
     engines,
     models,
     report,
+    running,
     serve,
     sessions,
     tools,
@@ -93,7 +93,7 @@ def run(arguments: list[str] | None = None) -> Never:
         except typer.Abort:
             return ExitCode.INTERRUPTED
 
-    ending.run(work)
+    running.run(work)
 
 
 def _app_for(arguments: Sequence[str]) -> typer.Typer:

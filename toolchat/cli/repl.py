@@ -12,8 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchat.cli import recording
-from toolchat.cli.given import session_to_open, settings_flags
+from toolchat.cli.given import (
+    cassette_to_replay,
+    check_record,
+    recorded_tools,
+    session_to_open,
+    settings_flags,
+    tape_for,
+)
 
 if TYPE_CHECKING:  # the prompt is not to wait for any of these
     from toolchat.chat.approval import Ask
@@ -41,8 +47,8 @@ def chat(given: Mapping[str, Any]) -> int:
     flags = settings_flags(given)
     open_state(state_folder())
     settings = resolve(flags)
-    recording.check_record(given["record"])
-    cassette = recording.cassette_to_replay(given["replay"], given["recorded_results"], flags)
+    check_record(given["record"])
+    cassette = cassette_to_replay(given["replay"], given["recorded_results"], flags)
     opened = session_to_open(given["resume"], given["continue_"], settings.store, "--resume")
     if opened is not None and cassette is None:
         from toolchat.session.past import with_model
@@ -70,7 +76,7 @@ def chat(given: Mapping[str, Any]) -> int:
 
 def _chat(opening: _Opening, settings: Settings, *, plain: bool, no_history: bool) -> int:
     """The chat, until it is left; its exit code."""
-    from toolchat.cli.signals import Interrupts, run_async
+    from toolchat.cli.running import Interrupts, run_async
     from toolchat.settings import state_folder
     from toolchat.store.state import HISTORY
 
@@ -155,10 +161,10 @@ class _Opening:
 
         plan = await in_background(lambda _: begin())
         policy = make_policy(**self._approval)
-        replaying = recording.replaying(self._cassette if self._recorded_results else None)
-        tape = recording.tape_for(self._record, "repl", plan)
+        recorded = recorded_tools(self._cassette if self._recorded_results else None)
+        tape = tape_for(self._record, "repl", plan)
         async with open_session(
-            plan, show, policy, ask, plain, self._opened, show_past=True, tape=tape, **replaying
+            plan, show, policy, ask, plain, self._opened, show_past=True, tape=tape, **recorded
         ) as session:
             try:
                 if self._name is not None and session.record.stored:

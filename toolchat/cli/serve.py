@@ -81,7 +81,7 @@ def serve(
     It runs until Ctrl-C. A Mistral model gets the flags that it needs; vLLM's own stand behind --, such as
     --tensor-parallel-size 2.
     """
-    from toolchat.cli import signals
+    from toolchat.cli.running import run_async
     from toolchat.engine.server_command import read_passed
     from toolchat.engine.server_process import check_place, run_server
     from toolchat.engine.vllm_options import server_flags
@@ -107,7 +107,7 @@ def serve(
         for line in _announcement(plan.command, served, key):
             typer.echo(line)
 
-    signals.run_async(lambda _: run_server(plan.command, plan.device, _say, ready))
+    run_async(lambda _: run_server(plan.command, plan.device, _say, ready))
 
 
 def _parted(arguments: list[str]) -> tuple[str | None, list[str]]:

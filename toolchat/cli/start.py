@@ -69,14 +69,14 @@ def run(arguments: list[str] | None = None) -> Never:
         from toolchat.cli import main
 
         main.run(arguments)
-    from toolchat.cli import ending
+    from toolchat.cli import running
 
     command, given = called
     if command == "ask":
         from toolchat.cli.ask import answer as work
     else:
         from toolchat.cli.repl import chat as work
-    ending.run(lambda: work(given))
+    running.run(lambda: work(given))
 
 
 def read(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | None:

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchat.cli.signals import run_async
+from toolchat.cli.running import run_async
 from toolchat.images.image import file_name, image_bytes
 from toolchat.mistral.grammar.keywords import kind_of, kinds_of
 from toolchat.mistral.ids import new_call_id
@@ -35,7 +35,7 @@ from toolchat.wire.errors import ExitCode, UsageError
 from toolchat.wire.messages import CutResult, Image, ResultStatus, ToolCall, ToolResult
 
 if TYPE_CHECKING:
-    from toolchat.cli.signals import Interrupts
+    from toolchat.cli.running import Interrupts
     from toolchat.tools.code import ToolsCode
     from toolchat.tools.toolbox import Tool, Toolbox
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.chat.calls import PendingCall
 from toolchat.cli.approval import make_policy
-from toolchat.cli.signals import run_async
+from toolchat.cli.running import run_async
 from toolchat.process import hide_memory
 from toolchat.settings import state_folder
 from toolchat.store.state import appendable

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.machinery import SOURCE_SUFFIXES
 
 from toolchat.cli.approval import confirm, terminal_width
-from toolchat.cli.signals import run_async
+from toolchat.cli.running import run_async
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.entry import ToolEntry
 from toolchat.tools.mcp.entry import McpServer, allows, unpinned

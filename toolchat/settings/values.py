@@ -55,7 +55,7 @@ def parse_system(value: Any) -> str:
     if text.strip().lower() == NO_SYSTEM:
         return ""
     if len(text.split()) == 1:
-        from toolchat.settings.prompts import named_prompt, prompt_text
+        from toolchat.settings.folders import named_prompt, prompt_text
 
         if (named := named_prompt(text.strip())) is not None:
             try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from toolchat.settings import SETTINGS, parsed, user_path
-from toolchat.settings.prompts import SUFFIXES, named_prompt, named_prompts, prompt_text
+from toolchat.settings.folders import SUFFIXES, named_prompt, named_prompts, prompt_text
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, matching, say, told
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError
