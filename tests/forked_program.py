@@ -40,7 +40,7 @@ IMPORTS = (
     "toolchat.cli.approval",
     "toolchat.cli.batch",
     "toolchat.cli.input_text",
-    "toolchat.session.opening",
+    "toolchat.session.session",
     "toolchat.session.startup",
     "toolchat.tools.run",
     "toolchat.engine.scripted",

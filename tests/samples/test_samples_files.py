@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.samples import confined
+from toolchat.samples import files
 from toolchat.samples.files import list_files, read_file
 
 
@@ -171,7 +171,7 @@ def test_pipes_and_sockets_are_refused_without_waiting(work: Path) -> None:
 
 
 def test_a_link_swapped_in_after_the_check_is_not_followed(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = confined._parts
+    checked = files._parts
 
     def swap_folder(path: str, missing: FileNotFoundError) -> tuple[str, ...]:
         parts = checked(path, missing)
@@ -180,7 +180,7 @@ def test_a_link_swapped_in_after_the_check_is_not_followed(work: Path, monkeypat
         return parts
 
     (work / "docs" / "secret.txt").write_text("mine")
-    monkeypatch.setattr(confined, "_parts", swap_folder)
+    monkeypatch.setattr(files, "_parts", swap_folder)
     with pytest.raises(OSError, match="no such file"):
         read_file("docs/secret.txt")
 
@@ -196,7 +196,7 @@ def test_a_file_swapped_for_a_link_or_a_pipe_is_not_opened(work: Path, monkeypat
     def unresolved(_path: str, _missing: FileNotFoundError) -> tuple[str, ...]:
         return ("out.txt",)
 
-    monkeypatch.setattr(confined, "_parts", unresolved)
+    monkeypatch.setattr(files, "_parts", unresolved)
     with pytest.raises(OSError, match="no such file"):
         read_file("out.txt")
 

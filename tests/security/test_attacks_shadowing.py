@@ -135,7 +135,7 @@ def test_an_accepted_file_in_the_place_of_another_is_refused(attacked: Attacked)
     assert attacked.refusal()
 
 
-@pytest.mark.parametrize("name", ["confined:_walk", "confined:opened", "calculator:_factorial"])
+@pytest.mark.parametrize("name", ["files:_walk", "files:_opened", "calculator:_factorial"])
 def test_a_file_of_samples_names_the_six_sample_tools_and_nothing_else_of_the_package(
     attacked: Attacked, name: str
 ) -> None:

@@ -21,10 +21,9 @@ from toolchat.engine.base import Engine, EngineInfo
 from toolchat.engine.replay import ReplayEngine
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.session.replaying import RecordedRunner, replay_plan
-from toolchat.session.reporting import write_session
 from toolchat.session.session import Session
 from toolchat.settings import Settings
-from toolchat.store.cassette_writer import CassetteWriter
+from toolchat.store.cassette_writer import CassetteWriter, write_session
 from toolchat.store.cassettes import Cassette, Header, Report, read_cassette
 from toolchat.store.grants import GrantStore
 from toolchat.store.redaction import Redaction

@@ -13,9 +13,8 @@ from toolchat.chat.approval import ApprovalPolicy
 from toolchat.engine.scripted import ScriptedEngine
 from toolchat.models.card import OwnPrompt
 from toolchat.session import engines, startup
-from toolchat.session.opening import open_session
 from toolchat.session.session import Session
-from toolchat.session.startup import Plan, sketch
+from toolchat.session.startup import Plan, open_session, sketch
 from toolchat.wire import events
 from toolchat.wire.events import Event, ModelChanged, SystemChanged
 

@@ -255,7 +255,7 @@ def test_ctrl_c_during_an_import_is_no_problem_of_the_file(tmp_path: Path) -> No
         ("toolchat.samples.weather:_celsius", '"_celsius" is no sample of toolchat.samples.weather'),
         ("toolchat.samples.weather:nothing", "it has: get_current_weather"),
         ("toolchat.samples.wether:f", 'there is no module "toolchat.samples.wether" among the samples'),
-        ("toolchat.samples.files:opened", '"opened" is no sample of toolchat.samples.files'),
+        ("toolchat.samples.files:contextmanager", '"contextmanager" is no sample of toolchat.samples.files'),
         ("toolchat.samples.weather:hashlib", "is a module; expected a function"),
     ],
 )  # fmt: skip

@@ -119,9 +119,8 @@ async def open_chat(config: Config, show: Show, ask: Ask) -> AsyncIterator[Sessi
 
     from toolchat.chat.approval import ApprovalPolicy
     from toolchat.session.given import JoinedRunner, sort_tools
-    from toolchat.session.opening import open_session
     from toolchat.session.past import with_model
-    from toolchat.session.startup import start_runner
+    from toolchat.session.startup import open_session, start_runner
     from toolchat.settings import resolve, state_folder
     from toolchat.store.grants import GrantStore
     from toolchat.store.sessions import open_session_of

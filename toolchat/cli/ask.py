@@ -203,7 +203,7 @@ def _answer(
     """Ask one question, and print its answer in the form that the flags say."""
     from toolchat.cli.approval import ask_on_terminal
     from toolchat.cli.running import Interrupts, run_async
-    from toolchat.session.opening import open_session
+    from toolchat.session.startup import open_session
     from toolchat.ui.plain import PlainRenderer
 
     as_json, as_events = given["as_json"], given["stream_json"]

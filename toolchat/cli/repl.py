@@ -148,8 +148,7 @@ class _Opening:
         gc.enable()
         from toolchat.cli.approval import make_policy
         from toolchat.cli.tools_file import choose_tools_file
-        from toolchat.session.opening import open_session
-        from toolchat.session.startup import sketch
+        from toolchat.session.startup import open_session, sketch
 
         def begin() -> Plan:
             again = partial(choose_tools_file, ask=False)

@@ -76,7 +76,7 @@ def report(session: Which = None, output: Output = None, no_session: NoSession =
     versions = _versions()
     tape.report(Report(versions, tuple(lines)))
     if found is not None:
-        from toolchat.session.reporting import write_session
+        from toolchat.store.cassette_writer import write_session
 
         write_session(tape, history)
     tape.close()
