@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from image_files import image
 
 from toolchat.chat import loop
-from toolchat.chat.calls import Decision, PendingCall
+from toolchat.chat.approval import Decision, PendingCall
 from toolchat.chat.compaction import older_turns, summarise
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.frames import frames

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchat.chat.approval import NOBODY, ApprovalPolicy, Ask, Reply, Scope, decider
-from toolchat.chat.calls import Decision, PendingCall
+from toolchat.chat.approval import NOBODY, ApprovalPolicy, Ask, Decision, PendingCall, Reply, Scope, decider
 from toolchat.engine.scripted import call
 from toolchat.tools.grant import Grant
 from toolchat.tools.rules import Rule, Rules, call_of, likeness

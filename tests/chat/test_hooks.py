@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from toolchat.chat.approval import ApprovalPolicy, Reply, decider
-from toolchat.chat.calls import Decision, PendingCall
+from toolchat.chat.approval import ApprovalPolicy, Decision, PendingCall, Reply, decider
 from toolchat.chat.hooks import Hooks
 from toolchat.engine.scripted import Answer, call
 from toolchat.wire import events

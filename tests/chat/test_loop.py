@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from toolchat.chat.calls import Decision, PendingCall
+from toolchat.chat.approval import Decision, PendingCall
 from toolchat.chat.frames import FRAME_SECONDS
 from toolchat.chat.loop import LimitChoice, LimitMet
 from toolchat.engine.base import ContextOverflowError, EngineCrashedError

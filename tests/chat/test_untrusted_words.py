@@ -10,8 +10,7 @@ import pytest
 from chat_harness import Harness
 from inprocess_tools import InProcessRunner
 
-from toolchat.chat.approval import ApprovalPolicy, Reply, decider
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import ApprovalPolicy, PendingCall, Reply, decider
 from toolchat.engine.scripted import Answer, call
 from toolchat.tools.grant import Grant
 from toolchat.tools.toolbox import Approval

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from attacked_folder import Attacked
 
-from toolchat.chat.approval import ApprovalPolicy, Reply, Scope
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import ApprovalPolicy, PendingCall, Reply, Scope
 from toolchat.settings import state_folder
 from toolchat.store.grants import GrantStore
 from toolchat.tools.load import load_tools

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 from attack_bench import NOBODY, environment, folder_of, unprivileged
 
-from toolchat.chat.approval import ApprovalPolicy, Reply, Scope
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import ApprovalPolicy, PendingCall, Reply, Scope
 from toolchat.models import demo
 from toolchat.models.demo import pins
 from toolchat.private_file import PrivateFile, distrusted, private_folder

@@ -15,8 +15,8 @@ import pytest
 from image_files import image
 from inprocess_tools import InProcessRunner
 
-from toolchat.chat.approval import ApprovalPolicy, Reply
-from toolchat.chat.calls import CallRunner, Decide
+from toolchat.chat.approval import ApprovalPolicy, Decide, Reply
+from toolchat.chat.calls import CallRunner
 from toolchat.engine.base import Engine, EngineInfo
 from toolchat.engine.replay import ReplayEngine
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
@@ -154,7 +154,7 @@ def test_a_declined_call_is_declined_again_for_the_same_reason(tmp_path: Path, r
     policy = ApprovalPolicy(GrantStore(tmp_path / "state"), deny=["calculate"])
 
     async def decide(pending: Any) -> Any:
-        from toolchat.chat.calls import Decision
+        from toolchat.chat.approval import Decision
 
         assert reply is not None
         return Decision(False, reply.reason, end_turn=reply.end_turn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchat.chat.calls import PendingCall, Validate, fits
+from toolchat.chat.approval import PendingCall, Validate, fits
 from toolchat.engine.scripted import call
 from toolchat.tools.toolbox import Tool
 

@@ -159,8 +159,7 @@ async def open_chat(config: Config, show: Show, ask: Ask) -> AsyncIterator[Sessi
 
 
 def _deny_all(grants: Any) -> ApprovalPolicy:
-    from toolchat.chat.approval import ApprovalPolicy
-    from toolchat.chat.calls import PendingCall
+    from toolchat.chat.approval import ApprovalPolicy, PendingCall
     from toolchat.tools.toolbox import Approval, Tool
 
     class DenyAll(ApprovalPolicy):

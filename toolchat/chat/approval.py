@@ -12,17 +12,61 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
-from toolchat.chat.calls import Decide, Decision, PendingCall
 from toolchat.tools.grant import Grant
+from toolchat.tools.mcp.elicitation import Elicitation
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.rules import Call, Likeness, call_of
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import ToolchatError, UsageError
+from toolchat.wire.messages import ToolCall
 
 NOBODY = "it needs the user's approval, and nobody can be asked; answer without it"
 """What the model is told of a call that would be asked about where there is no terminal."""
 
 DENIED = "the user does not allow this tool; answer without it"
+
+
+Validate = Callable[[dict[str, Any]], Awaitable[str | None]]
+"""What is wrong with other arguments for a call, in one line for people; None where they fit."""
+
+
+async def fits(_: dict[str, Any]) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A call that is about to run, as `decide` sees it."""
+
+    call: ToolCall
+    tool: Tool
+    validate: Validate = fits
+    elicitation: Elicitation | None = None
+    """Where it is no call but a server's question, whose answer are the arguments."""
+    heard: str = ""
+    """The untrusted tool that has spoken in this turn before, if one has; its words may have led to this call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    allowed: bool
+    reason: str = ""
+    """For the model, where the call is declined."""
+    arguments: dict[str, Any] | None = None
+    """What the user made of the arguments; None where the call runs as it is."""
+    asked: bool = True
+    """Whether the user was asked, so that a refusal is theirs and not that of a setting."""
+    end_turn: bool = False
+    """Whether the turn is to end, with the calls that have not been decided on declined."""
+    notice: str = ""
+    """Something the user should know of it, in one line."""
+
+
+Decide = Callable[[PendingCall], Awaitable[Decision]]
+
+
+async def allow_all(_: PendingCall) -> Decision:
+    return Decision(True)
 
 
 class Scope(StrEnum):

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from toolchat.chat.approval import Decide, Decision, PendingCall
 from toolchat.chat.context_window import cut_to_budget, result_budget, result_tokens
 from toolchat.chat.conversation import INTERRUPTED_CALL, history_call
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
 from toolchat.chat.hooks import NO_HOOKS, Hooks, Passed, Refused
 from toolchat.engine.base import Engine, GenerateOptions
 from toolchat.tools.grant import canonical
-from toolchat.tools.mcp.elicitation import Elicit, Elicitation
+from toolchat.tools.mcp.elicitation import Elicit
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.events import EventBody
@@ -127,49 +128,7 @@ class ServedRunner(CallRunner, Protocol):
         """Have `on_notice` told what becomes of servers, and `elicit` ask the user what they want to know."""
 
 
-Validate = Callable[[dict[str, Any]], Awaitable[str | None]]
-"""What is wrong with other arguments for a call, in one line for people; None where they fit."""
-
-
-async def fits(_: dict[str, Any]) -> str | None:
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class PendingCall:
-    """A call that is about to run, as `decide` sees it."""
-
-    call: ToolCall
-    tool: Tool
-    validate: Validate = fits
-    elicitation: Elicitation | None = None
-    """Where it is no call but a server's question, whose answer are the arguments."""
-    heard: str = ""
-    """The untrusted tool that has spoken in this turn before, if one has; its words may have led to this call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    allowed: bool
-    reason: str = ""
-    """For the model, where the call is declined."""
-    arguments: dict[str, Any] | None = None
-    """What the user made of the arguments; None where the call runs as it is."""
-    asked: bool = True
-    """Whether the user was asked, so that a refusal is theirs and not that of a setting."""
-    end_turn: bool = False
-    """Whether the turn is to end, with the calls that have not been decided on declined."""
-    notice: str = ""
-    """Something the user should know of it, in one line."""
-
-
-Decide = Callable[[PendingCall], Awaitable[Decision]]
-
 _ENDED = Decision(False, "the turn was ended")
-
-
-async def allow_all(_: PendingCall) -> Decision:
-    return Decision(True)
 
 
 @dataclass(slots=True)

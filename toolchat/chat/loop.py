@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from toolchat.chat.calls import CallRunner, Decide, Outcome, TurnCalls, allow_all, possible_choice
+from toolchat.chat.approval import Decide, allow_all
+from toolchat.chat.calls import CallRunner, Outcome, TurnCalls, possible_choice
 from toolchat.chat.context_window import left_for_results, reserve, too_long, turns_to_set_aside
 from toolchat.chat.conversation import INTERRUPTED, Conversation, Spoken
 from toolchat.chat.frames import InterruptedGeneration, frames

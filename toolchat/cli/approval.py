@@ -12,8 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from toolchat.chat.approval import ApprovalPolicy, Ask, Reply
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import ApprovalPolicy, Ask, PendingCall, Reply
 from toolchat.settings import state_folder
 from toolchat.store.grants import GrantStore
 

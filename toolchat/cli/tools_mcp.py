@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import PendingCall
 from toolchat.cli.approval import make_policy
 from toolchat.cli.running import run_async
 from toolchat.process import hide_memory

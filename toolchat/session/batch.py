@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from toolchat.chat.approval import ApprovalPolicy, decider
-from toolchat.chat.calls import CallRunner, Decide, ServedRunner
+from toolchat.chat.approval import ApprovalPolicy, Decide, decider
+from toolchat.chat.calls import CallRunner, ServedRunner
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import Engine

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchat.chat.approval import DENIED, NOBODY
-from toolchat.chat.calls import Decision, PendingCall, ShownResult
+from toolchat.chat.approval import DENIED, NOBODY, Decision, PendingCall
+from toolchat.chat.calls import ShownResult
 from toolchat.engine.base import Engine
 from toolchat.engine.replay import ReplayEngine
 from toolchat.images.attached import read_images

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import toolchat
-from toolchat.chat.approval import ApprovalPolicy, Ask
-from toolchat.chat.calls import CallRunner, Decide
+from toolchat.chat.approval import ApprovalPolicy, Ask, Decide
+from toolchat.chat.calls import CallRunner
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.loop import ChatLoop
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions

@@ -30,8 +30,8 @@ from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:  # of a session, nothing before it is opened; what reads YAML, where a tools file has to be read
-    from toolchat.chat.approval import ApprovalPolicy, Ask
-    from toolchat.chat.calls import CallRunner, Decide
+    from toolchat.chat.approval import ApprovalPolicy, Ask, Decide
+    from toolchat.chat.calls import CallRunner
     from toolchat.models.hub import RemoteSize
     from toolchat.session.session import Session
     from toolchat.session.stream import Show

@@ -17,8 +17,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from toolchat.chat.approval import Ask, Reply
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import Ask, PendingCall, Reply
 from toolchat.session.session import Session
 from toolchat.session.stream import Show
 from toolchat.store.transcript import TurnStory

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from toolchat.chat.approval import ApprovalPolicy, Ask, decider
-from toolchat.chat.calls import CallRunner, Decide, PendingCall, ServedRunner, allow_all
+from toolchat.chat.approval import ApprovalPolicy, Ask, Decide, PendingCall, allow_all, decider
+from toolchat.chat.calls import CallRunner, ServedRunner
 from toolchat.session.past import changes
 from toolchat.session.resources import with_resources
 from toolchat.tools.grant import Grant

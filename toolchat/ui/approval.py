@@ -11,8 +11,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
-from toolchat.chat.approval import Reply, Scope
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import PendingCall, Reply, Scope
 from toolchat.tools.grant import canonical
 from toolchat.tools.rules import Likeness, call_of
 from toolchat.tools.rules import likeness as find_likeness

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TextIO
 
-from toolchat.chat.approval import Reply, Scope
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import PendingCall, Reply, Scope
 from toolchat.tools.grant import canonical
 from toolchat.ui.approval import ARMING_SECONDS, LEAST_PAGE, offer
 from toolchat.ui.approval_text import editable, parse_arguments, pending_rows, question_of

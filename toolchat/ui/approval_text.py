@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Never
 
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import PendingCall
 from toolchat.mistral.json_scan import MAX_DEPTH, nests_too_deep
 from toolchat.tools.mcp.elicitation import Elicitation, asked_for
 from toolchat.tools.toolbox import Privileges, Tool

@@ -21,8 +21,7 @@ from toolchat.ui.input import LongLine, Visible
 from toolchat.ui.text.styles import ROLES, paint, prompt_style
 
 if TYPE_CHECKING:  # what the dialog needs takes a while to import, and the prompt is not to wait for it
-    from toolchat.chat.approval import Reply
-    from toolchat.chat.calls import PendingCall
+    from toolchat.chat.approval import PendingCall, Reply
     from toolchat.session.room import Fullness
     from toolchat.ui.approval_text import Row
 

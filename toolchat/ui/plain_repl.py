@@ -9,8 +9,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
-from toolchat.chat.approval import Reply
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import PendingCall, Reply
 from toolchat.session.room import Fullness
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
 from toolchat.ui.attached import shown, with_files

@@ -34,8 +34,7 @@ from toolchat.wire.events import Event
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:  # these take a while to import, and the prompt is not to wait for them
-    from toolchat.chat.approval import Reply
-    from toolchat.chat.calls import PendingCall
+    from toolchat.chat.approval import PendingCall, Reply
     from toolchat.ui.attached import Text
     from toolchat.ui.commands import Outcome
     from toolchat.ui.plain_lines import PlainLines

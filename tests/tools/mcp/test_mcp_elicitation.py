@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from toolchat.chat.approval import Reply
-from toolchat.chat.calls import PendingCall
+from toolchat.chat.approval import PendingCall, Reply
 from toolchat.session.tools import eliciting
 from toolchat.tools.mcp.elicitation import Elicitation, Elicited, asked_for, first_answer, problem_of
 from toolchat.ui.approval import ApprovalDialog
