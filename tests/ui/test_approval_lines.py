@@ -76,7 +76,7 @@ def test_anything_else_is_asked_again_and_runs_nothing(line: str) -> None:
 @given(st.text(st.characters(codec=None), max_size=20))
 def test_only_the_listed_words_allow(line: str) -> None:
     typed = parse(line)
-    if line.strip().lower() not in ("y", "yes", "s", "session", "a", "always"):
+    if line.strip().lower() not in ("y", "yes", "s", "session", "a", "always", "p"):
         assert typed is None or typed.choice.value in ("no", "edit", "help")
 
 
