@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.exceptions import TyperException
 
-from toolchat.cli import chat_commands, main, repl, start
+from toolchat.cli import main, repl, start
 from toolchat.settings import SETTINGS
 
-WORK: Mapping[str, tuple[ModuleType, str]] = {"ask": (chat_commands, "answer"), "repl": (chat_commands, "chat")}
+WORK: Mapping[str, tuple[ModuleType, str]] = {"ask": (main, "answer"), "repl": (main, "chat")}
 """By command: the function that typer's reading ends in."""
-COMMANDS: Mapping[str, Callable[..., int]] = {"ask": chat_commands.ask, "repl": chat_commands.repl}
+COMMANDS: Mapping[str, Callable[..., int]] = {"ask": main.ask, "repl": main.repl}
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.cli.chat_commands import ask, repl
+from toolchat.cli.main import ask, repl
 from toolchat.cli.options import settings_flags
 from toolchat.settings import NO_HOME, SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.wire.errors import UsageError

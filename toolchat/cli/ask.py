@@ -35,7 +35,7 @@ MOST_ANSWERS = 64
 
 
 def answer(given: Mapping[str, Any]) -> int:
-    """Do what the flags say, by the names of `chat_commands.ask`'s parameters; the exit code. Raises ToolchatError."""
+    """Do what the flags say, by the names of `main.ask`'s parameters; the exit code. Raises ToolchatError."""
     # Modules are no garbage: the collector's rounds over them are a twentieth of what a command takes of its own.
     gc.disable()
     if given["offline"]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchat.cli.options import settings_flags, takes_settings
+from toolchat.cli.given import settings_flags
+from toolchat.cli.options import takes_settings
 from toolchat.wire.errors import ToolchatError, UsageError
 
 if TYPE_CHECKING:

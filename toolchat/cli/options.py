@@ -9,10 +9,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from toolchat.cli import completion
-from toolchat.cli.given import parameter_of, session_to_open, settings_flags
+from toolchat.cli.given import parameter_of
 from toolchat.settings.table import SETTINGS, Setting
-
-__all__ = ["session_to_open", "settings_flags", "takes_settings"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,6 +39,7 @@ Images = Annotated[
     list[str] | None,
     typer.Option("--image", "-i", help="An image to send with the question; may be given again.", metavar="FILE|URL"),
 ]
+Plain = Annotated[bool, typer.Option("--plain", help="Line by line, without live rows, colours or escape sequences.")]
 Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the session that was used last.")]
 Name = Annotated[
     str | None, typer.Option("--name", help="What the session is called, to find it again.", metavar="NAME")

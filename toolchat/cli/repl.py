@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # the prompt is not to wait for any of these
 
 
 def chat(given: Mapping[str, Any]) -> int:
-    """Chat as the flags say, by the names of `chat_commands.repl`'s parameters; the exit code. Raises ToolchatError."""
+    """Chat as the flags say, by the names of `main.repl`'s parameters; the exit code. Raises ToolchatError."""
     # The collector's rounds over modules would come before the prompt; `_Opening` has it look again.
     gc.disable()
     if given["offline"]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolchat.cli import completion
-from toolchat.cli.chat_commands import Plain
+from toolchat.cli.options import Plain
 
 if TYPE_CHECKING:
     from toolchat.store.cassette_writer import CassetteWriter

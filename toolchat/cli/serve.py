@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolchat.cli import completion
-from toolchat.cli.options import Offline, settings_flags, takes_settings
+from toolchat.cli.given import settings_flags
+from toolchat.cli.options import Offline, takes_settings
 
 if TYPE_CHECKING:
     from toolchat.engine.served import ServedModel
