@@ -47,22 +47,22 @@ LONGEST = 160
 
 
 def told(exchange: Exchange) -> str:
-    """What was asked, and what came of it."""
-    question = " ".join(exchange.question.split())
-    if question[-1] not in ".?!":
-        question += "."
-    return f"The user asked: {question} {_outcome(exchange)}"
-
-
-def _outcome(exchange: Exchange) -> str:
+    """What came of a question; with the question itself where it was more than talk."""
+    question = _ended(exchange.question)
     if not exchange.calls and " tool" in exchange.say:
-        return "None of the tools does that."
+        return f"No tool could do this: {question}"
     if "```" in exchange.say:
-        return "The answer was code."
+        return f"Code was written: {question}"
     said = " ".join(exchange.say.split())
     if len(said) > LONGEST and ". " in said:
         said = said[: said.index(". ") + 1]
-    return said if said[-1] in ".?!" else f"{said}."
+    return f"The user asked: {question} {_ended(said)}" if exchange.calls else _ended(said)
+
+
+def _ended(text: str) -> str:
+    """In one line that ends as a sentence does."""
+    line = " ".join(text.split())
+    return line if line[-1] in ".?!" else f"{line}."
 
 
 def summary(before: str, rows: Sequence[Exchange]) -> str:

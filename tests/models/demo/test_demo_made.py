@@ -261,12 +261,12 @@ def test_a_summary_says_what_was_asked_and_what_came_of_it(training: Any) -> Non
         exchange("weather in Dallas", "It is 85 degrees.", calls=({"name": "weather"},)),
         exchange("Set an alarm.", "Sorry, I have no tool for that."),
         exchange("hello world in Python?", "```python\nprint('Hello')\n```"),
+        exchange("what has Norway", "Norway has fjords"),
     ]
     text = training.summaries.summary("The user asked: hi. Hello.", rows)
     assert text == (
         "The user asked: hi. Hello. The user asked: weather in Dallas. It is 85 degrees. "
-        "The user asked: Set an alarm. None of the tools does that. "
-        "The user asked: hello world in Python? The answer was code."
+        "No tool could do this: Set an alarm. Code was written: hello world in Python? Norway has fjords."
     )
     seen = set()
     for seed in range(100):
