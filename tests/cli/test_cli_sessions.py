@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from toolchat.cli.given import session_to_open
 from toolchat.cli.main import app
-from toolchat.cli.options import session_to_open
 from toolchat.cli.sessions import age
 from toolchat.cli.start import with_value
 from toolchat.settings import resolve, state_folder

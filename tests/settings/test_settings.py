@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from toolchat.cli.given import settings_flags
 from toolchat.cli.main import ask, repl
-from toolchat.cli.options import settings_flags
 from toolchat.settings import NO_HOME, SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.wire.errors import UsageError
 
