@@ -180,6 +180,7 @@ BEFORE_THE_QUESTION = """
 import sys
 from toolchat.cli import running, start
 def chat(*_):
+    import toolchat.session.session, toolchat.session.tools  # as opening the session does
     print(" ".join(sys.modules))
     return 0
 running.run_async = chat
