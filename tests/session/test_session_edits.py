@@ -84,11 +84,11 @@ def test_the_system_prompt_counts_from_the_next_turn_on(bench: Bench) -> None:
 
     async def scene(session: Session) -> None:
         await session.ask("first")
-        session.set_system("Be long.")
+        session.system_prompt.set("Be long.")
         assert session.conversation.system == "Be long."
         await session.ask("second")
         assert bench.sent() == ["Be long.", "first", "One.", "second"]
-        session.set_system(None)
+        session.system_prompt.set(None)
         await session.ask("third")
 
     bench.play(scene)
@@ -229,7 +229,7 @@ def test_the_context_in_use_counts_the_reasoning_effort(tmp_path: Path, monkeypa
     monkeypatch.setattr(bench.engine, "count", counting)
 
     async def scene(session: Session) -> None:
-        session.set_system("Be brief.")
+        session.system_prompt.set("Be brief.")
         await settled()
 
     bench.play(scene)
@@ -282,7 +282,7 @@ def test_the_context_in_use_follows_every_edit(bench: Bench, samples: InProcessR
         assert await counted() == first
         session.tools.switch("calculate", False)
         assert await counted() < first
-        session.set_system("Be much more detailed than that, please.")
+        session.system_prompt.set("Be much more detailed than that, please.")
         longer = await counted()
         session.clear()
         assert 0 < await counted() < longer
@@ -376,7 +376,7 @@ def test_every_event_of_an_edit_is_on_disk_before_it_is_shown(bench: Bench) -> N
     async def scene(session: Session) -> None:
         await session.ask("first")
         session.undo()
-        session.set_system(None)
+        session.system_prompt.set(None)
 
     bench.play(scene)
     assert [event.sequence for event in bench.recorded()] == list(range(len(bench.shown)))
@@ -390,7 +390,7 @@ def test_the_record_of_a_session_folds_into_its_conversation(bench: Bench, sampl
 
     async def scene(session: Session) -> None:
         await session.ask("first")
-        session.set_system("Be kind.")
+        session.system_prompt.set("Be kind.")
         await session.ask("second")
         session.undo()
         with pytest.raises(EngineError):

@@ -186,9 +186,9 @@ def test_switched_off_tools_and_grants_of_the_session_come_back_and_the_other_on
 
     async def switch(session: Session) -> None:
         assert given() == []
-        session.resume("chosen")
+        session.storage.resume("chosen")
         assert (session.tools.switched_off, given()) == ({"calculate"}, ["d", "e"])
-        session.resume("other")
+        session.storage.resume("other")
         assert (session.tools.switched_off, given()) == (frozenset(), [])
 
     chats.play(choose)
@@ -276,15 +276,15 @@ def test_a_system_prompt_that_is_given_on_resuming_takes_neither_switched_off_to
     async def look(session: Session) -> None:
         assert (session.tools.switched_off, session.tools.session_grants) == ({"calculate"}, grants)
         assert session.conversation.system == "Be brief."
-        session.use_own_prompt(OwnPrompt("Be Magistral."))
+        session.system_prompt.use_own(OwnPrompt("Be Magistral."))
         assert session.conversation.system == "Be brief."
 
     def fail(session: Session) -> None:
-        session.set_system("Be brief.")
+        session.system_prompt.set("Be brief.")
         raise UsageError("the tools cannot be read")
 
     chats.play(choose)
-    chats.play(leave, "last", early=lambda session: session.set_system("Be long."))
+    chats.play(leave, "last", early=lambda session: session.system_prompt.set("Be long."))
     with pytest.raises(UsageError):
         chats.play(leave, "last", early=fail)
     chats.play(look, "last", "n")
@@ -321,16 +321,16 @@ def test_forking_leaves_the_session_as_it_is_and_goes_on_in_a_copy(chats: Chats)
     async def fork(session: Session) -> None:
         await asking(chats, "first")(session)
         before = session.record.session
-        assert session.fork("mine") == "mine"
+        assert session.storage.fork("mine") == "mine"
         await asking(chats, "second")(session)
         with stored_sessions(chats.folder) as store:
             assert [(one.handle, one.turns) for one in store.latest()] == [("mine", 2), (before, 1)]
         assert session.conversation.turns == 2
         with pytest.raises(UsageError, match="another session has that name"):
-            session.fork("mine")
+            session.storage.fork("mine")
         with pytest.raises(UsageError, match="is this session"):
-            session.resume("mine")
-        session.resume(before)
+            session.storage.resume("mine")
+        session.storage.resume(before)
         assert session.conversation.turns == 1
 
     chats.play(fork)
@@ -340,7 +340,7 @@ def test_forking_leaves_the_session_as_it_is_and_goes_on_in_a_copy(chats: Chats)
 def test_a_chat_that_is_not_stored_says_so_where_it_is_asked_to(chats: Chats) -> None:
     async def scene(session: Session) -> None:
         await asking(chats, "first")(session)
-        for what in (lambda: session.save("x"), lambda: session.resume("last"), session.fork):
+        for what in (lambda: session.storage.save("x"), lambda: session.storage.resume("last"), session.storage.fork):
             with pytest.raises(UsageError, match="not stored"):
                 what()
         assert session.transcript.turns[0].answer == "About first."
@@ -355,7 +355,7 @@ def test_a_session_that_no_question_was_asked_in_is_forgotten_unless_it_has_a_na
         pass
 
     async def named(session: Session) -> None:
-        session.save("plan")
+        session.storage.save("plan")
 
     chats.play(nothing)
     chats.play(named)
@@ -368,7 +368,7 @@ def test_the_line_that_says_how_to_go_on_names_the_session_and_comes_only_where_
         assert _hint(session) == ""
         await asking(chats, "first")(session)
         assert _hint(session) == f"Go on with: toolchat repl --resume {session.record.session}"
-        session.save("my trip")
+        session.storage.save("my trip")
         assert _hint(session) == "Go on with: toolchat repl --resume 'my trip'"
 
     async def unstored(session: Session) -> None:

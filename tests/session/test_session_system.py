@@ -64,7 +64,7 @@ def test_what_the_user_chose_stays_whatever_the_model_brings(tmp_path: Path, cho
 @pytest.mark.parametrize("chosen", ["Be brief.", None])
 def test_a_prompt_chosen_within_the_chat_stays_with_another_model(tmp_path: Path, chosen: str | None) -> None:
     made = bench(tmp_path)
-    assert systems(made, lambda session: session.set_system(chosen), "other") == [chosen, chosen]
+    assert systems(made, lambda session: session.system_prompt.set(chosen), "other") == [chosen, chosen]
 
 
 def opened(found: Plan, scene: Callable[[Session], Any]) -> list[Event]:

@@ -125,7 +125,11 @@ class FakeChat:
     def clear(self) -> None:
         self.questions.clear()
 
-    def set_system(self, text: str | None) -> None:
+    @property
+    def system_prompt(self) -> FakeChat:
+        return self
+
+    def set(self, text: str | None) -> None:
         self.system = text
 
     @property

@@ -157,7 +157,7 @@ class AsyncChat(BaseChat):
 
     async def save(self, name: str) -> None:
         """As `Chat.save`."""
-        await self._do(lambda session: session.save(name))
+        await self._do(lambda session: session.storage.save(name))
 
     async def session(self) -> str:
         """The id of the session, for `resume`."""

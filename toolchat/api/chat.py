@@ -183,7 +183,7 @@ class Chat(BaseChat):
 
     def save(self, name: str) -> None:
         """Give the session a name, for `resume` and `toolchat repl --resume`. Raises ToolchatError."""
-        self._do(lambda session: session.save(name))
+        self._do(lambda session: session.storage.save(name))
 
     @property
     def session(self) -> str:

@@ -167,7 +167,7 @@ class _Opening:
         ) as session:
             try:
                 if self._name is not None and session.record.stored:
-                    session.save(self._name)
+                    session.storage.save(self._name)
                 yield session
             finally:
                 self.hint = _hint(session)
@@ -179,7 +179,7 @@ def _hint(session: Session) -> str:
     if not session.record.stored or not session.transcript.turn_count:
         return ""
     try:
-        with session.stored() as store:
+        with session.storage.sessions() as store:
             handle = store.find(session.record.session).handle
     except ToolchatError:
         return ""

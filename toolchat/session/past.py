@@ -1,10 +1,13 @@
-"""What a stored session brings along when a chat goes on with it: conversation, tools, model, grants, last turns."""
+"""Going on with stored sessions: what one brings along (conversation, tools, model, grants, last turns), and changing
+over to another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from toolchat.chat.conversation import Conversation
 from toolchat.chat.fold import Folded, fold_to_go_on
@@ -12,10 +15,11 @@ from toolchat.models.choice import choose_model
 from toolchat.session.stream import KeptAnswers
 from toolchat.settings import cache_folder, resolve
 from toolchat.store.grants import read_grant
-from toolchat.store.sessions import Opened
+from toolchat.store.record import SessionRecord
+from toolchat.store.sessions import Opened, SessionStore, StoredSession, open_session_of, stored_sessions
 from toolchat.tools.grant import Grant
 from toolchat.wire import events
-from toolchat.wire.errors import ToolchatError
+from toolchat.wire.errors import ToolchatError, UsageError
 from toolchat.wire.events import Event
 from toolchat.wire.messages import ToolSpec
 
@@ -138,3 +142,73 @@ def _state(data: Mapping[str, Any]) -> SessionState:
             grants = tuple(grant for row in rows if (grant := read_grant(row)) is not None)
             return SessionState(frozenset(name for name in names if isinstance(name, str)), grants, chosen)
     return SessionState(system_chosen=True)
+
+
+class Chat(Protocol):
+    """What is stored: the session that is open."""
+
+    @property
+    def record(self) -> SessionRecord: ...
+    def expect_no_turn(self) -> None:
+        """Raises UsageError where a turn is under way."""
+
+    def go_over(self, opened: Opened, past: Past, *, show: bool) -> None:
+        """Be another session from now on."""
+
+
+class Storage:
+    """The stored sessions, of which the open one is one, and going over from it to another."""
+
+    def __init__(self, chat: Chat, folder: Path | None) -> None:
+        """`folder` is where they are; None where nothing is stored."""
+        self._chat = chat
+        self._folder = folder
+
+    def sessions(self) -> AbstractContextManager[SessionStore]:
+        """All of them, this one among them. Raises UsageError where this chat stores nothing."""
+        return stored_sessions(self._place())
+
+    def save(self, name: str) -> None:
+        """Give this session a name. Raises ToolchatError."""
+        with self.sessions() as store:
+            store.rename(self._itself(store), name)
+
+    def resume(self, key: str) -> str:
+        """Go on with a stored session in place of this one; what was opened, or of what it is a copy.
+
+        Raises ToolchatError; this session then goes on.
+        """
+        self._chat.expect_no_turn()
+        with self.sessions() as store:
+            session = store.find(key)
+        if session.id == self._chat.record.session:
+            raise UsageError(f"{session.handle} is this session")
+        self._go_over(session.id, show=True)
+        return session.handle
+
+    def fork(self, name: str | None = None) -> str:
+        """Go on in a copy of this session, which stays as it is; its handle. Raises ToolchatError."""
+        self._chat.expect_no_turn()
+        with self.sessions() as store:
+            copied = store.copy(self._itself(store), name)
+        self._go_over(copied.id, show=False)
+        return copied.handle
+
+    def _place(self) -> Path:
+        if self._folder is None:
+            raise UsageError("this chat is not stored (--no-store); leave that out to have sessions")
+        return self._folder
+
+    def _itself(self, store: SessionStore) -> StoredSession:
+        if not self._chat.record.stored:
+            raise UsageError("this session is not stored")
+        return store.find(self._chat.record.session)
+
+    def _go_over(self, session: str, *, show: bool) -> None:
+        opened = open_session_of(self._place(), session)
+        try:
+            past = past_of(opened)
+        except BaseException:
+            opened.record.close()
+            raise
+        self._chat.go_over(opened, past, show=show)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,15 +17,15 @@ from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
 from toolchat.images.attached import refuse_unseen
 from toolchat.models.card import OwnPrompt
 from toolchat.session.keeper import EngineKeeper
-from toolchat.session.past import Past, SessionState, past_of, shown_again
+from toolchat.session.past import Past, SessionState, Storage, past_of, shown_again
 from toolchat.session.room import Room
 from toolchat.session.stream import KeptAnswers, Show, Stream
 from toolchat.session.tools import SessionTools, check_tool_choice
-from toolchat.session.turn_settings import TurnSettings
+from toolchat.session.turn_settings import SystemPrompt, TurnSettings, check_effort
 from toolchat.settings import Settings
 from toolchat.store.record import SessionRecord
 from toolchat.store.results import KeptResults, keep_image
-from toolchat.store.sessions import Opened, SessionStore, StoredSession, open_session_of, stored_sessions
+from toolchat.store.sessions import Opened
 from toolchat.store.transcript import Transcript
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import (
@@ -41,7 +40,6 @@ from toolchat.wire.events import (
     Notice,
     RoundFinished,
     SessionStarted,
-    SystemChanged,
     ToolsChanged,
     TurnFinished,
     TurnStarted,
@@ -104,9 +102,9 @@ class Session:
         past = past_of(opened) if opened is not None else None
         self.model = model
         self.conversation = Conversation(settings.system or None)
-        self._system_chosen = settings.system is not None
-        """Whether the user has said which system prompt there is to be, or that there is to be none."""
-        self._records = records
+        self.system_prompt = SystemPrompt(self, chosen=settings.system is not None)
+        self.storage = Storage(self, records)
+        """The stored sessions, of which this is one."""
         self._stream = Stream(records, show, plain, opened.record if opened is not None else None, tape)
         self._tape = tape
         self._keeper = EngineKeeper(self._taped(engine), self._engine_told, self._engine_died)
@@ -117,15 +115,12 @@ class Session:
         self.room = Room(self)
         """What fills the context, and the ways to make room in it."""
         self._crash_told = False
-        self._told_prompts: set[str] = set()
         self._loop: ChatLoop | None = None
         self.tools = SessionTools(self, tape.know_tools if tape is not None else None)
         self._result_files = self._new_result_files()
         self._shown_again: list[Event] = []
         self._past: Past | None = None
         """What this session was when it was opened, where that is to be compared with the tools yet."""
-        self._keeps_prompt = False
-        """Whether the model's own system prompt stays as it was, with the date of then: what was sent stays."""
         self._saved_state = SessionState()
         if opened is not None and past is not None:
             self._go_on(opened, past)
@@ -168,54 +163,11 @@ class Session:
         """The turns so far, for people."""
         return self.record.transcript
 
-    def stored(self) -> AbstractContextManager[SessionStore]:
-        """All stored sessions, this one among them. Raises UsageError where this chat stores nothing."""
-        if self._records is None:
-            raise UsageError("this chat is not stored (--no-store); leave that out to have sessions")
-        return stored_sessions(self._records)
-
-    def save(self, name: str) -> None:
-        """Give this session a name. Raises ToolchatError."""
-        with self.stored() as store:
-            store.rename(self._itself(store), name)
-
-    def _itself(self, store: SessionStore) -> StoredSession:
-        if not self.record.stored:
-            raise UsageError("this session is not stored")
-        return store.find(self.record.session)
-
-    def resume(self, key: str) -> str:
-        """Go on with a stored session in place of this one; what was opened, or of what it is a copy.
-
-        Raises ToolchatError; this session then goes on.
-        """
-        self.expect_no_turn()
-        with self.stored() as store:
-            session = store.find(key)
-        if session.id == self.record.session:
-            raise UsageError(f"{session.handle} is this session")
-        self._change_to(session.id)
-        return session.handle
-
-    def fork(self, name: str | None = None) -> str:
-        """Go on in a copy of this session, which stays as it is; its handle. Raises ToolchatError."""
-        self.expect_no_turn()
-        with self.stored() as store:
-            copied = store.copy(self._itself(store), name)
-        self._change_to(copied.id, again=False)
-        return copied.handle
-
-    def _change_to(self, session: str, *, again: bool = True) -> None:
-        assert self._records is not None
-        opened = open_session_of(self._records, session)
-        try:
-            past = past_of(opened)
-        except BaseException:
-            opened.record.close()
-            raise
+    def go_over(self, opened: Opened, past: Past, *, show: bool) -> None:
+        """Be another stored session from now on, in place of this one; with `show`, show its last turns."""
         self.record.close()
         self._go_on(opened, past)
-        if again:
+        if show:
             self.show_past()
         self._have_past_tools()
         self.renew_loop()
@@ -226,8 +178,7 @@ class Session:
         self._past = past
         self.conversation, self._kept = past.conversation, past.kept
         self.room.forget_engine()
-        self._system_chosen = past.state.system_chosen
-        self._keeps_prompt = past.model == self.model
+        self.system_prompt.go_on(chosen=past.state.system_chosen, stays=past.model == self.model)
         self._saved_state = past.state
         self._stream.take(opened.record, len(opened.history))
         self._result_files = self._new_result_files()
@@ -249,10 +200,11 @@ class Session:
             self.edited(ModelChanged(self.model, asdict(self._options)))
         self.tools.compare(past.tools)
 
-    def _keep_state(self) -> None:
+    def keep_state(self) -> None:
+        """Have what belongs to the session and not to its conversation stored, where it has changed."""
         # Until `_have_past_tools` the tools know nothing of what this session had switched off and granted.
         tools = SessionState(self.tools.kept_off, self.tools.session_grants)
-        state = replace(tools if self._past is None else self._past.state, system_chosen=self._system_chosen)
+        state = replace(tools if self._past is None else self._past.state, system_chosen=self.system_prompt.chosen)
         if state != self._saved_state and self.record.stored:
             self._saved_state = state
             self.record.keep_state(state.data())
@@ -365,7 +317,7 @@ class Session:
                             finished = ended
                     self._stream.pass_on(event)
                     if isinstance(event.body, TurnStarted | CallDecided):
-                        self._keep_state()
+                        self.keep_state()
         except EngineError:
             raise
         except BaseException:
@@ -419,27 +371,6 @@ class Session:
         if turns:
             self.edited(Cleared())
 
-    def set_system(self, text: str | None) -> None:
-        """From the next turn on, also with another model."""
-        self._system_chosen = True
-        if text != self.conversation.system:
-            self._put_system(text)
-        self._keep_state()
-
-    def use_own_prompt(self, prompt: OwnPrompt) -> None:
-        """Have the system prompt that comes with the model, unless the user has chosen one, or none."""
-        if self._system_chosen or self._keeps_prompt:
-            return
-        if prompt.text != self.conversation.system:
-            self._put_system(prompt.text)
-        if prompt.notice and prompt.notice not in self._told_prompts:
-            self._told_prompts.add(prompt.notice)
-            self.notify(prompt.notice)
-
-    def _put_system(self, text: str | None) -> None:
-        self.conversation.set_system(text)
-        self.edited(SystemChanged(text))
-
     @property
     def turn_settings(self) -> dict[str, Any]:
         """What `set_for_turns` changes, by the settings' names, as it counts now; None for the model's own."""
@@ -454,24 +385,13 @@ class Session:
         if name == "tool_choice" and value is not None:
             check_tool_choice(value, self.tools.toolbox, self.tools.switched_off)
         if name == "reasoning_effort" and value is not None:
-            self._check_effort(value)
+            check_effort(value, self.model, self.info)
         self._settings.change(name, value)
         options = self._settings.options
         if options != self._options:
             self._options = options
             self.renew_loop()
             self.edited(ModelChanged(self.model, asdict(options)))
-
-    def _check_effort(self, effort: str) -> None:
-        if self.info is None:
-            raise UsageError(
-                f"--reasoning-effort {effort}: what the model knows is known once it is loaded; wait for it"
-            )
-        known = self.info.reasoning_efforts
-        # Of a server that renders by itself nothing is known.
-        if effort not in known and self.info.tokenizer_version:
-            knows = f"knows {', '.join(known)}" if known else "has no such setting (tokenizers have it from v15 on)"
-            raise UsageError(f"--reasoning-effort {effort}: the model {self.model} {knows}")
 
     async def change_model(self, name: str) -> None:
         """Load another model and keep the conversation; returns when its loading is under way, see `ready`.
@@ -495,7 +415,7 @@ class Session:
         self.model = found.model
         dropped = self._settings.begin_with(found.settings)
         self._options = self._settings.options
-        self._keeps_prompt = False
+        self.system_prompt.let_change()
         self.room.forget_engine()
         self.renew_loop()
         self.edited(ModelChanged(self.model, asdict(self._options)))
@@ -503,7 +423,7 @@ class Session:
             self.notify(found.notice)
         if dropped:
             self.notify("the reasoning effort that was set is the model's own again: others have other efforts")
-        self.use_own_prompt(found.own_prompt())
+        self.system_prompt.use_own(found.own_prompt())
         await self.launch()
 
     async def close(self) -> None:
@@ -575,5 +495,5 @@ class Session:
         self._kept.go_to(self.conversation.numbers)
         self._stream.emit(HistoryEdited(edit))
         if isinstance(edit, ToolsChanged):
-            self._keep_state()
+            self.keep_state()
         self.room.count_again()

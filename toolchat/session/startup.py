@@ -362,16 +362,16 @@ async def open_session(
     async with AsyncExitStack() as ending:
         if tape is not None:
             ending.callback(tape.close)
-        engine = plan.late_engine(lambda arrived: session.use_own_prompt(arrived.own_prompt()))
+        engine = plan.late_engine(lambda arrived: session.system_prompt.use_own(arrived.own_prompt()))
         records = state_folder() / "sessions" if plan.settings.store else None
         session = Session(plan.settings, plan.model, engine, records, show, sources, plain, opened, tape)
         ending.push_async_callback(session.close)
         if show_past:
             session.show_past()
         if opened is not None and plan.flags.get("system") is not None:
-            session.set_system(plan.settings.system or None)
+            session.system_prompt.set(plan.settings.system or None)
         if plan.folder is not None:
-            session.use_own_prompt(plan.own_prompt())
+            session.system_prompt.use_own(plan.own_prompt())
         if plan.notice:
             session.notify(plan.notice)
         await session.launch()

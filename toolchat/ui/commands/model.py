@@ -56,18 +56,18 @@ async def system(context: Context, argument: str) -> Outcome:
     if argument.lower() == NONE:
         was = chat.conversation.system
         # Also where there is none yet: the next model's own is not wanted, either.
-        chat.set_system(None)
+        chat.system_prompt.set(None)
         if not was:
             return told("There is no system prompt.", style=QUIET)
         return told("The system prompt is removed, from the next turn on.", style=QUIET)
     file = _prompt_file(argument)
     if file is not None:
         text = await asyncio.to_thread(prompt_text, argument, file)
-        chat.set_system(text)
+        chat.system_prompt.set(text)
         return told(
             f"The system prompt is that of {argument} ({len(text):,} characters), from the next turn on.", style=QUIET
         )
-    chat.set_system(argument)
+    chat.system_prompt.set(argument)
     return told("The system prompt is set, from the next turn on.", style=QUIET)
 
 

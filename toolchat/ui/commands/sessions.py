@@ -16,13 +16,13 @@ _SUFFIXES = {".md": "md", ".markdown": "md", ".json": "json", ".html": "html", "
 
 
 async def save(context: Context, argument: str) -> Outcome:
-    context.chat.save(argument)
+    context.chat.storage.save(argument)
     name = sanitize_line(argument)
     return told(f"This session is {name} now; toolchat repl --resume {shlex.quote(name)} goes on with it.", style=QUIET)
 
 
 async def sessions(context: Context, argument: str) -> Outcome:
-    with context.chat.stored() as store:
+    with context.chat.storage.sessions() as store:
         if argument:
             rows = [hit_row(hit) for hit in store.search(argument, LISTED)]
             return Outcome(tuple(rows)) if rows else told("Nothing is found.", style=QUIET)
@@ -36,12 +36,12 @@ async def sessions(context: Context, argument: str) -> Outcome:
 async def resume(context: Context, argument: str) -> Outcome:
     if not argument:
         raise UsageError("expected /resume NAME; /sessions lists them")
-    handle = context.chat.resume(argument)
+    handle = context.chat.storage.resume(argument)
     return told(f"This is {sanitize_line(handle)} from here on.", style=QUIET)
 
 
 async def fork(context: Context, argument: str) -> Outcome:
-    handle = context.chat.fork(argument or None)
+    handle = context.chat.storage.fork(argument or None)
     return told(f"This is a copy from here on, {sanitize_line(handle)}; the session stays as it was.", style=QUIET)
 
 
@@ -61,7 +61,7 @@ async def export(context: Context, argument: str) -> Outcome:
 
 def complete_session(context: Context, text: str) -> list[Completion]:
     try:
-        with context.chat.stored() as store:
+        with context.chat.storage.sessions() as store:
             found = store.latest(LISTED, begins=text)
     except ToolchatError:
         return []
