@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from toolchat.store.cassettes import Cassette
     from toolchat.store.sessions import Opened
 
-
 _LONG = 400
 """Characters of a value; of a longer one it is said how many it has: who sees its end knows how far up it begins."""
 

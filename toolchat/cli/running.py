@@ -31,7 +31,7 @@ class Terminated(BaseException):
         self.number = number
 
 
-def install() -> None:
+def _heed_signals() -> None:
     """Have SIGTERM and SIGHUP raise `Terminated` in the main thread, while no event loop runs."""
     for number in _ending():
         signal.signal(number, _raise)
@@ -107,7 +107,7 @@ class Interrupts:
 def run(work: Callable[[], Any]) -> Never:
     """Do `work`, and exit with the code that it returns, or that its failure has; a failure is one line on stderr."""
     open_standard_streams()
-    install()
+    _heed_signals()
     code: int
     try:
         result = work()

@@ -12,9 +12,15 @@ from pathlib import Path
 from toolchat.wire.errors import UsageError
 
 APP = "toolchat"
-
 NO_HOME = Path(os.devnull, "no-home-folder")
 """Where nothing is found and nothing can be made: for a user who has neither HOME nor an entry in passwd."""
+SUFFIXES = (".md", ".txt")
+"""Of system prompts that have a name."""
+MOST_BYTES = 64 * 1024
+"""As of the prompts that come with models."""
+_NAME = re.compile(r"\w[\w.-]{0,63}")
+_MOST = 500
+"""Files of the folder that are looked at."""
 
 
 def config_file() -> Path:
@@ -47,14 +53,6 @@ def _user_folder(find: str, below_home: str) -> Path:
             if (folder := place()).is_absolute():
                 return folder
     return NO_HOME / APP
-
-
-SUFFIXES = (".md", ".txt")
-MOST_BYTES = 64 * 1024
-"""As of the prompts that come with models."""
-_NAME = re.compile(r"\w[\w.-]{0,63}")
-_MOST = 500
-"""Files of the folder that are looked at."""
 
 
 def prompts_folder() -> Path:
