@@ -1,1 +1,1 @@
-"""What a person types: one small module per command group; everything heavy is imported inside the commands."""
+"""What a person types: one module per group of commands; everything heavy is imported inside the commands."""
