@@ -28,9 +28,9 @@ from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.code import ToolsCode, read_code
 from toolchat.tools.file_keys import TOOL_NAME
 from toolchat.tools.hints import plain_function
+from toolchat.tools.installed import Installed, absolute
 from toolchat.tools.load import tool_description
 from toolchat.tools.mcp.elicitation import Elicit
-from toolchat.tools.places import Installed, absolute
 from toolchat.tools.problems import reason
 from toolchat.tools.result import MAX_KEPT, error_text
 from toolchat.tools.schema import ParametersError, SchemaError, function_schema

@@ -14,7 +14,6 @@ from typing import Any
 
 from toolchat.samples import sample_tools_path
 from toolchat.tools import import_guard
-from toolchat.tools.advice import advice, listed
 from toolchat.tools.bound import expanded_arguments, fit_arguments
 from toolchat.tools.classes import (
     class_problems,
@@ -32,7 +31,7 @@ from toolchat.tools.entry import MethodEntry, ToolEntry
 from toolchat.tools.file_keys import MAX_DESCRIPTION, TOOL_NAME
 from toolchat.tools.importing import CallableError, ModuleError, functions_of, import_callable, quiet
 from toolchat.tools.keywords import ParameterEntry
-from toolchat.tools.problems import Place, Problems, reason
+from toolchat.tools.problems import Place, Problems, advice, listed, reason
 from toolchat.tools.schema import FunctionSchema, ParametersError, SchemaError, function_schema
 from toolchat.tools.signatures import is_record
 from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, ToolOptions, Untyped

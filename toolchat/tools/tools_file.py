@@ -15,8 +15,7 @@ from typing import Any
 
 import yaml
 
-from toolchat.tools.callable_reference import CallableReference, CommandReference, parse_callable
-from toolchat.tools.entry import ToolEntry
+from toolchat.tools.entry import CallableReference, CommandReference, ToolEntry, parse_callable
 from toolchat.tools.file_keys import (
     FILE_KEYS,
     FREE_KEYS,
@@ -28,6 +27,7 @@ from toolchat.tools.file_keys import (
     TOOL_NAME,
     KeyReader,
 )
+from toolchat.tools.installed import GROUP, Package, find_package, offering
 from toolchat.tools.keywords import read_parameters
 from toolchat.tools.mcp.entry import McpServer
 from toolchat.tools.mcp.reading import check_servers, read_foreign, read_servers
@@ -37,7 +37,6 @@ from toolchat.tools.options import (
     OptionError,
     read_text,
 )
-from toolchat.tools.packages import GROUP, Package, find_package, offering
 from toolchat.tools.problems import Place, Problems, did_you_mean
 from toolchat.tools.rules import NO_RULES
 from toolchat.tools.toolbox import ToolOptions

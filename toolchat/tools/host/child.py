@@ -21,9 +21,9 @@ from typing import Any, Never
 
 from toolchat.process import adopt_orphans, die_with_parent
 from toolchat.tools import import_guard
-from toolchat.tools.callable_reference import SAMPLES
 from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.code import ToolsCode
+from toolchat.tools.entry import SAMPLES
 from toolchat.tools.host.channel import LOST_CHANNEL, BlockingChannel, ChannelClosed, out_of_the_way
 from toolchat.tools.host.confine import call_ruleset, enter_call
 from toolchat.tools.host.executor import MAX_OPEN_FILES, Executor, Limits, Outcome
