@@ -32,10 +32,10 @@ import numpy
 import pytest
 from pydantic import BaseModel
 
-from toolchat.tools import byte_text
+from toolchat.tools import result
 from toolchat.tools.host.executor import Executor
-from toolchat.tools.result import NO_RESULT, error_text, result_text
-from toolchat.tools.values import MAX_ITEMS, Yielded
+from toolchat.tools.result import NO_RESULT
+from toolchat.tools.values import MAX_ITEMS, Yielded, error_text, result_text
 
 
 class Point(typing.NamedTuple):
@@ -369,7 +369,7 @@ def test_an_answer_is_read_in_the_charset_that_its_server_declares(body: bytes, 
 def test_a_long_answer_that_is_cut_within_a_character_is_text_up_to_it(
     monkeypatch: pytest.MonkeyPatch, character: str, charset: str | None
 ) -> None:
-    monkeypatch.setattr(byte_text, "MAX_BODY", 1_000)
+    monkeypatch.setattr(result, "MAX_BODY", 1_000)
     for before in ("", "a", "ab", "abc"):
         whole = (before + character * 510).encode(charset or "utf-8")
         text, _, note = result_text(answer_of_http(whole, charset)).rpartition("\n")

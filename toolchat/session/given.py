@@ -32,10 +32,11 @@ from toolchat.tools.installed import Installed, absolute
 from toolchat.tools.load import tool_description
 from toolchat.tools.mcp.elicitation import Elicit
 from toolchat.tools.problems import reason
-from toolchat.tools.result import MAX_KEPT, error_text
+from toolchat.tools.result import MAX_KEPT
 from toolchat.tools.schema import ParametersError, SchemaError, function_schema
 from toolchat.tools.signatures import held_function
 from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, Toolbox
+from toolchat.tools.values import error_text
 from toolchat.wire.errors import ToolchatError, UsageError
 from toolchat.wire.excerpt import Excerpt
 from toolchat.wire.messages import CallOrigin, CutResult, ResultStatus, ToolCall, ToolResult

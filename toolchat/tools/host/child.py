@@ -30,8 +30,9 @@ from toolchat.tools.host.executor import MAX_OPEN_FILES, Executor, Limits, Outco
 from toolchat.tools.host.process_tree import uses_gpu
 from toolchat.tools.host.protocol import PROGRAM, ChildRequest, ProcessSetup, Share, from_descriptor
 from toolchat.tools.load import load_tools
-from toolchat.tools.result import MAX_KEPT, error_text
+from toolchat.tools.result import MAX_KEPT
 from toolchat.tools.toolbox import MIB, LoadedTool, LoadedToolbox
+from toolchat.tools.values import error_text
 from toolchat.tools.variables import Redactor
 from toolchat.wire.errors import ToolchatError
 

@@ -25,9 +25,9 @@ from toolchat.tools.host.process_tree import other_threads, own_size, uses_gpu
 from toolchat.tools.host.protocol import Share, encode_toolbox, shares
 from toolchat.tools.load import load_tools
 from toolchat.tools.problems import ToolsFileError
-from toolchat.tools.result import error_text
 from toolchat.tools.toolbox import LoadedToolbox
 from toolchat.tools.tools_file import ToolsFile
+from toolchat.tools.values import error_text
 from toolchat.tools.variables import Redactor
 from toolchat.wire.errors import ToolchatError, UsageError
 
