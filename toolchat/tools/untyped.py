@@ -14,19 +14,18 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, Union
 
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-_MAX_STUB = 4 * 1024**2
-_MAX_EXAMPLES = 50
+from toolchat.tools.checker_names import stub_annotations
+from toolchat.tools.docstrings import kinds_in_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,52 +336,12 @@ def _of_default(default: Any) -> Any:
 
 def in_examples(name: str, text: str, parameters: list[inspect.Parameter]) -> dict[str, Any]:
     """By parameter, arrays and objects where the examples of a docstring (`>>> mean([1, 2])`) pass them."""
-    kinds: dict[str, set[str]] = {}
-    for call in _calls(name, text):
-        for parameter, node in zip(parameters, call.args, strict=False):
-            if isinstance(node, ast.Starred) or parameter.kind is parameter.VAR_POSITIONAL:
-                break
-            kinds.setdefault(parameter.name, set()).add(_kind(node))
-        for keyword in call.keywords:
-            if keyword.arg is not None:
-                kinds.setdefault(keyword.arg, set()).add(_kind(keyword.value))
     found: dict[str, Any] = {}
-    for parameter_name, seen in kinds.items():
+    for parameter_name, seen in kinds_in_examples(name, text, parameters).items():
         if seen & {"array", "object", "rows"}:
             order = (("scalar", SCALAR), ("unknown", SCALAR), ("array", SCALARS), ("rows", ROWS), ("object", OBJECT))
             found[parameter_name] = _united([hint for kind, hint in order if kind in seen])
     return found
-
-
-def _calls(name: str, text: str) -> Iterator[ast.Call]:
-    if ">>>" not in text:
-        return
-    import doctest  # with pdb and unittest, for the few who need it
-
-    try:
-        examples = doctest.DocTestParser().get_examples(text)
-    except ValueError:
-        return
-    for example in examples[:_MAX_EXAMPLES]:
-        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-            for node in ast.walk(ast.parse(example.source)):
-                match node:
-                    case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called)) if called == name:
-                        yield node
-
-
-def _kind(node: ast.expr) -> str:
-    match node:
-        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
-            nested = any(isinstance(item, ast.List | ast.Tuple | ast.Set) for item in items)
-            return "rows" if nested else "array"
-        case ast.ListComp() | ast.GeneratorExp():
-            return "array"
-        case ast.Dict():
-            return "object"
-        case ast.Constant() | ast.UnaryOp():
-            return "scalar"
-    return "unknown"
 
 
 def _in_prose(function: Callable[..., Any], name: str) -> Any:
@@ -441,33 +400,6 @@ def _in_stub(function: Callable[..., Any], name: str, scope: Mapping[str, Any]) 
     file = scope.get("__file__")
     if not isinstance(file, str):
         return None
-    path = Path(file)
-    annotations = _stub_annotations(str(path.with_name(f"{path.name.partition('.')[0]}.pyi")))
-    nodes = annotations.get((str(getattr(function, "__qualname__", "")), name), ())
+    nodes = stub_annotations(file).get((str(getattr(function, "__qualname__", "")), name), ())
     hints = [_of_node(node, scope) for node in nodes]
     return _united(hints) if hints and None not in hints else None
-
-
-@lru_cache(maxsize=32)
-def _stub_annotations(path: str) -> Mapping[tuple[str, str], list[ast.expr]]:
-    """Annotations by qualified name and parameter; one for each overload."""
-    found: dict[tuple[str, str], list[ast.expr]] = {}
-    try:
-        with Path(path).open("rb") as file:
-            tree = ast.parse(file.read(_MAX_STUB))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return found
-
-    def visit(body: list[ast.stmt], prefix: str) -> None:
-        for node in body:
-            match node:
-                case ast.ClassDef():
-                    visit(node.body, f"{prefix}{node.name}.")
-                case ast.FunctionDef() | ast.AsyncFunctionDef():
-                    arguments = node.args
-                    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-                        if argument.annotation is not None:
-                            found.setdefault((f"{prefix}{node.name}", argument.arg), []).append(argument.annotation)
-
-    visit(tree.body, "")
-    return found
