@@ -82,7 +82,7 @@ def test_logging_out_needs_the_address_alone(
     monkeypatch.setattr(tool_login, "hide_memory", lambda: None)  # of this process, the tests'
     # As without the extra mcp.
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    for name in ("authorization", "fetching", "login"):
+    for name in ("authorization", "endpoints", "login"):
         monkeypatch.delitem(sys.modules, f"toolchat.tools.mcp.{name}", raising=False)
     path = write(
         tmp_path,

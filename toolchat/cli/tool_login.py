@@ -67,7 +67,7 @@ def log_out_at(source: Path | ToolsCode, name: str) -> None:
         if login is None or find_spec("httpx2") is None:
             return login, False
         from toolchat.tools.mcp.authorization import revoked
-        from toolchat.tools.mcp.fetching import http_client
+        from toolchat.tools.mcp.endpoints import http_client
 
         async with http_client() as client:
             with suppress(ToolchatError):

@@ -13,9 +13,8 @@ from shlex import quote
 
 import httpx2
 
-from toolchat.tools.mcp.addresses import challenge
 from toolchat.tools.mcp.authorization import refreshed
-from toolchat.tools.mcp.fetching import http_client
+from toolchat.tools.mcp.endpoints import challenge, http_client
 from toolchat.tools.mcp.logins import Login, Logins
 from toolchat.wire.errors import ToolchatError
 

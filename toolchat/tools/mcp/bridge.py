@@ -267,7 +267,7 @@ class Bridge:
 
     async def _list(self, server: _Server, connection: Any, op: str, offers: Message | None = None) -> None:
         """Tell the chat of its tools, as they are now."""
-        from toolchat.tools.mcp.listed import MOST_TOOLS, listed
+        from toolchat.tools.mcp.tool_schemas import MOST_TOOLS, listed
 
         async with server.listing:
             server.stale = False
@@ -437,13 +437,13 @@ class Bridge:
         return tool
 
     def _check(self, server: _Server, number: int, message: Message) -> None:
-        from toolchat.tools.mcp.arguments import checked
+        from toolchat.tools.mcp.tool_schemas import checked_arguments
 
         tool = self._tool(server, message)
         if isinstance(tool, str):
             self._tell(server, {"op": "rejected", "id": number, "message": tool})
             return
-        match checked(tool["parameters"], message["arguments"]):
+        match checked_arguments(tool["parameters"], message["arguments"]):
             case str(problem):
                 self._tell(server, {"op": "rejected", "id": number, "message": problem})
             case arguments, repaired:
@@ -520,7 +520,7 @@ class Bridge:
             self._tell(server, {"op": "answer", "id": number, "answer": answer})
 
     async def _fetched(self, connection: Any, what: str, given: Any) -> Any:
-        from toolchat.tools.mcp.listed import cleaned
+        from toolchat.tools.mcp.tool_schemas import cleaned
 
         match what:
             case "prompts" | "resources" | "templates":
