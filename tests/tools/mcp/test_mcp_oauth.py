@@ -30,7 +30,7 @@ from toolchat.tools.mcp.authorization import (
     protected,
     refreshed,
 )
-from toolchat.tools.mcp.bearer import Bearer, right_scope
+from toolchat.tools.mcp.http import Bearer, right_scope
 from toolchat.tools.mcp.bridge import Bridge
 from toolchat.tools.mcp.endpoints import (
     LoginError,
@@ -834,9 +834,9 @@ def test_a_refresh_is_waited_for_at_the_end_of_the_bridge(tmp_path: Path) -> Non
                 await asyncio.sleep(0)
             return "kept"
 
-        bridge._start(call(), "call")
+        bridge.start(call(), "call")
         task: Any = asyncio.create_task(refresh())
-        bridge._refreshes.add(task)
+        bridge.refreshes.add(task)
         asyncio.get_running_loop().call_soon(bridge._ended.set)
         await bridge.run(lambda *_: None)  # type: ignore[arg-type, return-value]  # nothing is said
         assert task.done()

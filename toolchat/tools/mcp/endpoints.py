@@ -54,8 +54,8 @@ def checked_address(address: Any, what: str, server: str) -> str:
 
 
 async def check_reach(address: str, server: str) -> None:
-    """Look up the host of an address that `checked_address` gave. Raises LoginError where it is further inside than the MCP
-    server at `server`, which refers to it: in the user's network, or on this machine.
+    """Look up the host of an address that `checked_address` gave. Raises LoginError where it is further inside than
+    the MCP server at `server`, which refers to it: in the user's network, or on this machine.
 
     A name that cannot be looked up passes: behind a proxy there need be nothing here that could.
     """
