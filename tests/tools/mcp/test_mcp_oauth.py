@@ -30,7 +30,6 @@ from toolchat.tools.mcp.authorization import (
     protected,
     refreshed,
 )
-from toolchat.tools.mcp.http import Bearer, right_scope
 from toolchat.tools.mcp.bridge import Bridge
 from toolchat.tools.mcp.endpoints import (
     LoginError,
@@ -43,6 +42,7 @@ from toolchat.tools.mcp.endpoints import (
     origin,
     same,
 )
+from toolchat.tools.mcp.http import Bearer, right_scope
 from toolchat.tools.mcp.login import Wanted, log_in
 from toolchat.tools.mcp.logins import FILE, Login, Logins
 from toolchat.tools.mcp.protocol import BridgeRequest
