@@ -33,7 +33,7 @@ from unittest.mock import patch
 
 from pydantic_core import to_jsonable_python
 
-from toolchat.tools.check import Rejected, check_arguments
+from toolchat.tools.argument_check import Rejected, check_arguments
 from toolchat.tools.load import load_tools
 from toolchat.tools.toolbox import LoadedTool
 from toolchat.tools.values import result_text

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import _common as common
 
-from toolchat.tools.check import Checked, check_arguments
+from toolchat.tools.argument_check import Checked, check_arguments
 from toolchat.tools.load import load_tools
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import LoadedToolbox

@@ -15,7 +15,7 @@ from toolchat.cli.tool_login import log_out_at
 from toolchat.cli.trust_question import allowed, describe
 from toolchat.settings import state_folder
 from toolchat.tools.code import read_code
-from toolchat.tools.mcp.logins import Login, Logins
+from toolchat.tools.mcp.login_store import Login, Logins
 from toolchat.wire.errors import UsageError
 
 SCRIPTED = Path(__file__).with_name("scripted_program.py")

@@ -23,7 +23,7 @@ from mistral_tokenizers import load, vocabulary_of
 from pydantic import BaseModel, Field
 
 from toolchat.mistral.grammar.constraint import constraint
-from toolchat.tools.check import Checked, Rejected, check_arguments
+from toolchat.tools.argument_check import Checked, Rejected, check_arguments
 from toolchat.tools.keywords import KINDS, ParameterEntry
 from toolchat.tools.load import load_tools
 from toolchat.tools.problems import Place

@@ -15,7 +15,7 @@ from toolchat.process import hide_memory
 from toolchat.settings import state_folder
 from toolchat.tools.code import ToolsCode, read_code
 from toolchat.tools.mcp.entry import McpServer
-from toolchat.tools.mcp.logins import Login, Logins
+from toolchat.tools.mcp.login_store import Login, Logins
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment
 from toolchat.ui.text.sanitize import sanitize_line

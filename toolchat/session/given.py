@@ -24,8 +24,8 @@ from toolchat.chat.calls import CallRunner, PreparedCall, ServedRunner
 from toolchat.images.returned import received
 from toolchat.session.background import in_background
 from toolchat.settings import user_path
+from toolchat.tools.argument_check import Rejected, check_arguments
 from toolchat.tools.callable_tool import tool_description
-from toolchat.tools.check import Rejected, check_arguments
 from toolchat.tools.code import ToolsCode, read_code
 from toolchat.tools.file_keys import TOOL_NAME
 from toolchat.tools.hints import plain_function

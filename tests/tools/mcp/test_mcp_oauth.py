@@ -44,7 +44,7 @@ from toolchat.tools.mcp.endpoints import (
 )
 from toolchat.tools.mcp.http import Bearer, right_scope
 from toolchat.tools.mcp.login import Wanted, log_in
-from toolchat.tools.mcp.logins import FILE, Login, Logins
+from toolchat.tools.mcp.login_store import FILE, Login, Logins
 from toolchat.tools.mcp.protocol import BridgeRequest
 from toolchat.wire.errors import ToolchatError, UsageError
 

@@ -21,7 +21,7 @@ from typing import Any, Never
 
 from toolchat.process import adopt_orphans, die_with_parent
 from toolchat.tools import import_guard
-from toolchat.tools.check import Rejected, check_arguments
+from toolchat.tools.argument_check import Rejected, check_arguments
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.entry import SAMPLES
 from toolchat.tools.host.channel import LOST_CHANNEL, BlockingChannel, ChannelClosed, out_of_the_way

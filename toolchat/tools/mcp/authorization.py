@@ -35,7 +35,7 @@ from toolchat.tools.mcp.endpoints import (
     same,
     shown,
 )
-from toolchat.tools.mcp.logins import Login
+from toolchat.tools.mcp.login_store import Login
 
 _LONGEST = 2000
 """Characters of a client's identity."""

@@ -23,11 +23,11 @@ from toolchat.tools.host.confine import Fence
 from toolchat.tools.host.guardian import split
 from toolchat.tools.host.process_tree import children, kill_tree
 from toolchat.tools.host.protocol import from_descriptor
+from toolchat.tools.mcp.bridged_server import Server, explained, is_lost
 from toolchat.tools.mcp.protocol import BridgeRequest
-from toolchat.tools.mcp.server import Server, explained, is_lost
 
 if TYPE_CHECKING:
-    from toolchat.tools.mcp.logins import Login
+    from toolchat.tools.mcp.login_store import Login
 
 _MOST_LINES = 100
 """Lines that a server says under one call; of more it is said how many there were."""

@@ -18,7 +18,7 @@ import httpx2
 
 from toolchat.tools.mcp.authorization import refreshed
 from toolchat.tools.mcp.endpoints import challenge, http_client
-from toolchat.tools.mcp.logins import Login, Logins
+from toolchat.tools.mcp.login_store import Login, Logins
 from toolchat.tools.mcp.protocol import Served
 from toolchat.wire.errors import ToolchatError
 

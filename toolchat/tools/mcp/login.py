@@ -25,7 +25,7 @@ from toolchat.tools.mcp.authorization import (
     registered,
 )
 from toolchat.tools.mcp.endpoints import LoginError, http_client, same, shown
-from toolchat.tools.mcp.logins import Login
+from toolchat.tools.mcp.login_store import Login
 
 PERSON_SECONDS = 300.0
 """For a person to log in."""

@@ -22,7 +22,7 @@ from toolchat.tools.variables import Redactor
 
 if TYPE_CHECKING:  # the SDK is imported once the channel to the chat is there
     from toolchat.tools.mcp.http import Bearer
-    from toolchat.tools.mcp.logins import Login
+    from toolchat.tools.mcp.login_store import Login
     from toolchat.tools.mcp.session import Connection
     from toolchat.tools.mcp.stdio import StdioServer
 
@@ -195,7 +195,7 @@ class Server:
         if not served.url or any(name.lower() == "authorization" for name in served.headers):
             return None
         from toolchat.tools.mcp.http import Bearer
-        from toolchat.tools.mcp.logins import Logins
+        from toolchat.tools.mcp.login_store import Logins
 
         def used(login: Login) -> None:
             # Earlier ones may still be in what it says.
