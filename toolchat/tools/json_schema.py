@@ -2,7 +2,8 @@
 
 Plain is what small models are trained on: no titles, no references where the thing itself fits, no null beside an
 optional parameter. Of the schema that a tools file gives a parameter nothing is ignored: one path makes what the model
-is told, holds its generation to it and checks its arguments, and what has no such type is refused by name.
+is told, holds its generation to it and checks its arguments, and what has no such type is refused by name. Values
+of which no more than their kind is known have types that are bounded, so that a generation ends.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union
 
 import typing_extensions
-from pydantic import ConfigDict, Field
-
-from toolchat.tools.untyped import of_kinds
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 Schema = dict[str, Any]
 
@@ -158,6 +159,85 @@ def _without_null(schema: Any) -> Any:
         return schema
     kept = [kind for kind in kinds if kind != "null"] or kinds
     return {**schema, "type": kept[0] if len(kept) == 1 else kept}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a type is written for people; the empty text for one that was not written at all."""
+
+    text: str
+
+
+TOO_LONG = "without_a_type_too_long"
+"""The kind of pydantic's error for what is longer than the bounds below."""
+MAX_ITEMS = 200
+"""Of an array without a type: told to the model and held by grammars, so that one which repeats itself ends."""
+MAX_KEYS = 200
+"""Of an object without a type."""
+MAX_TEXT = 20_000
+"""Characters of a text without a type. What is longer than most answers may be is hardly meant."""
+
+
+def _bounded(value: Any) -> Any:
+    """Checked only: a model writes better calls without a word of it."""
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        raise _too_long("text", len(value), MAX_TEXT, "characters")
+    if isinstance(value, dict) and len(value) > MAX_KEYS:
+        raise _too_long("an object", len(value), MAX_KEYS, "keys")
+    if isinstance(value, list) and len(value) > MAX_ITEMS:
+        raise _too_long("a list", len(value), MAX_ITEMS, "items")
+    return value
+
+
+def _too_long(what: str, count: int, most: int, noun: str) -> PydanticCustomError:
+    message = f"holds {what} of {count:,} {noun}; expected at most {most:,}, because it has no type"
+    return PydanticCustomError(TOO_LONG, "{message}", {"message": message})
+
+
+class _Few:
+    """Tells the model, and so the grammar, how many items a list may have; `_bounded` says it better than pydantic."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "maxItems": MAX_ITEMS}
+
+
+_CHECKED = AfterValidator(_bounded)
+_FEW = _CHECKED, _Few()
+NUMBER: Any = Annotated[int | float, WithJsonSchema({"type": "number"}), Shown("number")]
+"""A whole number stays one, which a plain `float` would not allow."""
+SCALAR: Any = Annotated[
+    str | int | float | bool | None,
+    _CHECKED,
+    WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
+    Shown(""),
+]
+"""What is known of a parameter without a type. Not any JSON: offered that, the demo model got 4 of 8 calls right, with
+scalars 8 of 8, and two of the others ran on into nested objects without end."""
+SCALARS: Any = Annotated[list[SCALAR], *_FEW, Shown("list")]
+_ROW: Any = Annotated[list[NUMBER], *_FEW]
+ROWS: Any = Annotated[list[SCALAR | SCALARS], *_FEW, Shown("list")]
+OBJECT: Any = Annotated[dict[str, SCALAR | SCALARS], _CHECKED, Shown("dict")]
+NUMBERS: Any = Annotated[NUMBER | Annotated[list[NUMBER | _ROW], *_FEW], Shown("array")]
+TEXT_OR_LIST: Any = Annotated[str | SCALARS, Shown("str | list")]
+ANYTHING: Any = Annotated[SCALAR | ROWS | OBJECT, Shown("any")]
+"""Any JSON of bounded depth and length: a model that may nest without a bound sometimes does not come to an end."""
+
+
+_KINDS: dict[str, Any] = {
+    "string": str,
+    "number": NUMBER,
+    "integer": int,
+    "boolean": bool,
+    "null": type(None),
+    "array": ROWS,
+    "object": OBJECT,
+    "any": ANYTHING,
+}
+
+
+def of_kinds(kinds: str | list[str]) -> Any:
+    """The type of a parameter that a tools file calls "string", or ["string", "null"]."""
+    return Union[tuple(_KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds))]  # noqa: UP007
 
 
 _TYPES = ("string", "number", "integer", "boolean", "null", "array", "object")

@@ -16,78 +16,13 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Annotated, Any, Union
-
-from pydantic import AfterValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from typing import Any, Union
 
 from toolchat.tools.checker_names import stub_annotations
 from toolchat.tools.docstrings import kinds_in_examples
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How a type is written for people; the empty text for one that was not written at all."""
-
-    text: str
-
-
-TOO_LONG = "without_a_type_too_long"
-"""The kind of pydantic's error for what is longer than the bounds below."""
-MAX_ITEMS = 200
-"""Of an array without a type: told to the model and held by grammars, so that one which repeats itself ends."""
-MAX_KEYS = 200
-"""Of an object without a type."""
-MAX_TEXT = 20_000
-"""Characters of a text without a type. What is longer than most answers may be is hardly meant."""
-
-
-def _bounded(value: Any) -> Any:
-    """Checked only: a model writes better calls without a word of it."""
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        raise _too_long("text", len(value), MAX_TEXT, "characters")
-    if isinstance(value, dict) and len(value) > MAX_KEYS:
-        raise _too_long("an object", len(value), MAX_KEYS, "keys")
-    if isinstance(value, list) and len(value) > MAX_ITEMS:
-        raise _too_long("a list", len(value), MAX_ITEMS, "items")
-    return value
-
-
-def _too_long(what: str, count: int, most: int, noun: str) -> PydanticCustomError:
-    message = f"holds {what} of {count:,} {noun}; expected at most {most:,}, because it has no type"
-    return PydanticCustomError(TOO_LONG, "{message}", {"message": message})
-
-
-class _Few:
-    """Tells the model, and so the grammar, how many items a list may have; `_bounded` says it better than pydantic."""
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {**handler(schema), "maxItems": MAX_ITEMS}
-
-
-_CHECKED = AfterValidator(_bounded)
-_FEW = _CHECKED, _Few()
-NUMBER: Any = Annotated[int | float, WithJsonSchema({"type": "number"}), Shown("number")]
-"""A whole number stays one, which a plain `float` would not allow."""
-SCALAR: Any = Annotated[
-    str | int | float | bool | None,
-    _CHECKED,
-    WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
-    Shown(""),
-]
-"""What is known of a parameter without a type. Not any JSON: offered that, the demo model got 4 of 8 calls right, with
-scalars 8 of 8, and two of the others ran on into nested objects without end."""
-SCALARS: Any = Annotated[list[SCALAR], *_FEW, Shown("list")]
-_ROW: Any = Annotated[list[NUMBER], *_FEW]
-ROWS: Any = Annotated[list[SCALAR | SCALARS], *_FEW, Shown("list")]
-OBJECT: Any = Annotated[dict[str, SCALAR | SCALARS], _CHECKED, Shown("dict")]
-NUMBERS: Any = Annotated[NUMBER | Annotated[list[NUMBER | _ROW], *_FEW], Shown("array")]
-TEXT_OR_LIST: Any = Annotated[str | SCALARS, Shown("str | list")]
-ANYTHING: Any = Annotated[SCALAR | ROWS | OBJECT, Shown("any")]
-"""Any JSON of bounded depth and length: a model that may nest without a bound sometimes does not come to an end."""
+from toolchat.tools.json_schema import ANYTHING, NUMBER, NUMBERS, OBJECT, ROWS, SCALAR, SCALARS, TEXT_OR_LIST
 
 
 class NotJson:
@@ -184,23 +119,6 @@ def named_items(name: str) -> Any:
     """The type of each of `*dicts`, `*paths`, `*numbers`: what the name is the plural of; else `SCALAR`."""
     found = _CLASSES.get(name.lower().removesuffix("s")) if name.endswith("s") else None
     return SCALAR if found in (None, NotJson) else found
-
-
-_KINDS: dict[str, Any] = {
-    "string": str,
-    "number": NUMBER,
-    "integer": int,
-    "boolean": bool,
-    "null": type(None),
-    "array": ROWS,
-    "object": OBJECT,
-    "any": ANYTHING,
-}
-
-
-def of_kinds(kinds: str | list[str]) -> Any:
-    """The type of a parameter that a tools file calls "string", or ["string", "null"]."""
-    return _united([_KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds)])
 
 
 def of_words(text: str, scope: Mapping[str, Any]) -> Any:
