@@ -23,7 +23,7 @@ from toolchat.tools.host import confine
 from toolchat.tools.host.call_process import how_it_ended
 from toolchat.tools.host.channel import AsyncChannel, Message, new_token, socket_pair
 from toolchat.tools.host.process_tree import kill_marked, kill_tree
-from toolchat.tools.host.protocol import PYTHON_FLAGS
+from toolchat.tools.host.protocol import PYTHON_FLAGS, to_descriptor
 from toolchat.tools.mcp.entry import McpServer
 from toolchat.tools.mcp.protocol import BridgeRequest, Served
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment, working_folder_of
@@ -69,7 +69,7 @@ class Bridge:
             logins=str(state_folder()),
             servers=tuple(served),
         )
-        argument = request.to_descriptor()
+        argument = to_descriptor(request)
         name, _, value = self._mark.partition("=")
         errors: Any = subprocess.DEVNULL
         with suppress(OSError):
