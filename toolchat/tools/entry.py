@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 from toolchat.tools.command_line import CommandLine
 from toolchat.tools.keywords import ParameterEntry
@@ -83,6 +83,12 @@ class CallableReference:
 @dataclass(frozen=True, slots=True)
 class CommandReference(CallableReference):
     """A program of the system, whose command line takes the place of a module: "command: git log -n {count}"."""
+
+    @classmethod
+    def of(cls, line: CommandLine) -> Self:
+        """Its tool has the program's name unless the file gives it another."""
+        name = re.sub(r"[^A-Za-z0-9_-]+", "_", line.program.rpartition("/")[2].partition(".")[0])
+        return cls(line.text, name or "command")
 
     @property
     def text(self) -> str:

@@ -30,6 +30,45 @@ _OF_LIST = ("anyOf", "allOf", "oneOf", "prefixItems")
 _OF_MAPPING = ("properties", "$defs", "patternProperties")
 
 
+# Of the schemas that a tools file gives.
+_TYPES = ("string", "number", "integer", "boolean", "null", "array", "object")
+_BOUNDS = {
+    "minimum": "ge",
+    "maximum": "le",
+    "exclusiveMinimum": "gt",
+    "exclusiveMaximum": "lt",
+    "multipleOf": "multiple_of",
+    "minLength": "min_length",
+    "maxLength": "max_length",
+    "minItems": "min_length",
+    "maxItems": "max_length",
+    "pattern": "pattern",
+}
+_OF = {
+    "string": {"minLength", "maxLength", "pattern"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
+    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
+    "array": {"minItems", "maxItems", "items"},
+    "object": {"properties", "required", "additionalProperties"},
+}
+_WORDS = {"description", "examples", "title", "$schema", "$comment", "default"}
+_MAX_DEPTH = 20
+# For types that are known only here.
+_LIST: Any = list
+_DICT: Any = dict
+_UNION: Any = operator.or_
+_ALSO = ("type", "enum", "const", "anyOf", "oneOf", "items", "properties", "required", "additionalProperties")
+
+TOO_LONG = "without_a_type_too_long"
+"""The kind of pydantic's error for what is longer than the bounds below."""
+MAX_ITEMS = 200
+"""Of an array without a type: told to the model and held by grammars, so that one which repeats itself ends."""
+MAX_KEYS = 200
+"""Of an object without a type."""
+MAX_TEXT = 20_000
+"""Characters of a text without a type. What is longer than most answers may be is hardly meant."""
+
+
 def tidied(schema: Schema) -> Schema:
     """`schema` as {"type": "object", "properties": …, "required": …}; "$defs" only where it is recursive."""
     definitions: Schema = schema.get("$defs", {})
@@ -168,16 +207,6 @@ class Shown:
     text: str
 
 
-TOO_LONG = "without_a_type_too_long"
-"""The kind of pydantic's error for what is longer than the bounds below."""
-MAX_ITEMS = 200
-"""Of an array without a type: told to the model and held by grammars, so that one which repeats itself ends."""
-MAX_KEYS = 200
-"""Of an object without a type."""
-MAX_TEXT = 20_000
-"""Characters of a text without a type. What is longer than most answers may be is hardly meant."""
-
-
 def _bounded(value: Any) -> Any:
     """Checked only: a model writes better calls without a word of it."""
     if isinstance(value, str) and len(value) > MAX_TEXT:
@@ -240,34 +269,6 @@ def of_kinds(kinds: str | list[str]) -> Any:
     return Union[tuple(_KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds))]  # noqa: UP007
 
 
-_TYPES = ("string", "number", "integer", "boolean", "null", "array", "object")
-_BOUNDS = {
-    "minimum": "ge",
-    "maximum": "le",
-    "exclusiveMinimum": "gt",
-    "exclusiveMaximum": "lt",
-    "multipleOf": "multiple_of",
-    "minLength": "min_length",
-    "maxLength": "max_length",
-    "minItems": "min_length",
-    "maxItems": "max_length",
-    "pattern": "pattern",
-}
-_OF = {
-    "string": {"minLength", "maxLength", "pattern"},
-    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
-    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
-    "array": {"minItems", "maxItems", "items"},
-    "object": {"properties", "required", "additionalProperties"},
-}
-_WORDS = {"description", "examples", "title", "$schema", "$comment", "default"}
-_MAX_DEPTH = 20
-# For types that are known only here.
-_LIST: Any = list
-_DICT: Any = dict
-_UNION: Any = operator.or_
-
-
 class JsonSchemaError(Exception):
     """A JSON Schema that has no type: "what is wrong; what was expected; what to do"."""
 
@@ -292,9 +293,6 @@ def hint_of(schema: Any, depth: int = 0) -> Any:
     if isinstance(description, str):
         return Annotated[hint, Field(description=description)]
     return hint
-
-
-_ALSO = ("type", "enum", "const", "anyOf", "oneOf", "items", "properties", "required", "additionalProperties")
 
 
 def _unworded(schema: Mapping[str, Any], depth: int) -> tuple[Any, set[str]]:

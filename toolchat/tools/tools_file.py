@@ -6,7 +6,6 @@ Every problem is found in one pass and reported at its line and column.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -221,7 +220,7 @@ class _Reader:
         line = self._values.command(keys) if command else None
         target: CallableReference | None
         if command:
-            target = CommandReference(line.text, _program_name(line.program)) if line is not None else None
+            target = CommandReference.of(line) if line is not None else None
         else:
             target = self._target(node, keys.get("callable"))
         name, description = self._values.name(keys), self._values.description(keys)
@@ -424,11 +423,6 @@ class _Reader:
 
 def _is_path(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode)
-
-
-def _program_name(program: str) -> str:
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", program.rpartition("/")[2].partition(".")[0])
-    return name or "command"
 
 
 def _made_options(options: Mapping[str, Any], arguments: Any) -> ToolOptions:
