@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
-from toolchat.tools.grant import Grant
 from toolchat.tools.mcp.elicitation import Elicitation
 from toolchat.tools.problems import did_you_mean
-from toolchat.tools.rules import Call, Likeness, call_of
+from toolchat.tools.rules import Call, Grant, Likeness, call_of
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import ToolchatError, UsageError
 from toolchat.wire.messages import ToolCall

@@ -24,7 +24,7 @@ from toolchat.store.state import appendable
 from toolchat.tools.code import ToolsCode, read_code
 from toolchat.tools.mcp.client import McpTools, ServerState
 from toolchat.tools.mcp.entry import McpServer, unpinned
-from toolchat.tools.mcp.logins import Login, Logins
+from toolchat.tools.mcp.login_store import Login, Logins
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.trust import note_refusal
@@ -122,7 +122,7 @@ def log_out_at(source: Path | ToolsCode, name: str) -> None:
         if login is None or find_spec("httpx2") is None:
             return login, False
         from toolchat.tools.mcp.authorization import revoked
-        from toolchat.tools.mcp.fetching import http_client
+        from toolchat.tools.mcp.endpoints import http_client
 
         async with http_client() as client:
             with suppress(ToolchatError):

@@ -17,7 +17,7 @@ from toolchat.settings import cache_folder, resolve
 from toolchat.store.grants import read_grant
 from toolchat.store.record import SessionRecord
 from toolchat.store.sessions import Opened, SessionStore, StoredSession, open_session_of, stored_sessions
-from toolchat.tools.grant import Grant
+from toolchat.tools.rules import Grant
 from toolchat.wire import events
 from toolchat.wire.errors import ToolchatError, UsageError
 from toolchat.wire.events import Event
