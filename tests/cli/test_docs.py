@@ -16,10 +16,9 @@ from desk_program import Desk, loaded_here
 
 from toolchat.chat.guards import Limits
 from toolchat.engine.config import CPU_CONTEXT, gpu_need
-from toolchat.engine.fit import loaded_bytes
 from toolchat.engine.gpu import GIB
-from toolchat.engine.gpu_memory import context_beside
 from toolchat.engine.local import LOGS_KEPT
+from toolchat.engine.memory import context_beside, loaded_bytes
 from toolchat.images.download import MAX_REDIRECTS, SECONDS
 from toolchat.images.image import MAX_BYTES, MAX_IMAGES, MAX_PIXELS, description, size_text
 from toolchat.images.returned import PICTURE_BYTES

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.engine import gpu
 from toolchat.engine.gpu import GIB
-from toolchat.engine.gpu_memory import USEFUL, left_for_context
+from toolchat.engine.memory import USEFUL, left_for_context
 from toolchat.models import demo
 from toolchat.models.files import check_folder
 from toolchat.models.hardware import installed_vllm

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from toolchat.engine.config import EngineConfig
-from toolchat.engine.gpu_memory import MOST
+from toolchat.engine.memory import MOST
 from toolchat.engine.vllm_options import Lora
 from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.engine import gpu
 from toolchat.engine.config import EngineConfig, Sampling
-from toolchat.engine.gpu_memory import budget, check_fits, useful
+from toolchat.engine.memory import budget, check_fits, useful
 from toolchat.engine.number_format import settled
 from toolchat.engine.params import Format, context_window, has_vision, read_params
 from toolchat.engine.worker.channel import Channel

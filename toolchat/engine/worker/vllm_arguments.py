@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolchat.engine.config import BLOCK, EngineConfig
-from toolchat.engine.gpu_memory import MOST
+from toolchat.engine.memory import MOST
 from toolchat.engine.params import Format
 
 WORKER_CLASS = "toolchat.engine.worker.loading.StagedWorker"
@@ -15,7 +15,7 @@ def engine_arguments(config: EngineConfig, *, tekken: bool, vision: bool, share:
     """The arguments of `vllm.EngineArgs`.
 
     `tekken` is whether the tokenizer is one (else SentencePiece), `vision` whether the model has an encoder for images,
-    `share` the part of the GPU's memory that may be used (see gpu_memory.budget).
+    `share` the part of the GPU's memory that may be used (see memory.budget).
     """
     arguments: dict[str, Any] = {
         "model": config.folder,
