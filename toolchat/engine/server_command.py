@@ -22,7 +22,7 @@ from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import OWN_SAMPLER, PCI_ORDER
 from toolchat.engine.number_format import MEASURED
 from toolchat.engine.params import Format
-from toolchat.engine.worker.vllm_arguments import engine_arguments
+from toolchat.engine.worker.loading import engine_arguments
 from toolchat.wire.errors import UsageError
 
 PROGRAMS: dict[str, tuple[str, ...]] = {

@@ -7,7 +7,7 @@ import pytest
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.memory import MOST
 from toolchat.engine.vllm_options import Lora
-from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
+from toolchat.engine.worker.loading import engine_arguments, startup_plan
 
 GPU = EngineConfig("m", "/models/m", "cuda", None, None, eager=False)
 CPU = EngineConfig("m", "/models/m", "cpu", 8192, 1000)
