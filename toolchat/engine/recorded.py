@@ -20,11 +20,10 @@ from toolchat.engine.base import (
     SharedEngine,
 )
 from toolchat.wire.codec import decode_message, decode_tool, encode_message, encode_tool
-from toolchat.wire.deltas import Delta
+from toolchat.wire.deltas import Delta, TokenCount
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import AssistantMessage, Image, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
-from toolchat.wire.tokens import TokenCount
 
 
 class End(StrEnum):

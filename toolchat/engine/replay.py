@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, fields, replace
 
 from toolchat.engine.base import EngineCrashedError, EngineInfo, GenerateOptions
 from toolchat.engine.recorded import End, Generation, Redact, count_key, message_lines, redacted, tool_lines
-from toolchat.wire.deltas import Delta, Finished, FinishReason, Note, Usage
+from toolchat.wire.deltas import Delta, Finished, FinishReason, Note, TokenCount, Usage
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 DIFF_LINES = 24
 """Of one difference that are shown."""

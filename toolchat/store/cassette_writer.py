@@ -16,11 +16,10 @@ from toolchat.environment import refused
 from toolchat.store.cassettes import FORMAT, VERSION, Counted, Header, Report, Written
 from toolchat.store.redaction import Redaction
 from toolchat.wire import codec, deltas, events
-from toolchat.wire.deltas import Delta
+from toolchat.wire.deltas import Delta, TokenCount
 from toolchat.wire.errors import UsageError
 from toolchat.wire.events import Event
 from toolchat.wire.messages import Message, ToolCall, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 
 class CassetteWriter:

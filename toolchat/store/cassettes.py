@@ -22,11 +22,10 @@ from toolchat.engine.replay import Recorded
 from toolchat.private_file import TooLargeError, open_file
 from toolchat.wire import codec, deltas
 from toolchat.wire.codec import CodecError
-from toolchat.wire.deltas import Delta
+from toolchat.wire.deltas import Delta, TokenCount
 from toolchat.wire.errors import UsageError
 from toolchat.wire.events import Event
 from toolchat.wire.messages import Image, Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 FORMAT = "toolchat-cassette"
 VERSION = 1
