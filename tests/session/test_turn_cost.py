@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from toolchat.chat.conversation import Conversation
-from toolchat.engine.recorded import CountKeys, count_key
+from toolchat.engine.record_replay import CountKeys, count_key
 from toolchat.engine.scripted import ScriptedEngine
 from toolchat.session.session import Session
 from toolchat.session.stream import KeptAnswers

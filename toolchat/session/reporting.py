@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from toolchat.engine.recorded import End, Generation
+from toolchat.engine.record_replay import End, Generation
 from toolchat.store.cassette_writer import CassetteWriter
 from toolchat.wire import deltas, events
 from toolchat.wire.deltas import Delta, Finished

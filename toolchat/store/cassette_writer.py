@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.engine.base import EngineInfo
-from toolchat.engine.recorded import CountKeys, Generation
+from toolchat.engine.record_replay import CountKeys, Generation
 from toolchat.environment import refused
 from toolchat.store.cassettes import FORMAT, VERSION, Counted, Header, Report, Written
 from toolchat.store.redaction import Redaction

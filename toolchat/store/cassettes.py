@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 
 import toolchat
 from toolchat.engine.base import EngineInfo, GenerateOptions
-from toolchat.engine.recorded import End, Generation
-from toolchat.engine.replay import Recorded
+from toolchat.engine.record_replay import End, Generation, Recorded
 from toolchat.private_file import TooLargeError, open_file
 from toolchat.wire import codec, deltas
 from toolchat.wire.codec import CodecError
