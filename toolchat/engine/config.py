@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from toolchat.engine.cgroups import granted_cores, granted_memory
 from toolchat.engine.gpu import GIB, Gpu
-from toolchat.engine.granted import granted_cores, granted_memory
 from toolchat.engine.memory import (
     FP8_CAPABILITY,
     MOST,

@@ -30,7 +30,6 @@ from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import AssistantMessage, Image, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
 
-
 DIFF_LINES = 24
 """Of one difference that are shown."""
 DIFF_COLUMNS = 200
