@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from toolchat.models.demo import bf16, convert, pins
+from toolchat.models.demo.build import ADAPTER, quick_digest
 from toolchat.wire.errors import EngineError
 
 # From the tekken.json that the adapter was trained with (SHA-256 73bbbdf6…), by mistral_common 1.12.0.
@@ -113,12 +113,10 @@ def test_every_file_is_the_pinned_one(built: Path, name: str) -> None:
     with (built / name).open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == pins.SHA256[name]
     assert (built / name).stat().st_size == pins.BYTES[name]
-    assert import_module("toolchat.models.demo.build").quick_digest(built / name) == pins.QUICK[name]
+    assert quick_digest(built / name) == pins.QUICK[name]
 
 
 def test_the_shipped_adapter_is_the_measured_one() -> None:
-    from toolchat.models.demo.build import ADAPTER
-
     digest = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
     assert digest == "fafd10ed6afb7d5850f2eb5fc9367400d46a0ad389b5084bbe683c79bca33249"
 
