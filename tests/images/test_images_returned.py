@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from toolchat.images import returned
 from toolchat.images.image import LARGEST_SIDE, MAX_IMAGES, Header, ImageError, read_header
 from toolchat.images.returned import PICTURE_BYTES, without_pictures
-from toolchat.tools.result import result_text
+from toolchat.tools.values import result_text
 
 PNG = image_file()
 
