@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from toolchat.mistral.grammar.json_schema import kind_of, kinds_of
+from toolchat.mistral.grammar.schema_reader import kind_of, kinds_of
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.toolbox import Tool
 from toolchat.tools.yaml_file import one_name

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from toolchat.mistral.grammar.backend import Backend, Budget, Node
-from toolchat.mistral.grammar.json_schema import (
+from toolchat.mistral.grammar.pattern_cost import pattern_cost
+from toolchat.mistral.grammar.schema_reader import (
     BOUNDS,
     CHECKED_ONLY,
     KEYWORDS,
@@ -32,7 +33,6 @@ from toolchat.mistral.grammar.json_schema import (
     kinds_of,
     referred,
 )
-from toolchat.mistral.grammar.pattern_cost import pattern_cost
 
 _DEEPEST = 64
 """Levels of schemas within schemas: a tool's are a handful, and this walk recurses."""
