@@ -14,7 +14,8 @@ from image_files import image
 
 from toolchat.images.image import description
 from toolchat.ui.attached import Question, Text
-from toolchat.ui.commands import Commands, Outcome
+from toolchat.ui.commands.base import Outcome
+from toolchat.ui.commands.registry import Commands
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.plain_repl import PlainRepl
 from toolchat.ui.turns import PutBack, Say, Sent, Told, Turns

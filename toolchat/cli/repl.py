@@ -185,6 +185,6 @@ def _import() -> None:
     import toolchat.cli.approval
     import toolchat.session.session
     import toolchat.ui.approval
-    import toolchat.ui.commands
+    import toolchat.ui.commands.registry
     import toolchat.ui.keys
     import toolchat.ui.markdown  # noqa: F401

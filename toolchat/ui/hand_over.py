@@ -24,7 +24,7 @@ from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:
-    from toolchat.ui.commands import Commands
+    from toolchat.ui.commands.registry import Commands
 
 
 _MENU = 36

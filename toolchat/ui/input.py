@@ -48,6 +48,7 @@ from prompt_toolkit.layout.processors import (
 from prompt_toolkit.search import SearchDirection, start_search, stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
+from toolchat.ui.commands.line import as_line
 from toolchat.ui.pastes import FoldedHistory, PasteLabels, Pastes
 from toolchat.ui.text.sanitize import stand_ins
 
@@ -77,13 +78,6 @@ def names_files(pasted: str) -> bool:
     from toolchat.ui.attached import names_file_among_words
 
     return names_file_among_words(pasted)
-
-
-def as_line(text: str) -> str:
-    """As the commands' own, which take a while to import."""
-    from toolchat.ui.commands.line import as_line
-
-    return as_line(text)
 
 
 class Visible(Processor):

@@ -15,7 +15,9 @@ from toolchat.session.room import Fullness
 from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
 from toolchat.ui.attached import shown, with_files
 from toolchat.ui.calls import image_line
-from toolchat.ui.commands import Commands, Outcome, is_command, question
+from toolchat.ui.commands.base import Outcome
+from toolchat.ui.commands.line import is_command, question
+from toolchat.ui.commands.registry import Commands
 from toolchat.ui.confirm import full_text
 from toolchat.ui.line_reader import LineReader
 from toolchat.ui.plain_lines import PlainLines
