@@ -187,4 +187,4 @@ def _import() -> None:
     import toolchat.ui.approval
     import toolchat.ui.commands.registry
     import toolchat.ui.keys
-    import toolchat.ui.markdown  # noqa: F401
+    import toolchat.ui.markdown.stream  # noqa: F401

@@ -35,7 +35,7 @@ def markdown(color: bool, links: bool = False) -> MakeStream:
     """Renders answers. Its modules take a while to import, which only the first answer is to wait for."""
 
     def make(width: int) -> TextStream:
-        from toolchat.ui.markdown import MarkdownStream
+        from toolchat.ui.markdown.stream import MarkdownStream
 
         return MarkdownStream(width, color=color, links=links)
 

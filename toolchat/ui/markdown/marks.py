@@ -1,4 +1,4 @@
-"""Decides which characters of a line are Markdown marks and which only look like marks: rules for `inline` and `cuts`.
+"""Decides which characters are Markdown marks and which only look like marks: rules for `inline` and `paragraph`.
 
 CommonMark takes `2*3*4`, `__init__.py`, `\\d+` and `COUNT(*)` for markup. Models mean the characters. In doubt a
 character is text: a mark that is shown is read over, a character that is dropped is missed.
