@@ -37,8 +37,7 @@ def ask_on_terminal(pause: Callable[[], None]) -> Ask | None:
         return None
 
     async def ask(pending: PendingCall) -> Reply:
-        from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
-        from toolchat.ui.stops import Stops, read_awake
+        from toolchat.ui.approval_lines import TOO_SOON, Stops, ask_by_lines, read_awake, screen_size
 
         pause()
         shown = ""
@@ -63,7 +62,7 @@ async def confirm(text: str, clock: Callable[[], float] = time.monotonic) -> boo
     nor one that comes at once.
     """
     from toolchat.ui.approval import ARMING_SECONDS
-    from toolchat.ui.stops import Stops
+    from toolchat.ui.approval_lines import Stops
 
     stops, question = Stops(lambda: _say(text)), text
     with stops.watched():

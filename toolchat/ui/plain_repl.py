@@ -18,7 +18,7 @@ from toolchat.chat.approval import Reply
 from toolchat.chat.calls import PendingCall
 from toolchat.session.room import Fullness
 from toolchat.standard_streams import read_some
-from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
+from toolchat.ui.approval_lines import TOO_SOON, Stops, ask_by_lines, read_awake, screen_size
 from toolchat.ui.attached import shown, with_files
 from toolchat.ui.calls import image_line
 from toolchat.ui.commands.base import Outcome
@@ -26,7 +26,6 @@ from toolchat.ui.commands.line import is_command, question
 from toolchat.ui.commands.registry import Commands
 from toolchat.ui.confirm import full_text
 from toolchat.ui.plain_lines import PlainLines
-from toolchat.ui.stops import Stops, read_awake
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import LEAVE_SECONDS, OneTurn, OpenChat, Taking
 from toolchat.wire.errors import ExitCode, ToolchatError
