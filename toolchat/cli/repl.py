@@ -184,7 +184,7 @@ def _hint(session: Session) -> str:
 def _import() -> None:
     import toolchat.cli.approval
     import toolchat.session.session
-    import toolchat.ui.approval
     import toolchat.ui.commands.registry
+    import toolchat.ui.dialogs
     import toolchat.ui.keys
     import toolchat.ui.markdown.stream  # noqa: F401

@@ -24,7 +24,7 @@ from toolchat.ui.calls import image_line
 from toolchat.ui.commands.base import Outcome
 from toolchat.ui.commands.line import is_command, question
 from toolchat.ui.commands.registry import Commands
-from toolchat.ui.confirm import full_text
+from toolchat.ui.dialogs import full_text
 from toolchat.ui.plain_lines import PlainLines
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import LEAVE_SECONDS, OneTurn, OpenChat, Taking

@@ -18,7 +18,7 @@ from prompt_toolkit.layout import ConditionalContainer, HSplit, Window
 from prompt_toolkit.layout.controls import FormattedTextControl
 
 from toolchat.settings import Settings
-from toolchat.ui.asking import DialogHost
+from toolchat.ui.dialog_host import DialogHost
 from toolchat.ui.hand_over import Completions, HandOver, attached_row
 from toolchat.ui.input import InputLine
 from toolchat.ui.terminal import Terminal
