@@ -82,7 +82,7 @@ def _chat(opening: _Opening, settings: Settings, *, plain: bool, no_history: boo
 
     from prompt_toolkit.history import InMemoryHistory
 
-    from toolchat.ui.history import PrivateHistory
+    from toolchat.ui.input_history import PrivateHistory
     from toolchat.ui.repl import Repl
 
     async def main(interrupts: Interrupts) -> int:
