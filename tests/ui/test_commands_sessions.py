@@ -12,7 +12,7 @@ from toolchat.session.session import Session
 from toolchat.settings import Settings
 from toolchat.tools.run import ToolRunner
 from toolchat.ui.commands.registry import Commands
-from toolchat.ui.sessions import when
+from toolchat.ui.tables import when
 
 Play = Callable[..., list[str]]
 
