@@ -48,7 +48,7 @@ from prompt_toolkit.layout.processors import (
 from prompt_toolkit.search import SearchDirection, start_search, stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
-from toolchat.ui.commands.line import as_line
+from toolchat.ui.commands.base import as_line
 from toolchat.ui.input_history import FoldedHistory
 from toolchat.ui.pastes import PasteLabels, Pastes
 from toolchat.ui.text.sanitize import stand_ins

@@ -21,8 +21,7 @@ from toolchat.standard_streams import read_some
 from toolchat.ui.approval_lines import TOO_SOON, Stops, ask_by_lines, read_awake, screen_size
 from toolchat.ui.attached import shown, with_files
 from toolchat.ui.calls import image_line
-from toolchat.ui.commands.base import Outcome
-from toolchat.ui.commands.line import is_command, question
+from toolchat.ui.commands.base import Outcome, is_command, question
 from toolchat.ui.commands.registry import Commands
 from toolchat.ui.dialogs import full_text
 from toolchat.ui.plain_lines import PlainLines

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from toolchat.environment import refused
-from toolchat.ui.commands.line import as_line, is_command, is_shell, question
+from toolchat.ui.commands.base import Outcome, as_line, is_command, is_shell, question
 from toolchat.wire import events
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.events import Event, TurnFinished, TurnStatus
@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # commands take a while to import, and the prompt is not to w
     from toolchat.chat.approval import Ask
     from toolchat.session.session import Session
     from toolchat.ui.attached import Question, Text
-    from toolchat.ui.commands.base import Outcome
     from toolchat.ui.commands.registry import Commands
 
 Show: TypeAlias = Callable[[Event], None]

@@ -14,8 +14,20 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from toolchat.ui.commands import history, model, room, sessions, tools
-from toolchat.ui.commands.base import FAILURE, QUIET, WARNING, Command, Completion, Context, Outcome, Waits, say
-from toolchat.ui.commands.line import as_line, is_command, split
+from toolchat.ui.commands.base import (
+    FAILURE,
+    QUIET,
+    WARNING,
+    Command,
+    Completion,
+    Context,
+    Outcome,
+    Waits,
+    as_line,
+    is_command,
+    say,
+    split,
+)
 from toolchat.ui.commands.servers import complete_prompts, complete_resources, is_prompt, run_prompt
 from toolchat.wire.errors import ToolchatError, UsageError
 
