@@ -11,8 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from toolchat.ui.markdown.inline import inline
-from toolchat.ui.markdown.marks import flanks, hide
+from toolchat.ui.markdown.inline import flanks, hide, inline
 from toolchat.ui.markdown.page import Page
 from toolchat.ui.text.wrapping import WIDE, Row, break_before, wrap
 
