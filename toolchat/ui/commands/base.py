@@ -1,7 +1,7 @@
 """What a slash command is: which input lines are one, its context, and the outcome it returns to the terminal's owner.
 
-A question may begin with any text: a space or a second slash before it says that it is no command. The prompt waits for
-this module, so it imports rich only where something is said.
+A question may begin with any text: a space or a second slash before it says that it is no command. The first line that
+is sent waits for this module, so it imports rich only where something is said.
 """
 
 from __future__ import annotations
