@@ -48,7 +48,7 @@ class HandOver:
 
     async def run_shell(self, line: str) -> None:
         """Run a command of the user's in this terminal, and offer what it says with the next question."""
-        from toolchat.ui.lent import Kept
+        from toolchat.ui.pty_program import Kept
 
         self._show(line)
         command, kept = line[1:].strip(), Kept()
