@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import tables
+import values
 import yaml
 from exchanges import Call, Exchange
 
@@ -29,13 +31,19 @@ PHRASINGS: dict[str, list[str]] = DATA["phrasings"]
 
 ABROAD_SHARE = 0.2
 """Of questions about the weather."""
+STRANGE_SHARE = 0.4
+"""Of the others, how many are about a place whose name has to be copied, since there are too many to be remembered."""
 NO_UNIT_SHARE = 0.3
 """Of questions about the weather, how many name no unit."""
 PATTERN_SHARE = 0.3
 """Of questions about files, how many are about one kind, and need a pattern."""
+LONG_LISTING_SHARE = 0.35
+"""Of questions about all files, how many find up to 14 files of any name."""
 MISSING_FILE_SHARE = 0.2
+TABLE_SHARE = 0.2
+"""Of small talk, how much is a wish for a function with a table of its values."""
 CODE_SHARE = 0.35
-"""Of small talk, how much is a wish for a few lines of code."""
+"""Of the rest of it, how much is a wish for a few lines of code."""
 
 
 def draw(rng: random.Random) -> Exchange:
@@ -59,7 +67,7 @@ def weather(rng: random.Random) -> Exchange:
         city, state = rng.choice(DATA["abroad"]).split(", ")
         place, unit = f"{city}, {state}", "celsius"
     else:
-        city, state = rng.choice(DATA["us_cities"]).split(", ")
+        city, state = _us_city(rng)
         full = DATA["states"][state]
         place = rng.choice((f"{city}, {state}", f"{city}, {state}", f"{city}, {full}", f"{city} {state}"))
         unit = "fahrenheit"
@@ -67,6 +75,13 @@ def weather(rng: random.Random) -> Exchange:
     if rng.random() > NO_UNIT_SHARE:
         phrasing, unit = "weather", rng.choice((unit, "celsius", "fahrenheit"))
     return _weather(rng, city, state, unit, _case(rng, _one(rng, phrasing, place=place, unit=unit)))
+
+
+def _us_city(rng: random.Random) -> tuple[str, str]:
+    if rng.random() < STRANGE_SHARE:
+        return values.city(rng) if rng.random() < 0.6 else values.town(rng), rng.choice(list(DATA["states"]))
+    city, state = rng.choice(DATA["us_cities"]).split(", ")
+    return city, state
 
 
 def _weather(rng: random.Random, city: str, state: str, unit: str, question: str) -> Exchange:
@@ -195,7 +210,7 @@ def files(rng: random.Random) -> Exchange:
         names = sorted(f"{stem}.{ending}" for stem in stems)
         question = _one(rng, f"kind_{place}", k=kind, e=ending, d=folder)
     else:
-        names = sorted(rng.sample(DATA["files"], rng.randint(1, 5)))
+        names = _file_names(rng)
         question = _one(rng, f"files_{place}", d=folder)
     if len(names) == 1:
         say = f"There is {names[0]} {where}."
@@ -203,6 +218,13 @@ def files(rng: random.Random) -> Exchange:
         listing = f"{', '.join(names[:-1])} and {names[-1]}"
         say = rng.choice((f"The files {where} are {listing}.", f"There are {listing} {where}."))
     return _called("list_files", arguments, "\n".join(names), question, say)
+
+
+def _file_names(rng: random.Random) -> list[str]:
+    """Mostly a few well-known ones; now and then many, of names that are met once."""
+    if rng.random() < LONG_LISTING_SHARE:
+        return sorted({values.string("file", rng) for _ in range(rng.randint(2, 14))})
+    return sorted(rng.sample(DATA["files"], rng.randint(1, 5)))
 
 
 def reading(rng: random.Random) -> Exchange:
@@ -277,7 +299,7 @@ def follow_up(exchange: Exchange, rng: random.Random) -> Exchange | None:
             question = rng.choice(("in {u}?", "and what is that in {u}?", "same in {u} please", "Now in {u}.", "{u}?"))
             return _weather(rng, arguments["city"], arguments["state"], unit, question.format(u=unit))
         case "get_current_weather":
-            city, state = rng.choice(DATA["us_cities"]).split(", ")
+            city, state = _us_city(rng)
             question = rng.choice(("and in {p}?", "What about {p}?", "how about {p}", "And {p}?")).format(
                 p=f"{city}, {state}"
             )
@@ -296,6 +318,9 @@ def follow_up(exchange: Exchange, rng: random.Random) -> Exchange | None:
 
 def chat(rng: random.Random) -> Exchange:
     """Something that needs no tool: a fact, small talk, a few lines of text or code."""
+    if rng.random() < TABLE_SHARE:
+        question, say = tables.draw(rng)
+        return Exchange(_case(rng, question), say)
     row = rng.choice(DATA["code"] if rng.random() < CODE_SHARE else DATA["facts"])
     return Exchange(_case(rng, row["ask"]), row["say"])
 

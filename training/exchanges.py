@@ -84,9 +84,10 @@ def together(exchanges: Sequence[Exchange], rng: random.Random, *, listed: bool 
     for exchange in exchanges:
         for tool in exchange.tools:
             tools.setdefault(tool["name"], tool)
+    joint = "\n\n" if any("```" in exchange.say for exchange in exchanges) else " "  # a fence begins its line
     return Exchange(
         question,
-        " ".join(exchange.say for exchange in exchanges),
+        joint.join(exchange.say for exchange in exchanges),
         tuple(tools.values()),
         tuple(call for exchange in exchanges for call in exchange.calls),
         tuple(result for exchange in exchanges for result in exchange.results),

@@ -24,6 +24,7 @@ from exchanges import Exchange, Tool
 from values import Value
 
 FILE = Path(__file__).with_name("data") / "made_tools.txt"
+NEAR_FILE = FILE.with_name("near_misses.txt")
 
 THINGS = (
     "What is {}?", "What's {}?", "Find {}.", "Tell me {}.", "Can you tell me {}?", "I need {}.", "Give me {}.", "{}?", "Get {}",
@@ -59,6 +60,8 @@ DESCRIBED_SHARE = 0.85
 OPTIONAL_SHARE = 0.4
 """Of what a question may say about an optional parameter, how much it says."""
 SAME_DOMAIN_SHARE = 0.5
+NEAR_MISS_SHARE = 0.5
+"""Of declined questions, how many are of the subject of the tool that is offered."""
 VAGUE = {"c": "my town", "n": "someone", "f": "a friend", "o": "a company", "k": "the one I mean", "w": "something"}
 ASKING = (
     "Which {} do you mean?",
@@ -91,6 +94,8 @@ class Made:
     phrases: tuple[str, ...]
     """Each begins with ~ or !."""
     answer: str
+    near: tuple[str, ...] = ()
+    """Questions of its subject that it does not answer."""
 
     def tool(self, rng: random.Random) -> Tool:
         """As it is offered: with or without descriptions, defaults, and parameters that nobody asks for."""
@@ -128,7 +133,11 @@ HELD_OUT = 15
 
 @cache
 def tools() -> tuple[Made, ...]:
-    return tuple(parse(FILE.read_text(encoding="utf-8")))
+    near = parse_near(NEAR_FILE.read_text(encoding="utf-8"))
+    found = parse(FILE.read_text(encoding="utf-8"))
+    if unknown := near.keys() - {made.name for made in found}:
+        raise ValueError(f"{NEAR_FILE}: no tool of {FILE.name} is called {sorted(unknown)[0]}")
+    return tuple(replace(made, near=near.get(made.name, ())) for made in found)
 
 
 def pool(*, held_out: bool) -> Pool:
@@ -151,6 +160,21 @@ def parse(text: str) -> list[Made]:
             found.append(Made(domain, name, description, tuple(map(_parameter, rest.split("; "))), (), ""))
         elif line and not line.startswith("#"):
             raise ValueError(f"line {number}: expected a tool, a question (~ or !) or an answer (=)")
+    return found
+
+
+def parse_near(text: str) -> dict[str, tuple[str, ...]]:
+    """The questions of a text like near_misses.txt, by the tool's name. Raises ValueError with the line's number."""
+    found: dict[str, tuple[str, ...]] = {}
+    name = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith(" ?") and name:
+            found[name] += (line[2:],)
+        elif re.fullmatch(r"\w+", line):
+            name = line
+            found[name] = ()
+        elif line and not line.startswith("#"):
+            raise ValueError(f"line {number}: expected a tool's name, or a question (?) behind one")
     return found
 
 
@@ -328,6 +352,8 @@ def offered(needed: Sequence[Tool], pool: Pool, rng: random.Random) -> list[Tool
 
 def declined(pool: Pool, rng: random.Random) -> tuple[Exchange, list[Tool]]:
     """A question, and tools none of which answers it."""
+    if rng.random() < NEAR_MISS_SHARE:
+        return _near_miss(pool, rng)
     exchange = single(pool, rng)
     domain = next(made.domain for made in pool if made.name in exchange.needed)
     near = rng.random() < 0.35
@@ -339,6 +365,16 @@ def declined(pool: Pool, rng: random.Random) -> tuple[Exchange, list[Tool]]:
             wrong.append(tool)
     wrong = wrong[: rng.choice((1, 1, 1, 2, 3, 4))] or [_unlike(exchange, pool, rng)]
     return Exchange(exchange.question, exchanges.sorry([tool["name"] for tool in wrong], rng)), wrong
+
+
+def _near_miss(pool: Pool, rng: random.Random) -> tuple[Exchange, list[Tool]]:
+    """A question of a tool's subject that it does not answer, and that tool, now and then among such of other fields."""
+    made = rng.choice([made for made in pool if made.near])
+    others = [other for other in pool if other.domain != made.domain]
+    wrong = [one.tool(rng) for one in (made, *rng.sample(others, rng.choice((0, 0, 0, 0, 1, 2))))]
+    rng.shuffle(wrong)
+    question = values.filled(rng.choice(made.near), rng)
+    return Exchange(question, exchanges.sorry([tool["name"] for tool in wrong], rng)), wrong
 
 
 def _unlike(exchange: Exchange, pool: Pool, rng: random.Random) -> Tool:

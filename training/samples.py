@@ -19,6 +19,7 @@ from typing import Any
 import everyday
 import exchanges
 import made
+import summaries
 import values
 import varied
 import yaml
@@ -33,19 +34,20 @@ PAGE = Path(__file__).with_name("page")
 CHAT_FILE = "plain_chat"
 
 SHARES = {
-    "scenario": 0.16,  # a conversation of data/ as it was written
-    "chat": 0.05,  # plain chat, mostly with tools beside it that must not be called
+    "scenario": 0.10,  # a conversation of data/ as it was written
+    "chat": 0.04,  # plain chat, mostly with tools beside it that must not be called
     "song": 0.01,  # a line sung on and on, as the model does that is trained from
-    "everyday": 0.20,  # one to four questions about the sample tools, with small talk and impossible wishes between
-    "declining": 0.10,  # a question without the tool that it needs, often beside one that is answered
-    "parallel": 0.07,  # several values for one tool in one message
-    "parallel_multiple": 0.06,  # two or three requests for different tools in one message
+    "everyday": 0.19,  # one to four questions about the sample tools, with small talk and impossible wishes between
+    "declining": 0.09,  # a question without the tool that it needs, often beside one that is answered
+    "parallel": 0.06,  # several values for one tool in one message
+    "parallel_multiple": 0.07,  # two or three requests for different tools in one message
     "mixed": 0.03,  # one request that a tool answers and one that none does, in one message
-    "errors": 0.04,  # a result that is an error
-    "made": 0.10,  # questions for the made tools, one of several to be chosen
+    "errors": 0.03,  # a result that is an error
+    "made": 0.08,  # questions for the made tools, one of several to be chosen
     "made_parallel": 0.07,  # the same in parallel
-    "made_parallel_multiple": 0.05,
-    "made_declined": 0.06,  # the same with other tools, or without a value that is needed
+    "made_parallel_multiple": 0.06,
+    "made_declined": 0.12,  # the same with other tools, near ones too, or without a value that is needed
+    "summary": 0.05,  # a chat that is summed up, or that goes on behind a summary
 }
 """The kinds of samples, and how many of all each makes up."""
 
@@ -68,9 +70,11 @@ RENAMED_SHARE = 0.3
 MADE_RENAMED_SHARE = 0.6
 MISSING_SHARE = 0.12
 """Of declined questions for the made tools, how many leave out a value that is needed."""
+EARLIER_SUMMARY_SHARE = 0.3
+"""Of chats that are summed up, how many begin with a summary."""
 SONG_TOKENS = (120, 500)
 """Songs are cut off there, so that nothing says that they end."""
-AS_THEY_ARE = frozenset(["everyday", "chat", "song"])
+AS_THEY_ARE = frozenset(["everyday", "chat", "song", "summary"])
 """Kinds whose names are kept: toolchat's own sample tools are among them."""
 HELD_OUT = 25
 """One scenario in so many is kept out of training, to measure with."""
@@ -139,6 +143,7 @@ class Samples:
             "made_parallel": self._made_parallel,
             "made_parallel_multiple": self._made_parallel_multiple,
             "made_declined": self._made_declined,
+            "summary": self._summary,
         }
 
     def draw(self, kind: str | None = None) -> Sample:
@@ -153,7 +158,7 @@ class Samples:
                 tokens = self._encode(self._varied(chosen, conversation))
                 if chosen == "song":
                     tokens = tokens[: self._rng.randint(*SONG_TOKENS)]
-                return Sample(chosen, tokens, self._learned(tokens))
+                return Sample(chosen, tokens, self._learned(tokens, given="given" in conversation["turns"][1]))
 
     def _varied(self, kind: str, conversation: dict[str, Any]) -> dict[str, Any]:
         """Now and then with other names; the first minutes with toolchat's own tools keep theirs."""
@@ -355,6 +360,28 @@ class Samples:
             rng.shuffle(rows)
         return {"tools": offered, "turns": [turn for row in rows for turn in row.turns()]}
 
+    def _summary(self) -> dict[str, Any] | None:
+        rng = self._rng
+        among_sample_tools = rng.random() < 0.6
+        offered = {tool["name"] for tool in everyday.TOOLS.values()}
+
+        def some(count: int) -> list[Exchange]:
+            if among_sample_tools:
+                return [self._about_sample_tools(offered) for _ in range(count)]
+            return [made.single(self._made_tools, rng) for _ in range(count)]
+
+        earlier = some(rng.choice((1, 2, 3))) if rng.random() < EARLIER_SUMMARY_SHARE else []
+        before = summaries.summary("", earlier)
+        rows = some(rng.choice((1, 2, 2, 3, 4)) if among_sample_tools else rng.choice((1, 2, 3)))
+        asked = summaries.asked(before, rows, rng)
+        again = some(1) if rng.random() < 0.2 else []
+        turns = [*(summaries.standing_for(before) if before else []), *(turn for row in rows for turn in row.turns())]
+        turns += [turn for row in (asked, *again) for turn in row.turns()]
+        if among_sample_tools:
+            return {"tools": list(everyday.TOOLS.values()), "turns": turns}
+        tools = {tool["name"]: tool for row in (*earlier, *rows, *again) for tool in row.tools}
+        return {"tools": list(tools.values()), "turns": turns}
+
     def _first(self) -> Exchange:
         return exchanges.first(self._rng.choice(self.first), self._rng)
 
@@ -393,7 +420,7 @@ class Samples:
             match kind:
                 case "user":
                     yield {"role": "user", "content": body}
-                case "say":
+                case "say" | "given":
                     yield {"role": "assistant", "content": body}
                 case "call":
                     ids = [self._call_id() for _ in body]
@@ -404,15 +431,15 @@ class Samples:
                         content = result if isinstance(result, str) else json.dumps(result)
                         yield {"role": "tool", "tool_call_id": i, "content": content}
 
-    def _learned(self, tokens: list[int]) -> list[int]:
-        """1 for what the model writes: from the end of a question or of the results to `</s>`."""
+    def _learned(self, tokens: list[int], *, given: bool = False) -> list[int]:
+        """1 for what the model writes: from the end of a question or of the results to `</s>`, but for a given first answer."""
         mask, writing = [], False
         for i, token in enumerate(tokens):
             if i and tokens[i - 1] in self._before_answer and token != self._results:
                 writing = True
-            mask.append(int(writing))
+            mask.append(int(writing and not given))
             if token == self._end:
-                writing = False
+                writing = given = False
         return mask
 
     def _call_id(self) -> str:

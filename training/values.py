@@ -21,6 +21,9 @@ class Value(NamedTuple):
 ONSETS = "b bl br c ch cl d dr f fl g gl gr h j k kl l m n p pl pr qu r s sch sh sk sl st t th tr v w wh y z".split()
 VOWELS = "a a a e e e i i o o u ai ea ee ie oa oo ou y".split()
 CODAS = "ck ft l ld ll lm lt m mp n nd ng nk nt r rd rk rn rt s sk ss st t th tt x".split()
+TOWN_WORDS = (
+    "Falls Springs Beach City Rapids Hills Grove Creek Park Island Haven Valley Point Bluffs Forks Junction".split()
+)
 CITY_ENDS = "ville ton bury ford field port burg dale haven mouth wick by stad berg ia ona eira ova ino".split()
 US_CITIES = """Abilene Akron Albany Albuquerque Amarillo Anchorage Asheville Augusta Bakersfield Baltimore Bellevue Billings
 Birmingham Bismarck Boise Boulder Bozeman Bridgeport Burlington Cambridge Carson+City Cedar+Rapids Charleston Charlotte
@@ -125,6 +128,20 @@ def city(rng: random.Random) -> str:
             else name
         )
     return rng.choice(_zones()) if chance < 0.75 else _plain(rng.choice(US_CITIES))
+
+
+def town(rng: random.Random) -> str:
+    """A name of the kinds that American towns have: "Amber Falls", "Marchville", "Fort Elena"."""
+    word = rng.choice((rng.choice(ADJECTIVES), rng.choice(NOUNS), rng.choice(FIRST_NAMES))).capitalize()
+    match rng.randrange(4):
+        case 0:
+            return f"{word} {rng.choice(TOWN_WORDS)}"
+        case 1:
+            return f"{rng.choice(('Fort', 'Port', 'New', 'Saint', 'Mount', 'Lake', 'North', 'East', 'Glen'))} {word}"
+        case 2:
+            return word
+        case _:
+            return word + rng.choice(CITY_ENDS)
 
 
 def first_name(rng: random.Random) -> str:
@@ -342,6 +359,11 @@ def draw(kind: str, rng: random.Random) -> Value:
             return Value(rng.choice((text, text, f'"{text}"', f"'{text}'")), text)
     text = string(kind, rng)
     return Value(text, text)
+
+
+def filled(text: str, rng: random.Random) -> str:
+    """`text` with a value said in the place of each `{kind}`."""
+    return re.sub(r"\{([^{}]+)\}", lambda match: draw(match[1], rng).said, text)
 
 
 def choices(kind: str) -> list[Any]:

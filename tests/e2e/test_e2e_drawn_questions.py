@@ -97,7 +97,7 @@ def training() -> str:
     folder = REPOSITORY / "training" / "data"
     scripts = sorted(folder.parent.glob("*.py"))
     assert scripts
-    drawn = [path.read_text(encoding="utf-8").replace("+", " ") for path in (*scripts, folder / "made_tools.txt")]
+    drawn = [path.read_text(encoding="utf-8").replace("+", " ") for path in (*scripts, *sorted(folder.glob("*.txt")))]
     files = sorted(folder.glob("*.jsonl"))
     assert files
     rows = itertools.chain.from_iterable(file.read_text().splitlines() for file in files)

@@ -39,7 +39,11 @@ REQUEST = """\
 Stop here and sum up the conversation so far. The summary will stand in its place, so write down what is needed to go \
 on: what the user wants, the facts, names, numbers and files that matter, what the tools found, what was decided, and \
 what is still open. Write plain sentences, as short as possible, without a greeting, and call no tool."""
-_ABOVE_ALL = " Above all, keep this: {}"
+
+
+def request(words: str = "") -> str:
+    """What the model is asked, with `words` for what matters most to the user."""
+    return f"{REQUEST} Above all, keep this: {words}" if words else REQUEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ async def summarise(
     the generation. Raises EngineError where there is no summary to be had.
     """
     head = [SystemMessage(system)] if system else []
-    ask = UserMessage(REQUEST + (_ABOVE_ALL.format(words) if words else ""))
+    ask = UserMessage(request(words))
     info = engine.info
     # What a model thinks counts as well.
     thinking = info.context_window // SUMMARY_SHARE if info is not None and info.supports_reasoning else 0

@@ -23,12 +23,23 @@ def training() -> Iterator[Any]:
     """The modules of training/, which import one another by their bare names."""
     sys.path.insert(0, str(TRAINING))
     try:
+        import everyday
         import exchanges
         import made
+        import summaries
+        import tables
         import values
         import varied
 
-        yield SimpleNamespace(exchanges=exchanges, made=made, values=values, varied=varied)
+        yield SimpleNamespace(
+            everyday=everyday,
+            exchanges=exchanges,
+            made=made,
+            summaries=summaries,
+            tables=tables,
+            values=values,
+            varied=varied,
+        )
     finally:
         sys.path.remove(str(TRAINING))
 
@@ -109,6 +120,7 @@ def test_what_is_declined_is_offered_no_tool_for_it(training: Any, monkeypatch: 
         return drawn[-1]
 
     monkeypatch.setattr(training.made, "single", kept)
+    monkeypatch.setattr(training.made, "NEAR_MISS_SHARE", 0.0)
     for _ in range(60):
         asked, offered = training.made.declined(pool, rng)
         assert asked.question == drawn[-1].question
@@ -197,3 +209,79 @@ def test_values_are_said_as_people_write_them_and_meant_as_their_type(
 def test_a_line_that_is_no_tool_is_refused_with_its_number(training: Any) -> None:
     with pytest.raises(ValueError, match="line 2"):
         training.made.parse("## x\nno tool here\n")
+
+
+def test_near_misses_are_declined_beside_their_tool(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.made, "NEAR_MISS_SHARE", 1.0)
+    rng = random.Random(11)
+    pool = training.made.pool(held_out=False)
+    near = {tool.name: tool.near for tool in pool}
+    for _ in range(200):
+        declined, offered = training.made.declined(pool, rng)
+        assert not declined.calls
+        assert "{" not in declined.question
+        patterns = [
+            re.sub(r"\\{[^}]*\\}", ".+", re.escape(question)) for tool in offered for question in near[tool["name"]]
+        ]
+        assert any(re.fullmatch(pattern, declined.question) for pattern in patterns), declined.question
+    for tool in training.made.tools():
+        for question in tool.near:
+            assert training.values.filled(question, rng)
+
+
+@pytest.mark.parametrize("text", [" ?Who asks?", "a_tool\nwho asks?", "## field"])
+def test_a_line_that_is_no_near_miss_is_refused_with_its_number(training: Any, text: str) -> None:
+    number = len(text.splitlines())
+    if text.startswith("#"):  # a comment
+        assert training.made.parse_near(text) == {}
+        return
+    with pytest.raises(ValueError, match=f"line {number}: expected a tool's name"):
+        training.made.parse_near(text)
+
+
+def test_tables_have_the_values_that_their_function_gives(training: Any) -> None:
+    rng = random.Random(5)
+    for _ in range(100):
+        question, say = training.tables.draw(rng)
+        code = re.search(r"```python\n(.+?)```", say, re.DOTALL)
+        assert code is not None
+        names: dict[str, Any] = {}
+        exec(code[1], names)  # what training teaches is run nowhere else
+        (function,) = (value for name, value in names.items() if name != "__builtins__")
+        rows = re.findall(r"^\| (\d+) \| (\S+) \|$", say, re.MULTILINE)
+        assert len(rows) >= 4
+        assert [value for _, value in rows] == [f"{function(int(n))}" for n, _ in rows]
+        if asked := re.search(r"first (\d) values", question):
+            assert len(rows) == int(asked[1])
+
+
+def test_a_summary_says_what_was_asked_and_what_came_of_it(training: Any) -> None:
+    exchange = training.exchanges.Exchange
+    rows = [
+        exchange("weather in Dallas", "It is 85 degrees.", calls=({"name": "weather"},)),
+        exchange("Set an alarm.", "Sorry, I have no tool for that."),
+        exchange("hello world in Python?", "```python\nprint('Hello')\n```"),
+        exchange("what has Norway", "Norway has fjords"),
+    ]
+    text = training.summaries.summary("The user asked: hi. Hello.", rows)
+    assert text == (
+        "The user asked: hi. Hello. The user asked: weather in Dallas. It is 85 degrees. "
+        "No tool could do this: Set an alarm. Code was written: hello world in Python? Norway has fjords."
+    )
+    seen = set()
+    for seed in range(100):
+        asked = training.summaries.asked("", rows[:1], random.Random(seed))
+        assert asked.say.startswith("The user asked: weather in Dallas. It is 85 degrees.")
+        kept = asked.question.partition(" Above all, keep this: ")[2]
+        assert asked.say.endswith(f" Keep in mind: {kept}." if kept else "degrees.")
+        seen.add(bool(kept))
+    assert seen == {True, False}
+
+
+def test_places_of_the_weather_are_called_as_they_are_asked_for(training: Any) -> None:
+    rng = random.Random(2)
+    for _ in range(300):
+        asked = training.everyday.weather(rng)
+        (call,) = asked.calls
+        assert call["arguments"]["city"].casefold() in asked.question.casefold()
+        assert call["arguments"]["city"] in asked.say
