@@ -59,8 +59,10 @@ DESCRIBED_SHARE = 0.85
 """Of parameters, how many have a description."""
 OPTIONAL_SHARE = 0.4
 """Of what a question may say about an optional parameter, how much it says."""
+PARALLEL_OPTIONAL_SHARE = 0.6
+"""The same where several sets of values are asked for: each call is to have what is said of it."""
 SAME_DOMAIN_SHARE = 0.5
-NEAR_MISS_SHARE = 0.5
+NEAR_MISS_SHARE = 0.6
 """Of declined questions, how many are of the subject of the tool that is offered."""
 VAGUE = {"c": "my town", "n": "someone", "f": "a friend", "o": "a company", "k": "the one I mean", "w": "something"}
 ASKING = (
@@ -195,7 +197,7 @@ class Wording:
     """The optional parts that are said."""
 
     @classmethod
-    def drawn(cls, made: Made, rng: random.Random) -> Wording:
+    def drawn(cls, made: Made, rng: random.Random, optional: float = OPTIONAL_SHARE) -> Wording:
         phrase = rng.choice(made.phrases)
         if phrase[0] == "!":
             frames: Sequence[str] = DEEDS
@@ -204,7 +206,7 @@ class Wording:
         else:
             frames = SUMS if re.match("Calc|Comp|Estim|Sum|Find the|Prob", made.description) else THINGS
         parts = re.findall(r"\[(.*?)\]", phrase)
-        return cls(phrase, rng.choice(frames), frozenset(part for part in parts if rng.random() < OPTIONAL_SHARE))
+        return cls(phrase, rng.choice(frames), frozenset(part for part in parts if rng.random() < optional))
 
     def spelled(self) -> str:
         """The phrase with the optional parts that are said, those not said taken out."""
@@ -292,36 +294,80 @@ def _cased(exchange: Exchange) -> bool:
 
 
 def parallel(pool: Pool, rng: random.Random) -> Exchange:
-    """Two to four values or sets of values for one tool in one message."""
+    """Two to five values or sets of values for one tool in one message."""
     made = rng.choice(pool)
-    wording, tool = Wording.drawn(made, rng), made.tool(rng)
-    count = rng.choice((2, 2, 2, 3, 3, 4))
+    wording, tool = Wording.drawn(made, rng, PARALLEL_OPTIONAL_SHARE), made.tool(rng)
+    count = rng.choice((2, 2, 2, 3, 3, 4, 5))
     names = re.findall(r"\{([\w.]+)\}", re.sub(r"\[.*?\]", "", wording.phrase))
     _, base = filled(made, wording, rng)
     varied = {rng.choice(names)} if rng.random() < 0.5 else set(names)
     fixed = {name: value for name, value in base.items() if name not in varied}
-    phrases, rows, words = list[str](), list[Exchange](), set[str]()
+    phrases, rows, sets = list[str](), list[Exchange](), list[dict[str, Value]]()
     for _ in range(count * 5):
         phrase, known = filled(made, wording, rng, fixed)
         if phrase not in phrases:
             phrases.append(phrase)
-            words |= {value.said for value in known.values() if isinstance(value.meant, str)}
+            sets.append(known)
             rows.append(_exchange(made, tool, _framed(wording.frame, phrase), known, rng))
         if len(rows) == count:
             break
     if len(rows) == 1:
         return rows[0]
-    joined = exchanges.together(rows, rng, listed=rng.random() < 0.7)
-    if not all(
-        said in joined.question for said in words
-    ):  # "the First and the Second League": it would have to be guessed
-        joined = exchanges.together(rows, rng)
+    joined = exchanges.together(rows, rng)
     chance = rng.random()
-    if chance < 0.25:
-        joined = replace(joined, question=_framed(wording.frame, values.listing(phrases, rng)))
-    elif chance < 0.33:
-        joined = replace(joined, question=_framed(wording.frame, ", and also ".join(phrases)))
+    if chance < 0.16 and (phrase := _respectively(made, wording, sets, rng)):
+        return replace(joined, question=_framed(wording.frame, phrase))
+    if chance < 0.28 and (again := _same_for(sets, rng)):
+        return replace(joined, question=f"{_framed(wording.frame, phrases[0]).rstrip('.?')}. {again}")
+    if chance < 0.40:
+        phrase = (
+            f"{', then '.join(phrases[:-1])}{rng.choice((', and then ', ', and finally ', ', then '))}{phrases[-1]}"
+        )
+        return replace(joined, question=_framed(wording.frame, phrase))
+    if chance < 0.55:
+        return replace(joined, question=_framed(wording.frame, values.listing(phrases, rng)))
+    if chance < 0.62:
+        return replace(joined, question=_framed(wording.frame, ", and also ".join(phrases)))
+    if chance < 0.88:
+        listed = exchanges.together(rows, rng, listed=True)
+        words = {value.said for known in sets for value in known.values() if isinstance(value.meant, str)}
+        # "the First and the Second League": it would have to be guessed.
+        return listed if all(said in listed.question for said in words) else joined
     return joined
+
+
+def _differing(sets: Sequence[dict[str, Value]]) -> dict[str, list[str]]:
+    """Of the values that differ between `sets`, how each is said; nothing where one cannot stand in a list."""
+    said = {name: [known[name].said for known in sets] for name in sets[0]}
+    differing = {name: texts for name, texts in said.items() if len(set(texts)) > 1}
+    return (
+        {}
+        if any(not text or re.search(", | and ", text) for texts in differing.values() for text in texts)
+        else differing
+    )
+
+
+def _respectively(made: Made, wording: Wording, sets: Sequence[dict[str, Value]], rng: random.Random) -> str | None:
+    """The phrase with a list for each value that differs: "from Dallas and Lyon to Rome and Oslo respectively"."""
+    differing = _differing(sets)
+    if not differing or len(differing) > 3 or re.search(r"\} (and|or|to) \{", wording.phrase):
+        return None
+    lists = {name: Value(f"{', '.join(texts[:-1])} and {texts[-1]}", None) for name, texts in differing.items()}
+    phrase, _ = filled(made, wording, rng, {**sets[0], **lists})
+    return phrase if len(differing) == 1 else phrase + rng.choice((" respectively", ", respectively"))
+
+
+def _same_for(sets: Sequence[dict[str, Value]], rng: random.Random) -> str | None:
+    """ "Then do the same for Lyon and Oslo." where one value differs."""
+    differing = _differing(sets)
+    if len(differing) != 1:
+        return None
+    ((name, texts),) = differing.items()
+    label = f"a {name.split('.')[-1].replace('_', ' ')} of " if rng.random() < 0.4 else ""
+    begin = rng.choice(
+        ("Then do the same for", "Do the same for", "And the same for", "Also do that for", "Repeat it with")
+    )
+    return f"{begin} {label}{values.listing(texts[1:], rng)}{rng.choice(('.', '.', ', please.'))}"
 
 
 def parallel_multiple(pool: Pool, rng: random.Random) -> Exchange:

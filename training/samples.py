@@ -34,19 +34,19 @@ PAGE = Path(__file__).with_name("page")
 CHAT_FILE = "plain_chat"
 
 SHARES = {
-    "scenario": 0.10,  # a conversation of data/ as it was written
+    "scenario": 0.08,  # a conversation of data/ as it was written
     "chat": 0.04,  # plain chat, mostly with tools beside it that must not be called
     "song": 0.01,  # a line sung on and on, as the model does that is trained from
-    "everyday": 0.19,  # one to four questions about the sample tools, with small talk and impossible wishes between
+    "everyday": 0.18,  # one to four questions about the sample tools, with small talk and impossible wishes between
     "declining": 0.09,  # a question without the tool that it needs, often beside one that is answered
-    "parallel": 0.06,  # several values for one tool in one message
+    "parallel": 0.05,  # several values for one tool in one message
     "parallel_multiple": 0.07,  # two or three requests for different tools in one message
     "mixed": 0.03,  # one request that a tool answers and one that none does, in one message
     "errors": 0.03,  # a result that is an error
     "made": 0.08,  # questions for the made tools, one of several to be chosen
-    "made_parallel": 0.07,  # the same in parallel
+    "made_parallel": 0.09,  # the same in parallel
     "made_parallel_multiple": 0.06,
-    "made_declined": 0.12,  # the same with other tools, near ones too, or without a value that is needed
+    "made_declined": 0.14,  # the same with other tools, near ones too, or without a value that is needed
     "summary": 0.05,  # a chat that is summed up, or that goes on behind a summary
 }
 """The kinds of samples, and how many of all each makes up."""

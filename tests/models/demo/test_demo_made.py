@@ -105,7 +105,8 @@ def test_what_is_asked_at_once_is_called_in_its_order_with_its_values(training: 
                 if isinstance(value, str) and not value[0].isdigit() and "_" not in value:
                     assert value.casefold() in asked.question.casefold()
         rows = [row for row in own_places(asked.question, asked.calls) if row]
-        assert all(max(row) < min(following) for row, following in itertools.pairwise(rows)), asked.question
+        if "respectively" not in asked.question:  # there, each parameter has a list of its own
+            assert all(max(row) < min(following) for row, following in itertools.pairwise(rows)), asked.question
         located, several = located + len(rows), several + len(asked.calls)
     assert located > several * 0.8
 
