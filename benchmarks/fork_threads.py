@@ -1,7 +1,7 @@
 """Which threads a library starts when it is imported, and whether forked children can use the library all the same.
 
-It is the evidence for `HARMLESS_THREADS` of `toolchat.tools.host.startup`. The libraries are no dependency: put them
-into a folder of their own with `pip install --target FOLDER pyarrow polars`, and name the folder.
+It is the evidence for `HARMLESS_THREADS` of `toolchat.tools.host.process_tree`. The libraries are no dependency: put
+them into a folder of their own with `pip install --target FOLDER pyarrow polars`, and name the folder.
 
     .venv/bin/python benchmarks/fork_threads.py FOLDER [--forks 300]
 """

@@ -33,10 +33,10 @@ from unittest.mock import patch
 
 from pydantic_core import to_jsonable_python
 
-from toolchat.tools.check import Rejected, check_arguments
+from toolchat.tools.argument_check import Rejected, check_arguments
 from toolchat.tools.load import load_tools
-from toolchat.tools.result import result_text
 from toolchat.tools.toolbox import LoadedTool
+from toolchat.tools.values import result_text
 
 WRONG = {"no such": [[{"value": []}]]}
 """What no function below takes for its first argument; those that take anything have none to refuse."""

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import _common as common
 
-from toolchat.tools.check import Checked, check_arguments
+from toolchat.tools.argument_check import Checked, check_arguments
 from toolchat.tools.load import load_tools
-from toolchat.tools.result import result_text
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import LoadedToolbox
+from toolchat.tools.values import result_text
 from toolchat.wire.messages import ToolCall, ToolResult
 
 OVERHEAD_AIM = 0.015

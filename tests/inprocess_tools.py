@@ -9,9 +9,9 @@ from typing import Any
 
 from toolchat.images.image import image_from_bytes
 from toolchat.images.returned import without_pictures
-from toolchat.tools.check import Rejected, check_arguments
-from toolchat.tools.result import error_text, result_text
+from toolchat.tools.argument_check import Rejected, check_arguments
 from toolchat.tools.toolbox import LoadedToolbox, Tool
+from toolchat.tools.values import error_text, result_text
 from toolchat.wire.messages import CallOrigin, ResultStatus, ToolCall, ToolResult
 
 

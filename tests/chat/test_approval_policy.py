@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from toolchat.chat.approval import NOBODY, ApprovalPolicy, Ask, Reply, Scope, decider
 from toolchat.chat.calls import Decision, PendingCall
 from toolchat.engine.scripted import call
-from toolchat.tools.grant import Grant
-from toolchat.tools.rules import Rule, Rules, call_of, likeness
+from toolchat.tools.rules import Grant, Rule, Rules, call_of, likeness
 from toolchat.tools.toolbox import Approval, Tool, Toolbox, ToolOptions
 from toolchat.wire.errors import ToolchatError, UsageError
 

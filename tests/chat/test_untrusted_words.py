@@ -13,7 +13,7 @@ from inprocess_tools import InProcessRunner
 from toolchat.chat.approval import ApprovalPolicy, Reply, decider
 from toolchat.chat.calls import PendingCall
 from toolchat.engine.scripted import Answer, call
-from toolchat.tools.grant import Grant
+from toolchat.tools.rules import Grant
 from toolchat.tools.toolbox import Approval
 from toolchat.ui.approval_text import pending_rows
 from toolchat.wire.events import CallFinished

@@ -15,7 +15,7 @@ from toolchat.cli.tool_login import log_out_at
 from toolchat.cli.trust_question import allowed, describe
 from toolchat.settings import state_folder
 from toolchat.tools.code import read_code
-from toolchat.tools.mcp.logins import Login, Logins
+from toolchat.tools.mcp.login_store import Login, Logins
 from toolchat.wire.errors import UsageError
 
 SCRIPTED = Path(__file__).with_name("scripted_program.py")
@@ -82,7 +82,7 @@ def test_logging_out_needs_the_address_alone(
     monkeypatch.setattr(tool_login, "hide_memory", lambda: None)  # of this process, the tests'
     # As without the extra mcp.
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    for name in ("authorization", "fetching", "login"):
+    for name in ("authorization", "endpoints", "login"):
         monkeypatch.delitem(sys.modules, f"toolchat.tools.mcp.{name}", raising=False)
     path = write(
         tmp_path,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from toolchat.cli.tool_new import new_tool
-from toolchat.tools.advice import advice
 from toolchat.tools.load import load_tools
+from toolchat.tools.problems import advice
 from toolchat.wire.errors import UsageError
 
 

@@ -10,7 +10,7 @@ from questions import ENDLESS
 
 from toolchat.engine.base import EngineCrashedError, GenerateOptions
 from toolchat.mistral.ids import is_legal_call_id
-from toolchat.tools.check import Rejected, check_arguments
+from toolchat.tools.argument_check import Rejected, check_arguments
 from toolchat.tools.load import load_tools
 from toolchat.tools.toolbox import LoadedToolbox, Toolbox
 from toolchat.wire.deltas import CallBegun, CallEnded, Delta, Finished, FinishReason, Text, Usage

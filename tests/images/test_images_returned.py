@@ -14,7 +14,7 @@ from toolchat.images import returned
 from toolchat.images.image import MAX_IMAGES, Header, ImageError, read_header
 from toolchat.images.pixels import LARGEST_SIDE
 from toolchat.images.returned import PICTURE_BYTES, without_pictures
-from toolchat.tools.result import result_text
+from toolchat.tools.values import result_text
 
 PNG = image_file()
 

@@ -35,8 +35,8 @@ from toolchat.store.grants import GrantStore
 from toolchat.store.record import SessionRecord
 from toolchat.store.state import open_state
 from toolchat.tools.code import read_code
-from toolchat.tools.grant import Grant
 from toolchat.tools.host import client
+from toolchat.tools.rules import Grant
 from toolchat.tools.yaml_file import compose
 from toolchat.wire.errors import EngineError, ToolchatError, UsageError
 

@@ -25,8 +25,8 @@ from toolchat.private_file import PrivateFile, distrusted, private_folder
 from toolchat.settings import resolve
 from toolchat.store.grants import GrantStore
 from toolchat.store.state import appendable, open_state
-from toolchat.tools.grant import Grant
 from toolchat.tools.load import load_tools
+from toolchat.tools.rules import Grant
 from toolchat.tools.toolbox import Tool
 from toolchat.wire.errors import EngineError, ToolchatError, UsageError
 from toolchat.wire.messages import ToolCall

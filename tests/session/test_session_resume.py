@@ -20,8 +20,8 @@ from toolchat.settings import Settings
 from toolchat.store.grants import GrantStore
 from toolchat.store.sessions import open_session_of, stored_sessions
 from toolchat.store.transcript import Transcript
-from toolchat.tools.grant import Grant
 from toolchat.tools.load import load_tools, sample_tools_path
+from toolchat.tools.rules import Grant
 from toolchat.tools.toolbox import Tool
 from toolchat.wire import events
 from toolchat.wire.errors import UsageError

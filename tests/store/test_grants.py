@@ -9,7 +9,7 @@ import pytest
 
 from toolchat import private_file
 from toolchat.store.grants import GrantStore
-from toolchat.tools.grant import Grant
+from toolchat.tools.rules import Grant
 from toolchat.wire.errors import ToolchatError
 
 ANY = Grant("d1", None, "delete", "mine:delete")

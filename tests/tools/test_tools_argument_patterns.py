@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchat.tools.argument_patterns import LONGEST, Fit, Kind, kind_of, possibly, problem_of, surely
-from toolchat.tools.wildcards import Stars, glob
+from toolchat.tools.argument_patterns import LONGEST, Fit, Kind, Stars, glob, kind_of, possibly, problem_of, surely
 
 PATH = {"type": "string"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from toolchat.tools.check import Checked, check_arguments
+from toolchat.tools.argument_check import Checked, check_arguments
 from toolchat.tools.load import load_tools
 from toolchat.tools.problems import ToolsFileError
 from toolchat.tools.toolbox import Approval

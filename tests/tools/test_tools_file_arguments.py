@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from toolchat.tools.check import Checked, Rejected, check_arguments
+from toolchat.tools.argument_check import Checked, Rejected, check_arguments
 from toolchat.tools.load import load_tools
 from toolchat.tools.toolbox import LoadedToolbox
 from toolchat.tools.variables import Redactor, expanded

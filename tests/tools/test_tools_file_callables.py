@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.tools.check import Checked, check_arguments
+from toolchat.tools.argument_check import Checked, check_arguments
 from toolchat.tools.code import read_code
 from toolchat.tools.load import load_tools
 from toolchat.wire.errors import UsageError

@@ -13,7 +13,7 @@ import pytest
 import typing_extensions
 from pydantic import BaseModel, Field
 
-from toolchat.tools.check import Checked, Rejected, check_arguments
+from toolchat.tools.argument_check import Checked, Rejected, check_arguments
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import Place
 from toolchat.tools.schema import ParametersError, function_schema

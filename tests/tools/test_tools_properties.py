@@ -24,7 +24,7 @@ from mistral_tokenizers import load, vocabulary_of
 from pydantic import BaseModel, Field, create_model
 
 from toolchat.mistral.grammar.constraint import constraint
-from toolchat.tools.check import Checked, Rejected, check_arguments
+from toolchat.tools.argument_check import Checked, Rejected, check_arguments
 from toolchat.tools.schema import function_schema
 from toolchat.tools.toolbox import LoadedTool, Tool
 

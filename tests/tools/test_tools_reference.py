@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from toolchat.tools.check import Checked, check_arguments
+from toolchat.tools.argument_check import Checked, check_arguments
 from toolchat.tools.file_keys import FILE_KEYS, TOOL_KEYS
 from toolchat.tools.file_schema import file_schema
 from toolchat.tools.keywords import KEYWORDS

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from toolchat.tools.grant import Grant
 from toolchat.tools.host.protocol import decode_toolbox, encode_toolbox
-from toolchat.tools.rules import Call, Likeness, Rules, likeness
+from toolchat.tools.rules import Call, Grant, Likeness, Rules, likeness
 from toolchat.tools.toolbox import Approval, Tool, Toolbox, ToolOptions
 from toolchat.tools.tools_file import read_tools_file, scan_tools_file
 from toolchat.wire.errors import UsageError

@@ -23,13 +23,13 @@ from mistral_tokenizers import load, vocabulary_of
 from pydantic import BaseModel, Field
 
 from toolchat.mistral.grammar.constraint import constraint
-from toolchat.tools.check import Checked, Rejected, check_arguments
+from toolchat.tools.argument_check import Checked, Rejected, check_arguments
+from toolchat.tools.json_schema import of_kinds
 from toolchat.tools.keywords import KINDS, ParameterEntry
 from toolchat.tools.load import load_tools
 from toolchat.tools.problems import Place
 from toolchat.tools.schema import FunctionSchema, SchemaError, function_schema
 from toolchat.tools.toolbox import LoadedTool, Tool
-from toolchat.tools.untyped import of_kinds
 from toolchat.wire.errors import UsageError
 
 if TYPE_CHECKING:

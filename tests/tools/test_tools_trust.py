@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from toolchat.samples import sample_tools_path
-from toolchat.tools.callable_reference import SAMPLES
 from toolchat.tools.code import ToolsCode, read_code
+from toolchat.tools.entry import SAMPLES
 from toolchat.tools.local_modules import MAX_SOURCE
 from toolchat.tools.trust import TrustStore
 from toolchat.wire.errors import ToolchatError, UsageError

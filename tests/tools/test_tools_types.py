@@ -15,7 +15,7 @@ import pytest
 import typing_extensions
 from pydantic import BaseModel, Field
 
-from toolchat.tools.check import Checked, Rejected, check_arguments
+from toolchat.tools.argument_check import Checked, Rejected, check_arguments
 from toolchat.tools.schema import SchemaError, function_schema
 from toolchat.tools.toolbox import LoadedTool, Tool
 

@@ -30,12 +30,15 @@ from xml.etree import ElementTree
 
 import numpy
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from toolchat.tools import byte_text
+from toolchat.tools import result
 from toolchat.tools.host.executor import Executor
-from toolchat.tools.result import NO_RESULT, error_text, result_text
-from toolchat.tools.values import MAX_ITEMS, Yielded
+from toolchat.tools.result import NO_RESULT, clean
+from toolchat.tools.values import MAX_ITEMS, Yielded, error_text, result_text
+from toolchat.wire.excerpt import cut_to_bytes, shortened
 
 
 class Point(typing.NamedTuple):
@@ -369,7 +372,7 @@ def test_an_answer_is_read_in_the_charset_that_its_server_declares(body: bytes, 
 def test_a_long_answer_that_is_cut_within_a_character_is_text_up_to_it(
     monkeypatch: pytest.MonkeyPatch, character: str, charset: str | None
 ) -> None:
-    monkeypatch.setattr(byte_text, "MAX_BODY", 1_000)
+    monkeypatch.setattr(result, "MAX_BODY", 1_000)
     for before in ("", "a", "ab", "abc"):
         whole = (before + character * 510).encode(charset or "utf-8")
         text, _, note = result_text(answer_of_http(whole, charset)).rpartition("\n")
@@ -502,3 +505,23 @@ def test_a_model_with_bytes_that_are_no_text_is_an_object_all_the_same() -> None
 def test_the_heading_of_a_table_is_as_safe_as_its_cells() -> None:
     head, rule, row = result_text(pandas_frame([(1, "x|y")], ["a|b\nc", "d"])).splitlines()[:3]
     assert head.count("|") - head.count("\\|") == rule.count("|") == row.count("|") - row.count("\\|")
+
+
+@given(st.text(st.characters(codec=None), max_size=300), st.integers(10, 200))
+def test_a_bounded_text_is_utf8_and_keeps_to_its_limit(text: str, limit: int) -> None:
+    cleaned = clean(text)
+    cut = shortened(cleaned, limit)
+    assert len(cleaned) == len(text)
+    encoded = cut.encode()
+    assert b"\0" not in encoded
+    assert len(encoded) <= limit + 100
+    excerpt = cut_to_bytes(cleaned, limit)
+    if len(cleaned.encode()) <= limit:
+        assert excerpt is None
+        assert cut == cleaned
+    else:
+        assert excerpt is not None
+        assert excerpt.total == len(text)
+        assert cleaned.startswith(excerpt.head)
+        assert cleaned.endswith(excerpt.tail)
+        assert excerpt.left_out > 0

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.tools.callable_reference import CallableReference
-from toolchat.tools.entry import ToolEntry
+from toolchat.tools.entry import CallableReference, ToolEntry
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.problems import Place
 from toolchat.tools.toolbox import Approval, ToolOptions

@@ -13,9 +13,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from toolchat.chat.calls import Decide, Decision, PendingCall
-from toolchat.tools.grant import Grant
 from toolchat.tools.problems import did_you_mean
-from toolchat.tools.rules import Call, Likeness, call_of
+from toolchat.tools.rules import Call, Grant, Likeness, call_of
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import ToolchatError, UsageError
 

@@ -17,8 +17,8 @@ from toolchat.chat.conversation import INTERRUPTED_CALL, history_call
 from toolchat.chat.guards import Limits, RepeatGuard, Repetition
 from toolchat.chat.hooks import NO_HOOKS, Hooks, Passed, Refused
 from toolchat.engine.base import Engine, GenerateOptions
-from toolchat.tools.grant import canonical
 from toolchat.tools.mcp.elicitation import Elicit, Elicitation
+from toolchat.tools.rules import canonical
 from toolchat.tools.toolbox import Tool, Toolbox, unknown_tool_message
 from toolchat.wire import events
 from toolchat.wire.events import EventBody

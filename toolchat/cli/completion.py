@@ -129,7 +129,7 @@ def _tools(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _known(chosen: Any) -> Toolbox | None:
     from toolchat.tools.code import ToolsCode, read_code
-    from toolchat.tools.known import known_toolbox
+    from toolchat.tools.toolbox_cache import known_toolbox
 
     return known_toolbox(chosen if isinstance(chosen, ToolsCode) else read_code(chosen))
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolchat.tools.advice import advice
 from toolchat.tools.code import NotAccepted, ToolsCode
-from toolchat.tools.problems import ToolsFileError, problems_of
+from toolchat.tools.problems import ToolsFileError, advice, problems_of
 from toolchat.tools.run import load_toolbox
 from toolchat.tools.trust import refusals_noted
 from toolchat.ui.text.sanitize import sanitize_line

@@ -15,7 +15,7 @@ from toolchat.process import hide_memory
 from toolchat.settings import state_folder
 from toolchat.tools.code import ToolsCode, read_code
 from toolchat.tools.mcp.entry import McpServer
-from toolchat.tools.mcp.logins import Login, Logins
+from toolchat.tools.mcp.login_store import Login, Logins
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded, named_environment
 from toolchat.ui.text.sanitize import sanitize_line
@@ -67,7 +67,7 @@ def log_out_at(source: Path | ToolsCode, name: str) -> None:
         if login is None or find_spec("httpx2") is None:
             return login, False
         from toolchat.tools.mcp.authorization import revoked
-        from toolchat.tools.mcp.fetching import http_client
+        from toolchat.tools.mcp.endpoints import http_client
 
         async with http_client() as client:
             with suppress(ToolchatError):

@@ -24,18 +24,19 @@ from toolchat.chat.calls import CallRunner, PreparedCall, ServedRunner
 from toolchat.images.returned import received
 from toolchat.session.background import in_background
 from toolchat.settings import user_path
-from toolchat.tools.check import Rejected, check_arguments
+from toolchat.tools.argument_check import Rejected, check_arguments
+from toolchat.tools.callable_tool import tool_description
 from toolchat.tools.code import ToolsCode, read_code
 from toolchat.tools.file_keys import TOOL_NAME
 from toolchat.tools.hints import plain_function
-from toolchat.tools.load import tool_description
+from toolchat.tools.installed import Installed, absolute
 from toolchat.tools.mcp.elicitation import Elicit
-from toolchat.tools.places import Installed, absolute
 from toolchat.tools.problems import reason
-from toolchat.tools.result import MAX_KEPT, error_text
+from toolchat.tools.result import MAX_KEPT
 from toolchat.tools.schema import ParametersError, SchemaError, function_schema
 from toolchat.tools.signatures import held_function
 from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, Toolbox
+from toolchat.tools.values import error_text
 from toolchat.wire.errors import ToolchatError, UsageError
 from toolchat.wire.excerpt import Excerpt
 from toolchat.wire.messages import CallOrigin, CutResult, ResultStatus, ToolCall, ToolResult

@@ -13,7 +13,7 @@ from toolchat.session.stream import KeptAnswers
 from toolchat.settings import cache_folder, resolve
 from toolchat.store.grants import read_grant
 from toolchat.store.sessions import Opened
-from toolchat.tools.grant import Grant
+from toolchat.tools.rules import Grant
 from toolchat.wire import events
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.events import Event

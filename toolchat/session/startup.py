@@ -20,9 +20,9 @@ from toolchat.session.background import in_background
 from toolchat.session.engines import EngineFactory, LateEngine, LocalEngines, ServerEngines
 from toolchat.settings import Settings, cache_folder, resolve, state_folder
 from toolchat.store.state import appendable
-from toolchat.tools.known import EarlyRunner, forget, known_at, known_toolbox, remember
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Toolbox
+from toolchat.tools.toolbox_cache import EarlyRunner, forget, known_at, known_toolbox, remember
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image
 

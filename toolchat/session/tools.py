@@ -14,9 +14,9 @@ from toolchat.chat.approval import ApprovalPolicy, Ask, decider
 from toolchat.chat.calls import CallRunner, Decide, PendingCall, ServedRunner, allow_all
 from toolchat.session.past import changes
 from toolchat.session.resources import with_resources
-from toolchat.tools.grant import Grant
 from toolchat.tools.mcp.elicitation import Elicit, Elicitation, Elicited, first_answer, problem_of
 from toolchat.tools.problems import did_you_mean
+from toolchat.tools.rules import Grant
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Approval, Tool, Toolbox
 from toolchat.wire.errors import UsageError

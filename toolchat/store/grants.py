@@ -9,7 +9,7 @@ from typing import Any
 
 from toolchat.private_file import PrivateFile
 from toolchat.store.state import GRANTS
-from toolchat.tools.grant import Grant
+from toolchat.tools.rules import Grant
 
 _VERSION = 1
 

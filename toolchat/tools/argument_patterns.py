@@ -2,6 +2,8 @@
 
 Two questions, because a doubt must have another answer in each: `surely`, for what is to run unasked, says no where a
 value could mean something else to the tool; `possibly`, for what is to be refused or asked about, then says maybe.
+
+A text is compared with wildcards in time proportional to its length, whatever the pattern (`glob`).
 """
 
 from __future__ import annotations
@@ -13,9 +15,8 @@ import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-
-from toolchat.tools.wildcards import UNUSUAL, Stars, glob
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -39,6 +40,8 @@ class Fit(IntEnum):
     YES = 2
 
 
+UNUSUAL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Line breaks and other control characters: no wildcard stands for one where a call is to run unasked."""
 LONGEST = 65_536
 """Characters of a value that are looked at; a longer one fits nothing surely, and everything maybe."""
 
@@ -69,6 +72,52 @@ RUNNERS = frozenset((
     "setsid", "sh", "source", "ssh", "su", "sudo", "time", "timeout", "uvx", "watch", "xargs", "zsh", ".",
 ))  # fmt: skip
 """Programs that run others, or the text that they are given."""
+
+
+class Stars:
+    """What `*` and `?` stand for: all but some characters and those that are unusual, or any."""
+
+    def __init__(self, excluded: frozenset[str] = frozenset(), *, any_character: bool = False) -> None:
+        self._excluded, self._any = excluded, any_character
+
+    def take(self, character: str) -> bool:
+        return self._any or (character not in self._excluded and not UNUSUAL.match(character))
+
+
+def glob(pattern: str, text: str, stars: Stars, double: Stars | None = None) -> bool:
+    """Whether `text` fits, in time proportional to its length: the states of an automaton are the bits of a number."""
+    tokens = _tokens(pattern)
+    ones = sum(1 << at for at, token in enumerate(tokens) if token == "?")
+    many = sum(1 << at for at, token in enumerate(tokens) if token == "*")
+    more = sum(1 << at for at, token in enumerate(tokens) if token == "**")
+    letters: dict[str, int] = {}
+    for at, token in enumerate(tokens):
+        if token not in ("?", "*", "**"):
+            letters[token[-1]] = letters.get(token[-1], 0) | 1 << at
+    loops = many | more
+
+    def skipped(state: int) -> int:
+        while (further := state | (state & loops) << 1) != state:
+            state = further
+        return state
+
+    state = skipped(1)
+    for character in text:
+        stay = many | ones if stars.take(character) else 0
+        if (double or stars).take(character):
+            stay |= more
+        kept = state & stay
+        state = skipped((kept & loops) | (kept & ones) << 1 | (state & letters.get(character, 0)) << 1)
+        if not state:
+            return False
+    return bool(state >> len(tokens) & 1)
+
+
+@lru_cache(maxsize=512)
+def _tokens(pattern: str) -> tuple[str, ...]:
+    # A letter is marked, so that one is told from a wildcard; runs of stars are as one.
+    parts: list[str] = re.findall(r"\*+|.", pattern, re.DOTALL)
+    return tuple(part[:2] if part[0] == "*" else "?" if part == "?" else f"={part}" for part in parts)
 
 
 def kind_of(name: str, schema: Mapping[str, Any], pattern: Pattern) -> Kind:

@@ -1,6 +1,7 @@
-"""Names that a module has for type checkers only (`if TYPE_CHECKING:`), looked up where that imports no other package.
+"""What a module has for type checkers only: names below `if TYPE_CHECKING:`, and the annotations of its stub file.
 
-Its source is read, and never run again; what stays unknown is `Unresolved`.
+Files are read, and never run. A name is looked up where that imports no other package; what stays unknown is
+`Unresolved`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+_MAX_STUB = 4 * 1024**2
 
 
 class _AnyName(type):
@@ -129,3 +132,29 @@ def _imported(module: str, attribute: str | None, level: int, scope: Mapping[str
     except Exception:
         # Whatever it raises: the program runs without it.
         return Unresolved
+
+
+@lru_cache(maxsize=32)
+def stub_annotations(file: str) -> Mapping[tuple[str, str], list[ast.expr]]:
+    """Those in the stub file beside a module's: by qualified name and parameter, one for each overload."""
+    module = Path(file)
+    found: dict[tuple[str, str], list[ast.expr]] = {}
+    try:
+        with module.with_name(f"{module.name.partition('.')[0]}.pyi").open("rb") as opened:
+            tree = ast.parse(opened.read(_MAX_STUB))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return found
+
+    def visit(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            match node:
+                case ast.ClassDef():
+                    visit(node.body, f"{prefix}{node.name}.")
+                case ast.FunctionDef() | ast.AsyncFunctionDef():
+                    arguments = node.args
+                    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+                        if argument.annotation is not None:
+                            found.setdefault((f"{prefix}{node.name}", argument.arg), []).append(argument.annotation)
+
+    visit(tree.body, "")
+    return found

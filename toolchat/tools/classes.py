@@ -10,10 +10,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from toolchat.environment import wanting
-from toolchat.tools.advice import listed
 from toolchat.tools.bound import Problem, by_name, expanded_arguments, fit_arguments
 from toolchat.tools.entry import ToolEntry
-from toolchat.tools.problems import did_you_mean, reason
+from toolchat.tools.problems import did_you_mean, listed, reason
 
 _PLUMBING = frozenset(("connect", "disconnect", "close", "aclose", "register", "unregister", "shutdown"))
 """Methods by which a framework manages an object. A model that may call `close` ends the tools of the class."""

@@ -22,10 +22,9 @@ from typing import Any
 
 from toolchat.tools.command_line import CommandLine
 from toolchat.tools.entry import MethodEntry, ToolEntry
+from toolchat.tools.installed import Installed, Package, local_key
 from toolchat.tools.local_modules import LocalModules, digests_below
 from toolchat.tools.mcp.entry import McpServer
-from toolchat.tools.packages import Package
-from toolchat.tools.places import Installed, local_key
 from toolchat.tools.problems import Problems
 from toolchat.tools.rules import NO_RULES, Rules
 from toolchat.tools.toolbox import Approval, Toolbox, ToolOptions

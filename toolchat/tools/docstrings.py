@@ -1,17 +1,20 @@
-"""Reads the descriptions of a function and its parameters from its docstring: Google, NumPy or Sphinx style."""
+"""Reads a docstring: descriptions of the function and its parameters (Google, NumPy or Sphinx style), and examples."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import docstring_parser
 from docstring_parser import DocstringStyle
 
+_MAX_EXAMPLES = 50
 _STYLES = (DocstringStyle.GOOGLE, DocstringStyle.NUMPYDOC, DocstringStyle.REST, DocstringStyle.EPYDOC)
 _NO_SUMMARY = re.compile(r"(Args|Arguments|Params|Parameters)\s*(:|\n-{3,})|[:@]param\b")
 _CALL = re.compile(r"[A-Za-z_][\w.]*\([^\n]*\)( *->.*)?(\n|$)")
@@ -82,3 +85,49 @@ def _reading(text: str, style: DocstringStyle) -> Documentation:
 
 def _one_line(text: str) -> str | None:
     return " ".join(text.split()) or None
+
+
+def kinds_in_examples(name: str, text: str, parameters: list[inspect.Parameter]) -> dict[str, set[str]]:
+    """By parameter, what the examples of a docstring (`>>> mean([1, 2])`) pass to the function of that name: "scalar",
+    "array", "rows" (an array of arrays), "object" or "unknown"."""
+    kinds: dict[str, set[str]] = {}
+    for call in _calls(name, text):
+        for parameter, node in zip(parameters, call.args, strict=False):
+            if isinstance(node, ast.Starred) or parameter.kind is parameter.VAR_POSITIONAL:
+                break
+            kinds.setdefault(parameter.name, set()).add(_kind(node))
+        for keyword in call.keywords:
+            if keyword.arg is not None:
+                kinds.setdefault(keyword.arg, set()).add(_kind(keyword.value))
+    return kinds
+
+
+def _calls(name: str, text: str) -> Iterator[ast.Call]:
+    if ">>>" not in text:
+        return
+    import doctest  # with pdb and unittest, for the few who need it
+
+    try:
+        examples = doctest.DocTestParser().get_examples(text)
+    except ValueError:
+        return
+    for example in examples[:_MAX_EXAMPLES]:
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            for node in ast.walk(ast.parse(example.source)):
+                match node:
+                    case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called)) if called == name:
+                        yield node
+
+
+def _kind(node: ast.expr) -> str:
+    match node:
+        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
+            nested = any(isinstance(item, ast.List | ast.Tuple | ast.Set) for item in items)
+            return "rows" if nested else "array"
+        case ast.ListComp() | ast.GeneratorExp():
+            return "array"
+        case ast.Dict():
+            return "object"
+        case ast.Constant() | ast.UnaryOp():
+            return "scalar"
+    return "unknown"

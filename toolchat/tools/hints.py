@@ -24,7 +24,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
 from toolchat.tools.checker_names import CheckerNames, Unresolved
-from toolchat.tools.untyped import ANYTHING, NUMBER, OBJECT, TEXT_OR_LIST
+from toolchat.tools.json_schema import ANYTHING, NUMBER, OBJECT, TEXT_OR_LIST
 
 
 class HintError(Exception):

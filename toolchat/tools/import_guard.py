@@ -25,8 +25,8 @@ from types import CodeType
 from typing import Any
 
 from toolchat.tools.code import NotAccepted, ToolsCode, with_imported
+from toolchat.tools.installed import Installed, absolute, below, is_compiled_just_in_time, local_key
 from toolchat.tools.local_modules import MAX_COMPILED, MAX_SOURCE, opened
-from toolchat.tools.places import Installed, absolute, below, is_compiled_just_in_time, local_key
 from toolchat.wire.errors import ToolchatError
 
 _BYTECODE_HEADER = 16

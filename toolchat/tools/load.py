@@ -1,4 +1,4 @@
-"""Loads a toolbox from a tools file: reads the file, imports what it names, makes the schemas.
+"""Loads a toolbox from a tools file: reads the file, imports what it names, and has a tool made of each callable.
 
 All that is wrong is reported together, one line a problem, at the place in the file that names it.
 """
@@ -8,14 +8,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from toolchat.samples import sample_tools_path
 from toolchat.tools import import_guard
-from toolchat.tools.advice import advice, listed
-from toolchat.tools.bound import expanded_arguments, fit_arguments
+from toolchat.tools.callable_tool import Digest, NameProblem, Source, bare_description, make_tool, refusal
 from toolchat.tools.classes import (
     class_problems,
     function_problems,
@@ -26,16 +25,14 @@ from toolchat.tools.classes import (
     plumbing,
     without_silent,
 )
-from toolchat.tools.code import ToolsCode, read_code, source_digest
-from toolchat.tools.commands import Command, UnusableCommandError, command_of, function_of, installed_programs
+from toolchat.tools.code import ToolsCode, read_code
+from toolchat.tools.commands import UnusableCommandError, command_of, function_of
 from toolchat.tools.entry import MethodEntry, ToolEntry
-from toolchat.tools.file_keys import MAX_DESCRIPTION, TOOL_NAME
 from toolchat.tools.importing import CallableError, ModuleError, functions_of, import_callable, quiet
-from toolchat.tools.keywords import ParameterEntry
-from toolchat.tools.problems import Place, Problems, reason
-from toolchat.tools.schema import FunctionSchema, ParametersError, SchemaError, function_schema
+from toolchat.tools.problems import Place, Problems, advice, listed, reason
+from toolchat.tools.schema import ParametersError, SchemaError
 from toolchat.tools.signatures import is_record
-from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Tool, ToolOptions, Untyped
+from toolchat.tools.toolbox import LoadedTool, LoadedToolbox, Untyped
 from toolchat.tools.variables import MissingVariable, basic_environment, expanded, working_folder_of
 
 __all__ = ["load_tools", "sample_tools_path"]
@@ -63,7 +60,7 @@ def load_tools(
     environment = dict(os.environ) if given is None else {**basic_environment(os.environ), **given}
     loader = _Loader(code, problems, environment)
     tools: dict[str, LoadedTool] = {}
-    digests: dict[str, _Digest] = {}
+    digests: dict[str, Digest] = {}
     for entry in file.entries:
         if only is not None and not only(entry):
             continue
@@ -90,34 +87,6 @@ def load_tools(
     return LoadedToolbox(code.path, tuple(tools.values()), notices, imported)
 
 
-_Digest = Callable[[ToolsCode, tuple[str, ...]], str]
-"""A tool's `source_digest`, of the code and the files that were imported."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where one tool comes from."""
-
-    function: Callable[..., Any]
-    name: str
-    reference: str
-    options: ToolOptions
-    description: str | None = None
-    parameters: Mapping[str, ParameterEntry] | None = None
-    """None where the file says nothing of them."""
-    arguments: Mapping[str, Any] | None = None
-    misread: Mapping[str, str] = field(default_factory=dict)
-    places: Mapping[str, Place] = field(default_factory=dict)
-    group: str | None = None
-    made_of: type | None = None
-    owner: Any = None
-    command: Command | None = None
-
-
-class _NameProblem(SchemaError):  # noqa: N818
-    """The file gives a name that no tool can have."""
-
-
 class _Loader:
     """Loads the entries of one file, one after the other."""
 
@@ -132,7 +101,7 @@ class _Loader:
         """By class and the word that the entries share: the object, and the group of its tools."""
         self.notices: list[str] = []
 
-    def tools(self, entry: ToolEntry) -> Iterator[tuple[LoadedTool, _Digest]]:
+    def tools(self, entry: ToolEntry) -> Iterator[tuple[LoadedTool, Digest]]:
         """The tools of an entry: one of a function, several of a class or pattern, none where something is wrong."""
         if not self._environment_is_there(entry):
             return
@@ -160,7 +129,7 @@ class _Loader:
         else:
             for place, message in function_problems(entry):
                 self._problems.add(place, message)
-            source = _Source(
+            source = Source(
                 imported.value,
                 f"{entry.prefix}{entry.name or entry.target.name}",
                 entry.callable_ref,
@@ -192,8 +161,8 @@ class _Loader:
         return not problems
 
     def _with_rules(
-        self, entry: ToolEntry, loaded: Iterator[tuple[LoadedTool, _Digest]]
-    ) -> Iterator[tuple[LoadedTool, _Digest]]:
+        self, entry: ToolEntry, loaded: Iterator[tuple[LoadedTool, Digest]]
+    ) -> Iterator[tuple[LoadedTool, Digest]]:
         """`loaded`; an argument that a rule of the entry names and that none of them has is a slip."""
         names = entry.options.rules.names() if "approval" in entry.places else set()
         found = False
@@ -207,7 +176,7 @@ class _Loader:
 
     def _several(
         self, entry: ToolEntry, functions: Mapping[str, Callable[..., Any]]
-    ) -> Iterator[tuple[LoadedTool, _Digest]]:
+    ) -> Iterator[tuple[LoadedTool, Digest]]:
         """The functions that a pattern fits. One that cannot be a tool is left out: nobody has named it."""
         found = False
         undescribed: list[str] = []
@@ -216,11 +185,11 @@ class _Loader:
                 continue
             group = entry.target.where if entry.options.stateful else None
             reference = f"{entry.target.where}:{name}"
-            source = _Source(function, f"{entry.prefix}{name}", reference, entry.options, group=group)
+            source = Source(function, f"{entry.prefix}{name}", reference, entry.options, group=group)
             loaded = self._tool(entry, source, named=False)
             if loaded is not None:
                 found = True
-                if loaded[0].tool.description == _undescribed(reference):
+                if loaded[0].tool.description == bare_description(reference):
                     undescribed.append(name)
                 yield loaded
         self._told_the_names(entry, undescribed, "add docstrings, or exclude: them")
@@ -229,7 +198,7 @@ class _Loader:
             what = f'"{entry.callable_ref}" fits no function that can be a tool'
             self._problems.add(entry.place, f"{what}; expected one at least; name a function, or correct the pattern")
 
-    def _command(self, entry: ToolEntry) -> Iterator[tuple[LoadedTool, _Digest]]:
+    def _command(self, entry: ToolEntry) -> Iterator[tuple[LoadedTool, Digest]]:
         line = entry.command
         assert line is not None
         for name in entry.parameters:
@@ -245,7 +214,7 @@ class _Loader:
         if not entry.sound or any(name not in line.names for name in entry.parameters):
             return
         function, parameters = function_of(entry, command)
-        source = _Source(
+        source = Source(
             function,
             entry.name or entry.target.name,
             entry.callable_ref,
@@ -260,7 +229,7 @@ class _Loader:
         if (loaded := self._tool(entry, source)) is not None:
             yield loaded
 
-    def _class(self, entry: ToolEntry, made_of: type, only: str | None = None) -> Iterator[tuple[LoadedTool, _Digest]]:
+    def _class(self, entry: ToolEntry, made_of: type, only: str | None = None) -> Iterator[tuple[LoadedTool, Digest]]:
         """The methods of a class that is made here; with `only`, that one, which the entry names itself."""
         wrong = class_problems(entry, made_of) if only is None else method_problems(entry)
         instance, group = None, ""
@@ -292,7 +261,7 @@ class _Loader:
             loaded = self._tool(entry, source, refusals=refusals)
             if loaded is not None:
                 found = True
-                if only is None and loaded[0].tool.description == _undescribed(source.reference):
+                if only is None and loaded[0].tool.description == bare_description(source.reference):
                     undescribed.append(method)
                 yield loaded
         self._left_out(entry, unfit, found=found)
@@ -307,7 +276,7 @@ class _Loader:
 
     def _method(
         self, entry: ToolEntry, made_of: type, instance: Any, group: str, method: str, *, only: str | None
-    ) -> _Source:
+    ) -> Source:
         """Where the tool of a method comes from. Raises SchemaError where the object does not give the method."""
         reference = entry.callable_ref if only else f"{entry.callable_ref}.{method}"
         settings = entry.settings.get(method, MethodEntry()) if only is None else MethodEntry()
@@ -318,7 +287,7 @@ class _Loader:
             raise
         except BaseException as error:
             raise SchemaError(f'"{reference}" cannot be had: {reason(error, self._folder)}; correct it') from None
-        return _Source(
+        return Source(
             function,
             entry.name_of(reference) or method,
             reference,
@@ -343,7 +312,7 @@ class _Loader:
             self.notices.append(f"{self._problems.where(entry.place)}: {what}; exclude: them, or say more in methods:")
         elif not found:
             for reference, problem in unfit.items():
-                self._problems.add(entry.place, _refusal(reference, problem))
+                self._problems.add(entry.place, refusal(reference, problem))
 
     def _instance(self, entry: ToolEntry, made_of: type) -> tuple[Any, str, list[tuple[Place, str]]]:
         """The object of a class, and the group of its tools; that of another entry where both say so."""
@@ -368,20 +337,15 @@ class _Loader:
         return group
 
     def _tool(
-        self, entry: ToolEntry, source: _Source, *, named: bool = True, refusals: dict[str, SchemaError] | None = None
-    ) -> tuple[LoadedTool, _Digest] | None:
+        self, entry: ToolEntry, source: Source, *, named: bool = True, refusals: dict[str, SchemaError] | None = None
+    ) -> tuple[LoadedTool, Digest] | None:
         """The tool; None where it cannot be one, which is a problem of the file where the file has `named` it.
 
         `refusals`, where it is given, is told instead, by the callable's name.
         """
+        where = self._problems.where(entry.place)
         try:
-            bound = self._bound(source)
-            schema = self._schema(source, bound)
-            words = source.description or (schema.whole if source.made_of is not None else schema.summary)
-            description = tool_description(words, source.reference)
-            if not TOOL_NAME.fullmatch(source.name):
-                what = f'"{source.name}" cannot be a tool\'s name; expected 1 to 64 of the characters a-z A-Z 0-9 _ -'
-                raise _NameProblem(f"{what}; shorten or change name:")
+            made = make_tool(entry, source, where, folder=self._folder, environment=self._environment)
         except ParametersError as error:
             for place, message in error.problems:
                 self._problems.add(place, message)
@@ -394,80 +358,26 @@ class _Loader:
             if named or refusals is not None:
                 self._refuse(entry, source.reference, problem, refusals)
             else:
-                text = _refusal(source.reference, problem)
-                self.notices.append(f"{self._problems.where(entry.place)}: {text}; it is left out")
+                self.notices.append(f"{where}: {refusal(source.reference, problem)}; it is left out")
             return None
+        tool = made.loaded.tool
         # Rules of the defaults, or of several functions, mean those that have such arguments.
         said = source.places.get("approval")
-        for what in source.options.rules.problems(schema.parameters, all_known=said is not None):
+        for what in source.options.rules.problems(tool.parameters, all_known=said is not None):
             self._problems.add(said or entry.places.get("approval", entry.place), what)
-        tool = Tool(
-            name=source.name,
-            description=description,
-            parameters=schema.parameters,
-            callable_ref=source.reference,
-            signature=schema.signature,
-            place=self._problems.where(entry.place),
-            options=source.options,
-            folder=str(self._folder) if source.options.cwd is not None else None,
-            group=source.group,
-            notes=schema.notes,
-            untyped=schema.untyped,
-            from_file={name: tuple(said.keywords) for name, said in (source.parameters or {}).items() if said.keywords},
-            order=entry.order,
-        )
-        where = self._problems.where(entry.place)
-        self.notices.extend(f'{where}: "{source.reference}" {note}' for note in schema.notes)
-        if words is None and source.reference == entry.callable_ref:
+        self.notices.extend(f'{where}: "{source.reference}" {note}' for note in tool.notes)
+        if not made.described and source.reference == entry.callable_ref:
             what = f'"{source.reference}" has no description; the model is told the name only'
             self.notices.append(f"{where}: {what}; add description: or a docstring")
-
-        def digest(code: ToolsCode, imported: tuple[str, ...]) -> str:
-            return source_digest(
-                source.function,
-                entry,
-                code,
-                parameters=schema.parameters,
-                reference=source.reference,
-                plain=schema.plain,
-                made_of=source.made_of,
-                loaded=imported,
-                programs=installed_programs(source.command) if source.command is not None else (),
-            )
-
-        return LoadedTool(tool, schema.call, schema.model, source.owner), digest
+        return made.loaded, made.digest
 
     def _refuse(
         self, entry: ToolEntry, reference: str, problem: SchemaError, refusals: dict[str, SchemaError] | None
     ) -> None:
-        if refusals is None or isinstance(problem, _NameProblem):
-            self._problems.add(entry.place, _refusal(reference, problem))
+        if refusals is None or isinstance(problem, NameProblem):
+            self._problems.add(entry.place, refusal(reference, problem))
         else:
             refusals[reference] = problem
-
-    def _bound(self, source: _Source) -> dict[str, Any]:
-        """The values that the file gives the function. Raises ParametersError."""
-        given, problems = expanded_arguments(source.arguments, source.places, self._environment)
-        if given:
-            name = source.reference
-            problems = problems or fit_arguments(
-                source.function, source.function, given, source.places, name=name, misread=source.misread
-            )
-        if problems:
-            raise ParametersError(problems)
-        return given
-
-    def _schema(self, source: _Source, bound: Mapping[str, Any]) -> FunctionSchema:
-        """Whatever an object does while it is looked at is a problem of its own tool."""
-        refuse = source.options.untyped is Untyped.REFUSE
-        try:
-            with quiet():
-                return function_schema(source.function, source.parameters, refuse_untyped=refuse, bound=bound)
-        except (SchemaError, ParametersError, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            what = f"it cannot be looked at: {reason(error, self._folder)}"
-            raise SchemaError(f"{what}; expected a signature and a docstring; wrap it in a def") from None
 
     def _printed(self, entry: ToolEntry, what: str, when: str, text: str) -> None:
         if text.strip():
@@ -476,32 +386,3 @@ class _Loader:
             self.notices.append(
                 f'{where}: {what} printed "{first}" {when}; it was not shown; print from the function instead'
             )
-
-
-def _refusal(reference: str, problem: SchemaError) -> str:
-    text = str(problem)
-    return text if text.startswith('"') else f'"{reference}" cannot be a tool: {text}'
-
-
-def _undescribed(reference: str) -> str:
-    where, _, name = reference.rpartition(":")
-    return f"Calls {name}." if where.endswith(".py") or not where else f"Calls {where}.{name}."
-
-
-def tool_description(words: str | None, reference: str) -> str:
-    """What the model is told that a tool does, no longer than may be.
-
-    Args:
-        words: those of the tools file or of a docstring. A function without is told by its name, which often says
-            enough, rather than refused: it can be called all the same.
-        reference: `module:name`, or a name alone.
-    """
-    text = words or _undescribed(reference)
-    return text if len(text) <= MAX_DESCRIPTION else _whole_sentences(text)
-
-
-def _whole_sentences(text: str) -> str:
-    """The beginning of a docstring's first paragraph that is longer than a description may be."""
-    head = text[: MAX_DESCRIPTION - 1]
-    end = max(head.rfind(mark) for mark in (". ", "! ", "? "))
-    return head[: end + 1] if end > 0 else f"{head.rpartition(' ')[0] or head}…"

@@ -17,7 +17,7 @@ from importlib.machinery import SOURCE_SUFFIXES, all_suffixes
 from pathlib import Path
 from typing import BinaryIO
 
-from toolchat.tools.places import Installed, found_elsewhere, local_key
+from toolchat.tools.installed import Installed, found_elsewhere, local_key
 from toolchat.wire.errors import ToolchatError
 
 MAX_SOURCE = 16 * 1024**2

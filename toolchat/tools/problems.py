@@ -1,6 +1,7 @@
 """Collects the problems of a tools file while it is read, and reports them all in the order of the file.
 
-A failure in a person's own code becomes one line that names the place in that code; never a traceback.
+A failure in a person's own code becomes one line that names the place in that code; never a traceback. Of tools that
+work there is `advice`: how they are offered, and what would help a model call them.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from toolchat.wire.errors import UsageError
 if TYPE_CHECKING:  # a chat speaks of names that are near another, and reads no YAML
     import yaml
 
+    from toolchat.tools.toolbox import Tool
+
 _SHOWN_OF_ONE_PLACE = 5
 """Problems of one entry that an error shows where it has more than twice as many: a class may have 160 methods."""
+_LISTED = 6
 _PLACED = re.compile(r"(?P<where>.*?:\d+:\d+): ")
 
 
@@ -174,3 +178,32 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     choices = {choice.lower(): choice for choice in known}
     near = get_close_matches(name.lower(), choices, n=1)
     return f'did you mean "{choices[near[0]]}"?' if near else otherwise
+
+
+def advice(tool: Tool) -> list[str]:
+    """Notes of one tool, each "FILE:LINE:COL: what; what to do"."""
+    notes = []
+    if tool.untyped:
+        what = f'"{tool.callable_ref}" has no type for {listed(tool.untyped)}'
+        notes.append(f"{tool.place}: {what}; the model is offered what could be told of it; add a type hint, or type:")
+    bare = [name for name, part in tool.parameters.get("properties", {}).items() if not _is_described(part)]
+    if bare:
+        what = f'"{tool.callable_ref}" says nothing of {listed(bare)} but the name'
+        notes.append(f"{tool.place}: {what}; describe it in the docstring, or under parameters:")
+    return notes
+
+
+def _is_described(part: object) -> bool:
+    match part:
+        case {"description": str(text)} if text.strip():
+            return True
+        case {"enum": _} | {"const": _}:
+            return True  # the values say what they are
+    return False
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of some names, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - _LISTED} more" if len(every) > _LISTED else ""
+    return ", ".join(every[:_LISTED]) + more

@@ -1,4 +1,4 @@
-"""Rules by pattern: what the arguments of a call say on whether it may run. Decides; asks and remembers nothing.
+"""Rules by pattern and grants: which calls of a tool may run. Decides; asks and remembers nothing.
 
 `deny` counts before `ask`, and `ask` before `allow`. A call that may mean what is denied, by a reading that the tool
 could have, is asked about.
@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,6 +31,9 @@ from toolchat.tools.variables import working_folder_of
 if TYPE_CHECKING:
     from toolchat.tools.toolbox import Tool
 
+LIKE = "like "
+"""Begins the arguments of a grant by pattern. A toolchat that knows none takes them for exact arguments, which no call
+has: to it the grant means nothing."""
 _LONGEST_OFFER = 300
 """Characters of a pattern that is offered: it has to be read."""
 _NEVER_OFFERED = RUNNERS | frozenset(("chmod", "chown", "curl", "dd", "kill", "mv", "rm", "rmdir", "shred", "wget"))
@@ -170,7 +173,7 @@ class Likeness:
         named = {*self.like, *self.same, *self.free}
         if set(call.given) - named or (self.like.keys() | self.same.keys()) - set(call.given):
             return False
-        same = all(_canonical(call.given[name]) == _canonical(value) for name, value in self.same.items())
+        same = all(canonical(call.given[name]) == canonical(value) for name, value in self.same.items())
         texts = all(isinstance(call.given.get(name, ""), str) for name in self.free)
         return (
             same
@@ -188,7 +191,7 @@ class Likeness:
         return "; ".join([*parts, *(f"{name}: any text" for name in self.free)])
 
     def encode(self) -> str:
-        return _canonical(
+        return canonical(
             {"any": list(self.free), "like": {k: list(v) for k, v in self.like.items()}, "same": self.same}
         )
 
@@ -300,13 +303,45 @@ def _from(pattern: str, folder: str) -> str:
     return pattern.removeprefix(f"{root}/") if pattern.startswith(f"{root}/") else pattern
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _rule(data: Mapping[str, Any]) -> Rule:
     return Rule(tuple((name, tuple(patterns)) for name, patterns in data["arguments"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Two are equal where they allow the same calls, whatever the tool is called."""
+
+    digest: str
+    """The tool's `source_digest`: a change of its code or schema ends the grant."""
+    arguments: str | None
+    """Exactly these, as `canonical` writes them; behind `LIKE` those of a `Likeness`; None for any."""
+    tool: str = field(compare=False, default="")
+    """Its name when this was granted, for people."""
+    callable_ref: str = field(compare=False, default="")
+
+    @classmethod
+    def of(cls, tool: Tool, arguments: Mapping[str, Any] | None = None) -> Self:
+        """The grant for calls of `tool`: any, or those with `arguments`."""
+        exactly = canonical(arguments) if arguments is not None else None
+        return cls(tool.source_digest, exactly, tool.name, tool.callable_ref)
+
+    @classmethod
+    def like(cls, tool: Tool, likeness: Likeness) -> Self:
+        """The grant for calls of `tool` that are meant by `likeness`."""
+        return cls(tool.source_digest, f"{LIKE}{likeness.encode()}", tool.name, tool.callable_ref)
+
+    @property
+    def likeness(self) -> Likeness | None:
+        """None for a grant of all calls or exact arguments."""
+        if self.arguments is None or not self.arguments.startswith(LIKE):
+            return None
+        return Likeness.decode(self.arguments.removeprefix(LIKE))
+
+
+def canonical(arguments: Any) -> str:
+    """JSON that is the same for equal arguments, whatever the order of their keys; 1 and 1.0 and true differ."""
+    return json.dumps(arguments, sort_keys=True, separators=(",", ":"))

@@ -90,7 +90,7 @@ class ToolRunner:
     def attach(self, on_notice: Callable[[str], None], elicit: Elicit | None) -> None:
         """Have `on_notice` told what becomes of servers, and `elicit` ask the user what they want to know."""
         if self.mcp is not None:
-            self.mcp.on_notice, self.mcp.elicit = on_notice, elicit
+            self.mcp.on_notice, self.mcp.questions.elicit = on_notice, elicit
 
     @classmethod
     async def start(

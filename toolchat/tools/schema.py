@@ -24,12 +24,10 @@ from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_p
 
 from toolchat.tools.bound import Bound, fit_arguments
 from toolchat.tools.constraints import Parameter, contradictions, enforcer, merged
+from toolchat.tools.json_schema import JsonSchemaError, Shown, hint_of, of_kinds, tidied
 from toolchat.tools.keywords import ParameterEntry
-from toolchat.tools.plain_schema import tidied
 from toolchat.tools.problems import Place, did_you_mean
-from toolchat.tools.schema_types import JsonSchemaError, hint_of
 from toolchat.tools.signatures import EMPTY, Offered, SchemaError, Signature, no_json_fix, signature_of
-from toolchat.tools.untyped import Shown, of_kinds
 
 __all__ = ["FunctionSchema", "ParametersError", "SchemaError", "function_schema"]
 

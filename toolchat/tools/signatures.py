@@ -19,7 +19,8 @@ from pydantic.fields import FieldInfo
 
 from toolchat.tools.docstrings import Documentation, documentation
 from toolchat.tools.hints import HintError, field_of, holdable, plain_function, resolved_hint
-from toolchat.tools.untyped import ANYTHING, SCALAR, NotJson, in_examples, named_items, type_of
+from toolchat.tools.json_schema import ANYTHING, SCALAR
+from toolchat.tools.untyped import NotJson, in_examples, named_items, type_of
 
 EMPTY = inspect.Parameter.empty
 _Kind: Any = type(inspect.Parameter.KEYWORD_ONLY)

@@ -157,7 +157,7 @@ class LoadedTool:
     function: Callable[..., Any]
     """Synchronous or asynchronous, or a generator function."""
     model: type[BaseModel]
-    """Checks and converts arguments, see `toolchat.tools.check`."""
+    """Checks and converts arguments, see `toolchat.tools.argument_check`."""
     owner: Any = None
     """Of a method of a class that the tools file names, the object, which is closed in the end."""
 

@@ -6,7 +6,6 @@ Every problem is found in one pass and reported at its line and column.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -15,8 +14,7 @@ from typing import Any
 
 import yaml
 
-from toolchat.tools.callable_reference import CallableReference, CommandReference, parse_callable
-from toolchat.tools.entry import ToolEntry
+from toolchat.tools.entry import CallableReference, CommandReference, ToolEntry, parse_callable
 from toolchat.tools.file_keys import (
     FILE_KEYS,
     FREE_KEYS,
@@ -28,6 +26,7 @@ from toolchat.tools.file_keys import (
     TOOL_NAME,
     KeyReader,
 )
+from toolchat.tools.installed import GROUP, Package, find_package, offering
 from toolchat.tools.keywords import read_parameters
 from toolchat.tools.mcp.entry import McpServer
 from toolchat.tools.mcp.reading import check_servers, read_foreign, read_servers
@@ -37,7 +36,6 @@ from toolchat.tools.options import (
     OptionError,
     read_text,
 )
-from toolchat.tools.packages import GROUP, Package, find_package, offering
 from toolchat.tools.problems import Place, Problems, did_you_mean
 from toolchat.tools.rules import NO_RULES
 from toolchat.tools.toolbox import ToolOptions
@@ -222,7 +220,7 @@ class _Reader:
         line = self._values.command(keys) if command else None
         target: CallableReference | None
         if command:
-            target = CommandReference(line.text, _program_name(line.program)) if line is not None else None
+            target = CommandReference.of(line) if line is not None else None
         else:
             target = self._target(node, keys.get("callable"))
         name, description = self._values.name(keys), self._values.description(keys)
@@ -425,11 +423,6 @@ class _Reader:
 
 def _is_path(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode)
-
-
-def _program_name(program: str) -> str:
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", program.rpartition("/")[2].partition(".")[0])
-    return name or "command"
 
 
 def _made_options(options: Mapping[str, Any], arguments: Any) -> ToolOptions:

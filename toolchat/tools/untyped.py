@@ -14,81 +14,15 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Any, Union
 
-from pydantic import AfterValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
-
-_MAX_STUB = 4 * 1024**2
-_MAX_EXAMPLES = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How a type is written for people; the empty text for one that was not written at all."""
-
-    text: str
-
-
-TOO_LONG = "without_a_type_too_long"
-"""The kind of pydantic's error for what is longer than the bounds below."""
-MAX_ITEMS = 200
-"""Of an array without a type: told to the model and held by grammars, so that one which repeats itself ends."""
-MAX_KEYS = 200
-"""Of an object without a type."""
-MAX_TEXT = 20_000
-"""Characters of a text without a type. What is longer than most answers may be is hardly meant."""
-
-
-def _bounded(value: Any) -> Any:
-    """Checked only: a model writes better calls without a word of it."""
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        raise _too_long("text", len(value), MAX_TEXT, "characters")
-    if isinstance(value, dict) and len(value) > MAX_KEYS:
-        raise _too_long("an object", len(value), MAX_KEYS, "keys")
-    if isinstance(value, list) and len(value) > MAX_ITEMS:
-        raise _too_long("a list", len(value), MAX_ITEMS, "items")
-    return value
-
-
-def _too_long(what: str, count: int, most: int, noun: str) -> PydanticCustomError:
-    message = f"holds {what} of {count:,} {noun}; expected at most {most:,}, because it has no type"
-    return PydanticCustomError(TOO_LONG, "{message}", {"message": message})
-
-
-class _Few:
-    """Tells the model, and so the grammar, how many items a list may have; `_bounded` says it better than pydantic."""
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {**handler(schema), "maxItems": MAX_ITEMS}
-
-
-_CHECKED = AfterValidator(_bounded)
-_FEW = _CHECKED, _Few()
-NUMBER: Any = Annotated[int | float, WithJsonSchema({"type": "number"}), Shown("number")]
-"""A whole number stays one, which a plain `float` would not allow."""
-SCALAR: Any = Annotated[
-    str | int | float | bool | None,
-    _CHECKED,
-    WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
-    Shown(""),
-]
-"""What is known of a parameter without a type. Not any JSON: offered that, the demo model got 4 of 8 calls right, with
-scalars 8 of 8, and two of the others ran on into nested objects without end."""
-SCALARS: Any = Annotated[list[SCALAR], *_FEW, Shown("list")]
-_ROW: Any = Annotated[list[NUMBER], *_FEW]
-ROWS: Any = Annotated[list[SCALAR | SCALARS], *_FEW, Shown("list")]
-OBJECT: Any = Annotated[dict[str, SCALAR | SCALARS], _CHECKED, Shown("dict")]
-NUMBERS: Any = Annotated[NUMBER | Annotated[list[NUMBER | _ROW], *_FEW], Shown("array")]
-TEXT_OR_LIST: Any = Annotated[str | SCALARS, Shown("str | list")]
-ANYTHING: Any = Annotated[SCALAR | ROWS | OBJECT, Shown("any")]
-"""Any JSON of bounded depth and length: a model that may nest without a bound sometimes does not come to an end."""
+from toolchat.tools.checker_names import stub_annotations
+from toolchat.tools.docstrings import kinds_in_examples
+from toolchat.tools.json_schema import ANYTHING, NUMBER, NUMBERS, OBJECT, ROWS, SCALAR, SCALARS, TEXT_OR_LIST
 
 
 class NotJson:
@@ -185,23 +119,6 @@ def named_items(name: str) -> Any:
     """The type of each of `*dicts`, `*paths`, `*numbers`: what the name is the plural of; else `SCALAR`."""
     found = _CLASSES.get(name.lower().removesuffix("s")) if name.endswith("s") else None
     return SCALAR if found in (None, NotJson) else found
-
-
-_KINDS: dict[str, Any] = {
-    "string": str,
-    "number": NUMBER,
-    "integer": int,
-    "boolean": bool,
-    "null": type(None),
-    "array": ROWS,
-    "object": OBJECT,
-    "any": ANYTHING,
-}
-
-
-def of_kinds(kinds: str | list[str]) -> Any:
-    """The type of a parameter that a tools file calls "string", or ["string", "null"]."""
-    return _united([_KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds)])
 
 
 def of_words(text: str, scope: Mapping[str, Any]) -> Any:
@@ -337,52 +254,12 @@ def _of_default(default: Any) -> Any:
 
 def in_examples(name: str, text: str, parameters: list[inspect.Parameter]) -> dict[str, Any]:
     """By parameter, arrays and objects where the examples of a docstring (`>>> mean([1, 2])`) pass them."""
-    kinds: dict[str, set[str]] = {}
-    for call in _calls(name, text):
-        for parameter, node in zip(parameters, call.args, strict=False):
-            if isinstance(node, ast.Starred) or parameter.kind is parameter.VAR_POSITIONAL:
-                break
-            kinds.setdefault(parameter.name, set()).add(_kind(node))
-        for keyword in call.keywords:
-            if keyword.arg is not None:
-                kinds.setdefault(keyword.arg, set()).add(_kind(keyword.value))
     found: dict[str, Any] = {}
-    for parameter_name, seen in kinds.items():
+    for parameter_name, seen in kinds_in_examples(name, text, parameters).items():
         if seen & {"array", "object", "rows"}:
             order = (("scalar", SCALAR), ("unknown", SCALAR), ("array", SCALARS), ("rows", ROWS), ("object", OBJECT))
             found[parameter_name] = _united([hint for kind, hint in order if kind in seen])
     return found
-
-
-def _calls(name: str, text: str) -> Iterator[ast.Call]:
-    if ">>>" not in text:
-        return
-    import doctest  # with pdb and unittest, for the few who need it
-
-    try:
-        examples = doctest.DocTestParser().get_examples(text)
-    except ValueError:
-        return
-    for example in examples[:_MAX_EXAMPLES]:
-        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-            for node in ast.walk(ast.parse(example.source)):
-                match node:
-                    case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called)) if called == name:
-                        yield node
-
-
-def _kind(node: ast.expr) -> str:
-    match node:
-        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
-            nested = any(isinstance(item, ast.List | ast.Tuple | ast.Set) for item in items)
-            return "rows" if nested else "array"
-        case ast.ListComp() | ast.GeneratorExp():
-            return "array"
-        case ast.Dict():
-            return "object"
-        case ast.Constant() | ast.UnaryOp():
-            return "scalar"
-    return "unknown"
 
 
 def _in_prose(function: Callable[..., Any], name: str) -> Any:
@@ -441,33 +318,6 @@ def _in_stub(function: Callable[..., Any], name: str, scope: Mapping[str, Any]) 
     file = scope.get("__file__")
     if not isinstance(file, str):
         return None
-    path = Path(file)
-    annotations = _stub_annotations(str(path.with_name(f"{path.name.partition('.')[0]}.pyi")))
-    nodes = annotations.get((str(getattr(function, "__qualname__", "")), name), ())
+    nodes = stub_annotations(file).get((str(getattr(function, "__qualname__", "")), name), ())
     hints = [_of_node(node, scope) for node in nodes]
     return _united(hints) if hints and None not in hints else None
-
-
-@lru_cache(maxsize=32)
-def _stub_annotations(path: str) -> Mapping[tuple[str, str], list[ast.expr]]:
-    """Annotations by qualified name and parameter; one for each overload."""
-    found: dict[tuple[str, str], list[ast.expr]] = {}
-    try:
-        with Path(path).open("rb") as file:
-            tree = ast.parse(file.read(_MAX_STUB))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return found
-
-    def visit(body: list[ast.stmt], prefix: str) -> None:
-        for node in body:
-            match node:
-                case ast.ClassDef():
-                    visit(node.body, f"{prefix}{node.name}.")
-                case ast.FunctionDef() | ast.AsyncFunctionDef():
-                    arguments = node.args
-                    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-                        if argument.annotation is not None:
-                            found.setdefault((f"{prefix}{node.name}", argument.arg), []).append(argument.annotation)
-
-    visit(tree.body, "")
-    return found

@@ -20,16 +20,30 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from toolchat.tools.byte_text import of_answer, of_bytes
-from toolchat.tools.frames import class_names, rows_of, shape_text
+from toolchat.tools.result import NO_RESULT, clean, of_answer, of_bytes
+from toolchat.wire.excerpt import shortened
 
+MAX_ROWS = 50
+"""Of a table: more of them tell a model no more, and would be cut in the middle of a row."""
 MAX_ITEMS = 1_000
 """Of an iterator, which may never end, and of what a generator yields."""
 MAX_ELEMENTS = 1_000
 """Of an array that is written out; numpy and torch abbreviate theirs from there on, too."""
 _MAX_DEPTH = 50
+_MAX_ERROR = 2000
 _MAX_BITS = 14_000
 """Of an integer that Python converts to decimal digits (4,300 of them) without being asked twice."""
+
+
+def result_text(value: Any) -> str:
+    """A string as it is, None as "(no result)", anything else as `value_text` writes it; however long, and clean."""
+    return NO_RESULT if value is None else clean(value_text(value))
+
+
+def error_text(error: BaseException) -> str:
+    """ "Error: ValueError: unknown time zone: Mars", from whatever was raised. Never raises."""
+    kind, colon, message = clean(raised_text(error)).partition(": ")
+    return f"Error: {kind}{colon}{shortened(message, _MAX_ERROR)}"
 
 
 def value_text(value: Any) -> str:
@@ -322,6 +336,62 @@ def _scalar(value: Any) -> Any:
     plain = value.item()
     # One with more digits than Python's stays what it is.
     return plain if type(plain) is not type(value) else float(value)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rows:
+    names: list[str]
+    cells: list[tuple[Any, ...]]
+    """The first rows."""
+    count: int
+    """Of all rows."""
+
+
+def rows_of(value: Any) -> Rows | None:
+    """The beginning of a frame or series of pandas or polars."""
+    kinds = class_names(value)
+    if ("pandas", "DataFrame") in kinds:
+        numbered = type(value.index).__name__ == "RangeIndex"
+        columns = [str(column) for column in value.columns]
+        head = value.head(MAX_ROWS)
+        if numbered:
+            return Rows(columns, [tuple(row) for row in head.itertuples(index=False, name=None)], len(value))
+        names = _index_names(value)
+        cells = [(*_labels(label, names), *row) for label, *row in head.itertuples(index=True, name=None)]
+        return Rows([*names, *columns], cells, len(value))
+    if ("pandas", "Series") in kinds:
+        numbered = type(value.index).__name__ == "RangeIndex"
+        pairs = list(value.head(MAX_ROWS).items())
+        name = "value" if value.name is None else str(value.name)
+        if numbered:
+            return Rows([name], [(item,) for _, item in pairs], len(value))
+        names = _index_names(value)
+        return Rows([*names, name], [(*_labels(label, names), item) for label, item in pairs], len(value))
+    if ("polars", "DataFrame") in kinds:
+        return Rows(list(value.columns), value.head(MAX_ROWS).rows(), value.height)
+    if ("polars", "Series") in kinds:
+        return Rows([value.name or "value"], [(item,) for item in value.head(MAX_ROWS).to_list()], len(value))
+    return None
+
+
+def _index_names(value: Any) -> list[str]:
+    """Of a frame's index: one, or those of its levels."""
+    many = type(value.index).__name__ == "MultiIndex"
+    names = list(value.index.names) if many else [value.index.name]
+    return ["index" if name is None else str(name) for name in names]
+
+
+def _labels(label: Any, names: Sequence[str]) -> tuple[Any, ...]:
+    return label if len(names) > 1 else (label,)
+
+
+def shape_text(rows: Rows) -> str:
+    return f"{rows.count:,} rows × {len(rows.names)} column{'s' if len(rows.names) != 1 else ''}"
+
+
+def class_names(value: Any) -> set[tuple[str, str]]:
+    """The library and name of each class that a value is of."""
+    return {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(value).__mro__}
 
 
 def _table(value: Any) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from toolchat.chat.approval import Reply, Scope
 from toolchat.chat.calls import PendingCall
-from toolchat.tools.grant import canonical
+from toolchat.tools.rules import canonical
 from toolchat.ui.approval_text import editable, parse_arguments, pending_rows, question_of
 from toolchat.ui.dialogs import ARMING_SECONDS, LEAST_PAGE, offer
 from toolchat.ui.text.sanitize import sanitize_line

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.chat.approval import Reply, Scope
 from toolchat.chat.calls import PendingCall
-from toolchat.tools.grant import canonical
-from toolchat.tools.rules import Likeness, call_of
+from toolchat.tools.rules import Likeness, call_of, canonical
 from toolchat.tools.rules import likeness as find_likeness
 from toolchat.tools.toolbox import Tool
 from toolchat.ui.approval_text import Row, editable, parse_arguments, pending_rows, prose, question_of

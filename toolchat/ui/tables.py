@@ -18,8 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from toolchat.tools.grant import Grant
-from toolchat.tools.rules import NO_RULES
+from toolchat.tools.rules import NO_RULES, Grant
 from toolchat.tools.toolbox import Tool, Toolbox
 from toolchat.ui.text.sanitize import look_alikes, sanitize, sanitize_line
 

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from toolchat.tools.code import read_code
 from toolchat.tools.file_schema import file_schema
-from toolchat.tools.mcp.client import with_right_rules
 from toolchat.tools.mcp.entry import McpServer, OAuth, unpinned
-from toolchat.tools.mcp.naming import legal_name, signature, unique_name
+from toolchat.tools.mcp.server_tools import legal_name, signature, unique_name, with_right_rules
 from toolchat.tools.problems import Place
 from toolchat.tools.rules import NO_RULES
 from toolchat.tools.toolbox import Approval, Privileges, Tool, ToolOptions

@@ -408,7 +408,7 @@ def test_many_questions_at_once_are_few_for_the_user(calls: McpBench) -> None:
 
     calls.attach(elicit)
     calls.notices.clear()
-    calls.mcp._declined.clear()
+    calls.mcp.questions._declined.clear()
     try:
         result = calls.call("c_ask_flood").result.content
         wide = calls.call("c_ask_wide").result.content
@@ -432,7 +432,7 @@ def test_a_server_that_asks_though_no_call_of_it_runs_is_declined(calls: McpBenc
 
     calls.attach(elicit)
     calls.notices.clear()
-    calls.mcp._declined.clear()
+    calls.mcp.questions._declined.clear()
     try:
         assert calls.call("c_ask_late").result.content == "done"
         calls.wait(lambda: bool(calls.notices))

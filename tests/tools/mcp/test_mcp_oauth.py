@@ -22,16 +22,6 @@ from oauth_server import OAuthWorld, Reply, as_json, oauth_world
 
 from toolchat.cli import tool_login
 from toolchat.settings import state_folder
-from toolchat.tools.mcp.addresses import (
-    LoginError,
-    canonical,
-    challenge,
-    check_reach,
-    checked,
-    covers,
-    origin,
-    same,
-)
 from toolchat.tools.mcp.authorization import (
     Attempt,
     AuthorizationServer,
@@ -40,11 +30,21 @@ from toolchat.tools.mcp.authorization import (
     protected,
     refreshed,
 )
-from toolchat.tools.mcp.bearer import Bearer, right_scope
 from toolchat.tools.mcp.bridge import Bridge
-from toolchat.tools.mcp.fetching import http_client
+from toolchat.tools.mcp.endpoints import (
+    LoginError,
+    canonical,
+    challenge,
+    check_reach,
+    checked_address,
+    covers,
+    http_client,
+    origin,
+    same,
+)
+from toolchat.tools.mcp.http import Bearer, right_scope
 from toolchat.tools.mcp.login import Wanted, log_in
-from toolchat.tools.mcp.logins import FILE, Login, Logins
+from toolchat.tools.mcp.login_store import FILE, Login, Logins
 from toolchat.tools.mcp.protocol import BridgeRequest
 from toolchat.wire.errors import ToolchatError, UsageError
 
@@ -596,10 +596,10 @@ def test_an_answer_that_says_a_thing_twice_is_refused() -> None:
 )
 def test_an_address_is_https_or_at_home_and_never_within_for_a_stranger(address: Any, server: str, right: bool) -> None:
     if right:
-        assert checked(address, "it", server) == address
+        assert checked_address(address, "it", server) == address
     else:
         with pytest.raises(LoginError, match=r"^it is (not one that is gone to|within your own network): "):
-            checked(address, "it", server)
+            checked_address(address, "it", server)
 
 
 def test_a_resource_is_the_address_or_a_part_of_it_above() -> None:
@@ -834,9 +834,9 @@ def test_a_refresh_is_waited_for_at_the_end_of_the_bridge(tmp_path: Path) -> Non
                 await asyncio.sleep(0)
             return "kept"
 
-        bridge._start(call(), "call")
+        bridge.start(call(), "call")
         task: Any = asyncio.create_task(refresh())
-        bridge._refreshes.add(task)
+        bridge.refreshes.add(task)
         asyncio.get_running_loop().call_soon(bridge._ended.set)
         await bridge.run(lambda *_: None)  # type: ignore[arg-type, return-value]  # nothing is said
         assert task.done()

@@ -21,17 +21,18 @@ from typing import Any, Never
 
 from toolchat.process import adopt_orphans, die_with_parent
 from toolchat.tools import import_guard
-from toolchat.tools.callable_reference import SAMPLES
-from toolchat.tools.check import Rejected, check_arguments
+from toolchat.tools.argument_check import Rejected, check_arguments
 from toolchat.tools.code import ToolsCode
+from toolchat.tools.entry import SAMPLES
 from toolchat.tools.host.channel import LOST_CHANNEL, BlockingChannel, ChannelClosed, out_of_the_way
 from toolchat.tools.host.confine import call_ruleset, enter_call
 from toolchat.tools.host.executor import MAX_OPEN_FILES, Executor, Limits, Outcome
 from toolchat.tools.host.process_tree import uses_gpu
 from toolchat.tools.host.protocol import PROGRAM, ChildRequest, ProcessSetup, Share, from_descriptor
 from toolchat.tools.load import load_tools
-from toolchat.tools.result import MAX_KEPT, error_text
+from toolchat.tools.result import MAX_KEPT
 from toolchat.tools.toolbox import MIB, LoadedTool, LoadedToolbox
+from toolchat.tools.values import error_text
 from toolchat.tools.variables import Redactor
 from toolchat.wire.errors import ToolchatError
 

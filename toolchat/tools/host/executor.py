@@ -26,9 +26,9 @@ from toolchat.images.returned import without_pictures
 from toolchat.tools import bound
 from toolchat.tools.commands import CommandFailed
 from toolchat.tools.problems import missing_variable
-from toolchat.tools.result import MAX_RESULT, clean, error_text, result_text
+from toolchat.tools.result import MAX_RESULT, clean
 from toolchat.tools.toolbox import MIB, LoadedTool
-from toolchat.tools.values import Yielded
+from toolchat.tools.values import Yielded, error_text, result_text
 from toolchat.tools.variables import Redactor
 from toolchat.wire.excerpt import Excerpt, cut_to_bytes, shortened
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from toolchat.tools.rules import Rules
 from toolchat.tools.toolbox import Approval, Privileges, Tool, Toolbox, ToolOptions, Untyped
@@ -159,7 +159,13 @@ class ChildRequest:
         return cls(**data | {"setup": ProcessSetup.decode(data["setup"]), "share": Share.decode(data["share"])})
 
 
-def to_descriptor(request: HostRequest | ChildRequest) -> int:
+class _Request(Protocol):
+    """What a process is to be; see `HostRequest`."""
+
+    def encode(self) -> str: ...
+
+
+def to_descriptor(request: _Request) -> int:
     """An open file in memory that holds the request, for a process that inherits it."""
     descriptor = os.memfd_create("toolchat-request", os.MFD_CLOEXEC)
     with os.fdopen(os.dup(descriptor), "wb") as file:

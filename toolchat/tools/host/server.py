@@ -1,4 +1,4 @@
-"""The host: imports the modules that a tools file names, and forks a process for each call.
+"""The host: imports the modules that a tools file names, says what came of it, and forks a process for each call.
 
 It never runs a tool itself, and after the imports it runs no code but its own: it forks, watches, kills and reaps
 until the chat goes, and then ends whatever is left below it. Its parent, the guardian, does that where it cannot.
@@ -16,16 +16,21 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, Never
 
+from toolchat.environment import refused, working_folder
 from toolchat.process import adopt_orphans, die_with_parent, open_standard_streams
-from toolchat.tools.code import ToolsCode
+from toolchat.tools import import_guard
+from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import child
 from toolchat.tools.host.channel import LOST_CHANNEL, BlockingChannel, ChannelClosed, out_of_the_way
 from toolchat.tools.host.confine import Fence, call_ruleset
 from toolchat.tools.host.guardian import split
-from toolchat.tools.host.process_tree import children, kill_tree, own_size, tree_memory
+from toolchat.tools.host.process_tree import children, kill_tree, own_size, tree_memory, unsafe_to_fork
 from toolchat.tools.host.protocol import (
     PROGRAM,
     PYTHON_FLAGS,
@@ -33,11 +38,18 @@ from toolchat.tools.host.protocol import (
     HostRequest,
     ProcessSetup,
     Share,
+    encode_toolbox,
     from_descriptor,
+    shares,
     to_descriptor,
 )
-from toolchat.tools.host.startup import load
+from toolchat.tools.load import load_tools
+from toolchat.tools.problems import ToolsFileError
 from toolchat.tools.toolbox import LoadedToolbox
+from toolchat.tools.tools_file import ToolsFile
+from toolchat.tools.values import error_text
+from toolchat.tools.variables import Redactor
+from toolchat.wire.errors import ToolchatError, UsageError
 
 _END_SECONDS = 2.0
 _LOOK_FIRST, _LOOK_LATER = 0.1, 0.5
@@ -258,6 +270,87 @@ class HostServer:
                 time.sleep(0.005)
         finally:
             os._exit(0)
+
+
+def load(
+    control: BlockingChannel, code: ToolsCode, share: Share | None, fence: Fence, given: Mapping[str, str]
+) -> tuple[Share, LoadedToolbox, Mapping[str, str]]:
+    """The loaded tools of `share`; of the file's first where that is None. Ends the process where it cannot.
+
+    `given` are the values of the share's variables in arguments, which are returned with it.
+    """
+    cwd, path = working_folder(), code.path
+    try:
+        guard = import_guard.install(code)
+        file, _ = code.scan()  # its problems are for load_tools to report, with its own
+        if share is None:
+            share, given = _first_share(control, file)
+        confined = share.keeps_privileges or fence.enter()
+        with _Watch(control, file):
+            loaded = load_tools(code, only=lambda entry: Share.of(entry.options) == share, given=given)
+    except ToolchatError as error:
+        installed = import_guard.current()
+        _refuse(control, path, (installed.refusal() if installed is not None else None) or error, given)
+    except ChannelClosed:
+        raise
+    except BaseException as error:
+        what = refused(error) or " ".join(error_text(error).removeprefix("Error: ").split())
+        _refuse(control, path, UsageError(f"{path}: the tools cannot be loaded: {what}"), given)
+    if (refusal := guard.refusal()) is not None:  # which the code that was refused its import may not have minded
+        _refuse(control, path, refusal, given)
+    if cwd is not None:
+        with suppress(OSError):
+            os.chdir(cwd)
+    reason = unsafe_to_fork()
+    toolbox = loaded.toolbox
+    if reason is not None:
+        what = f"{path}: {reason}; each call therefore starts Python anew and imports the tools again, which is slower"
+        toolbox = replace(toolbox, notices=(*toolbox.notices, what))
+    told = Redactor(given).data(encode_toolbox(toolbox))
+    learned = {} if code.closed or code.loaded else guard.code.learned(loaded.imported)
+    known = {"toolbox": told, "forks": reason is None, "size": own_size(), "confined": confined, "learned": learned}
+    control.send({"op": "loaded", **known})
+    return share, loaded, given
+
+
+def _first_share(control: BlockingChannel, file: ToolsFile) -> tuple[Share, Mapping[str, str]]:
+    """Tells the chat what hosts the file takes, and has its values for the variables of the first: this one."""
+    found = shares(entry.options for entry in file.entries)
+    control.send({"op": "shares", "shares": [asdict(share) for share in found]})
+    answer, _ = control.receive()
+    os.environ.update(answer["values"])
+    return found[0], answer["given"]
+
+
+def _refuse(control: BlockingChannel, path: Path, error: ToolchatError, given: Mapping[str, str]) -> Never:
+    message, files = (f"{path}: {error}", error.files) if isinstance(error, NotAccepted) else (str(error), ())
+    told = {"problems": error.problems, "notes": error.notes} if isinstance(error, ToolsFileError) else {}
+    try:
+        control.send(Redactor(given).data({"op": "refused", "message": message, "files": files, **told}))
+    finally:
+        os._exit(1)
+
+
+class _Watch:
+    """Tells the chat which module is being imported, so that it can name the one that ends or hangs this process."""
+
+    def __init__(self, control: BlockingChannel, file: ToolsFile) -> None:
+        self._control = control
+        self._modules = {entry.target.where for entry in file.entries}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name in self._modules:
+            self._control.send({"op": "importing", "module": name})
+        return None
+
+    def __enter__(self) -> None:
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ValueError):
+            sys.meta_path.remove(self)
 
 
 def main() -> Never:

@@ -22,19 +22,20 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import httpx2
 
-from toolchat.tools.mcp.addresses import (
+from toolchat.tools.mcp.endpoints import (
+    Answer,
     LoginError,
     canonical,
     challenge,
     check_reach,
-    checked,
+    checked_address,
     covers,
+    fetch,
     origin,
     same,
     shown,
 )
-from toolchat.tools.mcp.fetching import Answer, fetch
-from toolchat.tools.mcp.logins import Login
+from toolchat.tools.mcp.login_store import Login
 
 _LONGEST = 2000
 """Characters of a client's identity."""
@@ -94,7 +95,7 @@ class Attempt:
 
 async def protected(client: httpx2.AsyncClient, url: str, headers: Mapping[str, str]) -> Protected:
     """Who issues tokens for the MCP server at `url`. Raises LoginError, also where it wants no login."""
-    checked(url, "the server's address", url)
+    checked_address(url, "the server's address", url)
     body = {"jsonrpc": "2.0", "id": 0, "method": "ping"}
     accepted = {"Accept": "application/json, text/event-stream"}
     answer = await fetch(client, url, "POST", url, headers={**headers, **accepted}, json=body, read=False)
@@ -112,7 +113,7 @@ async def protected(client: httpx2.AsyncClient, url: str, headers: Mapping[str, 
         issuers = data.get("authorization_servers")
         if not isinstance(issuers, list) or not issuers or not all(isinstance(one, str) for one in issuers):
             raise LoginError("it does not say who issues tokens for it (authorization_servers)")
-        issuer = checked(issuers[0], "the authorization server's address", url)
+        issuer = checked_address(issuers[0], "the authorization server's address", url)
     scope = told.get("scope", "") or _words((data or {}).get("scopes_supported"))
     return Protected(url, resource, scope if _SCOPE.fullmatch(scope) else "", await _server(client, issuer, url))
 
@@ -122,7 +123,7 @@ async def _resource(client: httpx2.AsyncClient, url: str, named: str) -> Mapping
     home, path = origin(url), urlsplit(url).path.rstrip("/")
     places = [f"{home}/.well-known/oauth-protected-resource{end}" for end in dict.fromkeys((path, ""))]
     if named:
-        checked(named, "the address of what it says of itself", url)
+        checked_address(named, "the address of what it says of itself", url)
         if origin(named) != home:
             raise LoginError(f"what it says of itself lies at another server: {shown(named)}")
         places = [named]
@@ -172,7 +173,7 @@ def _described(data: Mapping[str, Any], issuer: str, url: str) -> AuthorizationS
         ("revocation_endpoint", False),
     ):
         value = _text(data, name, "its authorization server") if needed else data.get(name)
-        addresses[name] = checked(value, name, url) if value else ""
+        addresses[name] = checked_address(value, name, url) if value else ""
     supported = data.get("token_endpoint_auth_methods_supported")
     known = [one for one in supported if one in _METHODS] if isinstance(supported, list) else []
     names_itself = data.get("authorization_response_iss_parameter_supported") is True

@@ -33,7 +33,8 @@ class McpCall:
         self._mcp = mcp
         self._state = state
         # As it was shown: where it is another by the time it is to run, the bridge refuses.
-        self._own, self._fingerprint = state.own_names.get(tool.name, ""), state.fingerprints.get(tool.name, "")
+        self._own = state.offered.own_names.get(tool.name, "")
+        self._fingerprint = state.offered.fingerprints.get(tool.name, "")
 
     async def check(self, cancel: asyncio.Event | None = None) -> McpCall | ToolResult:
         """Itself, with `call` as converted, or why it cannot run."""
@@ -135,14 +136,14 @@ class McpCall:
                 done, _ = await asyncio.wait(waits, timeout=slice_, return_when=asyncio.FIRST_COMPLETED)
                 if done:
                     break
-                if not self._mcp.is_asking(state.server.name):
+                if not self._mcp.questions.are_open(state.server.name):
                     left -= slice_
             if answered.done():
                 return answered.result()
             interrupted = cancel is not None and cancel.is_set()
             if op == "call":
                 self._mcp.cancel(state, number)
-                self._mcp.stop_asking(state.server.name)
+                self._mcp.questions.withdraw_all(state.server.name)
                 await asyncio.wait({answered}, timeout=CANCEL_SECONDS)
                 # What came in the same instant is still the answer.
                 if answered.done() and answered.result().get("op") == "result":

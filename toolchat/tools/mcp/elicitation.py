@@ -1,8 +1,10 @@
-"""What a server asks the user while a call of its runs, and the answer."""
+"""What a server asks the user while a call of its runs, the answer, and the questions that wait for one."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +28,9 @@ class Elicited:
 
 Elicit = Callable[[Elicitation], Awaitable[Elicited]]
 
-
+_MOST_QUESTIONS = 8
+_DECLINED_SECONDS = 5.0
+"""For so long it is not told again that a server was declined: it may ask hundreds of times."""
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -110,3 +114,75 @@ def _wrong(part: Mapping[str, Any], value: Any) -> str:
         if isinstance(size, int | float) and isinstance(part.get(high), int | float) and size > part[high]:
             return f"must be at most {part[high]}{'' if high == 'maximum' else ' long'}"
     return ""
+
+
+class Questions:
+    """The questions of servers that are before the user."""
+
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        """`notify` is told, in a line, that a server was declined."""
+        self.elicit: Elicit | None = None
+        """Asks the user what a server wants to know; None where nobody can be asked."""
+        self._notify = notify
+        self._asking: dict[Hashable, tuple[asyncio.Task[None], str]] = {}
+        """By the key that it was asked with: the task, and its server."""
+        self._open: dict[str, int] = {}
+        """By server, how many."""
+        self._declined: dict[str, float] = {}
+        """By server, when it was last told."""
+
+    def ask(self, key: Hashable, asked: Elicitation, answer: Callable[[str, Mapping[str, Any]], None]) -> None:
+        """Put a question to the user; `answer` is given "accept", "decline" or "cancel" in any case, and the content.
+
+        `key` is for `withdraw`.
+        """
+        server = asked.server
+        action = "cancel"
+        content: Mapping[str, Any] = {}
+
+        async def ask() -> None:
+            nonlocal action, content
+            self._open[server] = self._open.get(server, 0) + 1
+            try:
+                if self.elicit is None or sum(self._open.values()) > _MOST_QUESTIONS:
+                    action = "decline"
+                    why = "nobody can be asked" if self.elicit is None else "it asks too much at once"
+                    self.declined(server, why)
+                else:
+                    given = await self.elicit(asked)
+                    action, content = ("accept" if given.accepted else "decline"), given.content
+            except Exception:
+                action = "decline"
+                raise
+            finally:
+                self._open[server] -= 1
+
+        def asked_it(_: object) -> None:
+            # Also where the task was cancelled before it began.
+            self._asking.pop(key, None)
+            answer(action, content)
+
+        task = asyncio.get_running_loop().create_task(ask(), name="mcp-elicit")
+        self._asking[key] = (task, server)
+        task.add_done_callback(asked_it)
+
+    def declined(self, server: str, why: str) -> None:
+        """Tell the user that a server asked and was declined; not all the time."""
+        now = time.monotonic()
+        if now - self._declined.get(server, -_DECLINED_SECONDS) >= _DECLINED_SECONDS:
+            self._declined[server] = now
+            self._notify(f"the server {server} asked something and was declined: {why}")
+
+    def are_open(self, server: str) -> bool:
+        """Whether a question of that server is before the user."""
+        return self._open.get(server, 0) > 0
+
+    def withdraw(self, key: Hashable) -> None:
+        if (asked := self._asking.get(key)) is not None:
+            asked[0].cancel()
+
+    def withdraw_all(self, server: str | None = None) -> None:
+        """Those of one server, whose call is interrupted, or those of all."""
+        for task, name in list(self._asking.values()):
+            if server is None or name == server:
+                task.cancel()

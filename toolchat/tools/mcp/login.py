@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from toolchat.tools.mcp.addresses import LoginError, same, shown
 from toolchat.tools.mcp.authorization import (
     OFFLINE,
     Attempt,
@@ -25,8 +24,8 @@ from toolchat.tools.mcp.authorization import (
     protected,
     registered,
 )
-from toolchat.tools.mcp.fetching import http_client
-from toolchat.tools.mcp.logins import Login
+from toolchat.tools.mcp.endpoints import LoginError, http_client, same, shown
+from toolchat.tools.mcp.login_store import Login
 
 PERSON_SECONDS = 300.0
 """For a person to log in."""

@@ -13,7 +13,6 @@ user out of turn), `answer`.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -39,7 +38,8 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class BridgeRequest:
-    """What `python -m toolchat.tools.mcp.bridge` is to be. Its one argument is the descriptor of a file in memory."""
+    """What `python -m toolchat.tools.mcp.bridge` is to be. Its one argument is the descriptor of a file in memory,
+    see `toolchat.tools.host.protocol.to_descriptor`."""
 
     channel: int
     token: str
@@ -65,10 +65,3 @@ class BridgeRequest:
         data: dict[str, Any] = json.loads(text)
         servers = tuple(Served(**server | {"command": tuple(server["command"])}) for server in data.pop("servers"))
         return cls(**data | {"terminals": tuple(data["terminals"]), "servers": servers})
-
-    def to_descriptor(self) -> int:
-        """An open file in memory that holds it, for `toolchat.tools.host.protocol.from_descriptor`."""
-        descriptor = os.memfd_create("toolchat-bridge", os.MFD_CLOEXEC)
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(self.encode().encode("utf-8", "surrogateescape"))
-        return descriptor

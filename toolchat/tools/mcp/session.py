@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
-from toolchat.tools.mcp.listed import MOST_TOOLS
+from toolchat.tools.mcp.tool_schemas import MOST_TOOLS
 
 DISCOVER_SECONDS = 3.0
 """For a server to say that it speaks the newest protocol: those before 2026 need not answer the question at all."""

@@ -24,7 +24,7 @@ from mcp.shared.message import SessionMessage
 
 from toolchat.tools.host.call_process import how_it_ended
 from toolchat.tools.host.process_tree import kill_tree
-from toolchat.tools.mcp.listed import cleaned
+from toolchat.tools.mcp.tool_schemas import cleaned
 
 MAX_LINE = 64 * 1024**2
 """Bytes of one message."""

@@ -1,17 +1,27 @@
-"""What strangers write of addresses: which are gone to, whether two mean the same server, and a challenge's parts."""
+"""Strangers' endpoints: which addresses are gone to, whether two mean the same server, and one request to one.
+
+A request is in time, bounded, not redirected, and not to where it may not go.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
+
 from toolchat.wire.errors import ToolchatError
 
+REQUEST_SECONDS = 20.0
+_MOST_BYTES = 256 * 1024
+"""Bytes of a document."""
 _LONGEST = 2000
 _Number = ipaddress.IPv4Address | ipaddress.IPv6Address
 _PORTS = {"http": 80, "https": 443}
@@ -21,7 +31,7 @@ class LoginError(ToolchatError):
     """A login that does not come to pass; its line says why."""
 
 
-def checked(address: Any, what: str, server: str) -> str:
+def checked_address(address: Any, what: str, server: str) -> str:
     """`address`, where the MCP server at `server` may refer to it, as far as that can be read. Raises LoginError."""
     text = address if isinstance(address, str) else ""
     wrong = LoginError(f"{what} is not one that is gone to: {shown(text)}; expected https://")
@@ -44,8 +54,8 @@ def checked(address: Any, what: str, server: str) -> str:
 
 
 async def check_reach(address: str, server: str) -> None:
-    """Look up the host of an address that `checked` gave. Raises LoginError where it is further inside than the MCP
-    server at `server`, which refers to it: in the user's network, or on this machine.
+    """Look up the host of an address that `checked_address` gave. Raises LoginError where it is further inside than
+    the MCP server at `server`, which refers to it: in the user's network, or on this machine.
 
     A name that cannot be looked up passes: behind a proxy there need be nothing here that could.
     """
@@ -145,3 +155,55 @@ def shown(text: str) -> str:
     """A stranger's text in a line."""
     line = " ".join("".join(one if one.isprintable() else "?" for one in text[:400]).split())
     return line if len(line) <= 160 else f"{line[:160]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: httpx2.Headers
+    data: Mapping[str, Any]
+    """What it holds, where that is a JSON object."""
+
+
+def http_client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(follow_redirects=False, timeout=REQUEST_SECONDS)
+
+
+async def fetch(
+    client: httpx2.AsyncClient,
+    server: str,
+    method: str,
+    address: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    read: bool = True,
+    **what: Any,
+) -> Answer:
+    """An answer, never that of where it redirects to, for the MCP server at `server`. Raises LoginError where there is
+    none in time, and where nobody may ask for that server."""
+    # Nothing compressed: a few bytes may stand for gigabytes.
+    plain = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            await check_reach(address, server)
+            async with client.stream(method, address, headers=plain, follow_redirects=False, **what) as answer:
+                body = b""
+                if read:
+                    async for part in answer.aiter_raw():
+                        body += part
+                        if len(body) > _MOST_BYTES:
+                            raise LoginError(
+                                f"{shown(origin(address))} answered with more than {_MOST_BYTES // 1024} KiB"
+                            )
+    except TimeoutError:
+        raise LoginError(f"{shown(origin(address))} did not answer within {REQUEST_SECONDS:g} seconds") from None
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        # Without the address: it may hold a secret.
+        raise LoginError(
+            f"{shown(origin(address))} cannot be asked: {shown(str(error)) or type(error).__name__}"
+        ) from None
+    try:
+        data = json.loads(body) if body else {}
+    except (ValueError, RecursionError):
+        data = {}
+    return Answer(answer.status_code, answer.headers, data if isinstance(data, dict) else {})

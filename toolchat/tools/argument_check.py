@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError
 
+from toolchat.tools.json_schema import TOO_LONG
 from toolchat.tools.problems import did_you_mean
 from toolchat.tools.result import without_surrogates
 from toolchat.tools.toolbox import LoadedTool
-from toolchat.tools.untyped import TOO_LONG
 from toolchat.tools.yaml_file import one_name
 
 

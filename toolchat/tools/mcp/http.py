@@ -1,6 +1,7 @@
-"""Gives requests to an MCP server the access token of the user's login there, refreshed in time.
+"""The transport to a server at an address: streamable HTTP or HTTP with SSE, with the access token of a login.
 
-A token goes to the server's own origin and nowhere else, whatever a server redirects or refers to.
+The token is that of the user's login there, refreshed in time. It goes to the server's own origin and nowhere else,
+whatever a server redirects or refers to.
 """
 
 from __future__ import annotations
@@ -8,19 +9,55 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from shlex import quote
+from typing import Any
 
 import httpx2
 
-from toolchat.tools.mcp.addresses import challenge
 from toolchat.tools.mcp.authorization import refreshed
-from toolchat.tools.mcp.fetching import http_client
-from toolchat.tools.mcp.logins import Login, Logins
+from toolchat.tools.mcp.endpoints import challenge, http_client
+from toolchat.tools.mcp.login_store import Login, Logins
+from toolchat.tools.mcp.protocol import Served
 from toolchat.wire.errors import ToolchatError
 
 SPARE_SECONDS = 30.0
 """So long before its end a token is refreshed."""
+
+
+@asynccontextmanager
+async def reached(served: Served, login: httpx2.Auth | None) -> AsyncIterator[Any]:
+    """Streams to a server at an address; `login` signs the requests."""
+    from mcp.client.sse import sse_client
+    from mcp.client.streamable_http import streamable_http_client
+
+    headers = dict(served.headers)
+    # Asked in any case: what a server wants of a login it says before anything else.
+    old = await _is_old(served, login)
+    if served.transport == "sse" or (not served.transport and old):
+        async with sse_client(served.url, headers=headers, auth=login) as streams:
+            yield streams
+        return
+    async with (
+        httpx2.AsyncClient(headers=headers, auth=login, timeout=httpx2.Timeout(30.0, read=300.0)) as client,
+        streamable_http_client(served.url, http_client=client) as streams,
+    ):
+        yield streams
+
+
+async def _is_old(served: Served, login: httpx2.Auth | None) -> bool:
+    """Whether an address is one of HTTP with SSE, the transport of 2024: it takes no POST, and streams what is got."""
+    body = {"jsonrpc": "2.0", "id": 0, "method": "ping"}
+    headers = {**served.headers, "Accept": "application/json, text/event-stream"}
+    async with httpx2.AsyncClient(headers=headers, auth=login, timeout=10.0) as client:
+        async with client.stream("POST", served.url, json=body) as answer:
+            if answer.status_code not in (404, 405):
+                if answer.status_code in (401, 403):
+                    raise PermissionError(0, f"it answered {answer.status_code}: it wants other headers:")
+                return False
+        async with client.stream("GET", served.url) as answer:
+            return answer.headers.get("content-type", "").startswith("text/event-stream")
 
 
 class Bearer(httpx2.Auth):

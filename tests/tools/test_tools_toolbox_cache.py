@@ -11,9 +11,9 @@ import pytest
 
 from toolchat.settings import cache_folder
 from toolchat.tools.code import read_code
-from toolchat.tools.known import KEPT, EarlyRunner, forget, known_at, known_toolbox, remember
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import Tool, Toolbox
+from toolchat.tools.toolbox_cache import KEPT, EarlyRunner, forget, known_at, known_toolbox, remember
 from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from toolchat.tools.check import Checked, Rejected, check_arguments
+from toolchat.tools.argument_check import Checked, Rejected, check_arguments
 from toolchat.tools.keywords import ParameterEntry
 from toolchat.tools.schema import function_schema
 from toolchat.tools.toolbox import LoadedTool, Tool, Toolbox, unknown_tool_message
