@@ -26,7 +26,7 @@ from toolchat.models.choice import BY_MEMORY, choose_model
 from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import MIB, ToolOptions
-from toolchat.ui.approval import ARMING_SECONDS
+from toolchat.ui.dialogs import ARMING_SECONDS
 from toolchat.wire.errors import ExitCode
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 

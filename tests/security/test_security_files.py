@@ -339,7 +339,7 @@ def test_a_lock_that_somebody_holds_grants_for_the_session_with_a_notice(tmp_pat
 
 
 def test_a_history_that_somebody_locks_is_not_waited_for(tmp_path: Path) -> None:
-    from toolchat.ui.history import PrivateHistory
+    from toolchat.ui.input_history import PrivateHistory
 
     path = tmp_path / "history"
     PrivateHistory(path).store_string("first")
@@ -415,7 +415,7 @@ def test_a_model_with_a_file_of_sixty_gigabytes_is_one_line(tmp_path: Path, name
 
 
 def test_a_history_of_sixty_gigabytes_costs_its_older_part(tmp_path: Path) -> None:
-    from toolchat.ui.history import PrivateHistory
+    from toolchat.ui.input_history import PrivateHistory
 
     path = tmp_path / "history"
     with path.open("wb") as sparse:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolchat.chat.approval import Reply, Scope
-from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.ui.approval_lines import ask_by_lines, parse
+from toolchat.ui.dialogs import ARMING_SECONDS
 
 
 async def only_strings(arguments: dict[str, Any]) -> str | None:
