@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from approval_calls import pending
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from toolchat.chat.approval import Reply, Scope
@@ -73,10 +73,12 @@ def test_anything_else_is_asked_again_and_runs_nothing(line: str) -> None:
     assert "Not understood, and nothing is run yet." in said
 
 
+@example("P")
+@example("p")
 @given(st.text(st.characters(codec=None), max_size=20))
 def test_only_the_listed_words_allow(line: str) -> None:
     typed = parse(line)
-    if line.strip().lower() not in ("y", "yes", "s", "session", "a", "always"):
+    if line.strip().lower() not in ("y", "yes", "s", "session", "a", "always", "p"):
         assert typed is None or typed.choice.value in ("no", "edit", "help")
 
 
