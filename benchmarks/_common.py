@@ -190,7 +190,7 @@ def bodies(events: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def demo_model() -> Path:
     """The demo model's folder, built first where need be."""
-    from toolchat.models import demo
+    from toolchat.models.demo import build as demo
     from toolchat.settings import cache_folder
 
     return demo.build(cache_folder(), lambda stage, _: say(f"demo model: {stage}"))

@@ -46,7 +46,7 @@ def main() -> None:
 
 async def measure(runs: int) -> None:
     from toolchat.cli.approval import make_policy
-    from toolchat.models import demo
+    from toolchat.models.demo import build as demo
     from toolchat.session.batch import open_asker
     from toolchat.session.startup import prepare
     from toolchat.settings import cache_folder

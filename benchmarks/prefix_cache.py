@@ -30,10 +30,9 @@ from toolchat.mistral.vocabulary import MistralVocabulary
 from toolchat.models.hardware import engine_device
 from toolchat.tools.load import sample_tools_path
 from toolchat.tools.run import ToolRunner
-from toolchat.wire.deltas import Delta, Finished, Usage
+from toolchat.wire.deltas import Delta, Finished, TokenCount, Usage
 from toolchat.wire.events import Stamper
 from toolchat.wire.messages import Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 ROUNDS = 5
 QUESTION = "What is the weather in Dallas, in fahrenheit?"

@@ -34,7 +34,7 @@ from prompt_toolkit.layout import HSplit, Layout, Window
 from prompt_toolkit.layout.controls import FormattedTextControl
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from toolchat.ui.markdown import MarkdownStream
+from toolchat.ui.markdown.stream import MarkdownStream
 
 RATIO_AIM = 1.2
 SHARE_AIM = 0.10

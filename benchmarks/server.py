@@ -26,7 +26,7 @@ from vllm_server import VllmServer, attached_engine, vllm_server  # noqa: E402
 from toolchat.engine.base import GenerateOptions  # noqa: E402
 from toolchat.engine.local import LocalEngine  # noqa: E402
 from toolchat.engine.remote.completions import body  # noqa: E402
-from toolchat.engine.remote.tokenizer import load, tokenizer_file  # noqa: E402
+from toolchat.engine.remote.examine import load_tokenizer, tokenizer_file  # noqa: E402
 from toolchat.engine.worker.source import SourceRun  # noqa: E402
 from toolchat.mistral.grammar.constraint import constraint  # noqa: E402
 from toolchat.mistral.render import encode  # noqa: E402
@@ -61,7 +61,7 @@ def main() -> None:
 
 async def race(server: VllmServer, folder: Path, runs: int) -> dict[str, list[float]]:
     tools = load_tools(sample_tools_path()).toolbox.specs
-    tokenizer = load(tokenizer_file(str(server.model)))
+    tokenizer = load_tokenizer(tokenizer_file(str(server.model)))
     vocabulary = MistralVocabulary(tokenizer)
     step = constraint(vocabulary, tools).step
     prompt = encode(tokenizer, vocabulary.version, MESSAGES, tools)

@@ -28,9 +28,9 @@ from toolchat.store.record import Message as Text
 from toolchat.store.record import SessionRecord, insert_message, insert_session
 from toolchat.store.sessions import open_session_of, stored_sessions
 from toolchat.tools.run import ToolRunner
+from toolchat.wire.deltas import TokenCount
 from toolchat.wire.events import Event, SessionStarted, Stamper
 from toolchat.wire.messages import Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 TURNS = 1000
 MESSAGES = 100_000

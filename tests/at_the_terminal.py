@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pexpect
 
-from toolchat.ui.approval import ARMING_SECONDS
+from toolchat.ui.dialogs import ARMING_SECONDS
 
 END_SECONDS = 10.0
 

@@ -44,7 +44,7 @@ IMPORTS = (
     "toolchat.session.startup",
     "toolchat.tools.run",
     "toolchat.engine.scripted",
-    "toolchat.ui.machine",
+    "toolchat.ui.json_output",
     "toolchat.ui.plain",
     "toolchat.ui.repl",
 )

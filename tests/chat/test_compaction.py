@@ -9,10 +9,9 @@ from toolchat.chat.compaction import REQUEST, Summary, older_turns, summarise, s
 from toolchat.chat.conversation import SUMMED_UP, Conversation, Turn
 from toolchat.engine.base import ContextOverflowError, GenerateOptions
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
-from toolchat.wire.deltas import FinishReason, Usage
+from toolchat.wire.deltas import FinishReason, TokenCount, Usage
 from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import Image, ToolMessage, ToolResult, UserMessage
-from toolchat.wire.tokens import TokenCount
 
 OPTIONS = GenerateOptions(max_tokens=512, tool_choice="required", response_schema={"type": "object"}, seed=5)
 

@@ -15,9 +15,9 @@ from toolchat.chat.context_window import RESULT_SHARE, cut_to_budget
 from toolchat.engine.scripted import Answer, call
 from toolchat.mistral.render import encode
 from toolchat.mistral.token_count import count_conversation
+from toolchat.wire.deltas import TokenCount
 from toolchat.wire.excerpt import Excerpt, Kept
 from toolchat.wire.messages import Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 
 async def by_words(text: str) -> int:

@@ -5,6 +5,7 @@ import pytest
 from toolchat.chat.context_window import KEPT_SHARE, reserve, too_long, turns_to_set_aside
 from toolchat.chat.conversation import Turn
 from toolchat.engine.base import ContextOverflowError
+from toolchat.wire.deltas import TokenCount
 from toolchat.wire.messages import (
     AssistantMessage,
     Image,
@@ -15,7 +16,6 @@ from toolchat.wire.messages import (
     ToolSpec,
     UserMessage,
 )
-from toolchat.wire.tokens import TokenCount
 
 
 def count(*messages: int, tools: int = 0) -> TokenCount:

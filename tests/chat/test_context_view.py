@@ -14,9 +14,8 @@ from toolchat.engine.scripted import call
 from toolchat.mistral.render import encode
 from toolchat.mistral.token_count import count_conversation
 from toolchat.mistral.vocabulary import FIRST_TOOLS_AHEAD
-from toolchat.wire.deltas import Usage
+from toolchat.wire.deltas import TokenCount, Usage
 from toolchat.wire.messages import Message, ToolResult, ToolSpec, UserMessage
-from toolchat.wire.tokens import TokenCount
 
 TOOLS = [
     ToolSpec(name, "Look something up in a list.", {"type": "object", "properties": {"a": {"type": "integer"}}})

@@ -16,7 +16,7 @@ from toolchat.engine.base import ContextOverflowError, EngineCrashedError
 from toolchat.engine.scripted import Answer, call
 from toolchat.store.results import KeptResults
 from toolchat.wire import events
-from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, FinishReason, Text, Thinking
+from toolchat.wire.deltas import CallArguments, CallBegun, CallEnded, FinishReason, Text, Thinking, TokenCount
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import TurnStatus
 from toolchat.wire.messages import (
@@ -28,7 +28,6 @@ from toolchat.wire.messages import (
     ToolMessage,
     UserMessage,
 )
-from toolchat.wire.tokens import TokenCount
 
 
 def finished(harness: Any) -> events.TurnFinished:

@@ -193,10 +193,10 @@ def test_no_network_for_the_demo_model_is_told_in_pips_words(toolchat: Program, 
 # With NEEDED_BYTES as it is, a small disk is refused before the download: that is the other test.
 PULL = """
 import sys
-import toolchat.models.demo
 from toolchat.cli.main import run
+from toolchat.models.demo import build
 if sys.argv[1] == "unforeseen":
-    sys.modules["toolchat.models.demo.build"].NEEDED_BYTES = 0
+    build.NEEDED_BYTES = 0
 run(["models", "pull", "demo"])
 """
 

@@ -16,10 +16,9 @@ from desk_program import Desk, loaded_here
 
 from toolchat.chat.guards import Limits
 from toolchat.engine.config import CPU_CONTEXT, gpu_need
-from toolchat.engine.fit import loaded_bytes
 from toolchat.engine.gpu import GIB
-from toolchat.engine.gpu_memory import context_beside
 from toolchat.engine.local import LOGS_KEPT
+from toolchat.engine.memory import context_beside, loaded_bytes
 from toolchat.images.download import MAX_REDIRECTS, SECONDS
 from toolchat.images.image import MAX_BYTES, MAX_IMAGES, MAX_PIXELS, description, size_text
 from toolchat.images.returned import PICTURE_BYTES
@@ -27,7 +26,7 @@ from toolchat.models.choice import BY_MEMORY, choose_model
 from toolchat.settings import SETTINGS, Settings, cache_folder, config_file, resolve, state_folder
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.toolbox import MIB, ToolOptions
-from toolchat.ui.approval import ARMING_SECONDS
+from toolchat.ui.dialogs import ARMING_SECONDS
 from toolchat.wire.errors import ExitCode
 from toolchat.wire.messages import ResultStatus, ToolCall, ToolResult
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.engine.config import plan
-from toolchat.engine.gpu_memory import budget
+from toolchat.engine.memory import budget
 from toolchat.engine.params import has_vision, read_params
-from toolchat.engine.worker.loading import BASES
-from toolchat.engine.worker.vllm_arguments import engine_arguments
+from toolchat.engine.worker.loading import BASES, engine_arguments
 
 WORKER_BASE = BASES["cuda"]
 

@@ -17,7 +17,7 @@ from terminal_screen import Terminal
 
 from toolchat.engine.config import plan
 from toolchat.engine.local import LocalEngine
-from toolchat.models import demo
+from toolchat.models.demo import build as demo
 from toolchat.models.hardware import engine_device
 
 # Read before the autouse fixture gives each test a home of its own.

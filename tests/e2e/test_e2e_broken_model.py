@@ -10,7 +10,7 @@ from e2e_processes import PATIENCE, assert_nothing_left, start, wait_for_worker
 from mistral_tokenizers import settings_builder
 from tiny_models import build
 
-from toolchat.models import demo
+from toolchat.models.demo import build as demo
 
 pytestmark = pytest.mark.engine
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from e2e_engine import Running
 
-from toolchat.models import demo
+from toolchat.models.demo import build as demo
 
 pytestmark = pytest.mark.engine
 

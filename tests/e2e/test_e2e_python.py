@@ -12,10 +12,9 @@ from pydantic import BaseModel
 from toolchat import Chat
 from toolchat.engine.base import EngineInfo, GenerateOptions
 from toolchat.samples.weather import get_current_weather
-from toolchat.wire.deltas import Delta
+from toolchat.wire.deltas import Delta, TokenCount
 from toolchat.wire.events import EngineState
 from toolchat.wire.messages import Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 QUESTION = "Can you tell me what the temperature will be in Dallas, in fahrenheit?"
 

@@ -21,7 +21,7 @@ from toolchat.engine.config import plan
 from toolchat.engine.local import LocalEngine
 from toolchat.engine.remote.config import COMMAND, ServerConfig
 from toolchat.images.image import image_from_bytes
-from toolchat.models import demo
+from toolchat.models.demo import build as demo
 from toolchat.models.hardware import engine_device
 from toolchat.tools.load import load_tools, sample_tools_path
 from toolchat.wire.deltas import CallEnded, Delta, Finished, FinishReason, Note, Text

@@ -22,8 +22,7 @@ from toolchat.engine.config import EngineConfig
 from toolchat.engine.worker.channel import Channel
 from toolchat.process import die_with_parent
 from toolchat.wire.codec import decode_prompt, encode_count, encode_delta
-from toolchat.wire.deltas import Delta, Finished, FinishReason, Text, Usage
-from toolchat.wire.tokens import TokenCount
+from toolchat.wire.deltas import Delta, Finished, FinishReason, Text, TokenCount, Usage
 
 COMMAND = (sys.executable, "-P", __file__)
 LOADS = "state importing; state loading weights; ready"

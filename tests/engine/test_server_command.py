@@ -28,10 +28,9 @@ from toolchat.engine.server_command import (
     ServedModel,
     ServerCommand,
     client_lines,
-    read_passed,
     server_command,
 )
-from toolchat.engine.vllm_options import Lora, registered_parsers, server_flags
+from toolchat.engine.vllm_options import Lora, read_passed, registered_parsers, server_flags
 from toolchat.wire.errors import UsageError
 
 KNOWN = server_flags()

@@ -144,7 +144,7 @@ def test_every_argument_that_toolchat_gives_vllm_is_its_own_or_may_be_overridden
     from dataclasses import replace
 
     from toolchat.engine.config import EngineConfig
-    from toolchat.engine.worker.vllm_arguments import engine_arguments
+    from toolchat.engine.worker.loading import engine_arguments
 
     lora = Lora("a", "/a", 8)
     gpu = EngineConfig("m", "/m", "cuda", None, 1, 1, text_only=True, quantization="awq", lora=lora)

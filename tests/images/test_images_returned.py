@@ -11,8 +11,7 @@ from image_files import ACCEPTED, image_file, noise_file
 from PIL import Image as Pillow
 
 from toolchat.images import returned
-from toolchat.images.image import MAX_IMAGES, Header, ImageError, read_header
-from toolchat.images.pixels import LARGEST_SIDE
+from toolchat.images.image import LARGEST_SIDE, MAX_IMAGES, Header, ImageError, read_header
 from toolchat.images.returned import PICTURE_BYTES, without_pictures
 from toolchat.tools.values import result_text
 

@@ -11,8 +11,7 @@ from image_files import image, image_file
 from mistral_tokenizers import ALL, PATCH, SEEING, vocabulary_of
 from PIL import Image as Pillow
 
-from toolchat.images.image import ImageError, image_from_bytes
-from toolchat.images.pixels import LARGEST_SIDE, decoded
+from toolchat.images.image import LARGEST_SIDE, ImageError, decoded, image_from_bytes
 from toolchat.mistral.render import Encoded, encode, render
 from toolchat.mistral.token_count import count_tokens
 from toolchat.wire.messages import (

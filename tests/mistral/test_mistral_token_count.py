@@ -10,8 +10,8 @@ from mistral_tokenizers import ALL, Mark, spell, vocabulary_of
 
 from toolchat.mistral.render import encode
 from toolchat.mistral.token_count import count_conversation, count_tokens
+from toolchat.wire.deltas import TokenCount
 from toolchat.wire.messages import AssistantMessage, SystemMessage, ToolCall, ToolMessage, ToolSpec, UserMessage
-from toolchat.wire.tokens import TokenCount
 
 TOOLS = [
     ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": "integer"}}}),

@@ -9,7 +9,7 @@ import pytest
 
 from toolchat.engine import gpu
 from toolchat.engine.gpu import GIB, MIB
-from toolchat.engine.gpu_memory import OVERHEAD, VISION_ENCODER, budget
+from toolchat.engine.memory import OVERHEAD, VISION_ENCODER, budget
 from toolchat.models import choice, hardware
 from toolchat.models.choice import BY_MEMORY, DEMO, choose_model, default_model
 from toolchat.wire.errors import EngineError

@@ -9,7 +9,7 @@ import pytest
 from fake_hub import FakeHub, Mood, Repository, safetensors
 
 from toolchat.models import hub as models
-from toolchat.models import parts
+from toolchat.models import hub_library, parts
 from toolchat.models.demo.build import build
 from toolchat.models.hub_library import Pace
 from toolchat.wire.errors import EngineError
@@ -39,7 +39,7 @@ def hub(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHu
     from huggingface_hub import constants
 
     monkeypatch.setattr(parts, "SILENT_SECONDS", PATIENCE)
-    monkeypatch.setattr(models, "_TICK", 0.02)
+    monkeypatch.setattr(hub_library, "_TICK", 0.02)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(variable, raising=False)

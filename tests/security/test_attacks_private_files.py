@@ -18,8 +18,8 @@ from attack_bench import NOBODY
 from attacked_folder import GREET, Attacked, chat
 
 from toolchat.engine.local import new_log
-from toolchat.models import demo
 from toolchat.models.card import sampling
+from toolchat.models.demo import build as demo
 from toolchat.private_file import (
     DistrustedError,
     PrivateFile,

@@ -11,14 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 from attack_bench import NOBODY, environment, folder_of, unprivileged
 
 from toolchat.chat.approval import ApprovalPolicy, PendingCall, Reply, Scope
-from toolchat.models import demo
+from toolchat.models.demo import build as demo
 from toolchat.models.demo import pins
 from toolchat.private_file import PrivateFile, distrusted, private_folder
 from toolchat.settings import resolve
@@ -339,7 +338,7 @@ def test_a_lock_that_somebody_holds_grants_for_the_session_with_a_notice(tmp_pat
 
 
 def test_a_history_that_somebody_locks_is_not_waited_for(tmp_path: Path) -> None:
-    from toolchat.ui.history import PrivateHistory
+    from toolchat.ui.input_history import PrivateHistory
 
     path = tmp_path / "history"
     PrivateHistory(path).store_string("first")
@@ -415,7 +414,7 @@ def test_a_model_with_a_file_of_sixty_gigabytes_is_one_line(tmp_path: Path, name
 
 
 def test_a_history_of_sixty_gigabytes_costs_its_older_part(tmp_path: Path) -> None:
-    from toolchat.ui.history import PrivateHistory
+    from toolchat.ui.input_history import PrivateHistory
 
     path = tmp_path / "history"
     with path.open("wb") as sparse:
@@ -428,13 +427,12 @@ def test_a_history_of_sixty_gigabytes_costs_its_older_part(tmp_path: Path) -> No
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with files as large as a small model's, whose quick digests are known."""
-    build = import_module("toolchat.models.demo.build")
     monkeypatch.setattr(pins, "BYTES", {pins.PARAMS: 100, pins.WEIGHTS: 8_000_000})
     folder = demo.demo_folder(tmp_path)
     folder.mkdir(parents=True)
     for name, size in pins.BYTES.items():
         (folder / name).write_bytes(os.urandom(size))
-    monkeypatch.setattr(pins, "QUICK", {name: build.quick_digest(folder / name) for name in pins.BYTES})
+    monkeypatch.setattr(pins, "QUICK", {name: demo.quick_digest(folder / name) for name in pins.BYTES})
     assert demo.is_built(tmp_path)
     return tmp_path
 

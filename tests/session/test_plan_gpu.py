@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from toolchat.engine.gpu import GIB, Gpu
-from toolchat.engine.gpu_memory import VISION_ENCODER
+from toolchat.engine.memory import VISION_ENCODER
 from toolchat.models import hardware
 from toolchat.models.choice import ModelChoice
 from toolchat.models.hub import RemoteSize

@@ -18,7 +18,7 @@ from inprocess_tools import InProcessRunner
 from toolchat.chat.approval import ApprovalPolicy, Decide, Reply
 from toolchat.chat.calls import CallRunner
 from toolchat.engine.base import Engine, EngineInfo
-from toolchat.engine.replay import ReplayEngine
+from toolchat.engine.record_replay import ReplayEngine
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.session.replaying import RecordedRunner, replay_plan
 from toolchat.session.session import Session

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.engine.server_command import Place, read_passed
+from toolchat.engine.server_command import Place
+from toolchat.engine.vllm_options import read_passed
 from toolchat.models import hub
 from toolchat.models.choice import ModelChoice
 from toolchat.session import serving

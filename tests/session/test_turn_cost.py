@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from toolchat.chat.conversation import Conversation
-from toolchat.engine.recorded import CountKeys, count_key
+from toolchat.engine.record_replay import CountKeys, count_key
 from toolchat.engine.scripted import ScriptedEngine
 from toolchat.session.session import Session
 from toolchat.session.stream import KeptAnswers
@@ -21,11 +21,10 @@ from toolchat.settings import Settings
 from toolchat.store.transcript import Transcript
 from toolchat.tools.run import ToolRunner
 from toolchat.wire import events
-from toolchat.wire.deltas import Usage
+from toolchat.wire.deltas import TokenCount, Usage
 from toolchat.wire.events import EventBody, Stamper, TurnFinished, TurnStatus
 from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolSpec, UserMessage
 from toolchat.wire.timeline import Timeline
-from toolchat.wire.tokens import TokenCount
 
 TURNS = 100
 

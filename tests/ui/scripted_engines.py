@@ -9,11 +9,10 @@ from pathlib import Path
 
 from toolchat.engine.base import EngineCrashedError, GenerateOptions
 from toolchat.engine.scripted import Answer, ScriptedEngine, call
-from toolchat.wire.deltas import CallEnded, Delta, Finished, FinishReason, Text, Thinking, Usage
+from toolchat.wire.deltas import CallEnded, Delta, Finished, FinishReason, Text, Thinking, TokenCount, Usage
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import FailedCall, Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 __all__ = [
     "Answer",

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from toolchat.chat.approval import Reply, Scope
 from toolchat.tools.rules import Rule, Rules
-from toolchat.ui.approval import ARMING_SECONDS, ApprovalDialog, State
+from toolchat.ui.dialogs import ARMING_SECONDS, ApprovalDialog, State
 
 KEYS = [*"ysSaAenrYNx ?1", "c-m", "c-j", "enter", "escape", "c-d", "up", "<any>", "c-h", "日"]
 LATER = 100.0

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from approval_calls import pending
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from toolchat.chat.approval import Reply, Scope
-from toolchat.ui.approval import ARMING_SECONDS
 from toolchat.ui.approval_lines import ask_by_lines, parse
+from toolchat.ui.dialogs import ARMING_SECONDS
 
 
 async def only_strings(arguments: dict[str, Any]) -> str | None:
@@ -73,6 +73,8 @@ def test_anything_else_is_asked_again_and_runs_nothing(line: str) -> None:
     assert "Not understood, and nothing is run yet." in said
 
 
+@example("P")
+@example("p")
 @given(st.text(st.characters(codec=None), max_size=20))
 def test_only_the_listed_words_allow(line: str) -> None:
     typed = parse(line)

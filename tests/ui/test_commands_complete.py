@@ -8,7 +8,7 @@ from fake_chat import FakeChat, tool, with_tools
 
 from toolchat.engine.base import EngineInfo
 from toolchat.models.choice import LocalModel
-from toolchat.ui.commands import COMMANDS, Commands
+from toolchat.ui.commands.registry import COMMANDS, Commands
 
 MODELS = [
     LocalModel("demo", Path("/models/demo"), "built in"),

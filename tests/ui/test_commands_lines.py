@@ -4,8 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from toolchat.ui.commands import as_line, is_command, is_shell, question
-from toolchat.ui.commands.line import split
+from toolchat.ui.commands.base import as_line, is_command, is_shell, question, split
 
 
 @pytest.mark.parametrize("line", ["/help", "/h", "/tool add off", "/etc/hosts is what?", "/Quit", "/system a\nb"])

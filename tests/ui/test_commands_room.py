@@ -15,8 +15,9 @@ from toolchat.engine.scripted import Answer, ScriptedEngine, call
 from toolchat.session.session import Session
 from toolchat.settings import Settings
 from toolchat.tools.run import ToolRunner
-from toolchat.ui.commands import Commands, Outcome, room
-from toolchat.ui.commands.base import Context
+from toolchat.ui.commands import room
+from toolchat.ui.commands.base import Context, Outcome
+from toolchat.ui.commands.registry import Commands
 from toolchat.ui.export import ExportFormat, export
 from toolchat.ui.plain_lines import PlainLines
 from toolchat.ui.transcript import Transcript

@@ -15,7 +15,8 @@ from toolchat.engine.base import EngineInfo
 from toolchat.models.choice import LocalModel
 from toolchat.settings import SETTINGS
 from toolchat.tools.toolbox import Approval
-from toolchat.ui.commands import COMMANDS, KEYS, Commands, Outcome
+from toolchat.ui.commands.base import Outcome
+from toolchat.ui.commands.registry import COMMANDS, KEYS, Commands
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.messages import Image, ResultStatus, ToolResult, UserMessage
 

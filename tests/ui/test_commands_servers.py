@@ -12,7 +12,8 @@ from prompt_toolkit.document import Document
 
 from toolchat.session.resources import with_resources
 from toolchat.ui.attached import as_typed
-from toolchat.ui.commands import Commands, Outcome
+from toolchat.ui.commands.base import Outcome
+from toolchat.ui.commands.registry import Commands
 from toolchat.ui.hand_over import Completions
 from toolchat.wire.errors import ToolchatError
 

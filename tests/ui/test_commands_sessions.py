@@ -11,8 +11,8 @@ from toolchat.engine.scripted import ScriptedEngine
 from toolchat.session.session import Session
 from toolchat.settings import Settings
 from toolchat.tools.run import ToolRunner
-from toolchat.ui.commands import Commands
-from toolchat.ui.sessions import when
+from toolchat.ui.commands.registry import Commands
+from toolchat.ui.tables import when
 
 Play = Callable[..., list[str]]
 

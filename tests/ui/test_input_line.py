@@ -21,9 +21,9 @@ from prompt_toolkit.layout import HSplit, Layout
 from prompt_toolkit.output import DummyOutput
 
 from toolchat.ui.attached import Text, as_typed, named_but_not_sent, with_files
-from toolchat.ui.history import PrivateHistory
 from toolchat.ui.input import InputLine
-from toolchat.ui.pastes import FoldedHistory, Pastes
+from toolchat.ui.input_history import FoldedHistory, PrivateHistory
+from toolchat.ui.pastes import Pastes
 from toolchat.wire.messages import Image
 
 PASTE = "\x00paste"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from toolchat.ui.markdown import MarkdownStream
+from toolchat.ui.markdown.stream import MarkdownStream
 from toolchat.ui.text.cells import width_of as cells
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
@@ -270,7 +270,7 @@ def test_a_resize_is_for_the_rows_to_come() -> None:
 @pytest.mark.process
 def test_nothing_heavy_is_imported_before_there_is_text() -> None:
     code = (
-        "import sys; from toolchat.ui.markdown import MarkdownStream; MarkdownStream(80).live(8);"
+        "import sys; from toolchat.ui.markdown.stream import MarkdownStream; MarkdownStream(80).live(8);"
         "print([name for name in ('rich', 'pygments', 'markdown_it', 'wcwidth') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

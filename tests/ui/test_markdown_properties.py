@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchat.ui.markdown import MarkdownStream
+from toolchat.ui.markdown.stream import MarkdownStream
 from toolchat.ui.text.cells import width_of as cells
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")

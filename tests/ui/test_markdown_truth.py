@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from toolchat.ui.markdown import MarkdownStream
+from toolchat.ui.markdown.stream import MarkdownStream
 from toolchat.ui.markdown.table import alignments
 from toolchat.ui.text.cells import cut, fitting, width_of
 

@@ -6,7 +6,8 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.layout.controls import BufferControl
 from prompt_toolkit.layout.processors import Transformation, TransformationInput
 
-from toolchat.ui.pastes import FOLD_CHARACTERS, FOLD_LINES, FoldedHistory, PasteLabels, Pastes
+from toolchat.ui.input_history import FoldedHistory
+from toolchat.ui.pastes import FOLD_CHARACTERS, FOLD_LINES, PasteLabels, Pastes
 
 LONG = "\n".join(f"row {number}" for number in range(214))
 

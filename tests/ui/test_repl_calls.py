@@ -9,8 +9,8 @@ import pytest
 from scripted_terminal import OpenRepl
 from terminal_screen import CTRL_C, ENTER, ESCAPE, Terminal
 
-from toolchat.ui.approval import ARMING_SECONDS
-from toolchat.ui.asking import STOPPED_SECONDS
+from toolchat.ui.dialog_host import STOPPED_SECONDS
+from toolchat.ui.dialogs import ARMING_SECONDS
 
 pytestmark = pytest.mark.terminal
 

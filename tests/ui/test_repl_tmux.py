@@ -13,7 +13,7 @@ import pytest
 from scripted_terminal import BEGINNING, LAUNCHER, REPOSITORY
 from terminal_screen import PATIENCE
 
-from toolchat.ui.approval import ARMING_SECONDS
+from toolchat.ui.dialogs import ARMING_SECONDS
 
 pytestmark = [pytest.mark.terminal, pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")]
 

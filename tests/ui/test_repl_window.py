@@ -9,9 +9,9 @@ import pytest
 from image_files import image_file
 from scripted_terminal import OpenRepl
 from terminal_screen import ENTER, ESCAPE
-from test_window import ATTRIBUTES, FOCUS_OUT, WHITE
+from test_terminal_window import ATTRIBUTES, FOCUS_OUT, WHITE
 
-from toolchat.ui.window import ASK_BACKGROUND, FOCUS_OFF, RESTORE_TITLE, notification, title
+from toolchat.ui.terminal_window import ASK_BACKGROUND, FOCUS_OFF, RESTORE_TITLE, notification, title
 
 pytestmark = pytest.mark.terminal
 

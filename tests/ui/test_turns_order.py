@@ -14,9 +14,9 @@ from image_files import image
 
 from toolchat.images.image import description
 from toolchat.ui.attached import Question, Text
-from toolchat.ui.commands import Commands, Outcome
-from toolchat.ui.line_reader import LineReader
-from toolchat.ui.plain_repl import PlainRepl
+from toolchat.ui.commands.base import Outcome
+from toolchat.ui.commands.registry import Commands
+from toolchat.ui.plain_repl import LineReader, PlainRepl
 from toolchat.ui.turns import PutBack, Say, Sent, Told, Turns
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import TurnFinished

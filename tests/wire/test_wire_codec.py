@@ -31,10 +31,9 @@ from toolchat.wire.codec import (
     line,
     read_event,
 )
-from toolchat.wire.deltas import Delta
+from toolchat.wire.deltas import Delta, TokenCount
 from toolchat.wire.events import EventBody, Stamper
 from toolchat.wire.messages import Image, Message, ToolCall, ToolResult, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 # Two halves of a pair are one character in JSON.
 TEXT = st.text(alphabet=st.characters(codec=None), max_size=8).map(

@@ -127,7 +127,7 @@ def safe_markdown(text: str) -> str:
 
     if _UNSAFE.search(text) is None:
         return sanitize(text)
-    from toolchat.ui.html_page import markdown_html
+    from toolchat.ui.export import markdown_html
 
     # A blank line would end the HTML, and what follows be read as Markdown again.
     return re.sub(r"\n[ \t]*(?=\n)", "\n<!-- -->", markdown_html(text))

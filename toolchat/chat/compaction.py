@@ -12,10 +12,10 @@ from toolchat.chat.context_window import turn_tokens
 from toolchat.chat.conversation import SUMMED_UP, Turn
 from toolchat.engine.base import ContextOverflowError, Engine, GenerateOptions
 from toolchat.wire import deltas
+from toolchat.wire.deltas import TokenCount
 from toolchat.wire.errors import EngineError
 from toolchat.wire.excerpt import whole
 from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
-from toolchat.wire.tokens import TokenCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from toolchat.chat.conversation import Turn
 from toolchat.mistral.vocabulary import FIRST_SYSTEM_AHEAD, FIRST_TOOLS_AHEAD
-from toolchat.wire.deltas import Usage
+from toolchat.wire.deltas import TokenCount, Usage
 from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
-from toolchat.wire.tokens import TokenCount
 
 
 @dataclass(frozen=True, slots=True)

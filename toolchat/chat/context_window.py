@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from toolchat.chat.conversation import Conversation, Turn
 from toolchat.engine.base import ContextOverflowError, Engine
-from toolchat.wire.deltas import Usage
+from toolchat.wire.deltas import TokenCount, Usage
 from toolchat.wire.errors import EngineError
 from toolchat.wire.excerpt import Excerpt, Kept, whole
 from toolchat.wire.messages import (
@@ -24,7 +24,6 @@ from toolchat.wire.messages import (
     ToolSpec,
     UserMessage,
 )
-from toolchat.wire.tokens import TokenCount
 
 ANSWER_SHARE = 8
 """An answer is not begun in less than the context's n-th part: it would be cut off at once."""

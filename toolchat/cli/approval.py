@@ -36,8 +36,7 @@ def ask_on_terminal(pause: Callable[[], None]) -> Ask | None:
         return None
 
     async def ask(pending: PendingCall) -> Reply:
-        from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
-        from toolchat.ui.stops import Stops, read_awake
+        from toolchat.ui.approval_lines import TOO_SOON, Stops, ask_by_lines, read_awake, screen_size
 
         pause()
         shown = ""
@@ -61,8 +60,8 @@ async def confirm(text: str, clock: Callable[[], float] = time.monotonic) -> boo
     What was typed before the question could be read is no answer: neither a line that is waiting, which is thrown away,
     nor one that comes at once.
     """
-    from toolchat.ui.approval import ARMING_SECONDS
-    from toolchat.ui.stops import Stops
+    from toolchat.ui.approval_lines import Stops
+    from toolchat.ui.dialogs import ARMING_SECONDS
 
     stops, question = Stops(lambda: _say(text)), text
     with stops.watched():
@@ -86,7 +85,7 @@ async def _prompt(text: str) -> str | None:
 
     What is typed at once is neither shown nor a part of the line: it was on its way before the text could be read.
     """
-    from toolchat.ui.approval import ARMING_SECONDS
+    from toolchat.ui.dialogs import ARMING_SECONDS
 
     terminal = sys.stdin.fileno()
     typing = _Typing(terminal)

@@ -103,7 +103,7 @@ def _errors_too(as_json: bool) -> Iterator[None]:
         yield
     except ToolchatError as error:
         if as_json:
-            from toolchat.ui.machine import write_json
+            from toolchat.ui.json_output import write_json
 
             write_json(sys.stdout, {"answer": None, "error": str(error), "exit_code": int(error.exit_code)})
         raise
@@ -212,7 +212,7 @@ def _answer(
     recorded = recorded_tools(cassette if given["recorded_results"] else None)
     answer = None
     if not streams:
-        from toolchat.ui.machine import Answer
+        from toolchat.ui.json_output import Answer
 
         answer = Answer(sys.stdout, renderer, events=as_events)
     shown = answer or renderer

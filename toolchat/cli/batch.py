@@ -16,7 +16,7 @@ from toolchat.session.batch import open_asker
 from toolchat.session.batch_file import Results, Row, asked_with
 from toolchat.session.startup import Plan
 from toolchat.session.turn_settings import generate_options
-from toolchat.ui.machine import print_answer, write_json
+from toolchat.ui.json_output import print_answer, write_json
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.wire.errors import ExitCode, UsageError
 from toolchat.wire.events import EngineState, EventBody, Notice

@@ -103,8 +103,9 @@ def path(name: Name, **given: Any) -> None:
 @app.command()
 def remove(name: Name) -> None:
     """Delete a model's files from this machine."""
-    from toolchat.models import demo, hub
+    from toolchat.models import hub
     from toolchat.models.choice import DEMO
+    from toolchat.models.demo import build as demo
     from toolchat.settings import cache_folder
     from toolchat.wire.errors import UsageError
 

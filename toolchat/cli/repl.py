@@ -88,7 +88,7 @@ def _chat(opening: _Opening, settings: Settings, *, plain: bool, no_history: boo
 
     from prompt_toolkit.history import InMemoryHistory
 
-    from toolchat.ui.history import PrivateHistory
+    from toolchat.ui.input_history import PrivateHistory
     from toolchat.ui.repl import Repl
 
     async def main(interrupts: Interrupts) -> int:
@@ -189,7 +189,7 @@ def _hint(session: Session) -> str:
 def _import() -> None:
     import toolchat.cli.approval
     import toolchat.session.session
-    import toolchat.ui.approval
-    import toolchat.ui.commands
+    import toolchat.ui.commands.registry
+    import toolchat.ui.dialogs
     import toolchat.ui.keys
-    import toolchat.ui.markdown  # noqa: F401
+    import toolchat.ui.markdown.stream  # noqa: F401

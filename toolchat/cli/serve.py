@@ -83,9 +83,8 @@ def serve(
     --tensor-parallel-size 2.
     """
     from toolchat.cli.running import run_async
-    from toolchat.engine.server_command import read_passed
     from toolchat.engine.server_process import check_place, run_server
-    from toolchat.engine.vllm_options import server_flags
+    from toolchat.engine.vllm_options import read_passed, server_flags
     from toolchat.models.hardware import engine_device
     from toolchat.session.serving import plan_server
 

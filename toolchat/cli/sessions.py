@@ -49,7 +49,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List the sessions, the last used first."""
-    from toolchat.ui.sessions import print_sessions
+    from toolchat.ui.tables import print_sessions
 
     with _store() as store:
         found = store.latest(None if everything else limit, empty=everything)
@@ -73,7 +73,7 @@ def search(
     json: Json = False,
 ) -> None:
     """Search questions, answers, calls and results. Exits with 1 where nothing is found."""
-    from toolchat.ui.sessions import print_hits
+    from toolchat.ui.tables import print_hits
 
     with _store() as store:
         found = store.search(text, limit)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.cli.running import run_async
 from toolchat.images.image import file_name, image_bytes
-from toolchat.mistral.grammar.keywords import kind_of, kinds_of
+from toolchat.mistral.grammar.schema_reader import kind_of, kinds_of
 from toolchat.mistral.ids import new_call_id
 from toolchat.models.tokenizers import estimated_tokens
 from toolchat.settings import state_folder

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from toolchat.wire.deltas import Delta
+from toolchat.wire.deltas import Delta, TokenCount
 from toolchat.wire.errors import EngineError, ExitCode
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 
 class EngineCrashedError(EngineError):

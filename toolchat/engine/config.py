@@ -8,10 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from toolchat.engine.fit import FP8_CAPABILITY, ONE_CHAT, Need, embedding_bytes, loaded_bytes
+from toolchat.engine.cgroups import granted_cores, granted_memory
 from toolchat.engine.gpu import GIB, Gpu
-from toolchat.engine.gpu_memory import MOST, OVERHEAD, VISION_ENCODER, check_fits, little_left
-from toolchat.engine.granted import granted_cores, granted_memory
+from toolchat.engine.memory import (
+    FP8_CAPABILITY,
+    MOST,
+    ONE_CHAT,
+    OVERHEAD,
+    VISION_ENCODER,
+    Need,
+    check_fits,
+    embedding_bytes,
+    little_left,
+    loaded_bytes,
+)
 from toolchat.engine.number_format import MEASURED, by_flags, cpu_flags
 from toolchat.engine.params import (
     Format,

@@ -22,11 +22,10 @@ from toolchat.engine.base import (
     GenerateOptions,
 )
 from toolchat.wire.codec import decode_count, decode_delta, encode_message, encode_tool, line
-from toolchat.wire.deltas import Delta, Finished, Note
+from toolchat.wire.deltas import Delta, Finished, Note, TokenCount
 from toolchat.wire.errors import EngineError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 _END_SECONDS = 1.0
 """A worker that closed its socket has this long to end by itself, and so to show how."""

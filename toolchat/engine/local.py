@@ -1,31 +1,34 @@
 """The local engine: a worker process with vLLM in it, seen from the chat's side. Nothing here imports vLLM or torch.
 
-The worker has its own session, so that the terminal's Ctrl-C is not its Ctrl-C, and its own log file. If it dies,
-every request under way fails with `EngineCrashedError`, and `start` makes a new one.
+The worker has its own session, so that the terminal's Ctrl-C is not its Ctrl-C, its own log file, and on a CPU its own
+temporary folder. If it dies, every request under way fails with `EngineCrashedError`, and `start` makes a new one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import os
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import OWN_SAMPLER, PCI_ORDER
+from toolchat.engine.kept.place import SCRATCH
 from toolchat.engine.link import Link, LinkedEngine
 from toolchat.engine.remote.config import ServerConfig
-from toolchat.engine.scratch import Scratch
 from toolchat.environment import refused
 from toolchat.private_file import DistrustedError, open_private, private_folder
 from toolchat.wire.codec import LINE_LIMIT
@@ -37,6 +40,10 @@ WORKER = (sys.executable, "-P", "-m", "toolchat.engine.worker")
 """The command that starts a worker. `-P`: the folder the user is in must not shadow any module."""
 
 _LOOK_SECONDS = 0.01
+_LOCK = ".in-use"
+"""The file in a temporary folder that whoever uses it holds."""
+_YOUNG_SECONDS = 60.0
+"""A temporary folder that is younger may not have its lock yet."""
 
 _log_numbers = itertools.count()
 _left: list[subprocess.Popen[bytes]] = []
@@ -307,3 +314,61 @@ def _how_it_ended(code: int) -> str:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"killed by signal {-code}"  # a real-time signal has no name
+
+
+class Scratch:
+    """An engine's temporary folder, in use until `leave` is called here and every process with `lock` has ended.
+
+    vLLM and torch leave sockets and files in the temporary folder behind, so each engine on a CPU has one of its own.
+    Whoever uses it holds a lock on a file in it, which the kernel takes back from a process that is killed. A process
+    id would not tell: the temporary directory may be shared with containers, which have numbers of their own.
+    """
+
+    def __init__(self) -> None:
+        """Raises OSError."""
+        sweep_scratch()
+        self.path = tempfile.mkdtemp(prefix=SCRATCH)
+        try:
+            self.lock = os.open(Path(self.path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+
+    def leave(self) -> None:
+        """Hold it no longer: others that do keep it."""
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
+
+    def delete(self) -> None:
+        self.leave()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def sweep_scratch(folder: Path | None = None) -> None:
+    """Delete what processes left that were killed, of this user, in `folder` (None: the temporary directory)."""
+    place = Path(tempfile.gettempdir()) if folder is None else folder
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for entry in entries:
+            if entry.name.startswith(SCRATCH):
+                with contextlib.suppress(OSError), _held(Path(entry.path)):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a folder that nobody uses. Raises OSError where somebody does, and for what is no such folder of ours."""
+    facts = path.lstat()
+    is_old = time.time() - facts.st_mtime > _YOUNG_SECONDS
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or not is_old:
+        raise OSError
+    # Not made here: what has no lock is not ours, or of a toolchat that did not know of locks.
+    descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

@@ -25,11 +25,11 @@ from toolchat.wire.deltas import (
     Note,
     Text,
     Thinking,
+    TokenCount,
     Usage,
 )
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import FailedCall, Message, ToolCall, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import re
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,8 @@ from toolchat.engine.config import EngineConfig
 from toolchat.engine.gpu import OWN_SAMPLER, PCI_ORDER
 from toolchat.engine.number_format import MEASURED
 from toolchat.engine.params import Format
-from toolchat.engine.worker.vllm_arguments import engine_arguments
+from toolchat.engine.vllm_options import PassedFlag
+from toolchat.engine.worker.loading import engine_arguments
 from toolchat.wire.errors import UsageError
 
 PROGRAMS: dict[str, tuple[str, ...]] = {
@@ -128,17 +127,6 @@ class ServerCommand:
     """Whether this is a node that has no HTTP server."""
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """One of vLLM's flags, as the user wrote it behind `--`."""
-
-    written: str
-    name: str
-    """With dashes, without those before it and without "no-"; "structured-outputs-config.backend" of a dotted one."""
-    values: tuple[str, ...] = ()
-    negated: bool = False
-
-
 _ELSEWHERE: Mapping[str, str] = {
     "model": "the model stands before --",
     "model-tag": "the model stands before --",
@@ -149,53 +137,10 @@ _ELSEWHERE: Mapping[str, str] = {
     "revision": "--revision is a flag of toolchat serve, before --",
     "grpc": "toolchat and OpenAI's clients speak HTTP",
 }
-_SHORT = {"-q": "quantization", "-sc": "structured-outputs-config", "-cc": "compilation-config", "-r": "node-rank"}
-"""vLLM's short names of flags that toolchat may set."""
 _SEVERAL = frozenset(
     ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size", "nnodes", "-tp", "-pp", "-dp")
 )
 _STRUCTURED = "structured-outputs-config"
-
-
-def read_passed(arguments: Sequence[str], known: Collection[str] = ()) -> list[Passed]:
-    """The flags behind `--`. Raises UsageError for what is no flag, and for one that vLLM has not.
-
-    `known` are vLLM's flags as they are written (`vllm_options.server_flags`); where there are none, any passes.
-    """
-    found: list[Passed] = []
-    for argument in arguments:
-        if not _is_flag(argument):
-            if not found:
-                raise UsageError(f"serve: expected vLLM's own flags behind --, not {argument!r}")
-            found[-1] = replace(found[-1], values=(*found[-1].values, argument))
-            continue
-        written, equals, value = argument.partition("=")
-        found.append(_named(written, known, (value,) if equals else ()))
-    return found
-
-
-def _is_flag(argument: str) -> bool:
-    return re.match(r"--?[A-Za-z]", argument) is not None
-
-
-def _named(written: str, known: Collection[str], values: tuple[str, ...]) -> Passed:
-    if not written.startswith("--"):
-        # "-tp", "-O3", "-q": which letters there are is vLLM's matter.
-        short, dot, rest = written.partition(".")
-        return Passed(written, _SHORT.get(short, short) + dot + rest, values)
-    first, dot, rest = written[2:].partition(".")
-    name = first.replace("_", "-")
-    flags = {flag[2:] for flag in known if flag.startswith("--")}
-    if flags and name not in flags and not (name.startswith("no-") and name[3:] in flags):
-        # Python's argparse takes the beginning of a flag for the flag.
-        begun = [flag for flag in flags if flag.startswith(name)]
-        if len(begun) != 1:
-            near = get_close_matches(name, flags, n=1)
-            hint = f"did you mean --{near[0]}?" if near else "docs.vllm.ai, vllm serve, lists them"
-            raise UsageError(f"serve -- {written}: the installed vLLM has no such flag; {hint}")
-        name = begun[0]
-    negated = name.startswith("no-") and name not in flags
-    return Passed(written, name.removeprefix("no-") + dot + rest if negated else name + dot + rest, values, negated)
 
 
 def server_command(
@@ -203,7 +148,7 @@ def server_command(
     place: Place,
     config: EngineConfig | None,
     device: str,
-    passed: Sequence[Passed],
+    passed: Sequence[PassedFlag],
     environment: Mapping[str, str],
     *,
     share: float | None = None,
@@ -249,7 +194,7 @@ def server_command(
     )
 
 
-def _refuse(passed: Sequence[Passed], device: str) -> None:
+def _refuse(passed: Sequence[PassedFlag], device: str) -> None:
     for one in passed:
         if (instead := _ELSEWHERE.get(one.name)) is not None:
             raise UsageError(f"serve -- {one.written}: this is not to be set so; {instead}")
@@ -278,7 +223,7 @@ def _needed(model: ServedModel, config: EngineConfig | None) -> dict[str, Any]:
     return needed
 
 
-def _check(name: str, value: Any, passed: Sequence[Passed], model: ServedModel) -> None:
+def _check(name: str, value: Any, passed: Sequence[PassedFlag], model: ServedModel) -> None:
     """Raise UsageError where a passed flag sets `name` to something else."""
     for one in passed:
         first, _, key = one.name.partition(".")
@@ -293,7 +238,7 @@ def _check(name: str, value: Any, passed: Sequence[Passed], model: ServedModel) 
             raise _contradiction(one, name, "" if value is True else str(value), model)
 
 
-def _joined_with(value: Any, name: str, passed: Sequence[Passed]) -> Any:
+def _joined_with(value: Any, name: str, passed: Sequence[PassedFlag]) -> Any:
     """`value`, and what the user adds to it: of several JSON flags of one name vLLM takes the last, and not all."""
     if not isinstance(value, dict):
         return value
@@ -309,7 +254,7 @@ def _nested(keys: list[str], value: Any) -> dict[str, Any]:
     return {keys[0]: _nested(keys[1:], value) if keys[1:] else value}
 
 
-def _object(one: Passed) -> dict[str, Any]:
+def _object(one: PassedFlag) -> dict[str, Any]:
     try:
         theirs = json.loads(" ".join(one.values))
     except ValueError:
@@ -329,7 +274,7 @@ def _value(values: tuple[str, ...]) -> Any:
         return values[0]
 
 
-def _contradiction(one: Passed, name: str, value: str, model: ServedModel) -> UsageError:
+def _contradiction(one: PassedFlag, name: str, value: str, model: ServedModel) -> UsageError:
     ours = f"--{name} {value}".rstrip()
     return UsageError(f"serve -- {one.written}: toolchat sets {ours}, which {model.name} needs; leave it out")
 
@@ -381,7 +326,7 @@ def _written(flags: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _passed_on(passed: Sequence[Passed], flags: Mapping[str, Any]) -> list[str]:
+def _passed_on(passed: Sequence[PassedFlag], flags: Mapping[str, Any]) -> list[str]:
     """The user's own flags, but what is set by now."""
     words: list[str] = []
     for one in passed:
@@ -395,7 +340,7 @@ def _guard(key: str) -> list[str]:
     return [f"--middleware={GUARD}"] if key else []
 
 
-def _with_value(one: Passed) -> list[str]:
+def _with_value(one: PassedFlag) -> list[str]:
     # argparse takes a value that begins with "-" for a flag, unless it is joined; short flags take none joined.
     return [f"{one.written}={one.values[0]}"] if one.written.startswith("--") else [one.written, one.values[0]]
 
@@ -404,7 +349,7 @@ def _environment(
     given: Mapping[str, str],
     config: EngineConfig | None,
     device: str,
-    passed: Sequence[Passed],
+    passed: Sequence[PassedFlag],
     key: str,
     parent: int,
     absent: Iterable[str],

@@ -1,7 +1,8 @@
-"""Checks what the user asks of vLLM by its own names: --engine-arg, --quantization and --lora. Does not import vLLM.
+"""Checks what the user asks of vLLM by its own names, without importing it.
 
-The names and types of `EngineArgs` are read off vLLM's source, so that they are those of the installed version, and a
-misspelt one is told in milliseconds instead of after vLLM's imports.
+That is --engine-arg, --quantization and --lora, and the flags behind `--` of `toolchat serve`. The names and types of
+`EngineArgs` are read off vLLM's source, so that they are those of the installed version, and a misspelt one is told in
+milliseconds instead of after vLLM's imports.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import ast
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -73,10 +74,23 @@ OURS: Mapping[str, str] = {
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _MADE_BEFORE = ("fp8", "awq", "awq_marlin", "gptq", "gptq_marlin", "auto_awq", "auto_gptq", "compressed-tensors")
 """vLLM's methods that need weights, or a file with numbers, that were made before."""
+_SHORT = {"-q": "quantization", "-sc": "structured-outputs-config", "-cc": "compilation-config", "-r": "node-rank"}
+"""vLLM's short names of flags that toolchat may set."""
 _MAX_HEADER = 100_000_000
 """Bytes of a safetensors header; the library's own limit."""
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """vLLM's `MaxLoRARanks`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedFlag:
+    """One of vLLM's flags, as the user wrote it behind `--`."""
+
+    written: str
+    name: str
+    """With dashes, without those before it and without "no-"; "structured-outputs-config.backend" of a dotted one."""
+    values: tuple[str, ...] = ()
+    negated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +269,47 @@ def _typed(name: str, value: str, annotation: str) -> Any:
         return value
     # A name of vLLM's own may stand for words: "1" is then a number all the same.
     return found
+
+
+def read_passed(arguments: Sequence[str], known: Collection[str] = ()) -> list[PassedFlag]:
+    """The flags behind `--`. Raises UsageError for what is no flag, and for one that vLLM has not.
+
+    `known` are vLLM's flags as they are written (`server_flags`); where there are none, any passes.
+    """
+    found: list[PassedFlag] = []
+    for argument in arguments:
+        if not _is_flag(argument):
+            if not found:
+                raise UsageError(f"serve: expected vLLM's own flags behind --, not {argument!r}")
+            found[-1] = replace(found[-1], values=(*found[-1].values, argument))
+            continue
+        written, equals, value = argument.partition("=")
+        found.append(_named(written, known, (value,) if equals else ()))
+    return found
+
+
+def _is_flag(argument: str) -> bool:
+    return re.match(r"--?[A-Za-z]", argument) is not None
+
+
+def _named(written: str, known: Collection[str], values: tuple[str, ...]) -> PassedFlag:
+    if not written.startswith("--"):
+        # "-tp", "-O3", "-q": which letters there are is vLLM's matter.
+        short, dot, rest = written.partition(".")
+        return PassedFlag(written, _SHORT.get(short, short) + dot + rest, values)
+    first, dot, rest = written[2:].partition(".")
+    name = first.replace("_", "-")
+    flags = {flag[2:] for flag in known if flag.startswith("--")}
+    if flags and name not in flags and not (name.startswith("no-") and name[3:] in flags):
+        # Python's argparse takes the beginning of a flag for the flag.
+        begun = [flag for flag in flags if flag.startswith(name)]
+        if len(begun) != 1:
+            near = get_close_matches(name, flags, n=1)
+            hint = f"did you mean --{near[0]}?" if near else "docs.vllm.ai, vllm serve, lists them"
+            raise UsageError(f"serve -- {written}: the installed vLLM has no such flag; {hint}")
+        name = begun[0]
+    negated = name.startswith("no-") and name not in flags
+    return PassedFlag(written, name.removeprefix("no-") + dot + rest if negated else name + dot + rest, values, negated)
 
 
 def check_quantization(method: str, made_by: str) -> None:

@@ -11,8 +11,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolchat.images.image import ACCEPTED, MAX_BYTES, MAX_IMAGES, ImageError, image_from_bytes, size_text
-from toolchat.images.pixels import decoded
+from toolchat.images.image import ACCEPTED, MAX_BYTES, MAX_IMAGES, ImageError, decoded, image_from_bytes, size_text
 from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import Image
 

@@ -1,16 +1,23 @@
-"""An image as messages carry it: told by the bytes of its file, never by a name; within limits; described for people.
+"""An image as messages carry it: told by the bytes of its file, never by a name; within limits; described; decoded.
 
-Needs no imaging library.
+Only `decoded`, the pixels that a model is given, needs an imaging library: it imports Pillow, which mistral_common
+brings, when it is first called.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from toolchat.wire.messages import Image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 MAX_BYTES = 20_000_000
 """Of one image's file: more than a phone's photograph takes. It crosses to the engine in base64 with every request."""
@@ -20,6 +27,13 @@ MAX_PIXELS = 64 * 1024**2
 
 MAX_IMAGES = 8
 """In one message. A model reads up to 4,096 tokens an image (1024 × 1024 pixels in patches of 16)."""
+
+LARGEST_SIDE = 2048
+"""Pixels. Mistral's models scale to 1,540 or fewer by themselves, over an array of 12 bytes a pixel: of a photograph
+of 50 megapixels that array alone would take 600 MB."""
+
+_KEPT = 16
+"""Decoded images that are remembered, at most 12 MB each: every round of a turn shows all of them again."""
 
 ACCEPTED = "PNG, JPEG, WebP or GIF"
 """Of an animated one models see the first frame."""
@@ -208,3 +222,42 @@ def _foreign(data: bytes) -> str:
         if data.startswith(magic) or beginning.startswith(magic):
             return what
     return "something else"
+
+
+@lru_cache(maxsize=_KEPT)
+def decoded(image: Image) -> Picture:
+    """The image upright, in RGB on white, its sides at most LARGEST_SIDE; of an animated one the first frame.
+
+    Raises ImageError where it cannot be decoded.
+    """
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    try:
+        with Pillow.open(io.BytesIO(image_bytes(image)), formats=("PNG", "JPEG", "WEBP", "GIF", "MPO")) as opened:
+            opened.draft("RGB", (LARGEST_SIDE, LARGEST_SIDE))
+            picture = on_white(in_eight_bits(ImageOps.exif_transpose(opened)))
+            picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error and more, by format
+        where = image.source or "an image"
+        raise ImageError(f"{where}: the image cannot be decoded ({error})") from error
+    return picture
+
+
+def on_white(picture: Picture) -> Picture:
+    """A copy in RGB, white where it is transparent."""
+    from PIL import Image as Pillow
+
+    if picture.mode == "RGB":
+        return picture.copy()
+    layer = picture.convert("RGBA")
+    white = Pillow.new("RGB", layer.size, "white")
+    white.paste(layer, mask=layer)
+    return white
+
+
+def in_eight_bits(picture: Picture) -> Picture:
+    """`picture`, or a copy of one of sixteen bits a pixel: Pillow by itself would cut them off, not scale them."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return picture.point(lambda value: value * (1 / 256)).convert("L")

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolchat.images.image import (
+    LARGEST_SIDE,
     MAX_IMAGES,
     MAX_PIXELS,
     ImageError,
     format_of,
     image_from_bytes,
+    in_eight_bits,
+    on_white,
     read_header,
     size_text,
 )
-from toolchat.images.pixels import LARGEST_SIDE, in_eight_bits, on_white
 from toolchat.wire.messages import Image
 
 PICTURE_BYTES = 1_500_000

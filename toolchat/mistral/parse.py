@@ -9,9 +9,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Sequence
 
-from toolchat.mistral.call_list import CallList
+from toolchat.mistral.call_formats import CallList, NamedCall
 from toolchat.mistral.ids import new_call_id
-from toolchat.mistral.named_call import NamedCall
 from toolchat.mistral.segments import CallSink, Prose, Segment, TaggedProse
 from toolchat.mistral.vocabulary import FIRST_NAMED, Vocabulary
 from toolchat.wire.deltas import Delta, Text, Thinking

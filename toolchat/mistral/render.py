@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from toolchat.images.image import ImageError, description
-from toolchat.images.pixels import decoded
+from toolchat.images.image import ImageError, decoded, description
 from toolchat.mistral.json_scan import nests_too_deep
 from toolchat.wire.messages import (
     AssistantMessage,

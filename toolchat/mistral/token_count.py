@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from toolchat.mistral.render import parts
 from toolchat.mistral.vocabulary import FIRST_SYSTEM_AHEAD, Vocabulary
+from toolchat.wire.deltas import TokenCount
 from toolchat.wire.messages import AssistantMessage, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
-from toolchat.wire.tokens import TokenCount
 
 Encode = Callable[[Sequence[Message], Sequence[ToolSpec]], Sequence[int]]
 """From messages and tools to the prompt's token ids."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.engine import gpu
 from toolchat.engine.gpu import GIB
-from toolchat.engine.gpu_memory import USEFUL, left_for_context
-from toolchat.models import demo
+from toolchat.engine.memory import USEFUL, left_for_context
+from toolchat.models.demo import build as demo
 from toolchat.models.files import check_folder
 from toolchat.models.hardware import installed_vllm
 from toolchat.settings import user_path

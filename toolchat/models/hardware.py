@@ -10,8 +10,16 @@ from functools import cache
 from pathlib import Path
 
 from toolchat.engine import gpu
-from toolchat.engine.fit import Need, loaded_bytes
-from toolchat.engine.gpu_memory import MOST, USEFUL, VISION_ENCODER, check_fits, left_for_context, little_left
+from toolchat.engine.memory import (
+    MOST,
+    USEFUL,
+    VISION_ENCODER,
+    Need,
+    check_fits,
+    left_for_context,
+    little_left,
+    loaded_bytes,
+)
 from toolchat.models.origins import quantized_repository
 from toolchat.wire.errors import EngineError
 

@@ -26,8 +26,8 @@ from pathlib import Path
 
 import toolchat
 from toolchat.engine import gpu
+from toolchat.engine.cgroups import granted_cores, granted_memory
 from toolchat.engine.gpu import GIB
-from toolchat.engine.granted import granted_cores, granted_memory
 from toolchat.engine.number_format import cpu_flags
 from toolchat.images.image import size_text
 from toolchat.models.hardware import BUILDS, INSTALL, installed_vllm, require_cuda

@@ -8,13 +8,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from toolchat.engine.params import CONFIG, format_by
 from toolchat.images.image import size_text
@@ -31,15 +28,24 @@ from toolchat.models.files import (
     only_bare_tokenizer,
 )
 from toolchat.models.hub_cache import CachedModel
-from toolchat.models.hub_library import Pace, amounts, free_bytes, library, offline, reason, told, with_home
+from toolchat.models.hub_library import (
+    Pace,
+    amounts,
+    free_bytes,
+    library,
+    offline,
+    ranges,
+    silence_bars,
+    told,
+    with_home,
+    within,
+)
 from toolchat.models.origins import where_the_tokenizer_is
 from toolchat.offline import remedy
 from toolchat.wire.errors import EngineError
 
 Report = Callable[[str, float], None]
 """Called with what is being done and the fraction of the whole that is there, 0 to 1. What it raises stops it."""
-
-T = TypeVar("T")
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _LISTING_SECONDS = 10.0
@@ -49,7 +55,6 @@ ASKING = "fetching, asking the hub"
 """The stage before it is known what there is to fetch."""
 _NO_LISTING = (401, 403, 407, 429, 502, 503, 504)
 """Answers after which asking for the files themselves would be answered alike."""
-_TICK = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +140,8 @@ def pull(name: str, report: Report | None = None, before: Before | None = None, 
             here = hub_cache.what_is_here(name, revision)
             raise EngineError(f"{here}, and {remedy(variable)}: toolchat models pull {name}{at}")
         report(ASKING, 0.0)
-        _silence_bars()
-        listing = _within(lambda: _remote_listing(name, revision), lambda _: report(ASKING, 0.0))
+        silence_bars()
+        listing = within(lambda: _remote_listing(name, revision), lambda _: report(ASKING, 0.0))
         if (folder := hub_cache.snapshot(name, revision)) is not None:
             hub_cache.discard_damaged(folder)
         if listing is None:
@@ -167,7 +172,7 @@ def described(name: str, revision: str | None = None) -> tuple[set[str], Path | 
         if variable := offline():
             raise EngineError(f"{name} is not on this machine, and {remedy(variable)}: toolchat models pull {name}")
         hub = library()
-        _silence_bars()
+        silence_bars()
         info = hub.HfApi().model_info(name, revision=revision, timeout=_LISTING_SECONDS)
         names = {item.rfilename for item in info.siblings or ()}
         return names, Path(hub.hf_hub_download(name, CONFIG, revision=info.sha)) if CONFIG in names else None
@@ -314,7 +319,7 @@ def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report, revis
     if small:
         # First, so that the cache's other readers know the model while its weights are on their way.
         large = sum(done[file.name] for file in listing.files if file.sha256 is not None)
-        _within(
+        within(
             lambda: hub.snapshot_download(name, revision=listing.commit, allow_patterns=small),
             lambda _: tell("fetching", large + sum(done[name] for name in small)),
             lambda: _blob_bytes(hub_cache.repository_folder(size.folder, name)),
@@ -333,7 +338,7 @@ def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report, revis
                 tell(stage, elsewhere + there)
 
         try:
-            parts.fetch(_large(size.folder, name, file), _ranges(name, listing.commit, file.name), tell_file)
+            parts.fetch(_large(size.folder, name, file), ranges(name, listing.commit, file.name), tell_file)
         except parts.NoRangesError:
             return _by_library(name, report, listing.commit)
         except parts.DamagedError:
@@ -343,51 +348,13 @@ def _fetch(name: str, listing: _Listing, size: RemoteSize, report: Report, revis
         done[file.name] = file.size
     # The library finds each file in its place, and links it.
     folder = Path(
-        _within(
+        within(
             lambda: hub.snapshot_download(name, revision=listing.commit, allow_patterns=names),
             lambda _: tell("fetching", sum(done.values())),
         )
     )
     hub_cache.note_commit(size.folder, name, revision, listing.commit)
     return folder
-
-
-def _ranges(name: str, commit: str, file: str) -> parts.Open:
-    """How to get bytes of a file of the hub, with the library's own client: its proxies, certificates and token."""
-    hub = library()
-    from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
-
-    url, headers = hub.hf_hub_url(name, file, revision=commit), build_hf_headers()
-
-    @contextmanager
-    def open_range(start: int, end: int) -> Iterator[Iterator[bytes]]:
-        asked = {**headers, "Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-        try:
-            client = hub.get_session()
-            timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-            with client.stream("GET", url, headers=asked, timeout=timeout) as answer:
-                if answer.status_code == 429:
-                    raise parts.BusyError(f"the hub answers {answer.status_code}")
-                if answer.status_code in (408, 500, 502, 503, 504):
-                    raise parts.TransientError(f"the hub answers {answer.status_code}")
-                hf_raise_for_status(answer)
-                if answer.status_code != 206:
-                    raise parts.NoRangesError
-                yield answer.iter_raw()
-        except OSError:
-            raise  # the disk's: the client's errors are none
-        except Exception as error:
-            if _is_of_transport(error):
-                raise parts.TransientError(reason(error)) from error
-            raise
-
-    return open_range
-
-
-def _is_of_transport(error: Exception) -> bool:
-    # httpx, or the successor that the installed version of the hub's library uses.
-    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
 
 
 def _by_library(name: str, report: Report, revision: str | None) -> Path:
@@ -397,49 +364,12 @@ def _by_library(name: str, report: Report, revision: str | None) -> Path:
     assert root is not None
     repository = hub_cache.repository_folder(root, name)
     return Path(
-        _within(
+        within(
             lambda: hub.snapshot_download(name, revision=revision, allow_patterns=list(NEEDED)),
             lambda there: report(f"fetching, {size_text(there)} so far", 0.0),
             lambda: _blob_bytes(repository),
         )
     )
-
-
-def _within(
-    work: Callable[[], T],
-    tick: Callable[[int], None],
-    there: Callable[[], int] = lambda: 0,
-    seconds: float | None = None,
-) -> T:
-    """What `work` returns or raises. Raises SilentError once `there`, a number of bytes, has not grown for `seconds`.
-
-    `tick` is called with that number some times a second; what it raises ends the waiting. The library has no limit of
-    time for some of its requests, repeats others for minutes, and its threads would be waited for after Ctrl-C: so it
-    works in a thread that is given up.
-    """
-    result: list[T] = []
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(work())
-        except BaseException as error:
-            failures.append(error)
-
-    limit = parts.SILENT_SECONDS if seconds is None else seconds
-    thread = threading.Thread(target=run, name="ask-hub", daemon=True)
-    thread.start()
-    most, grew = there(), time.monotonic()
-    while thread.is_alive():
-        tick(count := there())
-        if count > most:
-            most, grew = count, time.monotonic()
-        elif time.monotonic() - grew > limit:
-            raise parts.SilentError(limit)
-        thread.join(_TICK)
-    if failures:
-        raise failures[0]
-    return result[0]
 
 
 def _blob_bytes(repository: Path) -> int:
@@ -456,10 +386,10 @@ def _fetch_small_files(name: str, folder: Path) -> None:
         return
     answered = False
     with suppress(Exception):  # of whatever library the hub uses; a model that is here needs no hub
-        _silence_bars()
+        silence_bars()
         repository = folder.parent.parent
         limit = _SMALL_FILES_SECONDS
-        answered = _within(lambda: _ask_small(name, folder), lambda _: None, lambda: _blob_bytes(repository), limit)
+        answered = within(lambda: _ask_small(name, folder), lambda _: None, lambda: _blob_bytes(repository), limit)
     hub_cache.note_asked(folder, answered=answered)
 
 
@@ -477,9 +407,3 @@ def _ask_small(name: str, folder: Path) -> bool:
 def _may_ask(folder: Path) -> bool:
     """Whether the network may be asked for files of a snapshot, and they could be written."""
     return not offline() and os.access(folder, os.W_OK)
-
-
-def _silence_bars() -> None:
-    from huggingface_hub.utils import disable_progress_bars
-
-    disable_progress_bars()

@@ -1,26 +1,34 @@
-"""Wraps the Hugging Face hub's library, which may be missing: its failures and the disk's in one line, and progress."""
+"""Wraps the Hugging Face hub's library, which may be missing: limits of time, ranges of files, progress, failures.
+
+Whatever fails in it, or on the disk, is told in one line.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from toolchat.images.image import size_text
-from toolchat.models import hub_cache
-from toolchat.models.parts import BusyError, SilentError, TransientError
+from toolchat.models import hub_cache, parts
+from toolchat.models.parts import BusyError, NoRangesError, Open, SilentError, TransientError
 from toolchat.wire.errors import EngineError
 
 _WINDOW = 15.0
 """Seconds that the rate is an average of: connections stall for a second or two without meaning it."""
 _SOONEST = 1.0
 """Seconds before a rate is worth saying."""
+_TICK = 0.2
+"""Seconds between two calls of what is told of progress."""
+
+T = TypeVar("T")
 
 
 class Pace:
@@ -79,6 +87,12 @@ def library() -> Any:
     return huggingface_hub
 
 
+def silence_bars() -> None:
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+
+
 def offline() -> str:
     """Which variable forbids asking the hub; empty where none does. Follows what the hub's library has read, too."""
     from toolchat.offline import hub_offline
@@ -99,6 +113,81 @@ def endpoint() -> str:
     except ImportError:
         return "https://huggingface.co"
     return str(constants.ENDPOINT)
+
+
+def within(
+    work: Callable[[], T],
+    tick: Callable[[int], None],
+    there: Callable[[], int] = lambda: 0,
+    seconds: float | None = None,
+) -> T:
+    """What `work` returns or raises. Raises SilentError once `there`, a number of bytes, has not grown for `seconds`.
+
+    `tick` is called with that number some times a second; what it raises ends the waiting. The library has no limit of
+    time for some of its requests, repeats others for minutes, and its threads would be waited for after Ctrl-C: so it
+    works in a thread that is given up.
+    """
+    result: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:
+            failures.append(error)
+
+    limit = parts.SILENT_SECONDS if seconds is None else seconds
+    thread = threading.Thread(target=run, name="ask-hub", daemon=True)
+    thread.start()
+    most, grew = there(), time.monotonic()
+    while thread.is_alive():
+        tick(count := there())
+        if count > most:
+            most, grew = count, time.monotonic()
+        elif time.monotonic() - grew > limit:
+            raise SilentError(limit)
+        thread.join(_TICK)
+    if failures:
+        raise failures[0]
+    return result[0]
+
+
+def ranges(name: str, commit: str, file: str) -> Open:
+    """How to get bytes of a file of the hub, with the library's own client: its proxies, certificates and token."""
+    hub = library()
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    url, headers = hub.hf_hub_url(name, file, revision=commit), build_hf_headers()
+
+    @contextmanager
+    def open_range(start: int, end: int) -> Iterator[Iterator[bytes]]:
+        asked = {**headers, "Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        try:
+            client = hub.get_session()
+            timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+            with client.stream("GET", url, headers=asked, timeout=timeout) as answer:
+                if answer.status_code == 429:
+                    raise BusyError(f"the hub answers {answer.status_code}")
+                if answer.status_code in (408, 500, 502, 503, 504):
+                    raise TransientError(f"the hub answers {answer.status_code}")
+                hf_raise_for_status(answer)
+                if answer.status_code != 206:
+                    raise NoRangesError
+                yield answer.iter_raw()
+        except OSError:
+            raise  # the disk's: the client's errors are none
+        except Exception as error:
+            if _is_of_transport(error):
+                raise TransientError(reason(error)) from error
+            raise
+
+    return open_range
+
+
+def _is_of_transport(error: Exception) -> bool:
+    # httpx, or the successor that the installed version of the hub's library uses.
+    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
 
 
 @contextmanager

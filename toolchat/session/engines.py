@@ -34,11 +34,10 @@ from toolchat.models.hardware import (
 from toolchat.models.origins import quantized_repository
 from toolchat.private_file import open_private
 from toolchat.settings import PER_CHAT, Settings, state_folder
-from toolchat.wire.deltas import Delta
+from toolchat.wire.deltas import Delta, TokenCount
 from toolchat.wire.errors import EngineError, UsageError
 from toolchat.wire.events import EngineState, Notice
 from toolchat.wire.messages import Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 if TYPE_CHECKING:
     from toolchat.models.hub import RemoteSize

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from toolchat.chat.approval import DENIED, NOBODY, Decision, PendingCall
 from toolchat.chat.calls import ShownResult
 from toolchat.engine.base import Engine
-from toolchat.engine.replay import ReplayEngine
+from toolchat.engine.record_replay import ReplayEngine
 from toolchat.images.attached import read_images
 from toolchat.models.choice import ModelChoice
 from toolchat.session.startup import CASSETTE, ChooseTools, Plan

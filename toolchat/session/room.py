@@ -14,6 +14,7 @@ from toolchat.chat.context_view import ContextView, LastPrompt, ResultView, cont
 from toolchat.chat.context_window import cut_to_budget, result_tokens, turn_tokens
 from toolchat.chat.conversation import Conversation, Turn
 from toolchat.engine.base import Engine, EngineInfo, GenerateOptions
+from toolchat.wire.deltas import TokenCount
 from toolchat.wire.errors import EngineError, ExitCode, ToolchatError, UsageError
 from toolchat.wire.events import (
     Branched,
@@ -27,7 +28,6 @@ from toolchat.wire.events import (
 )
 from toolchat.wire.excerpt import Kept
 from toolchat.wire.messages import ToolMessage, ToolResult, ToolSpec, UserMessage
-from toolchat.wire.tokens import TokenCount
 
 AGAIN = 0.05
 """What was refused, or failed, is tried again when so much more of the context is full."""

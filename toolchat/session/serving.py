@@ -13,13 +13,12 @@ from toolchat.engine.gpu import GIB
 from toolchat.engine.params import CONFIG
 from toolchat.engine.server_command import (
     MistralTraits,
-    Passed,
     Place,
     ServedModel,
     ServerCommand,
     server_command,
 )
-from toolchat.engine.vllm_options import read_engine_args, read_lora
+from toolchat.engine.vllm_options import PassedFlag, read_engine_args, read_lora
 from toolchat.models.choice import ModelChoice, choose_model
 from toolchat.models.families import (
     is_other_folder,
@@ -57,7 +56,7 @@ class _Found:
 def plan_server(
     flags: Mapping[str, Any],
     place: Place,
-    passed: Sequence[Passed],
+    passed: Sequence[PassedFlag],
     key: str,
     obtain: Callable[[ModelChoice], Path],
 ) -> ServePlan:

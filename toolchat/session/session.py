@@ -436,7 +436,7 @@ class Session:
     def _taped(self, engine: Engine) -> Engine:
         if self._tape is None:
             return engine
-        from toolchat.engine.recorded import RecordingEngine
+        from toolchat.engine.record_replay import RecordingEngine
 
         return RecordingEngine(engine, self._tape)
 

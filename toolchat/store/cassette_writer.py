@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.engine.base import EngineInfo
-from toolchat.engine.recorded import CountKeys, End, Generation
+from toolchat.engine.record_replay import CountKeys, End, Generation
 from toolchat.environment import refused
 from toolchat.store.cassettes import FORMAT, VERSION, Counted, Header, Report, Written
 from toolchat.store.redaction import Redaction
 from toolchat.wire import codec, deltas, events
-from toolchat.wire.deltas import Delta, Finished
+from toolchat.wire.deltas import Delta, Finished, TokenCount
 from toolchat.wire.errors import UsageError
 from toolchat.wire.events import Event
 from toolchat.wire.messages import Message, ToolCall, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 
 class CassetteWriter:

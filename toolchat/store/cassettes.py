@@ -17,16 +17,14 @@ from typing import Any, TypeVar
 
 import toolchat
 from toolchat.engine.base import EngineInfo, GenerateOptions
-from toolchat.engine.recorded import End, Generation
-from toolchat.engine.replay import Recorded
+from toolchat.engine.record_replay import End, Generation, Recorded
 from toolchat.private_file import TooLargeError, open_file
 from toolchat.wire import codec, deltas
 from toolchat.wire.codec import CodecError
-from toolchat.wire.deltas import Delta
+from toolchat.wire.deltas import Delta, TokenCount
 from toolchat.wire.errors import UsageError
 from toolchat.wire.events import Event
 from toolchat.wire.messages import Image, Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 FORMAT = "toolchat-cassette"
 VERSION = 1

@@ -1,18 +1,25 @@
-"""Asks about a call by typed lines, where single keys cannot be read: for `ask` and for plain terminals."""
+"""Asks about a call by typed lines, where single keys cannot be read: for `ask` and for plain terminals.
+
+A line that was typed before the question could be read is no answer, nor one that was typed at the shell while the
+program was stopped (Ctrl-Z and `fg`), which `Stops` notices.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TextIO
 
 from toolchat.chat.approval import PendingCall, Reply, Scope
 from toolchat.tools.rules import canonical
-from toolchat.ui.approval import ARMING_SECONDS, LEAST_PAGE, offer
 from toolchat.ui.approval_text import editable, parse_arguments, pending_rows, question_of
+from toolchat.ui.dialogs import ARMING_SECONDS, LEAST_PAGE, offer
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.ui.text.wrapping import hanging
 
@@ -28,8 +35,9 @@ ANSWER_PROMPT = "[y sends it, e JSON another, n declines] "
 MORE = "[{:,} more rows: Enter shows them, n is no] "
 TOO_SOON = f"That came too soon to be an answer. {PROMPT}"
 
-
 _COLUMNS = 80
+_SIGNAL_SECONDS = 0.05
+"""Within these the signal of a `fg` is handled, though a line came with it."""
 
 
 class Choice(StrEnum):
@@ -197,3 +205,42 @@ async def ask_by_lines(
 
 def _more(unseen: list[str]) -> str:
     return MORE.format(sum(page.count("\n") for page in unseen))
+
+
+class Stops:
+    """Notices that the program goes on after a stop: no line typed at the shell may answer a question."""
+
+    def __init__(self, resumed: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic) -> None:
+        """`resumed` is called whenever the program goes on."""
+        self._resumed = resumed
+        self._clock = clock
+        self._last = -ARMING_SECONDS
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Watch for stops in this block, within a running event loop of the main thread."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCONT, self._continued)
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGCONT)
+
+    async def typed_blindly(self) -> bool:
+        """True where a line that has just come may have been typed before the program went on."""
+        await asyncio.sleep(_SIGNAL_SECONDS)
+        return self._clock() - self._last < ARMING_SECONDS
+
+    def _continued(self) -> None:
+        self._last = self._clock()
+        self._resumed()
+
+
+async def read_awake(
+    read: Callable[[str], Awaitable[str | None]], stops: Stops, too_soon: str, text: str
+) -> str | None:
+    """The line that `read` returns for a prompt, first `text`, and `too_soon` as long as it was typed blindly."""
+    line = await read(text)
+    while await stops.typed_blindly():
+        line = await read(too_soon)
+    return line

@@ -1,13 +1,18 @@
-"""Which editor is the user's: for a question written in the chat, and for `toolchat config edit`."""
+"""The user's editor: which one it is, the file that a question is written in, and what was written there."""
 
 from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
+from toolchat.private_file import UnfitFileError, read_file
 from toolchat.wire.errors import UsageError
 
+MOST_BYTES = 1024**2
 _USUAL = ("sensible-editor", "editor", "nano", "vi", "vim", "emacs")
 """Tried in this order where neither VISUAL nor EDITOR is set."""
 
@@ -32,3 +37,24 @@ def _words(name: str, written: str) -> list[str]:
     if not words or not words[0]:
         raise UsageError(f"{name}: expected a command, not {written!r} ({reason}); set it to your editor")
     return words
+
+
+@contextmanager
+def temporary_text(text: str) -> Iterator[Path]:
+    """A file for this user alone that holds `text`, and is gone afterwards with what an editor has left beside it."""
+    with tempfile.TemporaryDirectory(prefix="toolchat-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder, "question.md")
+        path.write_text(f"{text}\n" if text else "", encoding="utf-8", errors="replace")
+        yield path
+
+
+def text_of(path: Path) -> str:
+    """What was written there. Raises UsageError."""
+    try:
+        return read_file(path, MOST_BYTES).decode("utf-8").replace("\r\n", "\n").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"what the editor wrote is not text in UTF-8 (byte {error.start})") from None
+    except UnfitFileError as error:
+        raise UsageError(f"what the editor wrote {error}") from None
+    except OSError as error:
+        raise UsageError(f"what the editor wrote cannot be read: {error.strerror}") from None

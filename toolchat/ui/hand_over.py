@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from toolchat.private_file import UnfitFileError, read_file
 from toolchat.ui.attached import Text, dropped_images, lines_of, written
-from toolchat.ui.editor import editor_of
+from toolchat.ui.editor import editor_of, temporary_text, text_of
 from toolchat.ui.input import InputLine
 from toolchat.ui.terminal import Terminal
 from toolchat.ui.text.sanitize import sanitize_line
@@ -24,7 +20,7 @@ from toolchat.wire.errors import UsageError
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:
-    from toolchat.ui.commands import Commands
+    from toolchat.ui.commands.registry import Commands
 
 
 _MENU = 36
@@ -52,7 +48,7 @@ class HandOver:
 
     async def run_shell(self, line: str) -> None:
         """Run a command of the user's in this terminal, and offer what it says with the next question."""
-        from toolchat.ui.lent import Kept
+        from toolchat.ui.pty_program import Kept
 
         self._show(line)
         command, kept = line[1:].strip(), Kept()
@@ -150,27 +146,3 @@ class Completions(Completer):
             yield Completion(
                 found.text, start_position=-found.replaces, display=found.text.strip(), display_meta=found.help
             )
-
-
-MOST_BYTES = 1024**2
-
-
-@contextmanager
-def temporary_text(text: str) -> Iterator[Path]:
-    """A file for this user alone that holds `text`, and is gone afterwards with what an editor has left beside it."""
-    with tempfile.TemporaryDirectory(prefix="toolchat-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder, "question.md")
-        path.write_text(f"{text}\n" if text else "", encoding="utf-8", errors="replace")
-        yield path
-
-
-def text_of(path: Path) -> str:
-    """What was written there. Raises UsageError."""
-    try:
-        return read_file(path, MOST_BYTES).decode("utf-8").replace("\r\n", "\n").removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"what the editor wrote is not text in UTF-8 (byte {error.start})") from None
-    except UnfitFileError as error:
-        raise UsageError(f"what the editor wrote {error}") from None
-    except OSError as error:
-        raise UsageError(f"what the editor wrote cannot be read: {error.strerror}") from None

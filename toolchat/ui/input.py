@@ -48,7 +48,8 @@ from prompt_toolkit.layout.processors import (
 from prompt_toolkit.search import SearchDirection, start_search, stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
-from toolchat.ui.pastes import FoldedHistory, PasteLabels, Pastes
+from toolchat.ui.input_history import FoldedHistory
+from toolchat.ui.pastes import PasteLabels, Pastes
 from toolchat.ui.text.sanitize import stand_ins
 
 PROMPT = "› "
@@ -77,13 +78,6 @@ def names_files(pasted: str) -> bool:
     from toolchat.ui.attached import names_file_among_words
 
     return names_file_among_words(pasted)
-
-
-def as_line(text: str) -> str:
-    """As the commands' own, which take a while to import."""
-    from toolchat.ui.commands.line import as_line
-
-    return as_line(text)
 
 
 class Visible(Processor):
@@ -309,6 +303,8 @@ class InputLine:
             parts = self._pastes.typed_parts(_SURROGATES.sub("�", buffer.text))
             text = "".join(part for part, _ in parts)
             if parts and not parts[0][1] and text.startswith(_SPECIAL):
+                from toolchat.ui.commands.base import as_line  # the prompt is not to wait for it
+
                 # What was pasted is no command, whatever it begins with.
                 text = as_line(text)
             typed = " ".join(part for part, is_typed in parts if is_typed)

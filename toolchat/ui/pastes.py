@@ -7,10 +7,9 @@ text that is short. The characters are from a private area of Unicode; one that 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.history import History
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 
 FOLD_LINES = 10
@@ -163,23 +162,3 @@ class PasteLabels(Processor):
             return found[-1] if found else 0
 
         return Transformation(out, source_to_display=to_display, display_to_source=to_source)
-
-
-class FoldedHistory(History):
-    """Another history, whose long entries are folded where they come back; kept are the whole ones.
-
-    What was pasted is marked in it: also in a later chat a file that only a paste names is none that the user named.
-    """
-
-    def __init__(self, whole: History, pastes: Pastes, is_folded: Callable[[str], bool] = lambda paste: False) -> None:
-        """`is_folded` says of a short paste that comes back whether it stands folded."""
-        super().__init__()
-        self._whole = whole
-        self._pastes = pastes
-        self._is_folded = is_folded
-
-    def load_history_strings(self) -> Iterable[str]:
-        return (self._pastes.restored(entry, self._is_folded) for entry in self._whole.load_history_strings())
-
-    def store_string(self, string: str) -> None:
-        self._whole.store_string(self._pastes.marked(string))

@@ -89,8 +89,7 @@ def _as_png(image: Image) -> str | None:
     try:
         import PIL  # noqa: F401
 
-        from toolchat.images.image import ImageError
-        from toolchat.images.pixels import decoded
+        from toolchat.images.image import ImageError, decoded
     except ImportError:
         return None
     try:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import os
+import queue
+import termios
+import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 from toolchat.chat.approval import PendingCall, Reply
 from toolchat.session.room import Fullness
-from toolchat.ui.approval_lines import TOO_SOON, ask_by_lines, screen_size
+from toolchat.standard_streams import read_some
+from toolchat.ui.approval_lines import TOO_SOON, Stops, ask_by_lines, read_awake, screen_size
 from toolchat.ui.attached import shown, with_files
 from toolchat.ui.calls import image_line
-from toolchat.ui.commands import Commands, Outcome, is_command, question
-from toolchat.ui.confirm import full_text
-from toolchat.ui.line_reader import LineReader
+from toolchat.ui.commands.base import Outcome, is_command, question
+from toolchat.ui.commands.registry import Commands
+from toolchat.ui.dialogs import full_text
 from toolchat.ui.plain_lines import PlainLines
-from toolchat.ui.stops import Stops, read_awake
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.ui.turns import LEAVE_SECONDS, OneTurn, OpenChat, Taking
 from toolchat.wire.errors import ExitCode, ToolchatError
@@ -259,3 +264,71 @@ class PlainRepl:
     def _write(self, text: str) -> None:
         self._out.write(text)
         self._out.flush()
+
+
+class LineReader:
+    """Reads lines of standard input (terminal, pipe or file) without blocking the event loop.
+
+    It reads in a thread, and only when it is asked: what nobody asked for stays where it is. The thread
+    reads the file descriptor itself: one that is stuck in `sys.stdin.readline` when the program ends makes the
+    interpreter abort.
+    """
+
+    def __init__(self, fd: int = 0) -> None:
+        self._fd = fd
+        self._asked: queue.SimpleQueue[asyncio.Future[str | None]] = queue.SimpleQueue()
+        self._pending: asyncio.Future[str | None] | None = None
+        self._thread: threading.Thread | None = None
+        self._rest = ""
+        self._ended = False
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+
+    async def line(self) -> str | None:
+        """The next line without its newline; None at the end. Where this is cancelled, the next call gets that line."""
+        if self._pending is None:
+            self._pending = asyncio.get_running_loop().create_future()
+            self._asked.put(self._pending)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._read, name="standard-input", daemon=True)
+                self._thread.start()
+        line = await asyncio.shield(self._pending)
+        self._pending = None
+        return line
+
+    def drop_pending(self) -> None:
+        """Forget what was typed and not yet read, where this is a terminal."""
+        with suppress(termios.error):
+            termios.tcflush(self._fd, termios.TCIFLUSH)
+            self._rest = ""
+
+    def _read(self) -> None:
+        while True:
+            future = self._asked.get()
+            line = self._next()
+
+            def answer(future: asyncio.Future[str | None] = future, line: str | None = line) -> None:
+                if not future.done():
+                    future.set_result(line)
+
+            # The loop may have been closed meanwhile.
+            with suppress(RuntimeError):
+                future.get_loop().call_soon_threadsafe(answer)
+
+    def _next(self) -> str | None:
+        while "\n" not in self._rest and not self._ended:
+            try:
+                data = read_some(self._fd)
+            except OSError:
+                data = b""
+            self._ended = not data
+            self._rest += self._decoder.decode(data, final=self._ended)
+        line, newline, self._rest = self._rest.partition("\n")
+        if os.isatty(self._fd):
+            # Ctrl-D ends what is being asked, and not the terminal.
+            self._ended = False
+            from toolchat.ui.keys import typed  # prompt-toolkit takes a while to import
+
+            line = typed(line)
+        # Files that were joined have a mark of the beginning each.
+        line = line.removeprefix("\ufeff")
+        return line if line or newline else None

@@ -18,7 +18,7 @@ from prompt_toolkit.layout import ConditionalContainer, HSplit, Window
 from prompt_toolkit.layout.controls import FormattedTextControl
 
 from toolchat.settings import Settings
-from toolchat.ui.asking import DialogHost
+from toolchat.ui.dialog_host import DialogHost
 from toolchat.ui.hand_over import Completions, HandOver, attached_row
 from toolchat.ui.input import InputLine
 from toolchat.ui.terminal import Terminal
@@ -36,7 +36,7 @@ from toolchat.wire.messages import Image
 if TYPE_CHECKING:  # these take a while to import, and the prompt is not to wait for them
     from toolchat.chat.approval import PendingCall, Reply
     from toolchat.ui.attached import Text
-    from toolchat.ui.commands import Outcome
+    from toolchat.ui.commands.base import Outcome
     from toolchat.ui.plain_lines import PlainLines
 
 HUNG_UP = 129
@@ -250,7 +250,7 @@ class Repl:
         try:
             await drawn.wait()
             async with open_chat(self.show, self.ask, self.show_plain) as chat:
-                from toolchat.ui.commands import Commands
+                from toolchat.ui.commands.registry import Commands
 
                 chat.room.asks(self._dialog.ask_room)
                 self._changed()

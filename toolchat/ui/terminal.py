@@ -36,10 +36,10 @@ from prompt_toolkit.styles import Style
 
 from toolchat.ui.frame import BEGIN_FRAME, END_FRAME, FrameApplication, FrameOutput, became_narrower, reflows, rows_more
 from toolchat.ui.keys import KeyParser
-from toolchat.ui.window import TerminalWindow
+from toolchat.ui.terminal_window import TerminalWindow
 
 if TYPE_CHECKING:
-    from toolchat.ui.lent import Kept, Lent
+    from toolchat.ui.pty_program import Kept, PtyProgram
 
 FRAME_SECONDS = 1 / 30
 SETTLE_SECONDS = 0.3
@@ -103,7 +103,7 @@ class Terminal:
         self._own_stop = False
         self.window = TerminalWindow(self.write_raw, self.redraw, os.environ, theme)
         self._left = False
-        self._lent: Lent | None = None
+        self._lent: PtyProgram | None = None
         self._before: list[Any] | None = None
         self._reflows = reflows(os.environ)
         self._settles_at = 0.0
@@ -244,11 +244,11 @@ class Terminal:
         self._output.flush()
 
     async def lend(self, arguments: Sequence[str], kept: Kept | None = None) -> int:
-        """Let a program have the terminal until it ends; its exit code, see `Lent`. `kept` keeps what it writes.
+        """Let a program have the terminal until it ends; its exit code, see `PtyProgram`. `kept` keeps what it writes.
 
         May be cancelled, which ends the program. What is printed meanwhile stands below what the program has written.
         """
-        from toolchat.ui.lent import Kept, Lent, write_all
+        from toolchat.ui.pty_program import Kept, PtyProgram, write_all
 
         seen = kept if kept is not None else Kept()
         screen = self._output.fileno()
@@ -265,7 +265,7 @@ class Terminal:
             self.window.give_back()
             try:
                 with self.input.raw_mode():
-                    self._lent = Lent(
+                    self._lent = PtyProgram(
                         arguments,
                         keyboard=self.input.fileno(),
                         screen=show,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from toolchat.ui.attached import shown
 from toolchat.ui.calls import call_text, image_line, writing_text
 from toolchat.ui.cards import Card, seconds
 from toolchat.ui.text.cells import cut
-from toolchat.ui.text.lines import LineStream, TextStream
 from toolchat.ui.text.sanitize import StreamSanitizer, sanitize
 from toolchat.ui.text.styles import paint
 from toolchat.ui.text.wrapping import wrapped
@@ -23,6 +23,23 @@ _THOUGHTS_KEPT = 1000
 _SHORTEST = 0.05
 """Seconds that thinking takes at least where a model does it."""
 
+
+class TextStream(Protocol):
+    """Takes text as it comes, and gives what is finished and what is not; all as ANSI text made safe."""
+
+    def feed(self, text: str) -> str:
+        """What is finished by now and was not given before: whole rows, or nothing."""
+
+    def live(self, rows: int) -> list[str]:
+        """The unfinished end, at most so many rows."""
+
+    def finish(self) -> str:
+        """All that is left."""
+
+    def resize(self, width: int) -> None:
+        """The terminal has so many columns from now on."""
+
+
 MakeStream = Callable[[int], TextStream]
 """Given the columns."""
 
@@ -35,11 +52,45 @@ def markdown(color: bool, links: bool = False) -> MakeStream:
     """Renders answers. Its modules take a while to import, which only the first answer is to wait for."""
 
     def make(width: int) -> TextStream:
-        from toolchat.ui.markdown import MarkdownStream
+        from toolchat.ui.markdown.stream import MarkdownStream
 
         return MarkdownStream(width, color=color, links=links)
 
     return make
+
+
+class LineStream:
+    """Text that is no Markdown, in one style: each row is printed as soon as it is complete."""
+
+    def __init__(self, width: int, style: str, *, color: bool) -> None:
+        self._width = width
+        self._style = style
+        self._color = color
+        self._rest = ""
+        self._safe = StreamSanitizer()
+
+    def feed(self, text: str) -> str:
+        return self._printed(self._safe.feed(text))
+
+    def _printed(self, text: str) -> str:
+        *lines, self._rest = (self._rest + text).split("\n")
+        rows = [row for line in lines for row in wrapped(line.expandtabs(4), self._width)]
+        *whole, self._rest = wrapped(self._rest.expandtabs(4), self._width)
+        return "".join(f"{self._paint(row)}\n" for row in [*rows, *whole])
+
+    def live(self, rows: int) -> list[str]:
+        return [self._paint(self._rest)] if self._rest else []
+
+    def finish(self) -> str:
+        printed = self._printed(self._safe.finish())
+        rest, self._rest = self._rest, ""
+        return printed + (f"{self._paint(rest)}\n" if rest else "")
+
+    def resize(self, width: int) -> None:
+        self._width = width
+
+    def _paint(self, row: str) -> str:
+        return paint(row, self._style, color=self._color)
 
 
 class Thoughts:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # commands take a while to import, and the prompt is not to w
     from toolchat.chat.approval import Ask
     from toolchat.session.session import Session
     from toolchat.ui.attached import Question, Text
-    from toolchat.ui.commands import Commands, Outcome
+    from toolchat.ui.commands.base import Outcome
+    from toolchat.ui.commands.registry import Commands
 
 Show: TypeAlias = Callable[[Event], None]
 OpenChat: TypeAlias = "Callable[[Show, Ask | None, Show | None], AbstractAsyncContextManager[Session]]"
@@ -52,21 +53,21 @@ class Sent:
 
     @property
     def is_command(self) -> bool:
-        from toolchat.ui.commands import is_command
+        from toolchat.ui.commands.base import is_command
 
         return not self.asks and is_command(self.line)
 
     @property
     def is_shell(self) -> bool:
         """Whether it is a command for the user's shell."""
-        from toolchat.ui.commands import is_shell
+        from toolchat.ui.commands.base import is_shell
 
         return not self.asks and is_shell(self.line)
 
     def question(self) -> Question:
         """What is sent, with the files that are named, which are read now. Raises UsageError."""
         from toolchat.ui.attached import Question, with_files
-        from toolchat.ui.commands import question
+        from toolchat.ui.commands.base import question
 
         if self.asks:
             return Question(self.line, self.images)
@@ -75,7 +76,7 @@ class Sent:
     @property
     def typed(self) -> str:
         """The line that, entered, would ask or do the same."""
-        from toolchat.ui.commands import as_line
+        from toolchat.ui.commands.base import as_line
 
         return as_line(self.line) if self.asks and not self.retries_round else self.line
 

@@ -26,11 +26,10 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from toolchat.wire.deltas import Delta
+from toolchat.wire.deltas import Delta, TokenCount
 from toolchat.wire.errors import ToolchatError
 from toolchat.wire.events import Event, EventBody
 from toolchat.wire.messages import Image, Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 LINE_LIMIT = 64 * 1024 * 1024
 """Bytes of the longest line that the engine's channel reads: a long history is one line."""

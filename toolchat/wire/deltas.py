@@ -1,4 +1,4 @@
-"""What an engine yields while it generates: small increments, in order, ended by exactly one `Finished`."""
+"""What an engine yields while it generates (small increments, in order, ended by one `Finished`), and token counts."""
 
 from __future__ import annotations
 
@@ -46,6 +46,21 @@ class Usage:
             seconds=self.seconds + other.seconds,
             estimated=self.estimated or other.estimated,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """Tokens of a prompt, by part; the parts add up to the total. Exact unless `estimated`."""
+
+    total: int
+    tools: tuple[int, ...] = ()
+    """Of each tool's schema, in their order."""
+    messages: tuple[int, ...] = ()
+    """Of each message, in their order, the system prompt's among them."""
+    format: int = 0
+    """What belongs to no single one of them: the beginning of the sequence, the brackets around the tools."""
+    estimated: bool = False
+    """Whether these are estimates: a server renders the prompt, and has not counted it."""
 
 
 @dataclass(frozen=True, slots=True)

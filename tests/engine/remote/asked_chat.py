@@ -15,9 +15,8 @@ from toolchat.engine.remote.chat import Chat, ChatModel
 from toolchat.engine.remote.config import Address
 from toolchat.engine.remote.connection import Connection
 from toolchat.wire.codec import decode_count, decode_delta, encode_message, encode_tool
-from toolchat.wire.deltas import CallEnded, Delta, Finished, Note, Text, Thinking
+from toolchat.wire.deltas import CallEnded, Delta, Finished, Note, Text, Thinking, TokenCount
 from toolchat.wire.messages import FailedCall, Message, ToolCall, ToolSpec, UserMessage
-from toolchat.wire.tokens import TokenCount
 
 PATIENCE = 20
 WEATHER = ToolSpec("weather", "Tells it.", {"type": "object", "properties": {"city": {"type": "string"}}})

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchat.engine.remote.stream import ChatStream
+from toolchat.engine.remote.chat_format import ChatStream
 from toolchat.mistral.ids import is_legal_call_id, is_legal_name
 from toolchat.wire.deltas import CallBegun, CallEnded, Text, Thinking
 

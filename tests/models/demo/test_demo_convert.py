@@ -3,14 +3,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from toolchat.models.demo import bf16, convert, pins, tokenizer
+from toolchat.models.demo import bf16, convert, pins
+from toolchat.models.demo.build import ADAPTER, quick_digest
 from toolchat.wire.errors import EngineError
 
 # From the tekken.json that the adapter was trained with (SHA-256 73bbbdf6…), by mistral_common 1.12.0.
@@ -93,7 +93,7 @@ def test_a_chat_with_tools_is_rendered_in_the_protocol_of_version_13(built: Path
         tools=[{"type": "function", "function": function}],
     )
     tokens = MistralTokenizer.from_file(str(built / pins.TOKENIZER)).encode_chat_completion(request).tokens
-    assert [token for token in tokens if token < tokenizer.N_SPECIAL] == [1, 5, 6, 3, 4]
+    assert [token for token in tokens if token < convert.N_SPECIAL] == [1, 5, 6, 3, 4]
 
 
 @pytest.mark.process
@@ -113,24 +113,22 @@ def test_every_file_is_the_pinned_one(built: Path, name: str) -> None:
     with (built / name).open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == pins.SHA256[name]
     assert (built / name).stat().st_size == pins.BYTES[name]
-    assert import_module("toolchat.models.demo.build").quick_digest(built / name) == pins.QUICK[name]
+    assert quick_digest(built / name) == pins.QUICK[name]
 
 
 def test_the_shipped_adapter_is_the_measured_one() -> None:
-    from toolchat.models.demo.build import ADAPTER
-
     digest = hashlib.sha256(ADAPTER.read_bytes()).hexdigest()
     assert digest == "fafd10ed6afb7d5850f2eb5fc9367400d46a0ad389b5084bbe683c79bca33249"
 
 
 def test_tekken_order_puts_all_bytes_first() -> None:
-    ordered = tokenizer.tekken_order([b"the", b"b", b"a", b" x"])
+    ordered = convert.tekken_order([b"the", b"b", b"a", b" x"])
     assert ordered[:256] == [bytes([i]) for i in range(256)]
     assert ordered[256:] == [b"the", b" x"]
 
 
 def test_bytes_that_are_no_text_have_no_token_string() -> None:
-    content = json.loads(tokenizer.tekken_json([b"a", b"\xff"]))
+    content = json.loads(convert.tekken_json([b"a", b"\xff"]))
     assert content["vocab"] == [
         {"rank": 0, "token_bytes": base64.b64encode(b"a").decode(), "token_str": "a"},
         {"rank": 1, "token_bytes": base64.b64encode(b"\xff").decode(), "token_str": None},
@@ -140,14 +138,14 @@ def test_bytes_that_are_no_text_have_no_token_string() -> None:
 def test_rows_follow_their_tokens_into_the_new_order() -> None:
     entries = [b"b", b"the", b"a"]
     old: np.ndarray = np.arange(20, dtype=np.float32).reshape(20, 1) + 1  # row i holds i + 1: exact in bfloat16
-    ordered = tokenizer.tekken_order(entries)
+    ordered = convert.tekken_order(entries)
     rows = bf16.to_float32(convert.embedding_rows(old, entries, ordered))[:, 0]
     assert len(rows) == 48 + 257
     assert rows[48 + ord("b")] == 18
     assert rows[48 + ord("a")] == 20
     assert rows[48 + 256] == 19
     assert rows[48 + ord("z")] == 1  # a byte that the old vocabulary lacks
-    by_name = dict(zip(tokenizer.special_names(), rows, strict=False))
+    by_name = dict(zip(convert.special_names(), rows, strict=False))
     assert by_name["[INST]"] == 2
     assert by_name["[/INST]"] == 3
     assert by_name["[TOOL_CALLS]"] == 9  # the mean of 1 to 17

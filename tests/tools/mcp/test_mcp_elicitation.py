@@ -10,9 +10,9 @@ import pytest
 from toolchat.chat.approval import PendingCall, Reply
 from toolchat.session.tools import eliciting
 from toolchat.tools.mcp.elicitation import Elicitation, Elicited, asked_for, first_answer, problem_of
-from toolchat.ui.approval import ApprovalDialog
 from toolchat.ui.approval_lines import ask_by_lines
 from toolchat.ui.approval_text import pending_rows
+from toolchat.ui.dialogs import ApprovalDialog
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

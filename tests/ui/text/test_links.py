@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchat.ui.markdown import MarkdownStream
+from toolchat.ui.markdown.stream import MarkdownStream
 from toolchat.ui.text.links import LONGEST, addresses, linked, takes_links
 
 OPEN, CLOSE = "\x1b]8;;", "\x1b]8;;\x1b\\"

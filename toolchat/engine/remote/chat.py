@@ -12,16 +12,14 @@ from functools import partial
 from typing import Any
 
 from toolchat.engine.config import Sampling
+from toolchat.engine.remote.chat_format import ChatStream, Written, estimate, estimates
 from toolchat.engine.remote.connection import DONE, Connection
 from toolchat.engine.remote.failures import BrokenStreamError, RefusedError
-from toolchat.engine.remote.messages import Written, estimate, estimates
-from toolchat.engine.remote.stream import ChatStream
 from toolchat.engine.worker.failures import one_line
 from toolchat.wire.codec import decode_prompt, encode_count, encode_delta
-from toolchat.wire.deltas import CallArguments, Delta, Finished, FinishReason, Note, Text, Thinking, Usage
+from toolchat.wire.deltas import CallArguments, Delta, Finished, FinishReason, Note, Text, Thinking, TokenCount, Usage
 from toolchat.wire.errors import EngineError
 from toolchat.wire.messages import Message, ToolSpec
-from toolchat.wire.tokens import TokenCount
 
 Send = Callable[[dict[str, Any]], None]
 """Sends a message to the chat; called in the connection's thread, too."""

@@ -194,7 +194,7 @@ def _sampling(run: SourceRun) -> dict[str, Any]:
 
 
 _encoded: dict[int, tuple[Picture, str]] = {}
-"""By the picture's identity, which `images.pixels.decoded` keeps as long as it is sent again."""
+"""By the picture's identity, which `images.image.decoded` keeps as long as it is sent again."""
 
 
 def _data_url(picture: Picture) -> str:

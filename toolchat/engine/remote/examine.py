@@ -1,4 +1,4 @@
-"""Asks a server what it is: its models, whether it is vLLM, and by which profile it is used."""
+"""Asks a server what it is: its models, whether it is vLLM, which tokenizer it has, and by which profile it is used."""
 
 from __future__ import annotations
 
@@ -15,12 +15,23 @@ from toolchat.wire.errors import EngineError
 
 if TYPE_CHECKING:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolchat.offline import hub_offline, remedy
+
+if TYPE_CHECKING:
+    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 TOKENS, CHAT = "token profile", "chat profile"
 _CONTEXT_KEYS = ("max_model_len", "context_window", "context_length", "max_context_length", "n_ctx")
 """What servers call the context: vLLM; Groq; OpenRouter and Together; Mistral's API and LM Studio; llama.cpp."""
 _NAMED = 20
 """Models that are named, of those that a server has."""
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +107,11 @@ async def _with_profile(
     if missing := next((name for name in ("mistral_common", "llguidance") if not _installed(name)), None):
         return replace(served, why=f"{missing} is not installed; pip install 'toolchat[remote]' brings it")
     from toolchat.engine.remote.proof import UnprovenError, check_grammar, check_prompts
-    from toolchat.engine.remote.tokenizer import NoTokenizerError, load, tokenizer_file
     from toolchat.mistral.vocabulary import MistralVocabulary
 
     try:
         file = tokenizer_file(place, wait or (lambda _: None))
-        tokenizer = load(file)
+        tokenizer = load_tokenizer(file)
         vocabulary = MistralVocabulary(tokenizer)
         if vocabulary.special("[TOOL_CALLS]") is None:
             raise NoTokenizerError(f"{place} has a tokenizer that knows no tool calls")
@@ -215,3 +225,69 @@ async def _version(connection: Connection) -> str:
     version = answer.get("version") if isinstance(answer, dict) else None
     # Ollama has /api/version; what answers here with a version alone is vLLM.
     return version if isinstance(version, str) else ""
+
+
+class NoTokenizerError(EngineError):
+    """There is none that mistral_common reads; the message is the reason, as a part of a sentence."""
+
+
+def tokenizer_file(place: str, looking: Callable[[str], None] = lambda _: None) -> Path:
+    """The tokenizer's file in `place`, a folder or a repository of the hub, of which that file alone is fetched.
+
+    `looking` is told before the hub is asked. Raises NoTokenizerError.
+    """
+    from mistral_common.tokens.tokenizers.utils import get_one_valid_tokenizer_file
+
+    folder = Path(place).expanduser()
+    try:
+        if folder.is_file():
+            return folder
+        if folder.is_dir():
+            return Path(get_one_valid_tokenizer_file(sorted(str(file) for file in folder.iterdir())))
+    except ValueError:
+        raise NoTokenizerError(f"{place} has no tekken.json and no tokenizer.model of Mistral's") from None
+    except OSError as error:
+        raise NoTokenizerError(f"{place} cannot be read ({error.strerror})") from None
+    if _REPOSITORY.fullmatch(place) is None:
+        raise NoTokenizerError(
+            f"{place} is no folder of this machine; name one, or a Hugging Face id, with --tokenizer"
+        )
+    looking(f"looking for the tokenizer of {place}")
+    return _from_hub(place)
+
+
+def _from_hub(repository: str) -> Path:
+    """What is in the hub's cache is taken as it is: the proof of prompts finds out whether it fits."""
+    with suppress(Exception):
+        return _fetched(repository, cached=True)
+    if variable := hub_offline():
+        raise NoTokenizerError(f"the tokenizer of {repository} is not on this machine, and {remedy(variable)}")
+    try:
+        return _fetched(repository, cached=False)
+    except ValueError:
+        raise NoTokenizerError(f"{repository} has no tokenizer of Mistral's on the hub") from None
+    except ImportError:
+        raise NoTokenizerError("huggingface_hub is not installed, which fetches the tokenizer's file") from None
+    except Exception as error:  # the hub's library and its HTTP client raise many kinds
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise NoTokenizerError(
+            f"the tokenizer of {repository} cannot be fetched ({reason}); --tokenizer names a folder"
+        ) from None
+
+
+def _fetched(repository: str, *, cached: bool) -> Path:
+    from huggingface_hub import get_token
+    from mistral_common.tokens.tokenizers.utils import download_tokenizer_from_hf_hub
+
+    return Path(download_tokenizer_from_hf_hub(repository, token=get_token(), local_files_only=cached))
+
+
+def load_tokenizer(file: Path) -> MistralTokenizer:
+    """Raises NoTokenizerError."""
+    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
+    try:
+        return MistralTokenizer.from_file(str(file))
+    except Exception as error:  # pydantic, SentencePiece, JSON and mistral_common each have their own
+        reason = " ".join(str(error).split())[:160]
+        raise NoTokenizerError(f"{file} cannot be read as a tokenizer of Mistral's ({reason})") from None

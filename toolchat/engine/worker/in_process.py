@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from toolchat.engine import gpu
 from toolchat.engine.config import EngineConfig, Sampling
-from toolchat.engine.gpu_memory import budget, check_fits, useful
+from toolchat.engine.memory import budget, check_fits, useful
 from toolchat.engine.number_format import settled
 from toolchat.engine.params import Format, context_window, has_vision, read_params
 from toolchat.engine.worker.channel import Channel
 from toolchat.engine.worker.failures import TO_THE_CPU, one_line
-from toolchat.engine.worker.loading import install_staged_worker, register_model
+from toolchat.engine.worker.loading import engine_arguments, install_staged_worker, register_model, startup_plan
 from toolchat.engine.worker.source import ENDINGS, Failed, Output, SourceRun, Tokens
-from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
 from toolchat.wire.errors import EngineError
 
 if TYPE_CHECKING:

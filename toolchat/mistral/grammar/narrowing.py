@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from toolchat.mistral.grammar.backend import Backend, Budget, Node
-from toolchat.mistral.grammar.keywords import (
+from toolchat.mistral.grammar.pattern_cost import pattern_cost
+from toolchat.mistral.grammar.schema_reader import (
     BOUNDS,
     CHECKED_ONLY,
     KEYWORDS,
@@ -23,14 +24,15 @@ from toolchat.mistral.grammar.keywords import (
     OF_TYPE,
     SHAPES,
     STANDARD_FORMATS,
+    cut_endless,
+    disjoint,
     expanded,
     is_exact,
     is_of,
     is_writable,
     kinds_of,
+    referred,
 )
-from toolchat.mistral.grammar.pattern_cost import pattern_cost
-from toolchat.mistral.grammar.references import cut_endless, disjoint, referred
 
 _DEEPEST = 64
 """Levels of schemas within schemas: a tool's are a handful, and this walk recurses."""

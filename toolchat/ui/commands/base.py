@@ -1,26 +1,61 @@
-"""The types of slash commands: a command, its context, and the outcome it returns to the terminal's owner."""
+"""What a slash command is: which input lines are one, its context, and the outcome it returns to the terminal's owner.
+
+A question may begin with any text: a space or a second slash before it says that it is no command. The first line that
+is sent waits for this module, so it imports rich only where something is said.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from toolchat.ui.text.sanitize import sanitize
 from toolchat.wire.messages import Image
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from toolchat.models.choice import LocalModel
     from toolchat.session.session import Session
 
 QUIET = "dim"
 WARNING = "yellow"
 FAILURE = "red"
+
+_COMMAND = re.compile(r"/[A-Za-z]")
+_SHELL = re.compile(r"![\w./~($\"'{][^\n]*\Z")
+_ESCAPED = re.compile(r" (?= *[/!])|/(?=/[A-Za-z])")
+
+
+def is_command(line: str) -> bool:
+    """True for a slash and a letter at the very beginning."""
+    return _COMMAND.match(line) is not None
+
+
+def is_shell(line: str) -> bool:
+    """True for an exclamation mark and a command of the shell behind it, in one row: "!ls", and not "!= is what?"."""
+    return _SHELL.match(line) is not None
+
+
+def question(line: str) -> str:
+    """What a line that is no command asks: "//help me" asks "/help me", and so does " /help me"."""
+    return _ESCAPED.sub("", line, count=1) if _ESCAPED.match(line) else line
+
+
+def as_line(text: str) -> str:
+    """The line that asks `text`, whatever it begins with: `question(as_line(text)) == text`."""
+    return f" {text}" if is_command(text) or is_shell(text) or _ESCAPED.match(text) else text
+
+
+def split(line: str) -> tuple[str, str]:
+    """A command's name, without the slash, and what follows it. Line ends within the latter stay."""
+    name, *rest = line[1:].split(maxsplit=1)
+    return name, rest[0].rstrip() if rest else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +150,8 @@ class Command:
 
 def say(text: str, style: str = "") -> Text:
     """`text` as a line, made safe."""
+    from rich.text import Text
+
     return Text(sanitize(text), style=style)
 
 

@@ -15,8 +15,7 @@ from rich.text import Text
 from toolchat.images.image import description
 from toolchat.ui.attached import as_typed, named_but_not_sent
 from toolchat.ui.calls import MARKS, content_lines, image_lines
-from toolchat.ui.commands.base import FAILURE, QUIET, Completion, Context, Outcome, say, told
-from toolchat.ui.commands.line import as_line
+from toolchat.ui.commands.base import FAILURE, QUIET, Completion, Context, Outcome, as_line, say, told
 from toolchat.ui.text.cells import cut
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toolchat.settings import user_path
 from toolchat.ui.commands.base import QUIET, Completion, Context, Outcome, say, told
-from toolchat.ui.sessions import hit_row, session_row, when
+from toolchat.ui.tables import hit_row, session_row, when
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.wire.errors import ToolchatError, UsageError
 

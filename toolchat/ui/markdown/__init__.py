@@ -2,7 +2,3 @@
 
 Nothing heavy is imported before the first text needs it, since the prompt must not wait for it.
 """
-
-from toolchat.ui.markdown.stream import MarkdownStream
-
-__all__ = ["MarkdownStream"]

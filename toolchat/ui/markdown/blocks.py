@@ -7,10 +7,11 @@ items may be indented too little, and a fence in a list item goes on until it is
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
-from toolchat.ui.markdown.leaves import Code, Fence, Leaf, Math, Paragraph
+from toolchat.ui.markdown.code import Code, Fence, Math
 from toolchat.ui.markdown.page import Container, Item, Page, Quote
+from toolchat.ui.markdown.paragraph import Paragraph
 from toolchat.ui.markdown.table import Table, alignments, split_row
 from toolchat.ui.text.styles import join_styles
 from toolchat.ui.text.wrapping import fold
@@ -34,6 +35,27 @@ _TASK = re.compile(r"\[([ xX])\] (?=\S)")
 
 _HEADINGS = (join_styles("bold", "underline"), "bold", join_styles("bold", "italic"))
 _BULLETS = "•◦▪"
+
+
+class Leaf(Protocol):
+    """A block that holds text and no other blocks.
+
+    A leaf gets the text of its lines in pieces. What it does must depend on the text alone, never on how it was cut
+    into pieces, so each leaf looks only when a line ends or when it holds a certain number of characters.
+    """
+
+    def copy(self) -> Self:
+        """Another one that goes on from here, and leaves this one as it is."""
+
+    def add(self, text: str, page: Page) -> None:
+        """More of the line."""
+
+    def end_line(self, page: Page) -> None:
+        """The line ends here."""
+
+    def close(self, page: Page) -> None:
+        """The block ends, after a line has."""
+
 
 _L = TypeVar("_L", bound=Leaf)
 

@@ -1,11 +1,17 @@
-"""Highlights code line by line, each line once; open strings and comments are carried to the next line."""
+"""Renders blocks that are shown as they are written: code, which is highlighted between fences, and mathematics.
+
+Each line is highlighted once; open strings and comments are carried to the next.
+"""
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from toolchat.ui.text.wrapping import Row
+from toolchat.ui.markdown.page import Page
+from toolchat.ui.text.styles import Look
+from toolchat.ui.text.wrapping import Row, fold
 
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
@@ -15,6 +21,9 @@ _LONGEST = 1000
 """Characters of a line that is coloured; a longer one was made by a machine, and some lexers are slow on such."""
 _DEEPEST = 50
 """States that a lexer may be within; a lexer that goes deeper has lost its way."""
+
+_CODE_PIECE = 4096
+"""Characters of a line of code after which it is printed as a line of its own, since it must not be held for ever."""
 
 _STYLES = {
     "Comment": "dim",
@@ -40,6 +49,71 @@ _STYLES = {
     "Generic.Prompt": "dim",
     "Generic.Output": "",
 }
+
+
+class Code:
+    """Lines that are shown as they are. Nothing is added to them, so that they can be copied."""
+
+    def __init__(self, highlighter: Highlighter | None = None) -> None:
+        self._highlighter = highlighter
+        self._line = ""
+        self._in_pieces = False
+
+    def copy(self) -> Self:
+        made = copy.copy(self)
+        made._highlighter = self._highlighter.copy() if self._highlighter else None
+        return made
+
+    def add(self, text: str, page: Page) -> None:
+        while text:
+            room = _CODE_PIECE - len(self._line)
+            self._line += text[:room]
+            text = text[room:]
+            if len(self._line) == _CODE_PIECE:
+                self.end_line(page)
+                self._in_pieces = True
+
+    def end_line(self, page: Page) -> None:
+        if self._line or not self._in_pieces:
+            page.put_code(self._highlighter.line(self._line) if self._highlighter else [(self._line, "")])
+        self._line = ""
+        self._in_pieces = False
+
+    def close(self, page: Page) -> None:
+        """Nothing is held when a line has ended."""
+
+
+class Math(Code):
+    """Mathematics on lines of its own, as TeX: no minus sign in it is a bullet, and no star or underscore a mark."""
+
+    def __init__(self, end: str, *, began: bool) -> None:
+        super().__init__()
+        self.ended = False
+        self._end = end
+        self._began = began
+        """Whether what begins it, which may be the same as what ends it, is on a line before."""
+
+    def end_line(self, page: Page) -> None:
+        self.ended = self.ended or self._end in self._line[0 if self._began else 2 :]
+        self._began = True
+        super().end_line(page)
+
+
+class Fence(Code):
+    """Code between fences, which are shown as short rules around it."""
+
+    def __init__(self, info: str, fence: str, indent: int, page: Page) -> None:
+        self.fence = fence
+        self.indent = indent
+        self.of_markdown = info.lower().split()[:1] in (["markdown"], ["md"], ["mdx"])
+        self.nested = 0  # fences that are open in a block of Markdown, which models fence with as many marks
+        super().__init__(Highlighter((info.split() or [""])[0]) if page.look is Look.COLOUR else None)
+        rule = f"─── {info}" if page.drawn else f"{fence}{info}"
+        page.put(fold([(rule.rstrip(), "dim")], page.room))
+
+    def close(self, page: Page) -> None:
+        if not page.live:
+            page.put(fold([("───" if page.drawn else self.fence, "dim")], page.room))
 
 
 class Highlighter:

@@ -6,8 +6,8 @@ What it gives back depends on the text and the width alone, not on the pieces in
 from __future__ import annotations
 
 from toolchat.ui.markdown.blocks import Blocks
-from toolchat.ui.markdown.leaves import soft_limit
 from toolchat.ui.markdown.page import Page
+from toolchat.ui.markdown.paragraph import soft_limit
 from toolchat.ui.text.sanitize import StreamSanitizer
 from toolchat.ui.text.styles import Look
 from toolchat.ui.text.wrapping import ansi

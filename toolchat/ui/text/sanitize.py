@@ -33,7 +33,7 @@ _SUSPECT = (
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     "\U000f0000-\U000ffffd\U00100000-\U0010fffd"
-    "\ufdd0-\ufdef]"  # noncharacters, which markdown/marks.py uses for itself
+    "\ufdd0-\ufdef]"  # noncharacters, which markdown/inline.py uses for itself
 )
 _SEQUENCES = re.compile(f"(?:{_EMOJI})|({_SUSPECT})")
 _HELD = re.compile(r"(?:\r|\u200d|(?<=[0-9#*])\ufe0f)\Z")

@@ -1,14 +1,15 @@
-"""Parses the calls of versions before 11: `[TOOL_CALLS]` and a JSON list of `{"name", "arguments", "id"}`.
+"""Parses the calls in a generation, in both formats that Mistral's versions have.
 
-Each object is handed over as soon as its closing brace is there; the list around it is walked, never loaded. What
-follows the list is passed on as text.
+Before 11: `[TOOL_CALLS]` and a JSON list of `{"name", "arguments", "id"}`. Each object is handed over as soon as its
+closing brace is there; the list around it is walked, never loaded. From 11 on: `[TOOL_CALLS]name[CALL_ID]id[ARGS]{…}`,
+the id optional, one for each call. What follows the calls is passed on as text.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from enum import Enum
+from enum import Enum, auto
 from typing import Any
 
 from toolchat.mistral.ids import is_legal_name
@@ -23,7 +24,7 @@ _LONGEST_LEAD = 400
 _LEADING_NAME = re.compile(r'\{\s*"name"\s*:\s*"([a-zA-Z0-9_-]{1,64})"')
 
 
-class _Stage(Enum):
+class _ListStage(Enum):
     """Where in the list it is; the value says what must come next."""
 
     LIST = "a list of calls was expected after [TOOL_CALLS]"
@@ -34,7 +35,7 @@ class _Stage(Enum):
 
 
 class CallList:
-    """The segment that one `[TOOL_CALLS]` opens.
+    """The segment that one `[TOOL_CALLS]` opens before version 11: a list of calls.
 
     A comma before the closing bracket and a closing bracket that never comes are forgiven: no call is in
     doubt.
@@ -42,7 +43,7 @@ class CallList:
 
     def __init__(self, sink: CallSink) -> None:
         self._sink = sink
-        self._stage = _Stage.LIST
+        self._stage = _ListStage.LIST
         self._raw = ["[TOOL_CALLS]"]
         self._part: list[str] = []
         self._scanner = ObjectScanner()
@@ -53,32 +54,32 @@ class CallList:
 
     def text(self, text: str) -> None:
         while text and not self._after:
-            text = self._within(text) if self._stage is _Stage.WITHIN else self._between(text)
+            text = self._within(text) if self._stage is _ListStage.WITHIN else self._between(text)
         if self._after:
             self._after.text(text)
 
     def _between(self, text: str) -> str:
         """Takes from `text` up to one character of the list's own; returns what is left."""
         bare = text.lstrip(WHITESPACE)
-        if self._stage is _Stage.BROKEN or not bare:
+        if self._stage is _ListStage.BROKEN or not bare:
             self._raw.append(text)
             return ""
         rest = bare[1:]
         match self._stage, bare[0]:
-            case (_Stage.LIST, "["):
+            case (_ListStage.LIST, "["):
                 self._raw.append(text[: -len(rest)] if rest else text)
-                self._stage = _Stage.CALL
+                self._stage = _ListStage.CALL
                 return rest
-            case (_Stage.CALL, "{"):
-                self._stage, self._scanner = _Stage.WITHIN, ObjectScanner()
+            case (_ListStage.CALL, "{"):
+                self._stage, self._scanner = _ListStage.WITHIN, ObjectScanner()
                 self._shown = _Shown(self._sink)
                 return bare
-            case (_Stage.SEPARATOR, ","):
+            case (_ListStage.SEPARATOR, ","):
                 self._fail_pending()
                 self._raw = []
-                self._stage = _Stage.CALL
+                self._stage = _ListStage.CALL
                 return rest
-            case (_Stage.CALL | _Stage.SEPARATOR, "]"):
+            case (_ListStage.CALL | _ListStage.SEPARATOR, "]"):
                 if not self._any:
                     self._raw.append("]")
                     self._reason = "the list of calls is empty"
@@ -98,7 +99,7 @@ class CallList:
             self._break(f"the call is {flaw(''.join(self._part))}")
         if end is None:
             return ""
-        self._stage = _Stage.SEPARATOR
+        self._stage = _ListStage.SEPARATOR
         self._any = True
         try:
             call = load_object("".join(self._part))
@@ -136,7 +137,7 @@ class CallList:
 
     def _break(self, reason: str) -> None:
         self._reason = self._reason or reason
-        self._stage = _Stage.BROKEN
+        self._stage = _ListStage.BROKEN
 
     def _fail_pending(self, *, truncated: bool = False) -> None:
         if not self._reason:
@@ -149,12 +150,12 @@ class CallList:
     def end(self, *, truncated: bool) -> None:
         if self._after:
             return
-        unfinished = self._stage is _Stage.WITHIN or not self._any
+        unfinished = self._stage is _ListStage.WITHIN or not self._any
         cut = truncated and unfinished and not self._reason
         if cut:
             self._reason = CUT_OFF
         elif unfinished and not self._reason:
-            self._reason = f"the call is {flaw(''.join(self._part))}" if self._part else _Stage.LIST.value
+            self._reason = f"the call is {flaw(''.join(self._part))}" if self._part else _ListStage.LIST.value
         self._fail_pending(truncated=cut)
 
 
@@ -205,3 +206,111 @@ def _arguments(call: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise BadJsonError(f"the arguments are {kind(arguments)}, not an object")
     return arguments
+
+
+class _NamedStage(Enum):
+    NAME = auto()
+    ID = auto()
+    BEFORE_ARGUMENTS = auto()
+    ARGUMENTS = auto()
+    BROKEN = auto()
+    """It will fail; what still comes is kept, for the raw text and the reason."""
+
+
+class NamedCall:
+    """The segment that one `[TOOL_CALLS]` opens from version 11 on: one call."""
+
+    def __init__(self, sink: CallSink) -> None:
+        self._sink = sink
+        self._stage = _NamedStage.NAME
+        self._raw = ["[TOOL_CALLS]"]
+        self._part: list[str] = []
+        self._name = ""
+        self._illegal_name = ""
+        self._id = ""
+        self._scanner = ObjectScanner()
+        self._reason = ""
+        self._after: Prose | None = None
+
+    def text(self, text: str) -> None:
+        if self._after:
+            self._after.text(text)
+            return
+        self._raw.append(text)
+        if self._stage is _NamedStage.BEFORE_ARGUMENTS:
+            text = text.lstrip(WHITESPACE)
+            if not text:
+                return
+            # What is no object is named at the end, when all of it is there to be loaded.
+            self._stage = _NamedStage.ARGUMENTS if text[0] == "{" else _NamedStage.BROKEN
+        if self._stage is _NamedStage.ARGUMENTS:
+            self._arguments(text)
+        else:
+            self._part.append(text)
+
+    def _arguments(self, text: str) -> None:
+        end = self._scanner.feed(text)
+        self._part.append(text[:end])
+        self._sink.arguments(text[:end])
+        if self._scanner.broken:
+            self._break(f"the arguments are {flaw(''.join(self._part))}")
+        if end is None:
+            return
+        try:
+            arguments = load_object("".join(self._part))
+        except BadJsonError as error:
+            # What follows may belong to them (an unescaped quote moves the end): it is not shown as text.
+            self._break(f"the arguments are {error}")
+            return
+        self._sink.whole(self._name, arguments, self._id)
+        self._after = Prose(self._sink, Text, after_call=True)
+        self._after.text(text[end:])
+
+    def marker(self, name: str) -> None:
+        if self._after:
+            return
+        self._raw.append(name)
+        part = "".join(self._part).strip()
+        match self._stage, name:
+            case (_NamedStage.NAME, "[CALL_ID]" | "[ARGS]"):
+                self._part = []
+                self._stage = _NamedStage.ID if name == "[CALL_ID]" else _NamedStage.BEFORE_ARGUMENTS
+                self._named(part)
+            case (_NamedStage.ID, "[ARGS]"):
+                self._id, self._part = part, []
+                self._stage = _NamedStage.BEFORE_ARGUMENTS
+            case _:
+                self._break(f"the control token {name} stands within the call")
+
+    def _named(self, name: str) -> None:
+        if is_legal_name(name):
+            self._name = name
+            self._sink.started(name)
+        else:
+            self._illegal_name = name
+            self._break(f"{name[:80]!r} {NAME_RULE}" if name else "the name is missing")
+
+    def _break(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._stage = _NamedStage.BROKEN
+
+    def end(self, *, truncated: bool) -> None:
+        if self._after:
+            return
+        # What was malformed before the cut stays malformed: a longer answer would not have mended it.
+        cut = truncated and self._stage is not _NamedStage.BROKEN
+        reason = CUT_OFF if cut else self._reason or self._why()
+        self._sink.failed(
+            self._name,
+            "".join(self._raw),
+            reason,
+            wanted_id=self._id,
+            truncated=cut,
+            illegal_name=self._illegal_name,
+        )
+
+    def _why(self) -> str:
+        if self._stage in (_NamedStage.NAME, _NamedStage.ID):
+            return "no [ARGS] follows the name"
+        arguments = "".join(self._part)
+        return f"the arguments are {flaw(arguments)}" if arguments else "the arguments are missing"

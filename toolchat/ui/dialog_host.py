@@ -1,4 +1,4 @@
-"""Hosts the approval dialog in place of the input line: draws it, passes keys on, and lends it an editor."""
+"""Hosts a dialog in place of the input line: draws it, passes keys on, and lends it an editor."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Stage(Protocol):
 
 
 class Dialog(Protocol):
-    """A question as a state machine: see `toolchat.ui.approval.ApprovalDialog`."""
+    """A question as a state machine: see `toolchat.ui.dialogs.ApprovalDialog`."""
 
     @property
     def state(self) -> str: ...
@@ -114,7 +114,7 @@ class DialogHost:
 
     async def ask(self, pending: PendingCall) -> Reply:
         """Show the call, and return what the user decides. May be cancelled; the dialog is closed in any case."""
-        from toolchat.ui.approval import ApprovalDialog
+        from toolchat.ui.dialogs import ApprovalDialog
 
         self._pending = pending
         reply: Reply = await self._shown(ApprovalDialog(pending))
@@ -123,7 +123,7 @@ class DialogHost:
     async def ask_room(self, full: Fullness) -> bool:
         """Have the user say whether older turns are to be summed up. Raises Stopped for Ctrl-C."""
         from toolchat.session.room import Stopped
-        from toolchat.ui.confirm import RoomDialog
+        from toolchat.ui.dialogs import RoomDialog
 
         wanted: bool | None = await self._shown(RoomDialog(full))
         if wanted is None:

@@ -1,7 +1,8 @@
-"""The dialog in which a user decides on a call, as a state machine: it draws nothing, reads nothing and has no clock.
+"""The dialogs in which a user decides, as state machines: on a call, and on summing older turns up.
 
-Whoever owns the terminal prints `take_above`, shows `rows`, passes on keys, and finds the answer in `result`. The call
-itself is printed once, in full, above the live rows: it is never cut, and the terminal's own scrolling reaches it.
+They draw nothing, read nothing and have no clock. Whoever owns the terminal prints `take_above`, shows `rows`, passes
+on keys, and finds the answer in `result`. A call is printed once, in full, above the live rows: it is never cut, and
+the terminal's own scrolling reaches it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolchat.chat.approval import PendingCall, Reply, Scope
 from toolchat.tools.rules import Likeness, call_of, canonical
@@ -18,6 +19,9 @@ from toolchat.tools.toolbox import Tool
 from toolchat.ui.approval_text import Row, editable, parse_arguments, pending_rows, prose, question_of
 from toolchat.ui.text.sanitize import sanitize_line
 from toolchat.ui.text.wrapping import folded, hanging
+
+if TYPE_CHECKING:
+    from toolchat.session.room import Fullness
 
 ARMING_SECONDS = 0.4
 """After so long without a key, what is typed is meant for the dialog: who goes on typing leaves less between two keys
@@ -293,3 +297,70 @@ def _joined(parts: tuple[str, ...], width: int) -> list[str]:
         else:
             rows.append(part)
     return [row for long in rows for row in folded(long, width)]
+
+
+_ROOM_ANSWERS = {"y": True, **dict.fromkeys(("n", "c-m", "c-j", "enter", "escape", "c-d"), False)}
+_ROOM_KEYS = "y sum them up · n not now · Ctrl-C: do not ask the question"
+
+
+def full_text(full: Fullness) -> str:
+    from toolchat.session.room import turns_text
+
+    share, tokens = f"{100 * full.used / full.window:.0f} %", f"{full.used:,} of {full.window:,} tokens"
+    return f"The context is {share} full ({tokens}). Sum {turns_text(full.turns)} up before the question?"
+
+
+class RoomDialog:
+    """Asks whether older turns are to be summed up. `result` is whether; None for Ctrl-C.
+
+    A key counts once the dialog is on the screen and none has come for a while: what was typed ahead changes nothing.
+    """
+
+    text = ""
+
+    def __init__(self, full: Fullness) -> None:
+        self.state = "question"
+        self.result: bool | None = None
+        self.candidate: dict[str, Any] = {}
+        self._full = full
+        self._quiet_since: float | None = None
+
+    def take_above(self, width: int, height: int | None = None) -> list[Row]:
+        return []
+
+    def rows(self, width: int, now: float) -> list[Row]:
+        at = self.arms_at
+        style = "key" if at is not None and now >= at else "dim"
+        return [*prose("title", full_text(self._full), width), *prose(style, _ROOM_KEYS, width)]
+
+    @property
+    def arms_at(self) -> float | None:
+        waiting = self.state == "question" and self._quiet_since is not None
+        return self._quiet_since + ARMING_SECONDS if waiting and self._quiet_since is not None else None
+
+    def opened(self, now: float, *, dropped: bool = False) -> None:
+        self._quiet_since = now
+
+    def covered(self) -> None:
+        self._quiet_since = None
+
+    def resized(self, width: int) -> None:
+        self.covered()
+
+    def key(self, name: str, now: float) -> None:
+        at = self.arms_at
+        if name == "c-c":
+            self.state = "done"
+        elif at is not None and now >= at and name in _ROOM_ANSWERS:
+            self.state, self.result = "done", _ROOM_ANSWERS[name]
+        elif self._quiet_since is not None:
+            self._quiet_since = now
+
+    def submit(self, text: str, now: float) -> None:
+        """There is nothing to write."""
+
+    def validated(self, problem: str | None, now: float) -> None:
+        """Nor to check."""
+
+    def cancel(self, now: float) -> None:
+        """Nor to leave."""

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from toolchat.ui.keys import KeyDecoder
-from toolchat.ui.text.styles import Look, prompt_style, set_background, sgr
-from toolchat.ui.window import (
+from toolchat.ui.terminal_window import (
     ASK_BACKGROUND,
     BELL,
     FOCUS_IN,
@@ -21,6 +20,7 @@ from toolchat.ui.window import (
     notification,
     title,
 )
+from toolchat.ui.text.styles import Look, prompt_style, set_background, sgr
 
 XTERM = {"TERM": "xterm-256color"}
 WHITE, BLACK = "\x1b]11;rgb:ffff/ffff/ffff\x1b\\", "\x1b]11;rgb:1e1e/1e1e/1e1e\x07"

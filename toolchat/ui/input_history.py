@@ -5,18 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from prompt_toolkit.history import History
 
 from toolchat.private_file import open_private, private_folder
+from toolchat.ui.pastes import Pastes
 
 LARGEST = 2_000_000
 """Bytes; beyond that the older half is dropped."""
-
-
 _TRIES = 20
 """Of the lock, a hundredth of a second apart: another chat has it for some microseconds."""
 
@@ -71,6 +70,26 @@ class PrivateHistory(History):
         kept = kept[kept.find(b"\n\n+") + 1 :]
         os.ftruncate(file, 0)
         os.write(file, kept)
+
+
+class FoldedHistory(History):
+    """Another history, whose long entries are folded where they come back; kept are the whole ones.
+
+    What was pasted is marked in it: also in a later chat a file that only a paste names is none that the user named.
+    """
+
+    def __init__(self, whole: History, pastes: Pastes, is_folded: Callable[[str], bool] = lambda paste: False) -> None:
+        """`is_folded` says of a short paste that comes back whether it stands folded."""
+        super().__init__()
+        self._whole = whole
+        self._pastes = pastes
+        self._is_folded = is_folded
+
+    def load_history_strings(self) -> Iterable[str]:
+        return (self._pastes.restored(entry, self._is_folded) for entry in self._whole.load_history_strings())
+
+    def store_string(self, string: str) -> None:
+        self._whole.store_string(self._pastes.marked(string))
 
 
 def _lock(file: int) -> bool:

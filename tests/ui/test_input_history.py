@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.ui import history
-from toolchat.ui.history import PrivateHistory
+from toolchat.ui import input_history
+from toolchat.ui.input_history import PrivateHistory
 
 
 def entries(path: Path) -> list[str]:
@@ -41,7 +41,7 @@ def test_several_chats_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_that_has_grown_too_large_loses_its_older_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "LARGEST", 1000)
+    monkeypatch.setattr(input_history, "LARGEST", 1000)
     path = tmp_path / "history"
     made = PrivateHistory(path)
     for number in range(200):

@@ -104,7 +104,7 @@ def plain_text(text: str) -> str:
     return "\n".join(rows).strip("\n")
 
 
-class Lent:
+class PtyProgram:
     """One program in a terminal of its own, which is closed when the program has ended."""
 
     def __init__(

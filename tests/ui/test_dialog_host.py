@@ -10,8 +10,8 @@ from prompt_toolkit.layout import Window
 
 from toolchat.chat.approval import Reply
 from toolchat.session.room import Fullness, Stopped
-from toolchat.ui.approval import ARMING_SECONDS
-from toolchat.ui.asking import STOPPED_SECONDS, DialogHost
+from toolchat.ui.dialog_host import STOPPED_SECONDS, DialogHost
+from toolchat.ui.dialogs import ARMING_SECONDS
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from toolchat.ui.machine import Answer, print_answer, write_json
+from toolchat.ui.json_output import Answer, print_answer, write_json
 from toolchat.ui.plain import PlainRenderer
 from toolchat.wire import events
 from toolchat.wire.codec import read_event

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.ui.lent import HEAD_BYTES, TAIL_BYTES, Kept, Lent, plain_text
+from toolchat.ui.pty_program import HEAD_BYTES, TAIL_BYTES, Kept, PtyProgram, plain_text
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ class Keyboard:
         with suppress(BlockingIOError):  # nobody reads: a person would hear a beep
             os.write(self._typing, text)
 
-    def lent(self, *arguments: str, **environment: str) -> Lent:
-        return Lent(
+    def lent(self, *arguments: str, **environment: str) -> PtyProgram:
+        return PtyProgram(
             arguments, keyboard=self.end, screen=self._see, size=(7, 33), environment={**os.environ, **environment}
         )
 
@@ -135,7 +135,7 @@ def test_a_program_that_is_not_there_is_told_in_a_line(keyboard: Keyboard) -> No
 def test_what_is_cancelled_ends_with_all_that_it_started(
     keyboard: Keyboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolchat.ui.lent.END_SECONDS", 0.05)
+    monkeypatch.setattr("toolchat.ui.pty_program.END_SECONDS", 0.05)
     script = "echo $$ > pid; trap '' HUP INT TERM; sleep 100 & echo $! > child; echo begun; wait; sleep 100"
 
     async def play() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from toolchat.engine.kept.place import SCRATCH
-from toolchat.engine.scratch import Scratch, sweep
+from toolchat.engine.local import Scratch, sweep_scratch
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_folder_is_kept_while_it_is_in_use_and_swept_when_nobody_uses_it_any_m
     left.leave()
     for one in (used, left):
         aged(one.path)
-    sweep()
+    sweep_scratch()
     assert Path(used.path).is_dir()
     assert Path(left.path).is_dir()
     os.close(inherited)
@@ -48,7 +48,7 @@ def test_a_folder_is_kept_while_it_is_in_use_and_swept_when_nobody_uses_it_any_m
 def test_a_folder_that_was_made_just_now_is_left_alone(folder: Path) -> None:
     fresh = Scratch()
     fresh.leave()
-    sweep()
+    sweep_scratch()
     assert Path(fresh.path).is_dir()
     shutil.rmtree(fresh.path)
 
@@ -72,23 +72,23 @@ def test_nothing_else_is_swept(folder: Path) -> None:
         if not path.is_symlink():
             aged(path)
     before = sorted(folder.rglob("*"))
-    sweep()
+    sweep_scratch()
     assert sorted(folder.rglob("*")) == before
-    sweep(folder / "no such folder")
+    sweep_scratch(folder / "no such folder")
 
 
 @pytest.mark.process
 def test_what_a_killed_process_held_is_swept(folder: Path) -> None:
-    code = "from toolchat.engine.scratch import Scratch; print(Scratch().path, flush=True); input()"
+    code = "from toolchat.engine.local import Scratch; print(Scratch().path, flush=True); input()"
     environment = os.environ | {"TMPDIR": str(folder)}
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
     assert process.stdout is not None
     made = aged(process.stdout.readline().strip())
-    sweep()
+    sweep_scratch()
     assert made.is_dir()
     process.kill()
     process.communicate()
-    sweep()
+    sweep_scratch()
     assert not made.exists()

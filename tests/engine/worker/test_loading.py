@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from toolchat.engine.config import EngineConfig
-from toolchat.engine.gpu_memory import MOST
+from toolchat.engine.memory import MOST
 from toolchat.engine.vllm_options import Lora
-from toolchat.engine.worker.vllm_arguments import engine_arguments, startup_plan
+from toolchat.engine.worker.loading import engine_arguments, startup_plan
 
 GPU = EngineConfig("m", "/models/m", "cuda", None, None, eager=False)
 CPU = EngineConfig("m", "/models/m", "cpu", 8192, 1000)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchat.engine import config, granted
-from toolchat.engine.granted import granted_cores, granted_memory
+from toolchat.engine import cgroups, config
+from toolchat.engine.cgroups import granted_cores, granted_memory
 
 MIB = 1024**2
 CORES = 64
@@ -14,7 +14,7 @@ MACHINE = 500_000 * MIB
 
 @pytest.fixture(autouse=True)
 def a_machine_of_64_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(granted, "_visible_cores", lambda: CORES)
+    monkeypatch.setattr(cgroups, "_visible_cores", lambda: CORES)
 
 
 class Machine:
