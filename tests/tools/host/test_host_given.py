@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from host_bench import Bench, command_lines, write_tools
 
-from toolchat.tools.host.call_process import HEAD, Window
+from toolchat.tools.host.process_client import HEAD, Window
 from toolchat.tools.run import ToolRunner
 from toolchat.tools.variables import Redactor
 from toolchat.wire.errors import UsageError

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchat.tools.host.call_process import HEAD, TAIL, Window
+from toolchat.tools.host.process_client import HEAD, TAIL, Window
 
 
 def shown(*parts: bytes, each: bool = False) -> list[str]:

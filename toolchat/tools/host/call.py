@@ -16,9 +16,9 @@ from typing import Any
 from toolchat.images.returned import received
 from toolchat.private_file import open_private
 from toolchat.tools.code import NotAccepted
-from toolchat.tools.host.call_process import CLOSED, CallProcess, Cause, NoAnswer, Window, seconds_text
 from toolchat.tools.host.channel import Message
 from toolchat.tools.host.client import HostDied
+from toolchat.tools.host.process_client import CLOSED, CallProcess, Cause, NoAnswer, Window, seconds_text
 from toolchat.tools.host.supervisor import Supervisor
 from toolchat.tools.result import MAX_KEPT
 from toolchat.tools.toolbox import MIB, Tool

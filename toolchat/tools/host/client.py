@@ -25,8 +25,8 @@ from toolchat.process import hide_memory
 from toolchat.settings import cache_folder
 from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import confine
-from toolchat.tools.host.call_process import CallProcess, Cause, NoAnswer, how_it_ended, seconds_text
 from toolchat.tools.host.channel import LOST_CHANNEL, AsyncChannel, Message, new_token, socket_pair
+from toolchat.tools.host.process_client import CallProcess, Cause, NoAnswer, how_it_ended, seconds_text
 from toolchat.tools.host.process_tree import kill_marked, kill_tree
 from toolchat.tools.host.protocol import PYTHON_FLAGS, HostRequest, ProcessSetup, Share, decode_toolbox, to_descriptor
 from toolchat.tools.problems import ToolsFileError

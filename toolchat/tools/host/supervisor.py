@@ -12,8 +12,8 @@ from pathlib import Path
 
 from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import confine
-from toolchat.tools.host.call_process import CallProcess
 from toolchat.tools.host.client import IMPORT_SECONDS, HostClient, HostDied, Loaded
+from toolchat.tools.host.process_client import CallProcess
 from toolchat.tools.host.protocol import Share
 from toolchat.tools.problems import ToolsFileError, problems_of
 from toolchat.tools.toolbox import Tool, Toolbox, ToolOptions

@@ -20,8 +20,8 @@ from toolchat.settings import cache_folder, state_folder
 from toolchat.tools.code import ToolsCode
 from toolchat.tools.commands import CommandFailed, file_digest
 from toolchat.tools.host import confine
-from toolchat.tools.host.call_process import how_it_ended
 from toolchat.tools.host.channel import AsyncChannel, Message, new_token, socket_pair
+from toolchat.tools.host.process_client import how_it_ended
 from toolchat.tools.host.process_tree import kill_marked, kill_tree
 from toolchat.tools.host.protocol import PYTHON_FLAGS, to_descriptor
 from toolchat.tools.mcp.entry import McpServer

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from toolchat.images.returned import received
-from toolchat.tools.host.call_process import seconds_text
 from toolchat.tools.host.channel import Message
+from toolchat.tools.host.process_client import seconds_text
 from toolchat.tools.mcp.client import McpTools, ServerState
 from toolchat.tools.result import MAX_KEPT
 from toolchat.tools.toolbox import Tool

@@ -22,7 +22,7 @@ from mcp.shared.dispatcher import coerce_request_id
 from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 from mcp.shared.message import SessionMessage
 
-from toolchat.tools.host.call_process import how_it_ended
+from toolchat.tools.host.process_client import how_it_ended
 from toolchat.tools.host.process_tree import kill_tree
 from toolchat.tools.mcp.tool_schemas import cleaned
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolchat.tools.host.call_process import HEAD, TAIL, CallProcess, Cause, NoAnswer, Window
 from toolchat.tools.host.channel import new_token, socket_pair
+from toolchat.tools.host.process_client import HEAD, TAIL, CallProcess, Cause, NoAnswer, Window
 
 
 @settings(max_examples=50)
