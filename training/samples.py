@@ -20,6 +20,7 @@ import everyday
 import exchanges
 import made
 import summaries
+import tables
 import values
 import varied
 import yaml
@@ -34,8 +35,8 @@ PAGE = Path(__file__).with_name("page")
 CHAT_FILE = "plain_chat"
 
 SHARES = {
-    "scenario": 0.08,  # a conversation of data/ as it was written
-    "chat": 0.04,  # plain chat, mostly with tools beside it that must not be called
+    "scenario": 0.06,  # a conversation of data/ as it was written
+    "chat": 0.03,  # plain chat, mostly with tools beside it that must not be called
     "song": 0.01,  # a line sung on and on, as the model does that is trained from
     "everyday": 0.18,  # one to four questions about the sample tools, with small talk and impossible wishes between
     "declining": 0.09,  # a question without the tool that it needs, often beside one that is answered
@@ -47,6 +48,7 @@ SHARES = {
     "made_parallel": 0.09,  # the same in parallel
     "made_parallel_multiple": 0.06,
     "made_declined": 0.14,  # the same with other tools, near ones too, or without a value that is needed
+    "table": 0.03,  # code with a table of values, which needs no tool
     "summary": 0.05,  # a chat that is summed up, or that goes on behind a summary
 }
 """The kinds of samples, and how many of all each makes up."""
@@ -74,7 +76,7 @@ EARLIER_SUMMARY_SHARE = 0.3
 """Of chats that are summed up, how many begin with a summary."""
 SONG_TOKENS = (120, 500)
 """Songs are cut off there, so that nothing says that they end."""
-AS_THEY_ARE = frozenset(["everyday", "chat", "song", "summary"])
+AS_THEY_ARE = frozenset(["everyday", "chat", "song", "summary", "table"])
 """Kinds whose names are kept: toolchat's own sample tools are among them."""
 HELD_OUT = 25
 """One scenario in so many is kept out of training, to measure with."""
@@ -143,6 +145,7 @@ class Samples:
             "made_parallel": self._made_parallel,
             "made_parallel_multiple": self._made_parallel_multiple,
             "made_declined": self._made_declined,
+            "table": self._table,
             "summary": self._summary,
         }
 
@@ -359,6 +362,14 @@ class Samples:
             rows.append(made.answered(offered, self._made_tools, rng))
             rng.shuffle(rows)
         return {"tools": offered, "turns": [turn for row in rows for turn in row.turns()]}
+
+    def _table(self) -> dict[str, Any] | None:
+        """Mostly among the sample tools, now and then behind a question that one of them answers."""
+        rng = self._rng
+        if rng.random() < 0.3:
+            return {"tools": rng.sample(self.tools, rng.randint(0, 3)), "turns": Exchange(*tables.draw(rng)).turns()}
+        rows = [everyday.draw(rng) for _ in range(rng.choice((0, 0, 0, 1)))] + [Exchange(*tables.draw(rng))]
+        return {"tools": list(everyday.TOOLS.values()), "turns": [turn for row in rows for turn in row.turns()]}
 
     def _summary(self) -> dict[str, Any] | None:
         rng = self._rng
