@@ -138,6 +138,25 @@ def test_a_summary_that_the_limit_ended_says_so() -> None:
     assert summed(ScriptedEngine([Answer("Half", reason=FinishReason.LENGTH)]), chat(3, 3).history).cut_off
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (
+            "It is 85 degrees. The user lives in Ulm. It is 85 degrees. It is 85",
+            "It is 85 degrees. The user lives in Ulm.",
+        ),
+        ("- Ada, 3.5 kg\n- Tom\n- Ada, 3.5 kg\n- T", "- Ada, 3.5 kg\n- Tom"),
+        ("One sentence that finds no end", "One sentence that finds no end"),
+        ("Was it? Yes! Was it? Yes!", "Was it? Yes!"),
+    ],
+)
+def test_a_summary_that_finds_no_end_says_everything_once(written: str, kept: str) -> None:
+    cut = summed(ScriptedEngine([Answer(written, reason=FinishReason.LENGTH)]), chat(3, 3).history)
+    assert (cut.text, cut.cut_off) == (kept, True)
+    whole = summed(ScriptedEngine([Answer(written)]), chat(3, 3).history)
+    assert (whole.text, whole.cut_off) == (written, False)
+
+
 def test_cancelling_stops_the_generation() -> None:
     engine = ScriptedEngine([Answer(["a"] * 100, delay=0.01)])
 

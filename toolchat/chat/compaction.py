@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ LEAST_SUMMARY = 64
 
 _SHORTEST = 200
 """Characters: a text is not cut to fewer, where a turn is too long to be summed up whole."""
+
+_SENTENCE = re.compile(r"(?s)\S.*?(?:[.?!](?=\s|$)|\n|$)\s*")
 
 REQUEST = """\
 Stop here and sum up the conversation so far. The summary will stand in its place, so write down what is needed to go \
@@ -123,11 +126,24 @@ async def summarise(
                 if (shorter := _shortened(rest[0])) is None:
                     raise
                 rest[0] = shorter
-        summary = Summary(text, summary.usage + usage, cut_off)
+        summary = Summary(_said_once(text) if cut_off else text, summary.usage + usage, cut_off)
         rest = rest[size:]
         if rest:
             rest[0] = [UserMessage(SUMMED_UP), AssistantMessage(text), *rest[0]]
     return summary
+
+
+def _said_once(text: str) -> str:
+    """A summary that its limit ended, without the sentences that it says again and the unfinished last one.
+
+    A small model that finds no end repeats itself, and each repetition would fill the context that is to be freed.
+    """
+    sentences = _SENTENCE.findall(text)
+    finished = sentences[:-1] if sentences and sentences[-1].rstrip()[-1] not in ".?!" else sentences
+    found: dict[str, str] = {}
+    for sentence in finished:
+        found.setdefault(" ".join(sentence.split()), sentence)
+    return "".join(found.values()).strip() or text
 
 
 def _that_fit(error: ContextOverflowError, sizes: Sequence[int], needed: int) -> int:
