@@ -35,10 +35,12 @@ def panel(x: float, title: str, lines: dict[str, Points], top: float, unit: str)
     for number, (name, points) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         path = " ".join(place(point) for point in points)
-        yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        again = number >= len(COLOURS)
+        dashes = ' stroke-dasharray="5 3"' if again else ""
+        yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
         if len(lines) > 1:
             y = TOP + HEIGHT + 38 + 16 * (number // 3)
-            yield f'<text x="{x + WIDTH / 3 * (number % 3)}" y="{y}" fill="{colour}">{name}</text>'
+            yield f'<text x="{x + WIDTH / 3 * (number % 3)}" y="{y}" fill="{colour}">{name}{" - -" if again else ""}</text>'
 
 
 def svg(rows: Sequence[dict[str, Any]]) -> str:
@@ -49,12 +51,16 @@ def svg(rows: Sequence[dict[str, Any]]) -> str:
 
     def share(name: str) -> dict[str, Points]:
         lines = {
-            kind: [(at, 100 * kinds[kind][name]) for at, kinds in measured if not math.isnan(kinds[kind][name])]
+            kind: [
+                (at, 100 * by_kind[kind][name])
+                for at, by_kind in measured
+                if kind in by_kind and not math.isnan(by_kind[kind][name])
+            ]
             for kind in kinds
         }
         return {kind: points for kind, points in lines.items() if points}
 
-    held_out = {kind: [(at, by_kind[kind]["loss"]) for at, by_kind in measured] for kind in kinds}
+    held_out = {kind: [(at, by_kind[kind]["loss"]) for at, by_kind in measured if kind in by_kind] for kind in kinds}
     top = max((loss for points in held_out.values() for _, loss in points), default=1.0)
     panels = [
         ("Loss while training, running mean", {"": losses}, max((loss for _, loss in losses), default=1.0), ""),
@@ -65,9 +71,9 @@ def svg(rows: Sequence[dict[str, Any]]) -> str:
     parts = []
     for number, (title, lines, highest, unit) in enumerate(panels):
         x = LEFT + (number % 2) * (WIDTH + GAP)
-        y = (number // 2) * (HEIGHT + 120)
+        y = (number // 2) * (HEIGHT + 160)
         parts.append(f'<g transform="translate(0 {y})">{"".join(panel(x, title, lines, highest, unit))}</g>')
-    size = f'width="{LEFT + 2 * WIDTH + GAP + 20}" height="{2 * (HEIGHT + 120)}"'
+    size = f'width="{LEFT + 2 * WIDTH + GAP + 20}" height="{2 * (HEIGHT + 160)}"'
     style = 'font-family="sans-serif" font-size="12" fill="#777"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{"".join(parts)}</svg>\n'
 
