@@ -107,6 +107,8 @@ def test_thinking_stands_apart_from_the_answer(repl: OpenRepl) -> None:
 def test_thinking_is_folded_to_a_row_and_shown_when_it_is_asked_for(repl: OpenRepl) -> None:
     chat = repl('engine = answering(Answer(thinking="I wonder\\nwhy.", text="I know."))')
     chat.type("well?")
+    # Until the answer has ended, its rows are drawn anew with each frame.
+    chat.wait_for_row("… thought, 3 words (/think)")
     chat.wait_for_row("I know.")
     assert chat.display.index("I know.") == chat.display.index("… thought, 3 words (/think)") + 2
     assert not chat.shows("I wonder")

@@ -47,7 +47,7 @@ def test_the_terminal_brackets_pastes_for_the_chat_and_not_for_what_runs_after_i
     assert chat.brackets_pastes
     chat.press(CTRL_D)
     assert chat.exit_code() == 0
-    assert not chat.brackets_pastes
+    assert not chat.brackets_pastes, chat.raw[-1000:]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
