@@ -18,8 +18,8 @@ COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a
 Points = Sequence[tuple[float, float]]
 
 
-def panel(x: float, title: str, lines: dict[str, Points], top: float, unit: str) -> Iterator[str]:
-    """A chart at `x`: `lines` by name, over tokens, from 0 to `top`."""
+def panel(x: float, title: str, lines: dict[str, Points], top: float, unit: str, order: Sequence[str]) -> Iterator[str]:
+    """A chart at `x`: `lines` by name, over tokens, from 0 to `top`. A name's place in `order` is its colour."""
     last = max((point[0] for points in lines.values() for point in points), default=1) or 1
 
     def place(point: tuple[float, float]) -> str:
@@ -33,9 +33,10 @@ def panel(x: float, title: str, lines: dict[str, Points], top: float, unit: str)
         yield f'<text x="{x - 6}" y="{y + 4}" text-anchor="end">{value:.3g}{unit}</text>'
     yield f'<text x="{x + WIDTH}" y="{TOP + HEIGHT + 18}" text-anchor="end">{last:,.0f} tokens</text>'
     for number, (name, points) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        index = order.index(name) if name in order else 0
+        colour = COLOURS[index % len(COLOURS)]
         path = " ".join(place(point) for point in points)
-        again = number >= len(COLOURS)
+        again = index >= len(COLOURS)
         dashes = ' stroke-dasharray="5 3"' if again else ""
         yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
         if len(lines) > 1:
@@ -72,7 +73,7 @@ def svg(rows: Sequence[dict[str, Any]]) -> str:
     for number, (title, lines, highest, unit) in enumerate(panels):
         x = LEFT + (number % 2) * (WIDTH + GAP)
         y = (number // 2) * (HEIGHT + 160)
-        parts.append(f'<g transform="translate(0 {y})">{"".join(panel(x, title, lines, highest, unit))}</g>')
+        parts.append(f'<g transform="translate(0 {y})">{"".join(panel(x, title, lines, highest, unit, kinds))}</g>')
     size = f'width="{LEFT + 2 * WIDTH + GAP + 20}" height="{2 * (HEIGHT + 160)}"'
     style = 'font-family="sans-serif" font-size="12" fill="#777"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{"".join(parts)}</svg>\n'

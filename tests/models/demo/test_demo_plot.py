@@ -38,3 +38,7 @@ def test_a_kind_that_came_later_is_drawn_from_there_on(plot: Any) -> None:
     assert texts.count("late - -") == 2
     dashed = [line for line in root.findall(".//{*}polyline") if line.get("stroke-dasharray")]
     assert [len(line.get("points", "").split()) for line in dashed] == [2, 2]
+    # A kind has its colour in every panel, also where one before it has nothing to show.
+    rows[0]["held_out"]["kind0"]["texts"] = rows[2]["held_out"]["kind0"]["texts"] = math.nan
+    texts = ElementTree.fromstring(plot.svg(rows)).findall(".//{*}text")
+    assert [text.get("fill") for text in texts if text.text == "kind1"] == [plot.COLOURS[1]] * 2
