@@ -1,7 +1,7 @@
 """Exchanges with made tools: data/made_tools.txt has each with the ways it is asked for, values.py what it is asked about.
 
 A tool is a line `name | description | parameters`, and behind it ` ~` a thing that is wanted ("the area of …"), ` !` something to
-do ("book …") and ` =` the answer. A parameter is `name:kind description`, `name?:kind` where it may be left out, `a.b:kind` in
+do ("book …"), ` >` a story (see `told`) and ` =` the answer. A parameter is `name:kind description`, `name?:kind` where it may be left out, `a.b:kind` in
 an object; kinds are those of values.py. What stands in [ ] may be left out of a question, and `@name=value` in it says what
 it means. Pure: what is drawn comes from the `random.Random` that is given.
 """
@@ -61,6 +61,15 @@ OPTIONAL_SHARE = 0.4
 """Of what a question may say about an optional parameter, how much it says."""
 PARALLEL_OPTIONAL_SHARE = 0.6
 """The same where several sets of values are asked for: each call is to have what is said of it."""
+NAMED_SHARE = 0.12
+"""Of questions, how many say an optional parameter by its name."""
+NAMED = (" with {} {}", ", with {} set to {}", " using {} {}", ", {} {}", ", {}: {}")
+NAMED_FLAGS = (", with {} set to {}", " and set '{}' to {}", ", {}: {}", " ({} {})")
+STORY_SHARE = 0.15
+"""Of questions for tools that have stories, how many are stories."""
+PARALLEL_STORY_SHARE = 0.35
+CROSSED_SHARE = 0.14
+"""Of parallel questions, how many ask for each of some values with each of others."""
 SAME_DOMAIN_SHARE = 0.5
 NEAR_MISS_SHARE = 0.6
 """Of declined questions, how many are of the subject of the tool that is offered."""
@@ -96,6 +105,7 @@ class Made:
     phrases: tuple[str, ...]
     """Each begins with ~ or !."""
     answer: str
+    stories: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
     """Questions of its subject that it does not answer."""
 
@@ -155,13 +165,19 @@ def parse(text: str) -> list[Made]:
             domain = line[3:]
         elif line.startswith((" ~", " !")) and found:
             found[-1] = replace(found[-1], phrases=(*found[-1].phrases, line[1:]))
+        elif line.startswith(" >") and found:
+            if line.count(" || ") != 2 or "{* " not in line.split(" || ")[0]:
+                raise ValueError(
+                    f"line {number}: expected a story of three parts between ' || ', with {{* noun}} in the first"
+                )
+            found[-1] = replace(found[-1], stories=(*found[-1].stories, line[2:]))
         elif line.startswith(" =") and found:
             found[-1] = replace(found[-1], answer=line[2:])
         elif line.count(" | ") == 2:
             name, description, rest = line.split(" | ")
             found.append(Made(domain, name, description, tuple(map(_parameter, rest.split("; "))), (), ""))
         elif line and not line.startswith("#"):
-            raise ValueError(f"line {number}: expected a tool, a question (~ or !) or an answer (=)")
+            raise ValueError(f"line {number}: expected a tool, a question (~, ! or >) or an answer (=)")
     return found
 
 
@@ -181,7 +197,7 @@ def parse_near(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def _parameter(text: str) -> Parameter:
-    match = re.fullmatch(r"([\w.]+)(\??):(e\([^)]*\)|\S+) (.+)", text)
+    match = re.fullmatch(r"([\w.]+)(\??):(es?\([^)]*\)|\S+) (.+)", text)
     if match is None:
         raise ValueError(f"expected name:kind description, not {text!r}")
     return Parameter(tuple(match[1].split(".")), match[3], bool(match[2]), match[4])
@@ -195,18 +211,19 @@ class Wording:
     frame: str
     said: frozenset[str]
     """The optional parts that are said."""
+    named: tuple[str, str] | None = None
+    """An optional parameter that is said by its name, and how."""
 
     @classmethod
     def drawn(cls, made: Made, rng: random.Random, optional: float = OPTIONAL_SHARE) -> Wording:
         phrase = rng.choice(made.phrases)
         if phrase[0] == "!":
             frames: Sequence[str] = DEEDS
-        elif re.match(r"~(\[.*?\])?(how|what|which|where|when|who)\b", phrase):
+        elif re.match(r"~(\[.*?\])?(how|what|which|where|when|who|whose|whom|why|if|whether)\b", phrase):
             frames = CLAUSES
         else:
             frames = SUMS if re.match("Calc|Comp|Estim|Sum|Find the|Prob", made.description) else THINGS
-        parts = re.findall(r"\[(.*?)\]", phrase)
-        return cls(phrase, rng.choice(frames), frozenset(part for part in parts if rng.random() < optional))
+        return cls(phrase, rng.choice(frames), _some_parts(phrase, optional, rng), _named(made, phrase, rng))
 
     def spelled(self) -> str:
         """The phrase with the optional parts that are said, those not said taken out."""
@@ -222,11 +239,40 @@ def asked(
     return _exchange(made, made.tool(rng), _framed(wording.frame, phrase), known, rng)
 
 
+def _some_parts(text: str, share: float, rng: random.Random) -> frozenset[str]:
+    """Of the parts in [ ], some."""
+    return frozenset(part for part in re.findall(r"\[(.*?)\]", text) if rng.random() < share)
+
+
+def _named(made: Made, phrase: str, rng: random.Random) -> tuple[str, str] | None:
+    """Now and then an optional parameter of which `phrase` does not speak, and how it is said: "with page size 20"."""
+    if rng.random() > NAMED_SHARE:
+        return None
+    able = [one for one in made.parameters if one.optional and len(one.path) == 1 and one.name not in phrase]
+    if not able:
+        return None
+    parameter = rng.choice(able)
+    return parameter.name, rng.choice(NAMED_FLAGS if parameter.kind == "b" else NAMED)
+
+
 def filled(
     made: Made, wording: Wording, rng: random.Random, fixed: dict[str, Value] | None = None
 ) -> tuple[str, dict[str, Value]]:
     """What is wanted, and the values that it names."""
-    text = wording.spelled()
+    text, known = _valued(made, wording.spelled(), rng, fixed)
+    if wording.named:
+        name, said = wording.named
+        kind = next(parameter.kind for parameter in made.parameters if parameter.name == name)
+        value = (fixed or {}).get(name) or values.draw(kind, rng)
+        known[name] = value
+        text += said.format(name.replace("_", " "), value.said)
+    return text, known
+
+
+def _valued(
+    made: Made, text: str, rng: random.Random, fixed: dict[str, Value] | None = None
+) -> tuple[str, dict[str, Value]]:
+    """`text` with values for its `{parameters}`, and the values."""
     kinds = {parameter.name: parameter.kind for parameter in made.parameters}
     known: dict[str, Value] = {}
     for name, word in re.findall(r" ?@([\w.]+)=(\w+)", text):
@@ -265,6 +311,8 @@ def _exchange(made: Made, tool: Tool, question: str, known: dict[str, Value], rn
         value = values.draw(kind, rng).meant if kind else known[name].meant
         if kind:
             result[name] = value
+        if isinstance(value, list):
+            return values.listing([f"{one}".replace("_", " ") for one in value], rng)
         return value if isinstance(value, str) else json.dumps(value)
 
     say = re.sub(r"\{(\w[\w.]*(?::[^}]+)?)\}", replaced, made.answer)
@@ -272,9 +320,60 @@ def _exchange(made: Made, tool: Tool, question: str, known: dict[str, Value], rn
     return Exchange(question, say, (tool,), ({"name": made.name, "arguments": arguments},), (said,))
 
 
+def told(made: Made, count: int, rng: random.Random) -> Exchange:
+    """A story of `count` things, each with its values, and what is asked of them.
+
+    A story is `It is about {* thing} with {values}. || What of it? || What of them?`: `{* thing}` becomes "A thing", or "the first
+    thing" and so on; sentences before the one with it are said once.
+    """
+    story, one, several = rng.choice(made.stories).split(" || ")
+    start = max((match.end() for match in re.finditer(r"[.!?:] ", story[: story.index("{* ")])), default=0)
+    before, item = story[:start], story[start:]
+    noun = re.search(r"\{\* (.*?)\}", item)
+    assert noun is not None
+    tool, sentences, rows = made.tool(rng), list[str](), list[Exchange]()
+    parts = _some_parts(item, PARALLEL_OPTIONAL_SHARE, rng)
+    alike = rng.random() < 0.6
+    for name in _ordinals(noun[1], count, rng):
+        said = parts if alike else _some_parts(item, PARALLEL_OPTIONAL_SHARE, rng)
+        text = re.sub(r"\[(.*?)\]", lambda part, said=said: part[1] if part[1] in said else "", item)  # type: ignore[misc]
+        text, known = _valued(made, text.replace(noun[0], name), rng)
+        sentences.append(text[0].upper() + text[1:])
+        rows.append(_exchange(made, tool, text, known, rng))
+    asks = one if count == 1 else several
+    whole = f"{before}{' '.join(sentences)} {asks}"
+    if not before and rng.random() < 0.15:
+        whole = f"{asks} {' '.join(sentences)}"
+    return replace(exchanges.together(rows, rng), question=whole)
+
+
+NUMBERED = ("first", "second", "third", "fourth", "fifth")
+
+
+def _ordinals(noun: str, count: int, rng: random.Random) -> list[str]:
+    """How so many things are named one after the other: "the first car", "the second car"."""
+    article = "an" if noun[0] in "aeiou" else "a"
+    if count == 1:
+        return [rng.choice((f"{article} {noun}", f"{article} {noun}", f"the {noun}", f"one {noun}", f"my {noun}"))]
+    match rng.randrange(5):
+        case 0 if count == 2:
+            return [f"one {noun}", rng.choice((f"another {noun}", f"the other {noun}", "the other one"))]
+        case 1:
+            return [f"{noun} {letter}" for letter in "ABCDE"[:count]]
+        case 2:
+            return [f"{article} {noun}", *(f"a {number} {rng.choice((noun, 'one'))}" for number in NUMBERED[1:count])]
+        case 3:
+            return [f"the {number} {noun if number == 'first' else 'one'}" for number in NUMBERED[:count]]
+        case _:
+            return [f"the {number} {noun}" for number in NUMBERED[:count]]
+
+
 def single(pool: Pool, rng: random.Random) -> Exchange:
-    """A question for one tool, perhaps with a sentence before it."""
-    return _opened(asked(rng.choice(pool), rng), rng)
+    """A question for one tool, perhaps with a sentence before it, or as a story."""
+    made = rng.choice(pool)
+    if made.stories and rng.random() < STORY_SHARE:
+        return told(made, 1, rng)
+    return _opened(asked(made, rng), rng)
 
 
 def _opened(exchange: Exchange, rng: random.Random) -> Exchange:
@@ -296,8 +395,12 @@ def _cased(exchange: Exchange) -> bool:
 def parallel(pool: Pool, rng: random.Random) -> Exchange:
     """Two to five values or sets of values for one tool in one message."""
     made = rng.choice(pool)
-    wording, tool = Wording.drawn(made, rng, PARALLEL_OPTIONAL_SHARE), made.tool(rng)
     count = rng.choice((2, 2, 2, 3, 3, 4, 5))
+    if made.stories and rng.random() < PARALLEL_STORY_SHARE:
+        return told(made, count, rng)
+    wording, tool = Wording.drawn(made, rng, PARALLEL_OPTIONAL_SHARE), made.tool(rng)
+    if rng.random() < CROSSED_SHARE and (crossed := _crossed(made, wording, tool, rng)):
+        return crossed
     names = re.findall(r"\{([\w.]+)\}", re.sub(r"\[.*?\]", "", wording.phrase))
     _, base = filled(made, wording, rng)
     varied = {rng.choice(names)} if rng.random() < 0.5 else set(names)
@@ -357,17 +460,57 @@ def _respectively(made: Made, wording: Wording, sets: Sequence[dict[str, Value]]
     return phrase if len(differing) == 1 else phrase + rng.choice((" respectively", ", respectively"))
 
 
+def _crossed(made: Made, wording: Wording, tool: Tool, rng: random.Random) -> Exchange | None:
+    """A call for each of some values with each of others: "the weather of Lyon and Oslo on Monday and on Friday"."""
+    names = list(dict.fromkeys(re.findall(r"\{([\w.]+)\}", re.sub(r"\[.*?\]", "", wording.phrase))))
+    if len(names) < 2 or re.search(r"\} (and|or|to|by|x) \{", wording.phrase):
+        return None
+    first, second = sorted(rng.sample(names, 2), key=names.index)
+    sets = [filled(made, wording, rng)[1] for _ in range(3)]
+    base = sets[0]
+    outer, inner = ([known[name] for known in sets] for name in (first, second))
+    outer, inner = outer[:2], inner[: rng.choice((2, 2, 3))]
+    texts = [[value.said for value in row] for row in (outer, inner)]
+    if any(len(set(row)) < len(row) or any(not text or re.search(", | and ", text) for text in row) for row in texts):
+        return None
+    rows = []
+    for a in outer:
+        for b in inner:
+            fixed = {**base, first: a, second: b}
+            rows.append(_exchange(made, tool, "", filled(made, wording, rng, fixed)[1], rng))
+    lists = {
+        name: Value(f"{', '.join(row[:-1])} and {row[-1]}", None)
+        for name, row in zip((first, second), texts, strict=True)
+    }
+    phrase, _ = filled(made, wording, rng, {**base, **lists})
+    each = rng.choice(("", "", ", for each of them", " (each with each)", ", in every combination"))
+    question = _framed(wording.frame, phrase + each)
+    return replace(exchanges.together([replace(row, question=question) for row in rows], rng), question=question)
+
+
 def _same_for(sets: Sequence[dict[str, Value]], rng: random.Random) -> str | None:
-    """ "Then do the same for Lyon and Oslo." where one value differs."""
+    """ "Then do the same for Lyon and Oslo." where one value differs, or "And once more with a mass of 3 and a time of 5." """
     differing = _differing(sets)
+    if len(differing) != 1 and len(sets) == 2 and len(differing) <= 3:
+        said = [
+            f"{'an' if name[0] in 'aeiou' else 'a'} {_label(name)} of {texts[1]}" for name, texts in differing.items()
+        ]
+        begin = rng.choice(
+            ("And once more with", "Then again with", "Repeat that with", "Then do the same with", "Also with")
+        )
+        return f"{begin} {' and '.join(said)}." if said else None
     if len(differing) != 1:
         return None
     ((name, texts),) = differing.items()
-    label = f"a {name.split('.')[-1].replace('_', ' ')} of " if rng.random() < 0.4 else ""
+    label = f"a {_label(name)} of " if rng.random() < 0.4 else ""
     begin = rng.choice(
         ("Then do the same for", "Do the same for", "And the same for", "Also do that for", "Repeat it with")
     )
     return f"{begin} {label}{values.listing(texts[1:], rng)}{rng.choice(('.', '.', ', please.'))}"
+
+
+def _label(name: str) -> str:
+    return name.split(".")[-1].replace("_", " ")
 
 
 def parallel_multiple(pool: Pool, rng: random.Random) -> Exchange:
@@ -376,7 +519,7 @@ def parallel_multiple(pool: Pool, rng: random.Random) -> Exchange:
     if rng.random() < 0.5:
         near = [made for made in pool if made.domain == picked[0].domain]
         picked = rng.sample(near, min(len(near), len(picked)))
-    rows = [asked(made, rng) for made in picked]
+    rows = [told(made, 1, rng) if made.stories and rng.random() < STORY_SHARE else asked(made, rng) for made in picked]
     if len(rows) < 4 and rng.random() < 0.3:
         again = asked(picked[0], rng)
         rows.insert(rng.choice((0, 1)), replace(again, tools=rows[0].tools))

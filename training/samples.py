@@ -32,29 +32,32 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 DATA = Path(__file__).with_name("data")
 PAGE = Path(__file__).with_name("page")
-CHAT_FILE = "plain_chat"
+CHAT_FILES = frozenset(["plain_chat", "short_answers"])
+"""Those without a tool."""
 
 SHARES = {
     "scenario": 0.06,  # a conversation of data/ as it was written
-    "chat": 0.03,  # plain chat, mostly with tools beside it that must not be called
+    "chat": 0.12,  # plain chat, mostly with tools beside it that must not be called
     "song": 0.01,  # a line sung on and on, as the model does that is trained from
-    "everyday": 0.18,  # one to four questions about the sample tools, with small talk and impossible wishes between
-    "declining": 0.09,  # a question without the tool that it needs, often beside one that is answered
-    "parallel": 0.05,  # several values for one tool in one message
-    "parallel_multiple": 0.07,  # two or three requests for different tools in one message
-    "mixed": 0.03,  # one request that a tool answers and one that none does, in one message
+    "everyday": 0.15,  # one to four questions about the sample tools, with small talk and impossible wishes between
+    "declining": 0.05,  # a question without the tool that it needs, often beside one that is answered
+    "parallel": 0.04,  # several values for one tool in one message
+    "parallel_multiple": 0.04,  # two or three requests for different tools in one message
+    "mixed": 0.04,  # one request that a tool answers and one that none does, in one message
     "errors": 0.03,  # a result that is an error
-    "made": 0.08,  # questions for the made tools, one of several to be chosen
-    "made_parallel": 0.09,  # the same in parallel
-    "made_parallel_multiple": 0.06,
-    "made_declined": 0.14,  # the same with other tools, near ones too, or without a value that is needed
+    "made": 0.09,  # questions for the made tools, one of several to be chosen
+    "made_parallel": 0.10,  # the same in parallel
+    "made_parallel_multiple": 0.08,
+    "made_declined": 0.10,  # the same with other tools, near ones too, or without a value that is needed
     "table": 0.03,  # code with a table of values, which needs no tool
-    "summary": 0.05,  # a chat that is summed up, or that goes on behind a summary
+    "summary": 0.06,  # a chat that is summed up, or that goes on behind a summary
 }
 """The kinds of samples, and how many of all each makes up."""
 
-CHAT_TOOLS_SHARE = 0.7
-"""Of plain chats, how many have tools beside them that they must not call."""
+CHAT_TOOLS_SHARE = 0.2
+"""Of plain chats, how many have tools of other scenarios beside them that they must not call."""
+CHAT_SAMPLE_TOOLS_SHARE = 0.4
+"""And how many the sample tools, as a first chat has."""
 CHAT_WORDS = 45
 """Plain chats whose first answer has as many words or more are left out."""
 DISTRACTOR_SHARE = 0.35
@@ -121,12 +124,12 @@ class Samples:
         def kept(scenario: dict[str, Any]) -> bool:
             return (zlib.crc32(scenario["id"].encode()) % HELD_OUT == 0) is held_out
 
-        main = [s for name in sorted(names) if name != CHAT_FILE for s in read_scenarios(name) if kept(s)]
+        main = [s for name in sorted(set(names) - CHAT_FILES) for s in read_scenarios(name) if kept(s)]
         self.first = [scenario for scenario in main if exchanges.begins_with_call(scenario)]
         # The example weather tool, and the first minutes with the sample tools (ids "g-..."), count twice.
         main += [s for s in main if "gcw" in s["id"] or s["id"].startswith("g-")]
         self.main = main
-        chats = [chat for chat in read_scenarios(CHAT_FILE) if kept(chat)] if CHAT_FILE in names else []
+        chats = [chat for name in sorted(CHAT_FILES & set(names)) for chat in read_scenarios(name) if kept(chat)]
         self.chats = [chat for chat in chats if len(chat["turns"][1]["say"].split()) < CHAT_WORDS]
         self.tools = [tool for scenario in main for tool in scenario["tools"]]
         self.kinds = [kind for kind in SHARES if self.chats or kind != "chat"]
@@ -190,10 +193,16 @@ class Samples:
         return conversation
 
     def _chat(self) -> dict[str, Any] | None:
-        chat = {**self._rng.choice(self.chats), "slots": {}}
-        if self._rng.random() < CHAT_TOOLS_SHARE:
-            chat["tools"] = self._rng.sample(self.tools, self._rng.randint(1, 3))
-        return expand(chat, self._rng)
+        rng = self._rng
+        chance = rng.random()
+        tools: list[Tool] = []
+        most = 10
+        if chance < CHAT_SAMPLE_TOOLS_SHARE:
+            tools, most = list(everyday.TOOLS.values()), 8
+        elif chance < CHAT_SAMPLE_TOOLS_SHARE + CHAT_TOOLS_SHARE:
+            tools, most = rng.sample(self.tools, rng.randint(1, 3)), 5
+        chats = rng.sample(self.chats, min(len(self.chats), rng.randint(1, most)))
+        return {"tools": tools, "turns": [turn for chat in chats for turn in chat["turns"]]}
 
     def _everyday(self) -> dict[str, Any] | None:
         rng = self._rng
@@ -368,7 +377,7 @@ class Samples:
         rng = self._rng
         if rng.random() < 0.3:
             return {"tools": rng.sample(self.tools, rng.randint(0, 3)), "turns": Exchange(*tables.draw(rng)).turns()}
-        rows = [everyday.draw(rng) for _ in range(rng.choice((0, 0, 0, 1)))] + [Exchange(*tables.draw(rng))]
+        rows = [everyday.draw(rng) for _ in range(rng.choice((0, 0, 1, 2)))] + [Exchange(*tables.draw(rng))]
         return {"tools": list(everyday.TOOLS.values()), "turns": [turn for row in rows for turn in row.turns()]}
 
     def _summary(self) -> dict[str, Any] | None:

@@ -278,8 +278,8 @@ def main() -> None:
     arguments = _arguments()
     if arguments.minutes <= 0:
         raise SystemExit("--minutes: expected a positive number")
-    if arguments.files == ["plain_chat"]:
-        raise SystemExit("--files: name at least one file besides plain_chat")
+    if set(arguments.files) <= {"plain_chat", "short_answers"}:
+        raise SystemExit("--files: name at least one file besides plain_chat and short_answers")
     for path in arguments.drawn or ():
         if not path.is_file():
             raise SystemExit(f"--drawn: there is no file {path}; batches.py --count N > {path} writes one")

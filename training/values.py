@@ -42,6 +42,12 @@ Mongolia Morocco Mozambique Namibia Nepal Netherlands New+Zealand Nicaragua Nige
 Philippines Poland Portugal Qatar Romania Rwanda Saudi+Arabia Senegal Serbia Singapore Slovakia Slovenia South+Africa South+Korea
 Spain Sri+Lanka Sudan Sweden Switzerland Syria Tanzania Thailand Tunisia Turkey Uganda Ukraine Uruguay Venezuela Vietnam Yemen
 Zambia Zimbabwe""".split()
+STATES = """AL AK AZ AR CA CO CT DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA RI
+SC SD TN TX UT VT VA WA WV WI WY""".split()
+STATE_NAMES = """Alabama Alaska Arizona Arkansas California Colorado Connecticut Delaware Florida Hawaii Idaho Illinois Indiana Iowa
+Kansas Kentucky Louisiana Maine Maryland Massachusetts Michigan Minnesota Mississippi Missouri Montana Nebraska Nevada
+New+Hampshire New+Jersey New+Mexico North+Carolina North+Dakota Ohio Oklahoma Oregon Pennsylvania Rhode+Island South+Carolina
+South+Dakota Tennessee Texas Utah Vermont Virginia Wisconsin Wyoming""".split()
 FIRST_NAMES = """Aaliyah Abdul Ada Adrian Agnes Ahmed Aiko Alan Alba Alice Amara Amir Ana Anders Andre Anika Anton Arjun Astrid
 Aurora Ava Ben Bianca Boris Bruno Camille Carla Cedric Chloe Clara Conrad Dalia Daniel Dario David Deepa Diego Dmitri Edith Elena
 Eli Elif Emeka Emil Emma Erik Esther Eva Farid Fatima Felix Fiona Frank Freya Gabriel Gerda Gianni Grace Greta Gustav Hana Harold
@@ -118,9 +124,19 @@ def made_up(rng: random.Random, least: int = 1, most: int = 3) -> str:
     return ("".join(parts) + (rng.choice(CODAS) if rng.random() < 0.6 else "")).capitalize()
 
 
+def blended(rng: random.Random) -> str:
+    """The beginning of one name with the end of another: "Huntgomery", "Alblin". Such names are near to known ones."""
+    one, other = (
+        _plain(rng.choice(rng.choice((US_CITIES, FIRST_NAMES, NOUNS, COUNTRIES)))).split()[-1] for _ in range(2)
+    )
+    return (one[: rng.randint(2, 5)] + other[-rng.randint(2, 5) :]).capitalize()
+
+
 def city(rng: random.Random) -> str:
     chance = rng.random()
-    if chance < 0.45:
+    if chance < 0.2:
+        return blended(rng)
+    if chance < 0.5:
         name = made_up(rng, 1, 2) + (rng.choice(CITY_ENDS) if rng.random() < 0.5 else "")
         return (
             f"{rng.choice(('New', 'San', 'Port', 'Lake', 'Fort', 'Upper', 'Santa'))} {name}"
@@ -133,15 +149,36 @@ def city(rng: random.Random) -> str:
 def town(rng: random.Random) -> str:
     """A name of the kinds that American towns have: "Amber Falls", "Marchville", "Fort Elena"."""
     word = rng.choice((rng.choice(ADJECTIVES), rng.choice(NOUNS), rng.choice(FIRST_NAMES))).capitalize()
-    match rng.randrange(4):
+    match rng.randrange(6):
         case 0:
             return f"{word} {rng.choice(TOWN_WORDS)}"
         case 1:
             return f"{rng.choice(('Fort', 'Port', 'New', 'Saint', 'Mount', 'Lake', 'North', 'East', 'Glen'))} {word}"
         case 2:
             return word
+        case 3 | 4:
+            return blended(rng)
         case _:
             return word + rng.choice(CITY_ENDS)
+
+
+def place(rng: random.Random) -> str:
+    """A city with its state or country: "Akron, OH"."""
+    if rng.random() < 0.3:
+        return f"{city(rng)}, {_plain(rng.choice(COUNTRIES))}"
+    return f"{rng.choice((city, town, town))(rng)}, {rng.choice(STATES)}"
+
+
+def formula(rng: random.Random) -> str:
+    """A function of x, as it is typed: "3x^2 - 4x + 1"."""
+    a, b, c, n = rng.randint(2, 12), rng.randint(1, 20), rng.randint(1, 40), rng.randint(2, 5)
+    sign, other = rng.choice("+-"), rng.choice("+-")
+    power = rng.choice((f"x^{n}", f"x**{n}"))
+    shapes = (
+        f"{a}{power} {sign} {b}x {other} {c}", f"{power} {sign} {b}x", f"{a}x {sign} {c}", f"{a}*{power} {sign} {c}", power,
+        f"{rng.choice(('sin', 'cos', 'exp', 'ln'))}({rng.choice(('x', f'{a}x'))})", f"{a}{power}{sign}{b}x{other}{c}",
+    )  # fmt: skip
+    return rng.choice(shapes)
 
 
 def first_name(rng: random.Random) -> str:
@@ -219,7 +256,7 @@ def _path(rng: random.Random) -> str:
 STRINGS: dict[str, Callable[[random.Random], str]] = {
     "c": city, "n": person, "f": first_name, "o": company, "w": title, "k": code, "word": _word, "team": _team, "mail": _mail,
     "phone": _phone, "host": _host, "file": _file, "path": _path,
-    "C": lambda rng: _plain(rng.choice(COUNTRIES)),
+    "C": lambda rng: _plain(rng.choice(COUNTRIES)), "cs": place, "fx": formula, "state": lambda rng: _plain(rng.choice(STATE_NAMES)),
     "dna": lambda rng: "".join(rng.choice("ACGT") for _ in range(rng.randint(4, 14))),
     "handle": lambda rng: f"{rng.choice(('@', ''))}{_word(rng)}{rng.choice(('', '_', str(rng.randint(1, 99))))}{_word(rng)}",
 }  # fmt: skip
@@ -240,12 +277,21 @@ def grouped(number: float) -> str:
 
 def integer(rng: random.Random, large: bool = False) -> Value:
     if large:
+        if rng.random() < 0.08:
+            return _in_words(rng)
         number = rng.choice(
             (rng.randint(100, 999), rng.randint(1000, 99_999), rng.randint(1, 90) * 1000, rng.randint(10**5, 10**7))
         )
         return Value(grouped(number) if number > 999 and rng.random() < 0.5 else str(number), number)
     number = rng.choice((rng.randint(1, 12), rng.randint(2, 30), rng.randint(2, 120)))
     return Value(SMALL[number] if number <= 12 and rng.random() < 0.15 else str(number), number)
+
+
+def _in_words(rng: random.Random) -> Value:
+    """A round number as people say large ones: "2.5 million"."""
+    word, unit = rng.choice((("thousand", 10**3), ("million", 10**6), ("million", 10**6), ("billion", 10**9)))
+    tenths = rng.choice((rng.randint(1, 99) * 10, rng.randint(11, 95)))
+    return Value(f"{tenths / 10:g} {word}", tenths * unit // 10)
 
 
 def decimal(rng: random.Random) -> Value:
@@ -255,6 +301,8 @@ def decimal(rng: random.Random) -> Value:
     ))  # fmt: skip
     if number == int(number):
         number = int(number)
+    if rng.random() < 0.03:
+        number = -number
     return Value(str(number), number)
 
 
@@ -266,13 +314,17 @@ def percent(rng: random.Random) -> float:
 
 
 def money(rng: random.Random) -> Value:
-    if rng.random() < 0.06:
-        number = rng.randint(11, 95) / 10
-        return Value(
-            f"{'$' if rng.random() < 0.5 else ''}{number} million{rng.choice((' dollars', ''))}", round(number * 10**6)
-        )
+    if rng.random() < 0.1:
+        said, meant = _in_words(rng)
+        return Value(f"{'$' if rng.random() < 0.5 else ''}{said}{rng.choice((' dollars', ''))}", meant)
     amount: float = rng.choice(
-        (rng.randint(5, 99), rng.randint(1, 99) * 10, rng.randint(1, 90) * 500, rng.randint(1000, 900_000))
+        (
+            rng.randint(5, 99),
+            rng.randint(1, 99) * 10,
+            rng.randint(1, 90) * 500,
+            rng.randint(1000, 900_000),
+            rng.randint(1, 99) * 10 ** rng.randint(4, 6),
+        )
     )
     if rng.random() < 0.12:
         amount = round(rng.uniform(3, 900), 2)
@@ -290,6 +342,7 @@ def date(rng: random.Random) -> Value:
         meant,
         f"{name} {day}, {year}",
         f"{day} {name} {year}",
+        f"{name[:3]} {day}, {year}",
         f"{name} {day}{end}, {year}",
         f"the {day}{end} of {name} {year}",
     )
@@ -318,6 +371,8 @@ def numbers(rng: random.Random, fractions: bool) -> Value:
         round(rng.uniform(0, spread), 1) if fractions and rng.random() < 0.6 else rng.randint(1, spread)
         for _ in range(count)
     ]
+    if rng.random() < 0.12:
+        meant = [-number if rng.random() < 0.4 else number for number in meant]
     texts = [str(number) for number in meant]
     inside = ", ".join(texts)
     return Value(rng.choice((inside, f"[{inside}]", f"({inside})", listing(texts, rng))), meant)
@@ -348,17 +403,27 @@ def draw(kind: str, rng: random.Random) -> Value:
             return time(rng)
         case "is" | "ds":
             return numbers(rng, kind == "ds")
+        case _ if kind.startswith("es("):
+            able = choices(kind)
+            picked = rng.sample(able, min(len(able), rng.choice((1, 1, 2, 2, 3))))
+            return Value(listing([str(one).replace("_", " ") for one in picked], rng), picked)
         case _ if kind.startswith("e("):
             choice = rng.choice(choices(kind))
             return Value(str(choice).replace("_", " "), choice)
         case _ if kind in PLURALS:
-            texts = list(dict.fromkeys(string(PLURALS[kind], rng) for _ in range(rng.choice((2, 2, 3, 4)))))
+            texts = list(dict.fromkeys(string(PLURALS[kind], rng) for _ in range(rng.choice((1, 2, 2, 3, 4)))))
             return Value(listing(texts, rng), texts)
+        case "b":
+            flag = rng.random() < 0.6
+            return Value(rng.choice(("true", "yes", "on") if flag else ("false", "no", "off")), flag)
         case "w":
             text = title(rng)
             return Value(rng.choice((text, text, f'"{text}"', f"'{text}'")), text)
+        case "c" if rng.random() < 0.12:
+            text = place(rng)
+            return Value(text, text)
     text = string(kind, rng)
-    return Value(text, text)
+    return Value(f"'{text}'" if rng.random() < 0.05 else text, text)
 
 
 def filled(text: str, rng: random.Random) -> str:
@@ -367,8 +432,8 @@ def filled(text: str, rng: random.Random) -> str:
 
 
 def choices(kind: str) -> list[Any]:
-    """The members of e(a/b/c); numbers where all are."""
-    members = kind[2:-1].split("/")
+    """The members of e(a/b/c) and es(a/b/c); numbers where all are."""
+    members = kind[kind.index("(") + 1 : -1].split("/")
     return [int(member) for member in members] if all(member.isdecimal() for member in members) else members
 
 
@@ -385,6 +450,8 @@ def schema(kind: str) -> dict[str, Any]:
             return {"type": "array", "items": {"type": "integer" if kind == "is" else "number"}}
         case _ if kind in PLURALS:
             return {"type": "array", "items": {"type": "string"}}
+        case _ if kind.startswith("es("):
+            return {"type": "array", "items": schema(kind.replace("es(", "e(", 1))}
         case _ if kind.startswith("e("):
             members = choices(kind)
             return {"type": "integer" if isinstance(members[0], int) else "string", "enum": members}

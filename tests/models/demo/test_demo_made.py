@@ -111,6 +111,87 @@ def test_what_is_asked_at_once_is_called_in_its_order_with_its_values(training: 
     assert located > several * 0.8
 
 
+PUMPS = """## pumps
+pump_flow | The flow of a pump. | pressure:d bar; width:i centimetres; cold?:b cold water; unit?:e(litres/gallons) unit
+ ~the flow at {pressure} bar through {width} cm[ of cold water @cold=true]
+ >Look. {* engine} presses at {pressure} bar through {width} cm[, cold @cold=true]. || What flows? || What flows out?
+ =It is {flow:d}.
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_story_names_each_thing_and_is_asked_once(training: Any, count: int) -> None:
+    (pump,) = training.made.parse(PUMPS)
+    rng = random.Random(17)
+    for _ in range(60):
+        told = training.made.told(pump, count, rng)
+        assert len(told.calls) == count
+        assert_calls_fit(told.calls, told.tools)
+        assert told.question.startswith("Look. ")
+        assert told.question.count("Look") == 1
+        assert told.question.endswith("What flows?" if count == 1 else "What flows out?")
+        sentences = re.findall(r"(\S+(?: \S+)*?) presses at (\S+) bar through (\S+) cm(, cold)?\.", told.question)
+        assert len(sentences) == count
+        assert len({name for name, *_ in sentences}) == count
+        for (_, pressure, width, cold), call in zip(sentences, told.calls, strict=True):
+            assert f"{call['arguments']['pressure']}" == pressure
+            assert width in (
+                f"{call['arguments']['width']}",
+                training.values.SMALL[min(12, abs(call["arguments"]["width"]))],
+            )
+            assert call["arguments"].get("cold", False) is bool(cold)
+
+
+def test_each_of_some_values_is_asked_for_with_each_of_others(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.made, "PARALLEL_STORY_SHARE", 0.0)
+    monkeypatch.setattr(training.made, "CROSSED_SHARE", 1.0)
+    pool = training.made.parse(
+        "## rain\nrain | Rain. | city:c where; date:D when\n ~the rain in {city} on {date}\n ={mm:i} mm."
+    )
+    rng = random.Random(19)
+    crossed = 0
+    for _ in range(60):
+        calls = [call["arguments"] for call in training.made.parallel(pool, rng).calls]
+        cities, dates = (list(dict.fromkeys(call[name] for call in calls)) for name in ("city", "date"))
+        if len(calls) == len(cities) * len(dates) > len(cities):
+            crossed += 1
+            assert calls == [{"city": city, "date": date} for city in cities for date in dates]
+    assert crossed > 15
+
+
+def test_an_optional_parameter_is_said_by_its_name_and_is_in_the_call(
+    training: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.made, "NAMED_SHARE", 1.0)
+    (pump,) = training.made.parse(PUMPS)
+    rng = random.Random(21)
+    for _ in range(60):
+        asked = training.made.asked(pump, rng)
+        assert_calls_fit(asked.calls, asked.tools)
+        ((_, arguments),) = ((call["name"], call["arguments"]) for call in asked.calls)
+        assert "unit" in asked.question
+        assert arguments["unit"] in asked.question
+
+
+@pytest.mark.parametrize("story", [" >{* engine} runs. || What flows?", " >It runs. || What? || What of each?"])
+def test_a_story_without_its_parts_is_refused_with_its_number(training: Any, story: str) -> None:
+    with pytest.raises(ValueError, match="line 3: expected a story of three parts"):
+        training.made.parse(f"## pumps\npump_flow | The flow. | pressure:d bar\n{story}\n")
+
+
+def test_a_list_of_choices_is_a_list_of_its_members(training: Any) -> None:
+    rng = random.Random(23)
+    schema = training.values.schema("es(wifi/free_parking/pool)")
+    assert schema == {"type": "array", "items": {"type": "string", "enum": ["wifi", "free_parking", "pool"]}}
+    lengths = set()
+    for _ in range(60):
+        said, meant = training.values.draw("es(wifi/free_parking/pool)", rng)
+        jsonschema.validate(meant, schema)
+        assert all(member.replace("_", " ") in said for member in meant)
+        lengths.add(len(meant))
+    assert lengths == {1, 2, 3}
+
+
 def test_what_is_declined_is_offered_no_tool_for_it(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(7)
     pool = training.made.pool(held_out=False)
@@ -242,18 +323,27 @@ def test_a_line_that_is_no_near_miss_is_refused_with_its_number(training: Any, t
 
 def test_tables_have_the_values_that_their_function_gives(training: Any) -> None:
     rng = random.Random(5)
-    for _ in range(100):
+    with_table = 0
+    for _ in range(300):
         question, say = training.tables.draw(rng)
-        code = re.search(r"```python\n(.+?)```", say, re.DOTALL)
-        assert code is not None
+        found = re.fullmatch(r"```python\n(.+?)\n```(?:\n\n\| \w+ \| \S+ \|\n\| --- \| --- \|\n(.+))?", say, re.DOTALL)
+        assert found is not None
         names: dict[str, Any] = {}
-        exec(code[1], names)  # what training teaches is run nowhere else
+        exec(found[1], names)  # what training teaches is run nowhere else
         (function,) = (value for name, value in names.items() if name != "__builtins__")
-        rows = re.findall(r"^\| (\d+) \| (\S+) \|$", say, re.MULTILINE)
+        refused = re.search(r"no table|without a table|don't (need|add) a table|leave out the table", question, re.I)
+        assert (found[2] is not None) is ("table" in question.lower() and not refused), question
+        if found[2] is None:
+            continue
+        with_table += 1
+        rows = [line.strip("| ").split(" | ") for line in found[2].splitlines()]
         assert len(rows) >= 4
-        assert [value for _, value in rows] == [f"{function(int(n))}" for n, _ in rows]
-        if asked := re.search(r"first (\d) values", question):
+        assert [value for _, value in rows] == [f"{function(int(n) if n.isdigit() else n)}" for n, _ in rows]
+        if asked := re.search(r"first (\d+) values", question):
             assert len(rows) == int(asked[1])
+        if span := re.search(r"(?:for|from) (\d+) to (\d+)", question):
+            assert [rows[0][0], rows[-1][0]] == [span[1], span[2]]
+    assert 180 < with_table < 240
 
 
 def test_a_summary_says_what_was_asked_and_what_came_of_it(training: Any) -> None:
