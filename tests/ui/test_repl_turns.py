@@ -101,7 +101,7 @@ def test_a_model_that_does_not_load_is_told_with_what_to_do_and_a_message_tries_
     chat = repl('engine = GatedEngine(failures=["no memory left", "still none"])\nengine.enqueue("At last.")')
     chat.wait_for_row("toolchat: no memory left")
     assert "/model NAME loads another model; a message tries this one again." in chat.rows
-    assert " failed" in chat.toolbar
+    chat.wait_for("the state", lambda: " failed" in chat.toolbar)
     chat.press("hello", ENTER)
     chat.wait_for_row("toolchat: still none")
     chat.wait_for_typed("hello")
