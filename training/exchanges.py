@@ -313,31 +313,26 @@ _PLAIN_BEGINNING = frozenset(
 )
 
 
-def _numbered(questions: Sequence[str], rng: random.Random) -> str:
-    """Requests one after the other: "I need a few things. First, …? Second, …? Lastly, …?"."""
-    words = rng.choice((
-        ("First,", "Second,", "Third,", "Fourth,", "Fifth,"), ("First,", "Secondly,", "Thirdly,", "After that,", "Then,"),
-        ("First,", "Then,", "After that,", "Next,", "Also,"), ("1.", "2.", "3.", "4.", "5."), ("To begin,", "Then,", "Next,", "Then,", "Also,"),
-    ))  # fmt: skip
-    last = (
-        rng.choice(("Lastly,", "Finally,", words[len(questions) - 1]))
-        if words[0] != "1."
-        else words[len(questions) - 1]
-    )
-    parts = [
-        f"{last if i and i == len(questions) - 1 else words[i]} {_lowered(_ended(question))}"
-        for i, question in enumerate(questions)
-    ]
-    return f"{rng.choice(NUMBERED_OPENINGS)}{' '.join(parts)}"
-
-
+NUMBERINGS = (
+    ("First,", "Second,", "Third,", "Fourth,", "Fifth,"), ("First,", "Secondly,", "Thirdly,", "After that,", "Then,"),
+    ("First,", "Then,", "After that,", "Next,", "Also,"), ("1.", "2.", "3.", "4.", "5."), ("To begin,", "Then,", "Next,", "Then,", "Also,"),
+)  # fmt: skip
 NUMBERED_OPENINGS = ("", "", "I need a few things. ", "Could you help me with a few things? ", "I have some questions. ",
     "Help me with these, please. ", "There are some things to do. ", "Can you do these for me? ")  # fmt: skip
 
 
+def _numbered(questions: Sequence[str], rng: random.Random) -> str:
+    """Requests one after the other: "I need a few things. First, …? Second, …? Lastly, …?"."""
+    words = list(rng.choice(NUMBERINGS)[: len(questions)])
+    if words[0] != "1.":
+        words[-1] = rng.choice(("Lastly,", "Finally,", words[-1]))
+    parts = [f"{word} {_lowered(_ended(question))}" for word, question in zip(words, questions, strict=True)]
+    return f"{rng.choice(NUMBERED_OPENINGS)}{' '.join(parts)}"
+
+
 def _joined(questions: Sequence[str], rng: random.Random) -> str:
     """Two or three requests in one message, in the ways people join them."""
-    if len(questions) <= 5 and rng.random() < (0.15 if len(questions) == 2 else 0.3):
+    if 1 < len(questions) <= 5 and rng.random() < (0.15 if len(questions) == 2 else 0.3):
         return _numbered(questions, rng)
     text = questions[0]
     for question in questions[1:]:

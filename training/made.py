@@ -1,8 +1,8 @@
 """Exchanges with made tools: data/made_tools.txt has each with the ways it is asked for, values.py what it is asked about.
 
 A tool is a line `name | description | parameters`, and behind it ` ~` a thing that is wanted ("the area of …"), ` !` something to
-do ("book …"), ` >` a story (see `told`) and ` =` the answer. A parameter is `name:kind description`, `name?:kind` where it may be left out, `a.b:kind` in
-an object; kinds are those of values.py. What stands in [ ] may be left out of a question, and `@name=value` in it says what
+do ("book …"), ` >` a story (see `told`) and ` =` the answer. A parameter is `name:kind description`, `name?:kind` where it may be
+left out, `a.b:kind` in an object; kinds are those of values.py. What stands in [ ] may be left out of a question, and `@name=value` in it says what
 it means. Pure: what is drawn comes from the `random.Random` that is given.
 """
 
@@ -219,7 +219,10 @@ class Wording:
         phrase = rng.choice(made.phrases)
         if phrase[0] == "!":
             frames: Sequence[str] = DEEDS
-        elif re.match(r"~(\[.*?\])?(how|what|which|where|when|who|whose|whom|why|if|whether)\b", phrase):
+        elif re.match(
+            r"~(\[.*?\])?((until|since|by|from|to|at|in|for) )?(how|what|which|where|when|who|whose|whom|why|if|whether)\b",
+            phrase,
+        ):
             frames = CLAUSES
         else:
             frames = SUMS if re.match("Calc|Comp|Estim|Sum|Find the|Prob", made.description) else THINGS
@@ -227,7 +230,7 @@ class Wording:
 
     def spelled(self) -> str:
         """The phrase with the optional parts that are said, those not said taken out."""
-        return re.sub(r"\[(.*?)\]", lambda part: part[1] if part[1] in self.said else "", self.phrase[1:])
+        return _spelled(self.phrase[1:], self.said)
 
 
 def asked(
@@ -242,6 +245,11 @@ def asked(
 def _some_parts(text: str, share: float, rng: random.Random) -> frozenset[str]:
     """Of the parts in [ ], some."""
     return frozenset(part for part in re.findall(r"\[(.*?)\]", text) if rng.random() < share)
+
+
+def _spelled(text: str, said: frozenset[str]) -> str:
+    """`text` without the parts in [ ] that are not `said`."""
+    return re.sub(r"\[(.*?)\]", lambda part: part[1] if part[1] in said else "", text)
 
 
 def _named(made: Made, phrase: str, rng: random.Random) -> tuple[str, str] | None:
@@ -336,8 +344,7 @@ def told(made: Made, count: int, rng: random.Random) -> Exchange:
     alike = rng.random() < 0.6
     for name in _ordinals(noun[1], count, rng):
         said = parts if alike else _some_parts(item, PARALLEL_OPTIONAL_SHARE, rng)
-        text = re.sub(r"\[(.*?)\]", lambda part, said=said: part[1] if part[1] in said else "", item)  # type: ignore[misc]
-        text, known = _valued(made, text.replace(noun[0], name), rng)
+        text, known = _valued(made, _spelled(item, said).replace(noun[0], name), rng)
         sentences.append(text[0].upper() + text[1:])
         rows.append(_exchange(made, tool, text, known, rng))
     asks = one if count == 1 else several
@@ -518,7 +525,8 @@ def parallel_multiple(pool: Pool, rng: random.Random) -> Exchange:
     picked = rng.sample(pool, rng.choice((2, 2, 2, 3, 3, 4)))
     if rng.random() < 0.5:
         near = [made for made in pool if made.domain == picked[0].domain]
-        picked = rng.sample(near, min(len(near), len(picked)))
+        if len(near) > 1:
+            picked = rng.sample(near, min(len(near), len(picked)))
     rows = [told(made, 1, rng) if made.stories and rng.random() < STORY_SHARE else asked(made, rng) for made in picked]
     if len(rows) < 4 and rng.random() < 0.3:
         again = asked(picked[0], rng)

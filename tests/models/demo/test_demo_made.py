@@ -192,6 +192,14 @@ def test_a_list_of_choices_is_a_list_of_its_members(training: Any) -> None:
     assert lengths == {1, 2, 3}
 
 
+def test_a_tool_alone_in_its_field_is_asked_for_beside_one_of_another(training: Any) -> None:
+    field = "## field {0}\nrain_{0} | Rain. | city:c where\n ~the rain in {{city}}\n ={{mm:i}} mm.\n"
+    pool = training.made.parse("".join(field.format(number) for number in range(4)))
+    rng = random.Random(25)
+    for _ in range(60):
+        assert len(training.made.parallel_multiple(pool, rng).needed) >= 2
+
+
 def test_what_is_declined_is_offered_no_tool_for_it(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(7)
     pool = training.made.pool(held_out=False)
