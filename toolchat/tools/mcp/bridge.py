@@ -261,9 +261,7 @@ class Bridge:
             case "prompt":
                 return self._writer.prompt(await connection.prompt(given["name"], given["arguments"]))
         read = await connection.read(given["uri"])
-        pictures: list[bytes] = []
-        texts = [self._writer.resource(one, pictures) for one in read.get("contents", [])]
-        return cleaned("\n".join(texts))
+        return cleaned(self._writer.resources(read))
 
 
 def main() -> Never:

@@ -21,6 +21,8 @@ from toolchat.tools.result import NO_RESULT, clean
 
 KEPT_DAYS = 7
 """So long a file that a server sent stays."""
+MAX_FILES = 64
+"""Of one result, how many of what is no picture are kept as files."""
 _SUFFIXES = {
     "audio/wav": ".wav",
     "audio/x-wav": ".wav",
@@ -49,6 +51,14 @@ class Written:
     pictures: list[bytes] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Beside:
+    """What one result has beside its text."""
+
+    pictures: list[bytes] = field(default_factory=list)
+    files: int = 0
+
+
 class Writer:
     """Writes results; bytes that are no picture go into `folder`."""
 
@@ -58,47 +68,52 @@ class Writer:
     def result(self, result: dict[str, Any]) -> Written:
         """A CallToolResult, as the wire has it."""
         blocks = result.get("content") or []
-        pictures: list[bytes] = []
-        texts = [self.block(block, pictures) for block in blocks]
+        beside = _Beside()
+        texts = [self._block(block, beside) for block in blocks]
         structured = result.get("structuredContent")
         if structured is not None and not _says(texts, structured):
             # Servers that send both say the same twice; of those that do not, nothing is to be lost.
             texts.append(json.dumps(structured, ensure_ascii=False))
         ok = not result.get("isError")
         text = clean("\n".join(texts)) or (NO_RESULT if ok else "the server gives no reason")
-        return Written(text if ok else f"Error: {text}", ok, pictures)
+        return Written(text if ok else f"Error: {text}", ok, beside.pictures)
 
-    def block(self, block: dict[str, Any], pictures: list[bytes]) -> str:
-        """One piece of content as text; a picture is added to `pictures`."""
+    def _block(self, block: dict[str, Any], beside: _Beside) -> str:
+        """One piece of content as text; a picture is added to those beside it."""
         match block:
             case {"type": "text", "text": str(text)}:
                 return text
             case {"type": "image", "data": str(data), **rest}:
-                return self._picture(data, rest.get("mimeType"), pictures)
+                return self._picture(data, rest.get("mimeType"), beside)
             case {"type": "audio", "data": str(data), **rest}:
-                return self._kept(data, rest.get("mimeType"), "audio")
+                return self._kept(data, rest.get("mimeType"), "audio", beside)
             case {"type": "resource_link", "uri": uri, **rest}:
                 about = [rest.get("title") or rest.get("name"), rest.get("mimeType"), rest.get("description")]
                 told = ", ".join(str(part) for part in about if part)
                 return f"[a resource: {uri}{f' ({told})' if told else ''}]"
             case {"type": "resource", "resource": dict(resource)}:
-                return self.resource(resource, pictures)
+                return self._resource(resource, beside)
         return json.dumps(block, ensure_ascii=False)
 
     def prompt(self, result: dict[str, Any]) -> dict[str, Any]:
         """A GetPromptResult as one text, with the files of its pictures in base64."""
-        pictures: list[bytes] = []
+        beside = _Beside()
         texts = []
         for message in result.get("messages") or []:
-            text = self.block(message.get("content") or {}, pictures)
+            text = self._block(message.get("content") or {}, beside)
             # What the assistant is to have said is told as such: it has not said it here.
             texts.append(text if message.get("role") == "user" else f"(Assistant: {text})")
         return {
             "text": clean("\n\n".join(texts)),
-            "images": [base64.b64encode(picture).decode() for picture in pictures],
+            "images": [base64.b64encode(picture).decode() for picture in beside.pictures],
         }
 
-    def resource(self, resource: dict[str, Any], pictures: list[bytes]) -> str:
+    def resources(self, read: dict[str, Any]) -> str:
+        """A ReadResourceResult as one text."""
+        beside = _Beside()
+        return "\n".join(self._resource(one, beside) for one in read.get("contents") or [])
+
+    def _resource(self, resource: dict[str, Any], beside: _Beside) -> str:
         """An embedded resource, or one that was read."""
         uri = resource.get("uri", "")
         match resource:
@@ -107,28 +122,30 @@ class Writer:
             case {"blob": str(blob), **rest}:
                 kind = str(rest.get("mimeType") or "")
                 if kind.startswith("image/") and kind != "image/svg+xml":
-                    return f"[resource {uri}]\n{self._picture(blob, kind, pictures)}"
-                return f"[resource {uri}]\n{self._kept(blob, kind, 'a file')}"
+                    return f"[resource {uri}]\n{self._picture(blob, kind, beside)}"
+                return f"[resource {uri}]\n{self._kept(blob, kind, 'a file', beside)}"
         return f"[resource {uri}]"
 
-    def _picture(self, data: str, kind: Any, pictures: list[bytes]) -> str:
+    def _picture(self, data: str, kind: Any, beside: _Beside) -> str:
         try:
             file = base64.b64decode(data, validate=True)
         except ValueError:
             return "[an image whose base64 is broken]"
-        if len(pictures) == MAX_IMAGES:
+        if len(beside.pictures) == MAX_IMAGES:
             return f"[an image more than the {MAX_IMAGES} that a result may have]"
         try:
             text, found = without_pictures(file)
         except ImageError as error:
             return f"[an image that cannot be shown: {error}]"
         if not found:
-            return self._kept(data, kind, "an image of a kind that is not shown")
-        pictures += found
-        return str(text).replace("[image 1", f"[image {len(pictures)}", 1)
+            return self._kept(data, kind, "an image of a kind that is not shown", beside)
+        beside.pictures += found
+        return str(text).replace("[image 1", f"[image {len(beside.pictures)}", 1)
 
-    def _kept(self, data: str, kind: Any, what: str) -> str:
+    def _kept(self, data: str, kind: Any, what: str, beside: _Beside) -> str:
         kind = str(kind or "unknown type")
+        if beside.files == MAX_FILES:
+            return f"[{what} ({kind}), more than the {MAX_FILES} files that a result may have]"
         try:
             file = base64.b64decode(data, validate=True)
         except ValueError:
@@ -140,7 +157,9 @@ class Writer:
             with os.fdopen(descriptor, "wb") as out:
                 out.write(file)
             Path(name).replace(path)
-            self._forget_old()
+            if not beside.files:
+                self._forget_old()
+            beside.files += 1
         except OSError as error:
             return f"[{what} ({kind}, {size_text(len(file))}), which could not be kept: {error.strerror}]"
         return f"[{what} ({kind}, {size_text(len(file))}), kept in {path}]"
