@@ -44,7 +44,7 @@ def hide_memory() -> None:
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def open_standard_streams() -> None:
+def reserve_standard_descriptors() -> None:
     """Make descriptors 0 to 2 lead nowhere where they were closed, so that nothing else gets these numbers."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)

@@ -61,7 +61,7 @@ _ENDS: tuple[tuple[type[EngineError], End], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
+class RecordedGeneration:
     """One request, and what came of it."""
 
     messages: tuple[Message, ...] | None
@@ -98,7 +98,7 @@ class Notes(Protocol):
     def engine(self, info: EngineInfo) -> None:
         """An engine is ready."""
 
-    def generation(self, generation: Generation) -> None: ...
+    def generation(self, generation: RecordedGeneration) -> None: ...
 
     def counted(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], effort: str | None, count: TokenCount
@@ -148,7 +148,7 @@ class RecordingEngine:
         finally:
             overflow = failure if isinstance(failure, ContextOverflowError) else None
             self._notes.generation(
-                Generation(
+                RecordedGeneration(
                     *asked,
                     tuple(deltas),
                     tuple(times),
@@ -188,7 +188,7 @@ class RecordingEngine:
 class Recorded:
     """All that a recording has of its engines."""
 
-    generations: tuple[Generation, ...]
+    generations: tuple[RecordedGeneration, ...]
     infos: tuple[EngineInfo, ...] = ()
     counts: Mapping[str, TokenCount] = field(default_factory=dict)
     """By `count_key`."""
@@ -244,7 +244,7 @@ class ReplayEngine:
 
     def _answer_to(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], options: GenerateOptions
-    ) -> tuple[Generation, str]:
+    ) -> tuple[RecordedGeneration, str]:
         generations = self._recorded.generations
         now = self._lines(messages, tools, options)
         for at in range(self._next, len(generations)):
@@ -271,7 +271,7 @@ class ReplayEngine:
         return _blocks(*redacted(messages, tools, self._redact), options)
 
     @staticmethod
-    def _lines_of(generation: Generation) -> list[tuple[str, ...]] | None:
+    def _lines_of(generation: RecordedGeneration) -> list[tuple[str, ...]] | None:
         """The same of a recorded request, which is redacted already; None where it is not known."""
         if generation.messages is None or generation.options is None:
             return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchat.engine.base import EngineInfo
-from toolchat.engine.record_replay import CountKeys, End, Generation
+from toolchat.engine.record_replay import CountKeys, End, RecordedGeneration
 from toolchat.environment import refused
 from toolchat.store.cassettes import FORMAT, VERSION, Counted, Header, Report, Written
 from toolchat.store.redaction import Redaction
@@ -83,7 +83,7 @@ class CassetteWriter:
     def engine(self, info: EngineInfo) -> None:
         self._note("engine", codec.encode(EngineInfo, info))
 
-    def generation(self, generation: Generation) -> None:
+    def generation(self, generation: RecordedGeneration) -> None:
         messages, kept = generation.messages or (), 0
         if generation.options is not None:
             kept = len(self._messages)
@@ -217,7 +217,7 @@ def write_session(tape: CassetteWriter, history: Iterable[Event]) -> None:
         tape.take(event)
 
 
-def generations(history: Iterable[Event]) -> Iterator[Generation]:
+def generations(history: Iterable[Event]) -> Iterator[RecordedGeneration]:
     """What the engine answered, a generation a round. What it was asked is not known: nothing is compared with it.
 
     A round that was asked for again after the engine's failure comes twice, as it did.
@@ -227,8 +227,8 @@ def generations(history: Iterable[Event]) -> Iterator[Generation]:
     calls = 0
     under_way = False
 
-    def made(end: End, why: str = "") -> Generation:
-        generation = Generation(None, tools, None, tuple(stream), (), end, why)
+    def made(end: End, why: str = "") -> RecordedGeneration:
+        generation = RecordedGeneration(None, tools, None, tuple(stream), (), end, why)
         stream.clear()
         return generation
 

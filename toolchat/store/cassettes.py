@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import toolchat
 from toolchat.engine.base import EngineInfo, GenerateOptions
-from toolchat.engine.record_replay import End, Generation, Recorded
+from toolchat.engine.record_replay import End, Recorded, RecordedGeneration
 from toolchat.private_file import TooLargeError, open_file
 from toolchat.wire import codec, deltas
 from toolchat.wire.codec import CodecError
@@ -143,7 +143,7 @@ class _Reader:
     header: Header | None = None
     _events: list[Event] = field(default_factory=list)
     _infos: list[EngineInfo] = field(default_factory=list)
-    _generations: list[Generation] = field(default_factory=list)
+    _generations: list[RecordedGeneration] = field(default_factory=list)
     _counts: dict[str, TokenCount] = field(default_factory=dict)
     _report: Report | None = None
     _messages: tuple[Message, ...] = ()
@@ -186,7 +186,7 @@ class _Reader:
         self._messages = (*self._messages[: written.kept], *written.messages)
         self._tools = self._tools if written.tools is None else written.tools
         self._generations.append(
-            Generation(
+            RecordedGeneration(
                 self._messages if written.options is not None else None,
                 self._tools,
                 written.options,

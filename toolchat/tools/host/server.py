@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any, Literal, Never
 
 from toolchat.environment import refused, working_folder
-from toolchat.process import adopt_orphans, die_with_parent, open_standard_streams
+from toolchat.process import adopt_orphans, die_with_parent, reserve_standard_descriptors
 from toolchat.tools import import_guard
 from toolchat.tools.code import NotAccepted, ToolsCode
 from toolchat.tools.host import child
@@ -118,7 +118,7 @@ class HostServer:
 
     def serve(self) -> Never:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        open_standard_streams()
+        reserve_standard_descriptors()
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._own = [woken, wake, self._code]
         for number in (signal.SIGCHLD, signal.SIGTERM):
