@@ -28,6 +28,7 @@ TOOLS = {
 
 DATA = yaml.safe_load(Path(__file__).with_name("data").joinpath("everyday.yaml").read_text(encoding="utf-8"))
 PHRASINGS: dict[str, list[str]] = DATA["phrasings"]
+US_CITIES: list[tuple[str, str]] = [(city, state) for state, cities in DATA["us_cities"].items() for city in cities]
 
 ABROAD_SHARE = 0.2
 """Of questions about the weather."""
@@ -38,7 +39,11 @@ NO_UNIT_SHARE = 0.3
 PATTERN_SHARE = 0.3
 """Of questions about files, how many are about one kind, and need a pattern."""
 LONG_LISTING_SHARE = 0.35
-"""Of questions about all files, how many find up to 14 files of any name."""
+"""Of questions about all files, how many find up to 60 files of any name."""
+SAME_BEGINNING_SHARE = 0.25
+"""Of those, in how many all names that are made up begin and end the same."""
+LINED_NAMES = 7
+"""So many files or more are told in a block as the tool does it, a line each: that is read more easily and copied more surely."""
 MISSING_FILE_SHARE = 0.2
 TABLE_SHARE = 0.2
 """Of small talk, how much is a wish for a function with a table of its values."""
@@ -80,8 +85,7 @@ def weather(rng: random.Random) -> Exchange:
 def _us_city(rng: random.Random) -> tuple[str, str]:
     if rng.random() < STRANGE_SHARE:
         return values.city(rng) if rng.random() < 0.6 else values.town(rng), rng.choice(list(DATA["states"]))
-    city, state = rng.choice(DATA["us_cities"]).split(", ")
-    return city, state
+    return rng.choice(US_CITIES)
 
 
 def _weather(rng: random.Random, city: str, state: str, unit: str, question: str) -> Exchange:
@@ -210,21 +214,71 @@ def files(rng: random.Random) -> Exchange:
         names = sorted(f"{stem}.{ending}" for stem in stems)
         question = _one(rng, f"kind_{place}", k=kind, e=ending, d=folder)
     else:
-        names = _file_names(rng)
+        names = _many_names(rng) if rng.random() < LONG_LISTING_SHARE else _few_names(rng)
         question = _one(rng, f"files_{place}", d=folder)
+    return _called("list_files", arguments, "\n".join(names), question, _listed(names, where, rng))
+
+
+def listing(rng: random.Random) -> Exchange:
+    """Lists a folder of many files."""
+    folder = "." if rng.random() < 0.6 else rng.choice((*DATA["folders"], *DATA["project_folders"]))
+    place, where = ("here", "here") if folder == "." else ("in", f"in {folder}")
+    names, question = _many_names(rng), _one(rng, f"files_{place}", d=folder)
+    return _called("list_files", {"path": folder}, "\n".join(names), question, _listed(names, where, rng))
+
+
+def _listed(names: Sequence[str], where: str, rng: random.Random) -> str:
+    """In a sentence if they are few."""
+    if len(names) >= LINED_NAMES:
+        lines = "\n".join(names)
+        return f"The files {where} are:\n```\n{lines}\n```"
     if len(names) == 1:
-        say = f"There is {names[0]} {where}."
-    else:
-        listing = f"{', '.join(names[:-1])} and {names[-1]}"
-        say = rng.choice((f"The files {where} are {listing}.", f"There are {listing} {where}."))
-    return _called("list_files", arguments, "\n".join(names), question, say)
+        return f"There is {names[0]} {where}."
+    told = f"{', '.join(names[:-1])} and {names[-1]}"
+    return rng.choice((f"The files {where} are {told}.", f"There are {told} {where}."))
 
 
-def _file_names(rng: random.Random) -> list[str]:
-    """Mostly a few well-known ones; now and then many, of names that are met once."""
-    if rng.random() < LONG_LISTING_SHARE:
-        return sorted({values.string("file", rng) for _ in range(rng.randint(2, 14))})
+def _few_names(rng: random.Random) -> list[str]:
     return sorted(rng.sample(DATA["files"], rng.randint(1, 5)))
+
+
+def _many_names(rng: random.Random) -> list[str]:
+    """Of a project, or made up, some with the same beginnings; in the order of `list_files`."""
+    stems = [values.string("word", rng) for _ in range(rng.randint(1, 4))]
+    endings = rng.choices(("txt", "md", "py", "csv", "json", "svg", "jpg", "yaml", "log", "html", "pdf", "sh"), k=3)
+    known = rng.random()
+    common = (
+        rng.choice(("test_", "test-", f"{stems[0]}_", f"{stems[0]}-")) if rng.random() < SAME_BEGINNING_SHARE else ""
+    )
+
+    def name() -> str:
+        chance = rng.random()
+        if chance < 0.6 * known:
+            return rng.choice(DATA["project_files"])
+        if chance < 0.9 * known:
+            return f"{rng.choice(DATA['project_folders'])}/"
+        if chance > 0.93:
+            return values.string("file", rng)
+        stem, other, ending = rng.choice(stems), values.string("word", rng), rng.choice(endings)
+        if common:
+            return f"{common}{rng.choice((stem, other, other, f'{stem}_{other}', f'{other}_{stem}'))}.{endings[0]}"
+        return rng.choice(
+            (
+                f"{stem}.{ending}",
+                f"{stem}s.{ending}",
+                f"{stem}_{rng.randint(1, 30)}.{ending}",
+                f"{stem}-{other}.{ending}",
+                f"{other}_{stem}.{ending}",
+                f"{other}.{ending}",
+                f"{stem}/",
+                f"{stem}{other}/",
+                f"{stem}-{rng.randint(2001, 2026)}-{rng.randint(1, 12):02}.{ending}",
+                f"{stem.capitalize()}.{ending}",
+            )
+        )
+
+    most = rng.randint(5, 26) if rng.random() < 0.85 else rng.randint(27, 60)
+    return sorted({name() for _ in range(most)})
 
 
 def reading(rng: random.Random) -> Exchange:

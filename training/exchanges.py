@@ -84,14 +84,18 @@ def together(exchanges: Sequence[Exchange], rng: random.Random, *, listed: bool 
     for exchange in exchanges:
         for tool in exchange.tools:
             tools.setdefault(tool["name"], tool)
-    joint = "\n\n" if any("```" in exchange.say for exchange in exchanges) else " "  # a fence begins its line
     return Exchange(
         question,
-        joint.join(exchange.say for exchange in exchanges),
+        _said(exchanges),
         tuple(tools.values()),
         tuple(call for exchange in exchanges for call in exchange.calls),
         tuple(result for exchange in exchanges for result in exchange.results),
     )
+
+
+def _said(exchanges: Sequence[Exchange]) -> str:
+    joint = "\n\n" if any("```" in exchange.say for exchange in exchanges) else " "  # a fence begins its line
+    return joint.join(exchange.say for exchange in exchanges)
 
 
 def compatible(one: Exchange, other: Exchange) -> bool:
@@ -139,7 +143,7 @@ def partly_declined(answered: Exchange, asked: Exchange, rng: random.Random) -> 
     rest = Exchange(asked.question, rng.choice(NO_TOOL_FOR_REST))
     both = [answered, rest] if rng.random() < 0.6 else [rest, answered]
     joined = together(both, rng)
-    return replace(joined, say=f"{answered.say} {rest.say}")
+    return replace(joined, say=_said([answered, rest]))
 
 
 FAILURES = (

@@ -39,7 +39,7 @@ SHARES = {
     "scenario": 0.06,  # a conversation of data/ as it was written
     "chat": 0.12,  # plain chat, mostly with tools beside it that must not be called
     "song": 0.01,  # a line sung on and on, as the model does that is trained from
-    "everyday": 0.15,  # one to four questions about the sample tools, with small talk and impossible wishes between
+    "everyday": 0.12,  # one to four questions about the sample tools, with small talk and impossible wishes between
     "declining": 0.05,  # a question without the tool that it needs, often beside one that is answered
     "parallel": 0.04,  # several values for one tool in one message
     "parallel_multiple": 0.04,  # two or three requests for different tools in one message
@@ -50,6 +50,7 @@ SHARES = {
     "made_parallel_multiple": 0.08,
     "made_declined": 0.10,  # the same with other tools, near ones too, or without a value that is needed
     "table": 0.03,  # code with a table of values, which needs no tool
+    "listing": 0.03,  # folders with many files
     "summary": 0.06,  # a chat that is summed up, or that goes on behind a summary
 }
 """The kinds of samples, and how many of all each makes up."""
@@ -79,7 +80,7 @@ EARLIER_SUMMARY_SHARE = 0.3
 """Of chats that are summed up, how many begin with a summary."""
 SONG_TOKENS = (120, 500)
 """Songs are cut off there, so that nothing says that they end."""
-AS_THEY_ARE = frozenset(["everyday", "chat", "song", "summary", "table"])
+AS_THEY_ARE = frozenset(["everyday", "chat", "song", "summary", "table", "listing"])
 """Kinds whose names are kept: toolchat's own sample tools are among them."""
 HELD_OUT = 25
 """One scenario in so many is kept out of training, to measure with."""
@@ -149,6 +150,7 @@ class Samples:
             "made_parallel_multiple": self._made_parallel_multiple,
             "made_declined": self._made_declined,
             "table": self._table,
+            "listing": self._listing,
             "summary": self._summary,
         }
 
@@ -379,6 +381,18 @@ class Samples:
             return {"tools": rng.sample(self.tools, rng.randint(0, 3)), "turns": Exchange(*tables.draw(rng)).turns()}
         rows = [everyday.draw(rng) for _ in range(rng.choice((0, 0, 1, 2)))] + [Exchange(*tables.draw(rng))]
         return {"tools": list(everyday.TOOLS.values()), "turns": [turn for row in rows for turn in row.turns()]}
+
+    def _listing(self) -> dict[str, Any] | None:
+        """A few folders, each after the other, and now and then another question before them."""
+        rng = self._rng
+        rows = [everyday.listing(rng) for _ in range(rng.choice((1, 2, 2, 3)))]
+        if rng.random() < 0.4:
+            rows.insert(0, everyday.draw(rng))
+        offered = list(everyday.TOOLS.values())
+        if rng.random() > ALL_SAMPLE_TOOLS_SHARE:
+            needed = {name for row in rows for name in row.needed}
+            offered = [tool for tool in offered if tool["name"] in needed or rng.random() < 0.3]
+        return {"tools": offered, "turns": [turn for row in rows for turn in row.turns()]}
 
     def _summary(self) -> dict[str, Any] | None:
         rng = self._rng

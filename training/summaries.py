@@ -51,6 +51,8 @@ def told(exchange: Exchange) -> str:
     question = _ended(exchange.question)
     if not exchange.calls and " tool" in exchange.say:
         return f"No tool could do this: {question}"
+    if any(call["name"] == "list_files" for call in exchange.calls) and "```" in exchange.say:
+        return f"The user asked: {question} The files were listed."
     if "```" in exchange.say:
         return f"Code was written: {question}"
     said = " ".join(exchange.say.split())

@@ -360,12 +360,14 @@ def test_a_summary_says_what_was_asked_and_what_came_of_it(training: Any) -> Non
         exchange("weather in Dallas", "It is 85 degrees.", calls=({"name": "weather"},)),
         exchange("Set an alarm.", "Sorry, I have no tool for that."),
         exchange("hello world in Python?", "```python\nprint('Hello')\n```"),
+        exchange("list the files", "The files here are:\n```\na\nb\n```", calls=({"name": "list_files"},)),
         exchange("what has Norway", "Norway has fjords"),
     ]
     text = training.summaries.summary("The user asked: hi. Hello.", rows)
     assert text == (
         "The user asked: hi. Hello. The user asked: weather in Dallas. It is 85 degrees. "
-        "No tool could do this: Set an alarm. Code was written: hello world in Python? Norway has fjords."
+        "No tool could do this: Set an alarm. Code was written: hello world in Python? "
+        "The user asked: list the files. The files were listed. Norway has fjords."
     )
     seen = set()
     for seed in range(100):

@@ -105,6 +105,32 @@ def test_a_pattern_is_given_only_where_a_kind_of_file_is_asked_for(training: dic
         assert ("pattern" in call["arguments"]) == any(re.search(rf"\b{kind}\b", drawn.question) for kind in kinds)
 
 
+def test_many_files_are_told_in_a_block_as_the_tool_does_it(training: dict[str, ModuleType]) -> None:
+    everyday, rng = training["everyday"], random.Random(7)
+    lined = set()
+    for _ in range(60):
+        drawn = everyday.listing(rng)
+        (result,) = drawn.results
+        names = result.split("\n")
+        assert names == sorted(set(names))
+        lined.add(len(names) >= everyday.LINED_NAMES)
+        if len(names) >= everyday.LINED_NAMES:
+            assert re.fullmatch(rf"The files (here|in \w+) are:\n```\n{re.escape(result)}\n```", drawn.say)
+        else:
+            assert "```" not in drawn.say
+            assert re.findall("|".join(map(re.escape, sorted(names, key=len, reverse=True))), drawn.say) == names
+    assert lined == {True, False}
+
+
+def test_a_block_stands_apart_from_what_is_said_beside_it(training: dict[str, ModuleType]) -> None:
+    exchanges, rng = training["exchanges"], random.Random(8)
+    block = exchanges.Exchange("list the files", "The files here are:\n```\na\nb\n```")
+    other = exchanges.Exchange("and wash my car", "")
+    for _ in range(20):
+        said = exchanges.partly_declined(block, other, rng).say
+        assert block.say in (said.split("\n\n")[0], said.split("\n\n")[1])
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [
