@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-WIDTH, HEIGHT, LEFT, TOP, GAP = 420, 200, 44, 30, 60
+WIDTH, HEIGHT, LEFT, TOP, GAP, LEGEND = 420, 200, 52, 30, 60, 190
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#9c6b4e")
 
 Points = Sequence[tuple[float, float]]
@@ -40,8 +40,8 @@ def panel(x: float, title: str, lines: dict[str, Points], top: float, unit: str,
         dashes = ' stroke-dasharray="5 3"' if again else ""
         yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
         if len(lines) > 1:
-            y = TOP + HEIGHT + 38 + 16 * (number // 3)
-            yield f'<text x="{x + WIDTH / 3 * (number % 3)}" y="{y}" fill="{colour}">{name}{" - -" if again else ""}</text>'
+            y = TOP + HEIGHT + 38 + 16 * (number // 2)
+            yield f'<text x="{x + WIDTH / 2 * (number % 2)}" y="{y}" fill="{colour}">{name}{" - -" if again else ""}</text>'
 
 
 def svg(rows: Sequence[dict[str, Any]]) -> str:
@@ -72,9 +72,9 @@ def svg(rows: Sequence[dict[str, Any]]) -> str:
     parts = []
     for number, (title, lines, highest, unit) in enumerate(panels):
         x = LEFT + (number % 2) * (WIDTH + GAP)
-        y = (number // 2) * (HEIGHT + 160)
+        y = (number // 2) * (HEIGHT + LEGEND)
         parts.append(f'<g transform="translate(0 {y})">{"".join(panel(x, title, lines, highest, unit, kinds))}</g>')
-    size = f'width="{LEFT + 2 * WIDTH + GAP + 20}" height="{2 * (HEIGHT + 160)}"'
+    size = f'width="{LEFT + 2 * WIDTH + GAP + 20}" height="{2 * (HEIGHT + LEGEND)}"'
     style = 'font-family="sans-serif" font-size="12" fill="#777"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{"".join(parts)}</svg>\n'
 
