@@ -204,31 +204,34 @@ def _time(rng: random.Random, city: str, zone: str, question: str) -> Exchange:
 
 def files(rng: random.Random) -> Exchange:
     """Lists a folder; with a pattern only where one kind of file is asked for."""
-    folder = "." if rng.random() < 0.6 else rng.choice(DATA["folders"])
-    place, where = ("here", "here") if folder == "." else ("in", f"in {folder}")
-    arguments: dict[str, object] = {"path": folder}
-    if rng.random() < PATTERN_SHARE:
-        ending, kind = rng.choice(list(DATA["endings"].items()))
-        arguments["pattern"] = f"*.{ending}"
-        stems = rng.sample(("a", "plan", "data", "old", "test", "main"), rng.randint(1, 3))
-        names = sorted(f"{stem}.{ending}" for stem in stems)
-        question = _one(rng, f"kind_{place}", k=kind, e=ending, d=folder)
-    else:
-        names = _many_names(rng) if rng.random() < LONG_LISTING_SHARE else _few_names(rng)
-        question = _one(rng, f"files_{place}", d=folder)
-    return _called("list_files", arguments, "\n".join(names), question, _listed(names, where, rng))
+    folder = _folder(rng, DATA["folders"])
+    if rng.random() > PATTERN_SHARE:
+        return _all_files(folder, _many_names(rng) if rng.random() < LONG_LISTING_SHARE else _few_names(rng), rng)
+    ending, kind = rng.choice(list(DATA["endings"].items()))
+    stems = rng.sample(("a", "plan", "data", "old", "test", "main"), rng.randint(1, 3))
+    names = sorted(f"{stem}.{ending}" for stem in stems)
+    question = _one(rng, "kind_here" if folder == "." else "kind_in", k=kind, e=ending, d=folder)
+    say = _listed(names, folder, rng)
+    return _called("list_files", {"path": folder, "pattern": f"*.{ending}"}, "\n".join(names), question, say)
 
 
 def listing(rng: random.Random) -> Exchange:
     """Lists a folder of many files."""
-    folder = "." if rng.random() < 0.6 else rng.choice((*DATA["folders"], *DATA["project_folders"]))
-    place, where = ("here", "here") if folder == "." else ("in", f"in {folder}")
-    names, question = _many_names(rng), _one(rng, f"files_{place}", d=folder)
-    return _called("list_files", {"path": folder}, "\n".join(names), question, _listed(names, where, rng))
+    return _all_files(_folder(rng, [*DATA["folders"], *DATA["project_folders"]]), _many_names(rng), rng)
 
 
-def _listed(names: Sequence[str], where: str, rng: random.Random) -> str:
+def _folder(rng: random.Random, known: Sequence[str]) -> str:
+    return "." if rng.random() < 0.6 else rng.choice(known)
+
+
+def _all_files(folder: str, names: Sequence[str], rng: random.Random) -> Exchange:
+    question = _one(rng, "files_here" if folder == "." else "files_in", d=folder)
+    return _called("list_files", {"path": folder}, "\n".join(names), question, _listed(names, folder, rng))
+
+
+def _listed(names: Sequence[str], folder: str, rng: random.Random) -> str:
     """In a sentence if they are few."""
+    where = "here" if folder == "." else f"in {folder}"
     if len(names) >= LINED_NAMES:
         lines = "\n".join(names)
         return f"The files {where} are:\n```\n{lines}\n```"
