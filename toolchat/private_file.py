@@ -139,6 +139,24 @@ def read_believed(path: Path, most: int) -> bytes:
     return _content(_open_believed(path), path, most)
 
 
+def write_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Put a file there with mode 0600, whole or not at all: a failure leaves nothing beside it. Raises OSError.
+
+    With `sync` it is on the disk before it takes the place of what was there.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
 def no_file(path: Path) -> str | None:
     """What stands at `path` instead of a file, and what to do; None for a file, and where there is nothing."""
     return _unfit(path, stat.S_IFREG, "a file")
@@ -248,17 +266,7 @@ class PrivateFile:
             ) from None
 
     def _write(self, data: Any) -> None:
-        # mkstemp makes the file with mode 0600; the rename puts it there whole or not at all.
-        descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(data, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self._path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(self._path, json.dumps(data, indent=1).encode(), sync=True)
 
 
 def _check_kind(path: Path, facts: os.stat_result) -> None:

@@ -24,7 +24,17 @@ from toolchat.ui.plain import PlainRenderer
 
 REPOSITORY = Path(__file__).parents[2]
 SEED = "TOOLCHAT_TEST_SEED"
-DRAWN, ENOUGH = 20, 14
+DRAWN = int(os.environ.get("TOOLCHAT_TEST_DRAWN") or 20)
+ENOUGH = DRAWN * 7 // 10
+
+MANY_FILES = (
+    "CHANGELOG.md CONTRIBUTING.md LICENSE Makefile README.md benchmarks/ constraints/ docs/ pyproject.toml scripts/ "
+    "tests/ toolchat/ tools.yaml training/",
+    "architecture.md benchmarks.md desk.svg engines.md gpu-check.md images.md install.md mcp.jsonl mcp.md mcp.svg "
+    "python.md repl.jsonl repl.md repl.svg replay.md scripts.md security.md sessions.md settings.md "
+    "tools-reference.md tools.md your-functions.md",
+)
+"""Folders of 14 and 22 names with like beginnings: in a sentence, two names became one and others were left out."""
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +65,7 @@ def answers_to(running: Running, runner: ToolRunner, asked: Sequence[str], recor
 
 
 @pytest.mark.engine
-def test_of_twenty_drawn_questions_at_least_fourteen_are_answered_right(
-    running: Running, runner: ToolRunner, tmp_path: Path
-) -> None:
+def test_of_ten_drawn_questions_seven_are_answered_right(running: Running, runner: ToolRunner, tmp_path: Path) -> None:
     seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10**6))
     print(f"{SEED}={seed}")  # pytest shows it where the test fails
     drawn = list(itertools.islice(questions.draw(random.Random(seed)), DRAWN))
@@ -67,7 +75,27 @@ def test_of_twenty_drawn_questions_at_least_fourteen_are_answered_right(
         print(f"{question.text}\n  {answer}", end="")
         if not question.is_answered_by(answer):
             wrong.append((question.text, question.number, answer))
+    print(f"{DRAWN - len(wrong)} of {DRAWN}")
     assert len(wrong) <= DRAWN - ENOUGH, (seed, wrong)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("names", MANY_FILES, ids=["14", "22"])
+def test_many_files_are_told_to_the_last_name(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: str
+) -> None:
+    folder = tmp_path / "project"
+    for name in names.split():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if name.endswith("/") else path.touch()
+    monkeypatch.chdir(folder)
+    runner = running.loop.run(ToolRunner.start(REPOSITORY / "tools.yaml"))
+    try:
+        (answer,) = answers_to(running, runner, ["List the files here"], tmp_path)
+    finally:
+        running.loop.run(runner.close())
+    assert "\n".join(names.split()) in answer
 
 
 @pytest.mark.engine

@@ -19,7 +19,7 @@ from attack_bench import NOBODY, environment, folder_of, unprivileged
 from toolchat.chat.approval import ApprovalPolicy, PendingCall, Reply, Scope
 from toolchat.models.demo import build as demo
 from toolchat.models.demo import pins
-from toolchat.private_file import PrivateFile, distrusted, private_folder
+from toolchat.private_file import PrivateFile, distrusted, private_folder, write_whole
 from toolchat.settings import resolve
 from toolchat.store.grants import GrantStore
 from toolchat.store.state import appendable, open_state
@@ -313,6 +313,16 @@ sys.stdin.read()
 
 
 @pytest.mark.process
+def test_a_file_is_written_whole_for_its_user_or_leaves_nothing(tmp_path: Path) -> None:
+    write_whole(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path / "folder", b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder"}
+
+
 def test_a_lock_that_somebody_holds_grants_for_the_session_with_a_notice(tmp_path: Path) -> None:
     store = GrantStore(tmp_path)
     store.add(GRANT)

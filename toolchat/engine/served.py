@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from toolchat.engine.kept.place import folder_for_sockets
-from toolchat.private_file import read_believed
+from toolchat.private_file import read_believed, write_whole
 from toolchat.wire.errors import EngineError
 
 SCRATCH = "toolchat-serve-"
@@ -88,14 +88,7 @@ class ServedModel:
     def write(self, folder: Path) -> Path:
         """Write the note, whole or not at all. Raises OSError."""
         path = folder / f"{_PREFIX}{self.toolchat.pid}{_SUFFIX}"
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({**asdict(self), "path": None}, file)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, json.dumps({**asdict(self), "path": None}).encode())
         return path
 
     @property

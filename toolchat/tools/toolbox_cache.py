@@ -12,14 +12,13 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import toolchat
-from toolchat.private_file import private_folder, read_believed
+from toolchat.private_file import private_folder, read_believed, write_whole
 from toolchat.settings import cache_folder
 from toolchat.tools.host.protocol import decode_toolbox, encode_toolbox
 from toolchat.tools.run import ToolRunner
@@ -103,9 +102,9 @@ def remember(code: ToolsCode, toolbox: Toolbox) -> None:
         # Packages are followed by more than their files.
         stamps = {} if code.closed or code.packages else _stamps(code.contents())
         private_folder(file.parent, doubtful="*")
-        _write(file, encode_toolbox(toolbox))
+        write_whole(file, json.dumps(encode_toolbox(toolbox)).encode())
         if stamps:
-            _write(_note(code.path), {"toolbox": file.name, "stamps": stamps})
+            write_whole(_note(code.path), json.dumps({"toolbox": file.name, "stamps": stamps}).encode())
         old = sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]
         for path in old:
             path.unlink()
@@ -122,13 +121,6 @@ def _stamps(contents: Mapping[str, str]) -> dict[str, list[int]]:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 return {}
     return stamps
-
-
-def _write(file: Path, value: Any) -> None:
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        json.dump(value, out)
-    Path(name).replace(file)
 
 
 def forget(code: ToolsCode) -> None:

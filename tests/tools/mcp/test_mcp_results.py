@@ -23,6 +23,19 @@ def test_a_result_is_kept_in_so_many_files_and_the_others_are_named(tmp_path: Pa
     assert f"{folder}" in Writer(folder).result({"content": [audio(-1)]}).text  # the next result has its own
 
 
+def test_what_cannot_be_kept_leaves_nothing_and_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    Writer(folder).result({"content": [audio(12)]})
+    (kept,) = folder.iterdir()
+    kept.unlink()
+    kept.mkdir()
+    written = Writer(folder).result({"content": [audio(12)] * (MAX_FILES + 1)})
+    *lines, last = written.text.splitlines()
+    assert lines == ["[audio (audio/wav, 2 bytes), which could not be kept: Is a directory]"] * MAX_FILES
+    assert "more than the" in last
+    assert list(folder.iterdir()) == [kept]
+
+
 def test_files_of_long_ago_are_gone_after_the_next_result_with_one(tmp_path: Path) -> None:
     folder = tmp_path / "files"
     writer = Writer(folder)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,7 +14,7 @@ from typing import Any
 
 from toolchat.images.image import MAX_IMAGES, ImageError, size_text
 from toolchat.images.returned import without_pictures
-from toolchat.private_file import private_folder
+from toolchat.private_file import private_folder, write_whole
 from toolchat.tools.result import NO_RESULT, clean
 
 KEPT_DAYS = 7
@@ -151,15 +149,12 @@ class Writer:
         except ValueError:
             return f"[{what} ({kind}) whose base64 is broken]"
         path = self._folder / f"{hashlib.sha256(file).hexdigest()[:16]}{_SUFFIXES.get(kind, '.bin')}"
+        beside.files += 1
         try:
             private_folder(self._folder, doubtful="*")
-            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".")
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(file)
-            Path(name).replace(path)
-            if not beside.files:
+            if beside.files == 1:
                 self._forget_old()
-            beside.files += 1
+            write_whole(path, file)
         except OSError as error:
             return f"[{what} ({kind}, {size_text(len(file))}), which could not be kept: {error.strerror}]"
         return f"[{what} ({kind}, {size_text(len(file))}), kept in {path}]"
