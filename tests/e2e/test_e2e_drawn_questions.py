@@ -23,7 +23,8 @@ from toolchat.tools.run import ToolRunner
 from toolchat.ui.plain import PlainRenderer
 
 REPOSITORY = Path(__file__).parents[2]
-SEED = "TOOLCHAT_TEST_SEED"
+# Read here: in a test, the settings of toolchat are taken out of the environment.
+SEED = os.environ.get("TOOLCHAT_TEST_SEED")
 DRAWN = int(os.environ.get("TOOLCHAT_TEST_DRAWN") or 20)
 ENOUGH = DRAWN * 7 // 10
 
@@ -66,8 +67,8 @@ def answers_to(running: Running, runner: ToolRunner, asked: Sequence[str], recor
 
 @pytest.mark.engine
 def test_of_ten_drawn_questions_seven_are_answered_right(running: Running, runner: ToolRunner, tmp_path: Path) -> None:
-    seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10**6))
-    print(f"{SEED}={seed}")  # pytest shows it where the test fails
+    seed = int(SEED or random.SystemRandom().randrange(10**6))
+    print(f"TOOLCHAT_TEST_SEED={seed}")  # pytest shows it where the test fails
     drawn = list(itertools.islice(questions.draw(random.Random(seed)), DRAWN))
     answers = answers_to(running, runner, [question.text for question in drawn], tmp_path)
     wrong = []
