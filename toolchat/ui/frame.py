@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.data_structures import Point, Size
@@ -21,18 +22,39 @@ BEGIN_FRAME, END_FRAME = "\x1b[?2026h", "\x1b[?2026l"
 
 
 class FrameOutput(Vt100_Output):
-    """Gathers what belongs to one frame. Asks the terminal nothing: drawing waits for no answer."""
+    """Gathers what belongs to one frame, which is drawn for one size. Asks the terminal nothing, and so never waits."""
 
     def __init__(self, color_depth: ColorDepth | None) -> None:
         super().__init__(
             sys.stdout,
-            self._terminal_size,
+            self._size_for_drawing,
             term=os.environ.get("TERM"),
             default_color_depth=color_depth,
             enable_bell=False,
             enable_cpr=False,
         )
         self.gathering = False
+        self._measured = self._terminal_size()
+        self._before: dict[str, Any] = {}
+
+    def measure(self) -> Size:
+        """The size of the terminal, which also is the one that the next frame is drawn for."""
+        self._measured = self._terminal_size()
+        return self._measured
+
+    def begin(self) -> None:
+        """Gather, from here on, a frame for the size that was last measured."""
+        self._before = {**vars(self), "_buffer": [], "_before": {}}
+        self.gathering = True
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the terminal has another size than the one that the frame is drawn for."""
+        return self._terminal_size() != self._measured
+
+    def drop(self) -> None:
+        """Forget all that was gathered since `begin`."""
+        vars(self).update(self._before)
 
     def flush(self) -> None:
         if not self.gathering:
@@ -48,6 +70,10 @@ class FrameOutput(Vt100_Output):
         # scrollback: so not from there.
         self.write_raw("\x1b[K\x1b[C\x1b[J\x1b[D")
 
+    def _size_for_drawing(self) -> Size:
+        # A frame that is begun for one size and ended for another starts from a row that is another one there.
+        return self._measured if self.gathering else self._terminal_size()
+
     @staticmethod
     def _terminal_size() -> Size:
         try:
@@ -61,10 +87,11 @@ class FrameApplication(Application[int]):
     """Draws when it may."""
 
     may_draw: Callable[[], bool]
+    """Called before each frame, also before the last one, which is drawn in any case."""
 
     def _redraw(self, render_as_done: bool = False) -> None:
         # The one place where all drawing goes through; prompt-toolkit has no public one.
-        if render_as_done or self.may_draw():
+        if self.may_draw() or render_as_done:
             super()._redraw(render_as_done)
 
 

@@ -45,9 +45,9 @@ FRAME_SECONDS = 1 / 30
 SETTLE_SECONDS = 0.3
 """For so long after a resize, nothing is drawn where the terminal reflows. tmux tells of a second one up to 0.25 s
 after it has moved all rows: what is drawn meanwhile would start from a row that is another one there, and erase what
-was printed. A frame that is on its way while the terminal reflows cannot be known of: if it became narrower, a row of
-the live region may stay there, once in some hundred resizes during an answer. The other mistake would erase a printed
-row."""
+was printed. A frame is written only while the terminal has the size that it was drawn for. One that is on its way
+while the terminal reflows cannot be known of: if it became narrower, a row of the live region may stay there, which was
+not seen in 300 resizes during an answer on a busy machine. The other mistake would erase a printed row."""
 LIVE_SHARE = 3
 """The live region takes at most one row in so many of the screen."""
 
@@ -98,6 +98,8 @@ class Terminal:
         self._drawn: list[asyncio.Future[None]] = []
         self._rows: StyleAndTextTuples = []
         self._pending: list[str] = []
+        self._printed = ""
+        """With the frame that is being drawn."""
         self._framed = False
         self._joined = False
         self._own_stop = False
@@ -108,7 +110,11 @@ class Terminal:
         self._reflows = reflows(os.environ)
         self._settles_at = 0.0
         self._seen = Size(rows=0, columns=0)
+        self._told_size = self._seen
         self._drawn_in = self._seen
+        """The size that what is on the terminal was drawn for."""
+        self._before_frame: dict[str, Any] = {}
+        """Of the renderer."""
         self._drawn_over: Screen | None = None
         """What was on the terminal when the frame began; None where it was erased."""
         self._cursor = Point(x=0, y=0)
@@ -350,7 +356,7 @@ class Terminal:
         self.redraw()
 
     def _has_settled(self) -> bool:
-        size, before = self.size, self._seen
+        size, before = self._output.measure(), self._seen
         self._seen = size
         if size != before and self.app.renderer.last_rendered_screen is not None:
             # The frame is before the signal.
@@ -358,10 +364,11 @@ class Terminal:
         return asyncio.get_running_loop().time() >= self._settles_at
 
     def _begin_frame(self, _: object) -> None:
+        self._before_frame = vars(self.app.renderer).copy()
+        self._output.begin()
         size = self.size
-        self._output.gathering = True
-        resized, self._drawn_in = size != self._drawn_in, size
-        if resized:
+        if size != self._told_size:
+            self._told_size = size
             self._told_resized()
         rows = self._live(size.columns, max(1, size.rows // LIVE_SHARE))
         text = "\n".join(rows)
@@ -373,7 +380,7 @@ class Terminal:
         # Emoji that some terminals join take fewer columns there than are counted: moving from where the cursor is
         # thought to be would write over what stands before them. Drawn anew, each row begins at its first column.
         joined, self._joined = self._joined, _JOINED.search(text + self.app.current_buffer.text) is not None
-        moved = screen is not None and resized
+        moved = screen is not None and size != self._drawn_in
         if self._pending or shrinks or joined or moved:
             self._output.write_raw(BEGIN_FRAME)
             if screen is not None and moved and self._reflows:
@@ -384,6 +391,9 @@ class Terminal:
         self._drawn_over = self.app.renderer.last_rendered_screen
 
     def _end_frame(self, _: object) -> None:
+        if self._output.is_outdated and not self.app.is_done:
+            self._drop_frame()
+            return
         renderer, layout = self.app.renderer, self.app.layout
         screen = renderer.last_rendered_screen
         if screen is not None:
@@ -398,15 +408,29 @@ class Terminal:
             self._output.write_raw(END_FRAME)
             self._framed = False
         self._release()
+        self._printed = ""
+        self._drawn_in = self._told_size
         for future in self._drawn:
             if not future.done():
                 future.set_result(None)
         self._drawn.clear()
+
+    def _drop_frame(self) -> None:
+        """The terminal has had another size since the frame began, and so has moved the rows that it starts from."""
+        self._output.drop()
+        vars(self.app.renderer).update(self._before_frame)
+        if self._printed:
+            self._pending.insert(0, self._printed)
+            self._printed = ""
+        self._framed = False
+        self._joined = True  # what stands there may be, and not what would have
+        self._resized()
 
     def _release(self) -> None:
         self._output.gathering = False
         self._output.flush()
 
     def _write_pending(self) -> None:
-        self._output.write_raw("".join(self._pending).replace("\n", "\r\n"))
+        self._printed = "".join(self._pending)
+        self._output.write_raw(self._printed.replace("\n", "\r\n"))
         self._pending.clear()
