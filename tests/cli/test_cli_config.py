@@ -167,12 +167,10 @@ def test_what_the_editor_leaves_is_checked(config: Call, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("editor", "line"),
     [
-        (
-            "/nowhere/editor",
-            "/nowhere/editor: cannot be started (No such file or directory); set EDITOR to your editor",
-        ),
+        ("/nowhere/ed", "VISUAL: /nowhere/ed is no program that can be started; set it to your editor"),
         ("vim 'x", 'VISUAL: expected a command, not "vim \'x" (No closing quotation); set it to your editor'),
-        ("false", "false ended with the code 1; "),
+        ("false", "false has ended with exit code 1; "),
+        ("sh -c 'kill -9 $$'", "sh was ended by signal 9; "),
     ],
 )
 def test_an_editor_that_fails_is_one_line(

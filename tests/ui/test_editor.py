@@ -12,15 +12,14 @@ from toolchat.ui.hand_over import HandOver
 from toolchat.wire.errors import UsageError
 
 
-@pytest.mark.parametrize(
-    ("environment", "command"),
-    [
-        ({"VISUAL": "code --wait", "EDITOR": "vi"}, ["code", "--wait"]),
-        ({"VISUAL": " ", "EDITOR": "'/my editors/vi' -n"}, ["/my editors/vi", "-n"]),
-    ],
-)
-def test_the_editor_is_the_one_of_visual_then_of_editor(environment: dict[str, str], command: list[str]) -> None:
-    assert editor_of(environment) == command
+def test_the_editor_is_the_one_of_visual_then_of_editor(tmp_path: Path) -> None:
+    spaced = tmp_path / "my editors" / "vi"
+    spaced.parent.mkdir()
+    for program in (tmp_path / "code", spaced):
+        program.touch(0o755)
+    path = str(tmp_path)
+    assert editor_of({"PATH": path, "VISUAL": "code --wait", "EDITOR": "vi"}) == ["code", "--wait"]
+    assert editor_of({"PATH": path, "VISUAL": " ", "EDITOR": f"'{spaced}' -n"}) == [str(spaced), "-n"]
 
 
 def test_a_usual_editor_is_looked_for_where_none_is_set(tmp_path: Path) -> None:
@@ -31,11 +30,19 @@ def test_a_usual_editor_is_looked_for_where_none_is_set(tmp_path: Path) -> None:
         assert editor_of({"PATH": str(tmp_path)}) == [str(tmp_path / name)]
 
 
-@pytest.mark.parametrize(("written", "reason"), [("vim 'x", "No closing quotation"), ("''", "no program is named")])
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("vim 'x", 'expected a command, not "vim \'x" (No closing quotation)'),
+        ("''", "expected a command, not \"''\" (no program is named)"),
+        ("/nowhere/ed -w", "/nowhere/ed is no program that can be started"),
+        ("/dev/null", "/dev/null is no program that can be started"),
+    ],
+)
 def test_what_is_no_command_is_refused_and_the_chat_says_so(
     monkeypatch: pytest.MonkeyPatch, written: str, reason: str
 ) -> None:
-    line = f"EDITOR: expected a command, not {written!r} ({reason}); set it to your editor"
+    line = f"EDITOR: {reason}; set it to your editor"
     with pytest.raises(UsageError) as refused:
         editor_of({"EDITOR": written})
     assert str(refused.value) == line

@@ -191,16 +191,16 @@ def edit_config(file: Path) -> None:
     import os
     import subprocess
 
-    from toolchat.ui.editor import editor_of
+    from toolchat.ui.editor import editor_of, ending
 
     editor = editor_of(os.environ)
     _make(file)
     try:
         code = subprocess.run([*editor, str(file)], check=False).returncode
     except OSError as error:
-        raise UsageError(f"{editor[0]}: cannot be started ({error.strerror}); set EDITOR to your editor") from None
+        raise UsageError(f"{editor[0]} cannot be started ({error.strerror}); set EDITOR to your editor") from None
     if code:
-        raise ToolchatError(f"{editor[0]} ended with the code {code}; {file} is as it left it")
+        raise ToolchatError(f"{editor[0]} {ending(code)}; {file} is as it left it")
 
 
 def template() -> str:

@@ -19,23 +19,30 @@ _USUAL = ("sensible-editor", "editor", "nano", "vi", "vim", "emacs")
 
 def editor_of(environment: Mapping[str, str]) -> list[str]:
     """The editor's command and its arguments: VISUAL, EDITOR, or a usual one that is installed. Raises UsageError."""
+    path = environment.get("PATH")
     for name in ("VISUAL", "EDITOR"):
         if written := environment.get(name, "").strip():
-            return _words(name, written)
-    path = environment.get("PATH")
+            return _words(name, written, path)
     found = next((place for name in _USUAL if (place := shutil.which(name, path=path))), None)
     if found is None:
         raise UsageError("there is no editor; set EDITOR to one, such as nano or vim")
     return [found]
 
 
-def _words(name: str, written: str) -> list[str]:
+def ending(code: int) -> str:
+    """How an editor has failed: its exit code, negative for a signal, in words that follow its name."""
+    return f"has ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
+
+
+def _words(name: str, written: str, path: str | None) -> list[str]:
     try:
         words, reason = shlex.split(written), "no program is named"
     except ValueError as error:
         words, reason = [], str(error)
     if not words or not words[0]:
         raise UsageError(f"{name}: expected a command, not {written!r} ({reason}); set it to your editor")
+    if shutil.which(words[0], path=path) is None:
+        raise UsageError(f"{name}: {words[0]} is no program that can be started; set it to your editor")
     return words
 
 

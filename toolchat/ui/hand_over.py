@@ -11,7 +11,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from toolchat.ui.attached import Text, dropped_images, lines_of, written
-from toolchat.ui.editor import editor_of, temporary_text, text_of
+from toolchat.ui.editor import editor_of, ending, temporary_text, text_of
 from toolchat.ui.input import InputLine
 from toolchat.ui.terminal import Terminal
 from toolchat.ui.text.sanitize import sanitize_line
@@ -78,7 +78,7 @@ class HandOver:
             self._say(str(error), "red")
             return
         if code:
-            self._say(f"{arguments[0]} has ended with exit code {code}; the input is as it was.", "red")
+            self._say(f"{arguments[0]} {ending(code)}; the input is as it was.", "red")
         elif text is None and self._line.text == before:
             self._line.replace(edited)
         else:
