@@ -18,6 +18,8 @@ from toolchat.wire.deltas import Usage
 from toolchat.wire.events import Event
 from toolchat.wire.messages import Image, ToolResult
 
+_TAB = 4
+"""Columns from one tab stop to the next."""
 _THOUGHTS_KEPT = 1000
 """Characters of folded thinking of which the last row is shown."""
 _SHORTEST = 0.05
@@ -67,23 +69,46 @@ class LineStream:
         self._style = style
         self._color = color
         self._rest = ""
+        self._column = 0
+        """Of the line, which tabs are expanded by."""
+        self._broken = False
+        """Whether the line goes on after a row that was full: the blanks that it was broken at show nowhere."""
         self._safe = StreamSanitizer()
 
     def feed(self, text: str) -> str:
         return self._printed(self._safe.feed(text))
 
     def _printed(self, text: str) -> str:
-        *lines, self._rest = (self._rest + text).split("\n")
-        rows = [row for line in lines for row in wrapped(line.expandtabs(4), self._width)]
-        *whole, self._rest = wrapped(self._rest.expandtabs(4), self._width)
+        *lines, self._rest = (self._rest + self._without_tabs(text)).split("\n")
+        rows = []
+        for line in lines:
+            rows += self._rows(line.rstrip(" "))
+            self._broken = False
+        *whole, self._rest = self._rows(self._rest) or [""]
+        if whole or self._rest:
+            self._broken = not self._rest
         return "".join(f"{self._paint(row)}\n" for row in [*rows, *whole])
 
+    def _rows(self, text: str) -> list[str]:
+        """The end of a line as rows, of which one of blanks alone may be too wide; none for the blanks of a break."""
+        text = text.lstrip(" ") if self._broken else text
+        if text.strip(" "):
+            return wrapped(text, self._width)
+        return [] if self._broken else [text]
+
+    def _without_tabs(self, text: str) -> str:
+        before = self._column % _TAB
+        text = f"{' ' * before}{text}".expandtabs(_TAB)[before:]
+        _, newline, line = text.rpartition("\n")
+        self._column = len(line) if newline else self._column + len(line)
+        return text
+
     def live(self, rows: int) -> list[str]:
-        return [self._paint(self._rest)] if self._rest else []
+        return [self._paint(self._rest)] if self._rest.strip(" ") else []
 
     def finish(self) -> str:
         printed = self._printed(self._safe.finish())
-        rest, self._rest = self._rest, ""
+        rest, self._rest = self._rest.rstrip(" "), ""
         return printed + (f"{self._paint(rest)}\n" if rest else "")
 
     def resize(self, width: int) -> None:
@@ -111,7 +136,7 @@ class Thoughts:
 
     def live(self, width: int, rows: int, now: float) -> list[str]:
         """How long it takes, and its last row."""
-        last = next((line for line in reversed(self._end.split("\n")) if line.strip()), "").expandtabs(4)
+        last = next((line for line in reversed(self._end.split("\n")) if line.strip()), "").expandtabs(_TAB)
         row = wrapped(f"  {last.strip()}", width)[-1]
         return [cut(f"… thinking, {seconds(now - self._began, whole=True)}", width), cut(f"  {row.strip()}", width)][
             :rows
