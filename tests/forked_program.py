@@ -244,6 +244,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> Never:
             import terminal_shell
 
             terminal_shell.run(Path(request["notes"]), request["command"], lambda command: _end(_run, command))
+            os._exit(0)
         _end(_run, request["command"])
     except BaseException:
         traceback.print_exc()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,12 +29,6 @@ def streaming(repl: OpenRepl) -> Terminal:
     return chat
 
 
-def assert_no_brackets(chat: Terminal) -> None:
-    with suppress(AssertionError):  # what was written says more than the screen
-        chat.wait_for("pastes without brackets", lambda: not chat.brackets_pastes)
-    assert not chat.brackets_pastes, chat.raw[-1000:]
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_at_the_prompt_restores_the_terminal(
     repl: OpenRepl, folder: Path, number: signal.Signals, code: int
@@ -45,7 +38,7 @@ def test_a_signal_at_the_prompt_restores_the_terminal(
     os.kill(pid(folder), number)
     assert chat.exit_code() == code
     assert chat.is_restored
-    assert_no_brackets(chat)
+    assert not chat.brackets_pastes
 
 
 def test_the_terminal_brackets_pastes_for_the_chat_and_not_for_what_runs_after_it(repl: OpenRepl) -> None:
@@ -54,7 +47,7 @@ def test_the_terminal_brackets_pastes_for_the_chat_and_not_for_what_runs_after_i
     assert chat.brackets_pastes
     chat.press(CTRL_D)
     assert chat.exit_code() == 0
-    assert_no_brackets(chat)
+    assert not chat.brackets_pastes
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
